@@ -1,0 +1,265 @@
+// Package accounts holds the rules: registries, their users, and the API keys
+// that may make them. It knows no HTTP and no SQL; a [Store] keeps its state.
+package accounts
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/registryusers/registryusers"
+)
+
+// Place is where a registry is sought: an id counts only in its project and region.
+type Place struct{ ProjectID, RegionID, RegistryID int64 }
+
+// Registry is a container registry, which has users.
+type Registry struct {
+	ID        int64 // 1 or more
+	ProjectID int64 // 1 or more
+	RegionID  int64 // 1 or more
+	Name      string
+	CreatedAt time.Time
+}
+
+// User is a user of one registry.
+type User struct {
+	ID            int64 // 1 or more, never used again
+	RegistryID    int64
+	Name          string // unique in its registry; may be empty
+	ReadOnly      bool
+	Duration      int64     // days from CreatedAt; 0 ends at once, -1 never
+	CreatedAt     time.Time // UTC, whole microseconds
+	ExpiresAt     time.Time // UTC; [Never] for a Duration of -1
+	Verifier      Verifier
+	SecretVersion int64 // 1 at first, one more with every new secret
+}
+
+// Expired reports whether the user's days are over at now.
+func (u User) Expired(now time.Time) bool { return !now.Before(u.ExpiresAt) }
+
+// Never is the end of a user that has none.
+var Never = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// Key is an API key. Its token is "<id>$<secret>".
+type Key struct {
+	ID        int64
+	ProjectID int64 // the one project it is for; 0: all
+	Hash      [sha256.Size]byte
+	CreatedAt time.Time
+}
+
+// May reports whether the key is for the project.
+func (k Key) May(projectID int64) bool { return k.ProjectID == 0 || k.ProjectID == projectID }
+
+// Store keeps the state. Each method is one atomic step, durable when it
+// returns nil, and safe for concurrent use by several processes. Its errors
+// are package registryusers' sentinels, or wrap them, where one is named here;
+// [registryusers.ErrUnavailable] is possible everywhere. Package storetest is
+// the contract, as tests.
+type Store interface {
+	// CreateRegistry stores r under a new id. ErrRegistryExists: its project
+	// and region have one of that name.
+	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
+	// Registry returns the registry at the place. ErrRegistryNotFound.
+	Registry(ctx context.Context, at Place) (Registry, error)
+	// Registries returns all registries, by id.
+	Registries(ctx context.Context) ([]Registry, error)
+
+	// CreateUser stores u, in the registry at the place, under a new id.
+	// ErrRegistryNotFound, ErrUserExists.
+	CreateUser(ctx context.Context, at Place, u User) (User, error)
+	// User returns a registry's user of that name. ErrUserNotFound.
+	User(ctx context.Context, registryID int64, name string) (User, error)
+	// UserBySecret returns the user whose verifier has the index. ErrUserNotFound.
+	UserBySecret(ctx context.Context, index []byte) (User, error)
+	// Users returns a registry's users, by id.
+	Users(ctx context.Context, registryID int64) ([]User, error)
+	// SetReadOnly, SetEnd and SetSecret change a user; SetSecret makes its
+	// SecretVersion one more. ErrUserNotFound.
+	SetReadOnly(ctx context.Context, userID int64, readOnly bool) error
+	SetEnd(ctx context.Context, userID int64, duration int64, expiresAt time.Time) error
+	SetSecret(ctx context.Context, userID int64, v Verifier) error
+	// DeleteUser removes a user. ErrUserNotFound.
+	DeleteUser(ctx context.Context, userID int64) error
+
+	// CreateKey stores k under a new id.
+	CreateKey(ctx context.Context, k Key) (Key, error)
+	// Key returns an API key. ErrKeyNotFound.
+	Key(ctx context.Context, id int64) (Key, error)
+	// Keys returns all API keys, by id.
+	Keys(ctx context.Context) ([]Key, error)
+	// DeleteKey removes an API key. ErrKeyNotFound.
+	DeleteKey(ctx context.Context, id int64) error
+}
+
+// Service applies the rules to a store. It is safe for concurrent use.
+type Service struct {
+	store   Store
+	key     ServerKey
+	now     func() time.Time
+	hashing chan struct{} // one token for each argon2id at work
+}
+
+// New returns a Service. now is the clock; nil means [time.Now].
+func New(store Store, key ServerKey, now func() time.Time) *Service {
+	if now == nil {
+		now = time.Now
+	}
+	return &Service{store: store, key: key, now: now, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+// clock returns the time as it is kept: UTC, whole microseconds.
+func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
+
+// registryName is the rule of the vendor's API for registry names.
+var registryName = regexp.MustCompile(`^[a-z][-a-z0-9]{0,22}[a-z0-9]$`)
+
+// CreateRegistry makes a registry. ErrInvalid, ErrRegistryExists.
+func (s *Service) CreateRegistry(ctx context.Context, projectID, regionID int64, name string) (Registry, error) {
+	if projectID < 1 || regionID < 1 {
+		return Registry{}, fmt.Errorf("%w: project and region must be 1 or more", registryusers.ErrInvalid)
+	}
+	if !registryName.MatchString(name) {
+		return Registry{}, fmt.Errorf("%w: a registry's name must match %s", registryusers.ErrInvalid, registryName)
+	}
+	return s.store.CreateRegistry(ctx, Registry{ProjectID: projectID, RegionID: regionID, Name: name, CreatedAt: s.clock()})
+}
+
+// Registries returns all registries, by id.
+func (s *Service) Registries(ctx context.Context) ([]Registry, error) { return s.store.Registries(ctx) }
+
+// NewUser is what a user is made from: the document's create body.
+type NewUser struct {
+	Duration int64 // days; 0 ends at once, -1 never
+	Name     string
+	ReadOnly bool
+	Secret   registryusers.SecretText // empty: one is made
+}
+
+// CreateUser makes a user in the registry at the place, for the holder of the
+// API key, and returns it with its secret, which is not to be had again.
+// ErrInvalid, ErrForbidden (decided from the place alone), ErrRegistryNotFound,
+// ErrUserExists (an expired user still exists).
+func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, n NewUser) (User, registryusers.SecretText, error) {
+	var none registryusers.SecretText
+	if !caller.May(at.ProjectID) {
+		return User{}, none, registryusers.ErrForbidden
+	}
+	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1}
+	var err error
+	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
+		return User{}, none, err
+	}
+	secret := n.Secret
+	if !secret.IsZero() { // no argon2id for who asks for what is not there
+		if _, err := s.store.Registry(ctx, at); err != nil {
+			return User{}, none, err
+		}
+	}
+	if u.Verifier, secret, err = s.verifier(ctx, secret); err != nil {
+		return User{}, none, err
+	}
+	if u, err = s.store.CreateUser(ctx, at, u); err != nil {
+		return User{}, none, err
+	}
+	return u, secret, nil
+}
+
+// end returns the end of a user of that many days of 24 hours.
+func end(created time.Time, days int64) (time.Time, error) {
+	const century = 36525 // days; what a document allows is far below
+	switch {
+	case days == -1:
+		return Never, nil
+	case days < -1 || days > century:
+		return time.Time{}, fmt.Errorf("%w: the duration must be from -1 to %d days", registryusers.ErrInvalid, century)
+	}
+	return created.Add(time.Duration(days) * 24 * time.Hour), nil
+}
+
+// Users returns a registry's users, by id.
+func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
+	return s.store.Users(ctx, registryID)
+}
+
+// User returns a registry's user of that name. ErrUserNotFound.
+func (s *Service) User(ctx context.Context, registryID int64, name string) (User, error) {
+	return s.store.User(ctx, registryID, name)
+}
+
+// SetReadOnly takes the right to push from a user, or gives it. ErrUserNotFound.
+func (s *Service) SetReadOnly(ctx context.Context, u User, readOnly bool) error {
+	return s.store.SetReadOnly(ctx, u.ID, readOnly)
+}
+
+// SetDuration makes a user end that many days after it was created. ErrInvalid,
+// ErrUserNotFound.
+func (s *Service) SetDuration(ctx context.Context, u User, days int64) error {
+	expires, err := end(u.CreatedAt, days)
+	if err != nil {
+		return err
+	}
+	return s.store.SetEnd(ctx, u.ID, days, expires)
+}
+
+// RenewSecret makes a new secret for a user; the old one is good no more.
+// ErrUserNotFound.
+func (s *Service) RenewSecret(ctx context.Context, u User) (registryusers.SecretText, error) {
+	v, secret, err := s.verifier(ctx, registryusers.SecretText{})
+	if err != nil {
+		return registryusers.SecretText{}, err
+	}
+	return secret, s.store.SetSecret(ctx, u.ID, v)
+}
+
+// DeleteUser removes a user; its name is free again. ErrUserNotFound.
+func (s *Service) DeleteUser(ctx context.Context, u User) error {
+	return s.store.DeleteUser(ctx, u.ID)
+}
+
+// CreateKey makes an API key for one project, or for all (0), and returns it
+// with its token, which is not to be had again. ErrInvalid.
+func (s *Service) CreateKey(ctx context.Context, projectID int64) (Key, registryusers.Secret, error) {
+	if projectID < 0 {
+		return Key{}, registryusers.Secret{}, fmt.Errorf("%w: a project is 1 or more", registryusers.ErrInvalid)
+	}
+	secret := makeSecret()
+	k, err := s.store.CreateKey(ctx, Key{ProjectID: projectID, Hash: sha256.Sum256([]byte(secret)), CreatedAt: s.clock()})
+	if err != nil {
+		return Key{}, registryusers.Secret{}, err
+	}
+	return k, registryusers.NewSecret(strconv.FormatInt(k.ID, 10) + "$" + secret), nil
+}
+
+// Keys returns all API keys, by id.
+func (s *Service) Keys(ctx context.Context) ([]Key, error) { return s.store.Keys(ctx) }
+
+// DeleteKey removes an API key: its next request is answered 401. ErrKeyNotFound.
+func (s *Service) DeleteKey(ctx context.Context, id int64) error { return s.store.DeleteKey(ctx, id) }
+
+// Authenticate returns the API key of a token. ErrUnauthenticated: the token
+// is not one, or its key was removed, or its secret is wrong; which of these,
+// is not told.
+func (s *Service) Authenticate(ctx context.Context, token registryusers.Secret) (Key, error) {
+	id, secret, _ := strings.Cut(token.Reveal(), "$")
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != id {
+		return Key{}, registryusers.ErrUnauthenticated
+	}
+	hash := sha256.Sum256([]byte(secret)) // a secret of 190 bits needs no slow hash
+	k, err := s.store.Key(ctx, n)
+	if err != nil && !isNotFound(err) {
+		return Key{}, err
+	}
+	if subtle.ConstantTimeCompare(hash[:], k.Hash[:]) != 1 || err != nil {
+		return Key{}, registryusers.ErrUnauthenticated
+	}
+	return k, nil
+}

@@ -1,0 +1,111 @@
+package accounts
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/registryusers/registryusers"
+)
+
+// ServerKey is the secret that keeps the database alone from letting anybody
+// in. It is kept outside of the database; losing it loses every made secret.
+type ServerKey struct {
+	ID    string
+	bytes *[32]byte // behind a pointer, so that no printer finds it
+}
+
+// NewServerKey returns the server key with an id and 32 bytes from crypto/rand.
+func NewServerKey(id string, key [32]byte) ServerKey { return ServerKey{id, &key} }
+
+// mac is a keyed hash (HMAC-SHA-256) of data, apart for each purpose.
+func (k ServerKey) mac(purpose, data string) []byte {
+	h := hmac.New(sha256.New, k.bytes[:])
+	h.Write([]byte(purpose + "\x00" + data))
+	return h.Sum(nil)
+}
+
+// Verifier is what is kept of a user's secret. One of its fields is set.
+type Verifier struct {
+	// Index, of a made secret, is its keyed hash: it verifies the secret, and
+	// finds its user.
+	Index []byte
+	// Hash, of a chosen secret, is its argon2id hash in the PHC string format.
+	Hash string
+}
+
+// verifier returns what is to be kept of a secret, which it makes if none is chosen.
+func (s *Service) verifier(ctx context.Context, chosen registryusers.SecretText) (Verifier, registryusers.SecretText, error) {
+	if chosen.IsZero() {
+		made := makeSecret()
+		return Verifier{Index: s.index(made)}, registryusers.NewSecretText(made), nil
+	}
+	hash, err := s.hash(ctx, chosen.Reveal())
+	return Verifier{Hash: hash}, chosen, err
+}
+
+// index is the keyed hash under which a made secret is found.
+func (s *Service) index(secret string) []byte { return s.key.mac("user secret", secret) }
+
+// The alphabet and the length of made secrets: 62^32 is 190 bits.
+const (
+	letters    = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	madeLength = 32
+)
+
+// makeSecret returns a new random secret.
+func makeSecret() string {
+	secret := make([]byte, 0, madeLength)
+	var random [2 * madeLength]byte
+	for {
+		_, _ = rand.Read(random[:]) // never fails: crypto/rand
+		for _, b := range random {
+			if b &= 63; int(b) < len(letters) { // the rest would favour some letters
+				secret = append(secret, letters[b])
+				if len(secret) == madeLength {
+					return string(secret)
+				}
+			}
+		}
+	}
+}
+
+// The cost of argon2id: OWASP's recommendation for its smallest memory but one.
+const (
+	argonMemory = 19 * 1024 // KiB
+	argonTime   = 2
+	argonLanes  = 1
+	argonSalt   = 16 // bytes
+	argonKey    = 32 // bytes
+)
+
+// hash returns the argon2id hash of a chosen secret as a PHC string. At most
+// GOMAXPROCS of them are at work at a time; the others wait, or give up with ctx.
+func (s *Service) hash(ctx context.Context, secret string) (string, error) {
+	salt := make([]byte, argonSalt)
+	_, _ = rand.Read(salt)
+	key, err := s.argon2id(ctx, secret, salt)
+	if err != nil {
+		return "", err
+	}
+	b64 := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonLanes, b64(salt), b64(key)), nil
+}
+
+func (s *Service) argon2id(ctx context.Context, secret string, salt []byte) ([]byte, error) {
+	select {
+	case s.hashing <- struct{}{}:
+		defer func() { <-s.hashing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
+	}
+	return argon2.IDKey([]byte(secret), salt, argonTime, argonMemory, argonLanes, argonKey), nil
+}
+
+func isNotFound(err error) bool { return errors.Is(err, registryusers.ErrNotFound) }

@@ -1,0 +1,355 @@
+// Package schema judges decoded JSON values by the schemas of an OpenAPI document.
+//
+// kin-openapi's own visitor judges the schemas that it reads as JSON Schema
+// 2020-12 does; any other goes to the engine that kin-openapi uses for OpenAPI
+// 3.1, compiled once. Neither one's error texts are used: they quote values.
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+)
+
+// Compiler compiles the schemas of one document.
+type Compiler struct {
+	components any // the document's, as JSON
+}
+
+// NewCompiler returns a Compiler for the schemas of doc.
+func NewCompiler(doc *openapi3.T) (*Compiler, error) {
+	components, err := toJSON(doc.Components)
+	return &Compiler{components}, err
+}
+
+// Schema is a compiled schema. It is safe for concurrent use.
+type Schema struct {
+	root   *openapi3.Schema
+	engine *jsonschema.Schema // nil: kin-openapi's visitor judges
+}
+
+// Compile compiles the schema that ref refers to or holds.
+func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
+	target, err := toJSON(ref)
+	if err != nil {
+		return nil, err
+	}
+	resource := map[string]any{"components": c.components, "target": target}
+	walk := walker{document: resource, seen: map[string]bool{}, formats: map[string]bool{}, simple: true}
+	walk.schema(target)
+	if walk.simple {
+		return &Schema{root: ref.Value}, nil
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	for format := range walk.formats { // the visitor's formats, so that both judge alike
+		compiler.RegisterFormat(&jsonschema.Format{Name: format, Validate: func(value any) error {
+			text, ok := value.(string)
+			if validator := openapi3.SchemaStringFormats[format]; ok && validator != nil {
+				return validator.Validate(text)
+			}
+			return nil
+		}})
+	}
+	compiler.AssertFormat()
+	const url = "openapi:///document"
+	if err := compiler.AddResource(url, resource); err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	engine, err := compiler.Compile(url + "#/target")
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	return &Schema{ref.Value, engine}, nil
+}
+
+// Simple reports whether kin-openapi's visitor judges by the schema.
+func (s *Schema) Simple() bool { return s.engine == nil }
+
+func toJSON(v any) (any, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	return jsonschema.UnmarshalJSON(bytes.NewReader(data))
+}
+
+// A Violation is one broken rule. Its fields quote the document, never a value.
+type Violation struct {
+	Field string // the field, with dots between levels ("users.0.name"); "" for the value itself
+	Why   string // as the end of a sentence: "must be at least -1"
+}
+
+// Check returns the rules that value, as strictjson decodes it, breaks when it
+// is part of a request; none if it is valid.
+func (s *Schema) Check(value any) []Violation {
+	if s.engine != nil {
+		var invalid *jsonschema.ValidationError
+		if err := s.engine.Validate(value); errors.As(err, &invalid) {
+			return s.engineViolations(nil, invalid)
+		} else if err != nil {
+			return []Violation{{Why: "cannot be judged"}}
+		}
+		return nil
+	}
+	err := s.root.VisitJSON(value, openapi3.VisitAsRequest(), openapi3.MultiErrors())
+	if err == nil {
+		return nil
+	}
+	return s.visitorViolations(nil, err)
+}
+
+func (s *Schema) visitorViolations(all []Violation, err error) []Violation {
+	switch err := err.(type) {
+	case openapi3.MultiError:
+		for _, err := range err {
+			all = s.visitorViolations(all, err)
+		}
+		return all
+	case *openapi3.SchemaError:
+		var causes openapi3.MultiError
+		if err.SchemaField == "allOf" && errors.As(err.Origin, &causes) {
+			return s.visitorViolations(all, causes)
+		}
+		rule := err.SchemaField
+		switch rule {
+		case "nullable":
+			rule = "type"
+		case "properties":
+			rule = "additionalProperties"
+		}
+		return append(all, s.violation(err.JSONPointer(), rule))
+	default:
+		return append(all, Violation{Why: "cannot be judged"})
+	}
+}
+
+func (s *Schema) engineViolations(all []Violation, err *jsonschema.ValidationError) []Violation {
+	if len(err.Causes) > 0 && !isAlternative(err.ErrorKind) {
+		for _, cause := range err.Causes {
+			all = s.engineViolations(all, cause)
+		}
+		return all
+	}
+	if required, ok := err.ErrorKind.(*kind.Required); ok {
+		for _, name := range required.Missing {
+			all = append(all, s.violation(append(slices.Clone(err.InstanceLocation), name), "required"))
+		}
+		return all
+	}
+	rule := "schema"
+	if path := err.ErrorKind.KeywordPath(); len(path) > 0 {
+		rule = path[0]
+	}
+	return append(all, s.violation(err.InstanceLocation, rule))
+}
+
+// isAlternative reports whether the causes of k are each only one way out.
+func isAlternative(k jsonschema.ErrorKind) bool {
+	switch k.(type) {
+	case *kind.AnyOf, *kind.OneOf, *kind.Contains:
+		return true
+	}
+	return false
+}
+
+// violation names the field at path by the document's words alone: a name that
+// the document does not know was chosen by the caller, and is given as "*".
+func (s *Schema) violation(path []string, rule string) Violation {
+	at := s.root
+	names := make([]string, 0, len(path))
+	for _, token := range path {
+		name := "*"
+		if at != nil {
+			if property := property(at, token); property != nil {
+				name, at = token, property
+			} else if _, err := strconv.ParseUint(token, 10, 32); err == nil && at.Items != nil {
+				name, at = token, at.Items.Value
+			} else if additional := at.AdditionalProperties.Schema; additional != nil {
+				at = additional.Value
+			} else {
+				at = nil
+			}
+		}
+		names = append(names, name)
+	}
+	return Violation{strings.Join(names, "."), Why(rule, at)}
+}
+
+func property(s *openapi3.Schema, name string) *openapi3.Schema {
+	if ref := s.Properties[name]; ref != nil {
+		return ref.Value
+	}
+	for _, part := range s.AllOf {
+		if found := property(part.Value, name); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// Why puts a rule into words, with the figures of the schema that states it.
+func Why(rule string, s *openapi3.Schema) string {
+	if s == nil {
+		s = &openapi3.Schema{}
+	}
+	number := func(f *float64) string { return strconv.FormatFloat(*f, 'f', -1, 64) }
+	switch {
+	case rule == "required":
+		return "is required"
+	case rule == "additionalProperties":
+		return "has a field that is not allowed"
+	case rule == "type" && s.Type != nil:
+		return "must be of type " + strings.Join(s.Type.Slice(), " or ")
+	case rule == "pattern" && s.Pattern != "":
+		return "must match " + s.Pattern
+	case rule == "minimum" && s.Min != nil:
+		return "must be at least " + number(s.Min)
+	case rule == "maximum" && s.Max != nil:
+		return "must be at most " + number(s.Max)
+	case rule == "minLength":
+		return fmt.Sprintf("must have at least %d characters", s.MinLength)
+	case rule == "maxLength" && s.MaxLength != nil:
+		return fmt.Sprintf("must have at most %d characters", *s.MaxLength)
+	case rule == "format" && s.Format != "":
+		return "must be a " + s.Format
+	case rule == "enum" && len(s.Enum) > 0:
+		return "must be one of " + strings.Trim(fmt.Sprint(s.Enum), "[]")
+	default:
+		return "breaks the rule " + rule
+	}
+}
+
+// FillDefaults sets the fields that value, which is valid, does not have, to
+// the defaults that the schema declares. What only one alternative of a oneOf
+// or anyOf declares is not filled.
+func (s *Schema) FillDefaults(value any) { fillDefaults(s.root, value) }
+
+func fillDefaults(s *openapi3.Schema, value any) {
+	for _, part := range s.AllOf {
+		fillDefaults(part.Value, value)
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for name, ref := range s.Properties {
+			if field, ok := value[name]; ok {
+				fillDefaults(ref.Value, field)
+			} else if ref.Value.Default != nil {
+				value[name] = fresh(ref.Value.Default)
+			}
+		}
+	case []any:
+		if s.Items != nil {
+			for _, element := range value {
+				fillDefaults(s.Items.Value, element)
+			}
+		}
+	}
+}
+
+// fresh copies a default of the document into strictjson's types.
+func fresh(value any) any {
+	switch value := value.(type) {
+	case float64:
+		if n := int64(value); float64(n) == value {
+			return n
+		}
+	case int:
+		return int64(value)
+	case []any:
+		out := make([]any, len(value))
+		for i := range value {
+			out[i] = fresh(value[i])
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(value))
+		for k := range value {
+			out[k] = fresh(value[k])
+		}
+		return out
+	}
+	return value
+}
+
+// walker goes through a schema, as JSON, and all that it refers to.
+type walker struct {
+	document map[string]any
+	seen     map[string]bool // references followed
+	formats  map[string]bool // formats met
+	simple   bool            // no keyword met that the visitor reads differently
+}
+
+func (w *walker) schema(node any) {
+	object, ok := node.(map[string]any)
+	if !ok { // a boolean schema
+		w.simple = false
+		return
+	}
+	if ref, ok := object["$ref"].(string); ok && !w.seen[ref] {
+		w.seen[ref] = true
+		w.schema(w.resolve(ref))
+	}
+	if _, ok := object["type"]; !ok && object["$ref"] == nil && object["allOf"] == nil {
+		w.simple = false // the visitor refuses null where no type is stated
+	}
+	for keyword, value := range object {
+		switch keyword {
+		case "properties":
+			properties, _ := value.(map[string]any)
+			for _, property := range properties {
+				w.schema(property)
+			}
+		case "items":
+			w.schema(value)
+		case "additionalProperties":
+			if _, ok := value.(bool); !ok {
+				w.schema(value)
+			}
+		case "allOf":
+			parts, _ := value.([]any)
+			for _, part := range parts {
+				w.schema(part)
+			}
+		case "enum":
+			values, _ := value.([]any)
+			for _, value := range values {
+				if _, ok := value.(string); !ok {
+					w.simple = false
+				}
+			}
+		case "format":
+			if format, ok := value.(string); ok {
+				w.formats[format] = true
+			}
+		case "$ref":
+			if len(object) > 1 {
+				w.simple = false
+			}
+		case "type", "required", "title", "description", "default", "example", "examples", "deprecated",
+			"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern",
+			"minItems", "maxItems", "minProperties", "maxProperties", "readOnly", "writeOnly", "externalDocs", "xml":
+		default:
+			if !strings.HasPrefix(keyword, "x-") {
+				w.simple = false
+			}
+		}
+	}
+}
+
+func (w *walker) resolve(ref string) any {
+	var node any = w.document
+	for token := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
+		object, _ := node.(map[string]any)
+		node = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(token)]
+	}
+	return node
+}

@@ -1,0 +1,203 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+var _ accounts.Store = (*Store)(nil)
+
+// CreateRegistry implements [accounts.Store].
+func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accounts.Registry, error) {
+	var err error
+	r.ID, err = s.insert(ctx, nil, registryusers.ErrRegistryExists,
+		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (?, ?, ?, ?)",
+		r.ProjectID, r.RegionID, r.Name, r.CreatedAt.UnixMicro())
+	return r, err
+}
+
+const selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM registries "
+
+// Registry implements [accounts.Store].
+func (s *Store) Registry(ctx context.Context, at accounts.Place) (accounts.Registry, error) {
+	return one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
+		selectRegistry+"WHERE id = ? AND project_id = ? AND region_id = ?", at.RegistryID, at.ProjectID, at.RegionID)
+}
+
+// Registries implements [accounts.Store].
+func (s *Store) Registries(ctx context.Context) ([]accounts.Registry, error) {
+	return all(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
+}
+
+func scanRegistry(row scanner) (accounts.Registry, error) {
+	var r accounts.Registry
+	var created int64
+	err := row.Scan(&r.ID, &r.ProjectID, &r.RegionID, &r.Name, &created)
+	r.CreatedAt = instant(created)
+	return r, err
+}
+
+// CreateUser implements [accounts.Store]. The database decides races: one
+// statement finds the registry and inserts.
+func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.User) (accounts.User, error) {
+	var err error
+	u.RegistryID = at.RegistryID
+	u.ID, err = s.insert(ctx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists,
+		`INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version)
+		SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`,
+		u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
+		u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion,
+		at.RegistryID, at.ProjectID, at.RegionID)
+	return u, err
+}
+
+const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version FROM users "
+
+// User implements [accounts.Store].
+func (s *Store) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
+	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE registry_id = ? AND name = ?", registryID, name)
+}
+
+// UserBySecret implements [accounts.Store].
+func (s *Store) UserBySecret(ctx context.Context, index []byte) (accounts.User, error) {
+	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE secret_index = ?", index)
+}
+
+// Users implements [accounts.Store].
+func (s *Store) Users(ctx context.Context, registryID int64) ([]accounts.User, error) {
+	return all(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
+}
+
+func scanUser(row scanner) (accounts.User, error) {
+	var u accounts.User
+	var created, expires int64
+	var hash sql.NullString
+	err := row.Scan(&u.ID, &u.RegistryID, &u.Name, &u.ReadOnly, &u.Duration, &created, &expires, &u.Verifier.Index, &hash, &u.SecretVersion)
+	u.CreatedAt, u.ExpiresAt, u.Verifier.Hash = instant(created), instant(expires), hash.String
+	return u, err
+}
+
+// SetReadOnly implements [accounts.Store].
+func (s *Store) SetReadOnly(ctx context.Context, userID int64, readOnly bool) error {
+	return s.change(ctx, registryusers.ErrUserNotFound, "UPDATE users SET read_only = ? WHERE id = ?", readOnly, userID)
+}
+
+// SetEnd implements [accounts.Store].
+func (s *Store) SetEnd(ctx context.Context, userID, duration int64, expiresAt time.Time) error {
+	return s.change(ctx, registryusers.ErrUserNotFound, "UPDATE users SET duration = ?, expires_at = ? WHERE id = ?",
+		duration, expiresAt.UnixMicro(), userID)
+}
+
+// SetSecret implements [accounts.Store].
+func (s *Store) SetSecret(ctx context.Context, userID int64, v accounts.Verifier) error {
+	return s.change(ctx, registryusers.ErrUserNotFound,
+		"UPDATE users SET secret_index = ?, secret_hash = ?, secret_version = secret_version + 1 WHERE id = ?",
+		v.Index, hashOrNull(v), userID)
+}
+
+// DeleteUser implements [accounts.Store].
+func (s *Store) DeleteUser(ctx context.Context, userID int64) error {
+	return s.change(ctx, registryusers.ErrUserNotFound, "DELETE FROM users WHERE id = ?", userID)
+}
+
+// CreateKey implements [accounts.Store].
+func (s *Store) CreateKey(ctx context.Context, k accounts.Key) (accounts.Key, error) {
+	var err error
+	k.ID, err = s.insert(ctx, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
+		k.ProjectID, k.Hash[:], k.CreatedAt.UnixMicro())
+	return k, err
+}
+
+const selectKey = "SELECT id, project_id, hash, created_at FROM api_keys "
+
+// Key implements [accounts.Store].
+func (s *Store) Key(ctx context.Context, id int64) (accounts.Key, error) {
+	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, selectKey+"WHERE id = ?", id)
+}
+
+// Keys implements [accounts.Store].
+func (s *Store) Keys(ctx context.Context) ([]accounts.Key, error) {
+	return all(ctx, s, scanKey, selectKey+"ORDER BY id")
+}
+
+func scanKey(row scanner) (accounts.Key, error) {
+	var k accounts.Key
+	var hash []byte
+	var created int64
+	err := row.Scan(&k.ID, &k.ProjectID, &hash, &created)
+	copy(k.Hash[:], hash)
+	k.CreatedAt = instant(created)
+	return k, err
+}
+
+// DeleteKey implements [accounts.Store].
+func (s *Store) DeleteKey(ctx context.Context, id int64) error {
+	return s.change(ctx, registryusers.ErrKeyNotFound, "DELETE FROM api_keys WHERE id = ?", id)
+}
+
+// insert runs an INSERT and returns the new row's id; none if no row came of
+// it, exists if a unique index already has it.
+func (s *Store) insert(ctx context.Context, none, exists error, query string, args ...any) (int64, error) {
+	result, err := s.write.ExecContext(ctx, query, args...)
+	if exists != nil && isUnique(err) {
+		return 0, exists
+	}
+	if err != nil {
+		return 0, interpret(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return 0, errors.Join(none, err)
+	}
+	return result.LastInsertId()
+}
+
+// change runs an UPDATE or DELETE of one row; none if there is no such row.
+func (s *Store) change(ctx context.Context, none error, query string, args ...any) error {
+	result, err := s.write.ExecContext(ctx, query, args...)
+	if err != nil {
+		return interpret(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(none, err)
+	}
+	return nil
+}
+
+type scanner interface{ Scan(...any) error }
+
+// one returns the row that a query finds, or none.
+func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), none error, query string, args ...any) (T, error) {
+	v, err := scan(s.read.QueryRowContext(ctx, query, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = none
+	}
+	return v, interpret(err)
+}
+
+// all returns the rows that a query finds.
+func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (values []T, err error) {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, interpret(err)
+	}
+	defer func() { err = errors.Join(err, interpret(rows.Close())) }()
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, interpret(err)
+		}
+		values = append(values, v)
+	}
+	return values, interpret(rows.Err())
+}
+
+func hashOrNull(v accounts.Verifier) sql.NullString {
+	return sql.NullString{String: v.Hash, Valid: v.Hash != ""}
+}
+
+func instant(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }

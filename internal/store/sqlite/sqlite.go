@@ -1,0 +1,152 @@
+// Package sqlite keeps the accounts in one SQLite file.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/registryusers/registryusers"
+)
+
+// Store is an accounts.Store in a SQLite file in WAL mode, which several
+// processes may use at a time. Every commit is synced to the disk.
+type Store struct {
+	write *sql.DB // one connection; its transactions take the write lock at once
+	read  *sql.DB // many, which see what was committed and wait for nobody
+}
+
+// Open opens the database file at path, makes it if there is none (mode 0600),
+// and brings its tables up to date.
+func Open(ctx context.Context, path string) (*Store, error) {
+	s, err := open(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, path string) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make it readable for all
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	s := new(Store)
+	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
+		return nil, err
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.write); err != nil {
+		return nil, errors.Join(interpret(err), s.write.Close())
+	}
+	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
+		return nil, errors.Join(err, s.write.Close())
+	}
+	readers := max(4, runtime.GOMAXPROCS(0))
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	return s, nil
+}
+
+// dsn puts the settings into the name, so that every pooled connection has them.
+func dsn(path string, values url.Values) string {
+	values["_pragma"] = []string{
+		"busy_timeout(10000)", // milliseconds to wait for another process's write
+		"journal_mode(WAL)",
+		"synchronous(FULL)", // in WAL mode: each commit is synced
+		"foreign_keys(ON)",
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
+}
+
+// Close closes the database.
+func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate runs the migrations that the database has not seen, in one
+// transaction. PRAGMA user_version counts them.
+func migrate(ctx context.Context, db *sql.DB) error {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
+	var version int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(names) {
+		return fmt.Errorf("it was made by a newer version of this program (its version is %d, this program knows %d)", version, len(names))
+	}
+	for _, name := range names[version:] {
+		script, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, string(script)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(names))); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// interpret turns the driver's errors into the API's, by their codes.
+func interpret(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff { // without the extension
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return fmt.Errorf("%w: the database is locked by another process", registryusers.ErrUnavailable)
+	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		return errors.New("the file is damaged or not a database; restore it from a backup")
+	}
+	return fmt.Errorf("SQLite error %d: %w", e.Code(), err)
+}
+
+func isUnique(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+}
+
+// ServerKeyID returns the id of the server key that the database's made
+// secrets need, which it takes to be id if none is known yet.
+func (s *Store) ServerKeyID(ctx context.Context, id string) (string, error) {
+	if id != "" {
+		if _, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id); err != nil {
+			return "", interpret(err)
+		}
+	}
+	err := s.read.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, interpret(err)
+}

@@ -1,0 +1,294 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/internal/status"
+)
+
+// answer is the response writer of one request. Success passes through it;
+// an error answer is held back, whoever wrote it, and leaves in the document's
+// form when the request is finished.
+type answer struct {
+	http.ResponseWriter
+	handler   *handler
+	request   *http.Request
+	operation *operation // nil until a route matched
+	id        string
+	start     time.Time
+
+	status int          // 0 until an answer is begun
+	held   bool         // the answer waits in body for finish
+	body   bytes.Buffer // what was written while held
+	size   int          // bytes sent
+
+	problem problem // of an error answer
+}
+
+// problem is what an error answer tells, and the log besides.
+type problem struct {
+	class   string              // "": the status's
+	message string              // "": the status's
+	fields  map[string][]string // what is wrong with each field
+	cause   error               // for the log alone
+}
+
+// maxHeld bounds what is kept of an answer that is held back.
+const maxHeld = 16 << 20
+
+func (a *answer) WriteHeader(code int) {
+	if a.status != 0 {
+		return
+	}
+	if code < 200 || code > 599 {
+		a.problem.cause = fmt.Errorf("the implementation answered with status %d", code)
+		code = http.StatusInternalServerError
+	}
+	a.status = code
+	a.held = code >= 400 || a.operation == nil || a.handler.validate
+	if !a.held {
+		a.send()
+	}
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	if !a.held {
+		n, err := a.ResponseWriter.Write(p)
+		a.size += n
+		return n, err
+	}
+	if a.body.Len()+len(p) > maxHeld {
+		return 0, errors.New("the answer is too large to be held")
+	}
+	return a.body.Write(p)
+}
+
+// fail makes the answer an error. It does nothing once a success has begun to leave.
+func (a *answer) fail(code int, p problem) {
+	if a.status != 0 && !a.held {
+		a.problem.cause = p.cause
+		return
+	}
+	a.status, a.held, a.problem = code, true, p
+	a.body.Reset()
+}
+
+// failError makes the answer the one that the table has for err.
+func (a *answer) failError(err error) {
+	cause := err
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		err = registryusers.ErrUnavailable
+	}
+	sentinel, code := status.Of(err)
+	a.fail(code, problem{message: sentinel.Error(), cause: cause})
+}
+
+// failFields makes the answer a 400 that names what is wrong.
+func (a *answer) failFields(violations []schema.Violation) {
+	p := problem{message: "the request is not valid"}
+	for _, v := range violations {
+		if v.Field == "" {
+			p.message = "the body " + v.Why
+			continue
+		}
+		if p.fields == nil {
+			p.fields = make(map[string][]string)
+		}
+		p.fields[v.Field] = append(p.fields[v.Field], v.Why)
+	}
+	a.fail(http.StatusBadRequest, p)
+}
+
+// finish sends what was held back and writes the log line.
+func (a *answer) finish() {
+	if value := recover(); value != nil {
+		if value == http.ErrAbortHandler {
+			panic(value)
+		}
+		defer a.abortIfSent(a.status != 0 && !a.held)
+		a.fail(http.StatusInternalServerError, problem{cause: panicError{value, debug.Stack()}})
+	}
+	if a.status == 0 {
+		a.fail(http.StatusInternalServerError, problem{cause: errors.New("the implementation gave no answer")})
+	}
+	if a.held {
+		if a.status >= 400 {
+			a.formError()
+		}
+		if a.handler.validate && a.operation != nil {
+			if err := a.validate(); err != nil {
+				a.fail(http.StatusInternalServerError, problem{cause: err})
+				a.formError()
+			}
+		}
+		a.send()
+		a.size, _ = a.ResponseWriter.Write(a.body.Bytes())
+	}
+	a.log()
+}
+
+// abortIfSent breaks the connection off, so that half an answer is not taken for one.
+func (a *answer) abortIfSent(sent bool) {
+	if sent {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (a *answer) send() {
+	a.Header().Set("X-Request-Id", a.id)
+	a.ResponseWriter.WriteHeader(a.status)
+}
+
+// failRouting replaces what net/http wrote when no route matched: text for 404
+// and 405, and redirects to a cleaner path, which no operation has.
+func (a *answer) failRouting() {
+	if a.status == http.StatusMethodNotAllowed {
+		a.fail(a.status, problem{message: "this path has no such method; the header Allow lists those it has"})
+	} else {
+		a.fail(http.StatusNotFound, problem{message: "no such path"})
+	}
+}
+
+// formError writes the body and the headers of an error answer. All of them
+// come through here, those too that the implementation wrote as one of the
+// generated types.
+func (a *answer) formError() {
+	p := a.problem
+	header := a.Header()
+	if a.body.Len() > 0 {
+		p = a.written()
+	}
+	if p.class == "" {
+		p.class = status.Class(a.status)
+	}
+	if a.status >= 500 { // what broke inside is for the log
+		p.message, p.fields = "", nil
+	}
+	if p.message == "" {
+		p.message = http.StatusText(a.status)
+		if sentinel := status.Err(a.status); sentinel != nil {
+			p.message = sentinel.Error()
+		}
+	}
+	if a.status >= 500 {
+		p.message += "; the server's log says more under this request_id"
+	}
+	a.problem = p
+	body, err := json.Marshal(models.Error{
+		ExceptionClass: p.class,
+		Message:        p.message,
+		InvalidFields:  p.fields,
+		RequestID:      a.id,
+	})
+	if err != nil { // strings and maps of strings always encode
+		panic(err)
+	}
+	a.body.Reset()
+	a.body.Write(append(body, '\n'))
+
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
+		header.Del(name) // of whoever wrote the error first
+	}
+	header.Set("Content-Type", "application/json")
+	switch a.status {
+	case http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", "apikey")
+	case http.StatusConflict:
+		header.Set("x-should-retry", "false") // the vendor's Go SDK repeats a 409 otherwise
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if header.Get("Retry-After") == "" {
+			header.Set("Retry-After", "1")
+		}
+	}
+}
+
+// written reads the error that the implementation wrote as one of the generated types.
+func (a *answer) written() problem {
+	p := a.problem
+	if mediaType, _, _ := mime.ParseMediaType(a.Header().Get("Content-Type")); mediaType == "application/json" {
+		var e models.Error
+		if json.Unmarshal(a.body.Bytes(), &e) == nil {
+			p.class, p.message, p.fields = e.ExceptionClass, e.Message, e.InvalidFields
+		}
+	}
+	if a.status >= 500 && p.cause == nil && p.message != "" {
+		p.cause = errors.New(p.message)
+	}
+	return p
+}
+
+func (a *answer) log() {
+	level := slog.LevelInfo
+	if a.status >= 500 {
+		level = slog.LevelError
+	}
+	ctx := a.request.Context()
+	if !a.handler.logger.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 12)
+	attrs = append(attrs,
+		slog.String("request_id", a.id),
+		slog.String("method", knownMethod(a.request.Method)),
+		slog.Int("status", a.status),
+		slog.Int("bytes", a.size),
+		slog.Duration("duration", time.Since(a.start)),
+		slog.String("remote", a.request.RemoteAddr),
+	)
+	if a.operation != nil {
+		attrs = append(attrs, slog.String("operation", a.operation.id))
+	}
+	if a.status >= 400 {
+		attrs = append(attrs, slog.String("class", a.problem.class), slog.String("message", a.problem.message))
+	}
+	if len(a.problem.fields) > 0 {
+		attrs = append(attrs, slog.Any("invalid_fields", a.problem.fields))
+	}
+	if a.problem.cause != nil {
+		attrs = append(attrs, slog.String("error", a.problem.cause.Error()))
+	}
+	var panicked panicError
+	if errors.As(a.problem.cause, &panicked) {
+		attrs = append(attrs, slog.String("stack", string(panicked.stack)))
+	}
+	a.handler.logger.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// knownMethod keeps words of the caller's own out of the log.
+func knownMethod(method string) string {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE":
+		return method
+	}
+	return "other"
+}
+
+// panicError is a panic of the implementation. Its text leaves out a value
+// that is not the runtime's own, which may hold a secret.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e panicError) Error() string {
+	if err, ok := e.value.(runtime.Error); ok {
+		return "panic: " + err.Error()
+	}
+	return fmt.Sprintf("panic with a value of type %T", e.value)
+}

@@ -1,0 +1,261 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+
+	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/internal/strictjson"
+)
+
+// operation checks the requests of one operation of the document.
+type operation struct {
+	id   string
+	next http.HandlerFunc // the generated code
+
+	route      *routers.Route
+	pathNames  []string // of the wildcards in the mux's pattern, in order
+	parameters []parameter
+
+	body         *schema.Schema // nil: the operation has none
+	bodyRequired bool
+}
+
+type parameter struct {
+	*openapi3.Parameter
+	position int            // in the path, or -1
+	integer  *schema.Schema // of a parameter that is one integer
+	engine   bool           // kin-openapi judges it as OpenAPI 3.1, at a price
+}
+
+func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item *openapi3.PathItem, method string, spec *openapi3.Operation) (*operation, error) {
+	op := &operation{
+		id:    spec.OperationID,
+		route: &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: spec},
+	}
+	if err := checkSecurity(doc, spec); err != nil {
+		return nil, err
+	}
+	for _, ref := range append(item.Parameters[:len(item.Parameters):len(item.Parameters)], spec.Parameters...) {
+		p, err := newParameter(compiler, path, ref.Value)
+		if err != nil {
+			return nil, fmt.Errorf("parameter %s: %w", ref.Value.Name, err)
+		}
+		op.parameters = append(op.parameters, p)
+	}
+	if spec.RequestBody != nil {
+		body := spec.RequestBody.Value
+		media := body.Content["application/json"]
+		if media == nil || len(body.Content) != 1 || media.Schema == nil {
+			return nil, errors.New("request body: only application/json with a schema can be served")
+		}
+		var err error
+		if op.body, err = compiler.Compile(media.Schema); err != nil {
+			return nil, fmt.Errorf("request body: %w", err)
+		}
+		op.bodyRequired = body.Required
+	}
+	return op, nil
+}
+
+func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Parameter) (parameter, error) {
+	p := parameter{Parameter: spec, position: -1}
+	if spec.In == openapi3.ParameterInPath {
+		for i, name := range wildcards(path) {
+			if name == spec.Name {
+				p.position = i
+			}
+		}
+		if p.position < 0 {
+			return p, errors.New("it is not in the path")
+		}
+	}
+	if spec.Schema == nil {
+		return p, nil
+	}
+	compiled, err := compiler.Compile(spec.Schema)
+	if err != nil {
+		return p, err
+	}
+	p.engine = !compiled.Simple()
+	if spec.Schema.Value.Type.Is("integer") {
+		p.integer = compiled
+	}
+	return p, nil
+}
+
+func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := w.(*answer)
+	a.operation = op
+	if violations := op.checkParameters(r); len(violations) > 0 {
+		a.failFields(violations)
+		return
+	}
+	if op.body == nil {
+		r.Body = http.NoBody
+	} else if !op.judgeBody(a, r) {
+		return
+	}
+	op.next(a, r)
+}
+
+func (op *operation) checkParameters(r *http.Request) []schema.Violation {
+	if len(op.parameters) == 0 {
+		return nil
+	}
+	var violations []schema.Violation
+	var input *openapi3filter.RequestValidationInput
+	for _, p := range op.parameters {
+		if p.integer != nil && p.position >= 0 {
+			violations = p.checkInteger(violations, r.PathValue(op.pathNames[p.position]))
+			continue
+		}
+		if input == nil {
+			query, err := url.ParseQuery(r.URL.RawQuery)
+			if err != nil {
+				return []schema.Violation{{Field: "query", Why: "must be percent-encoded name=value pairs"}}
+			}
+			input = &openapi3filter.RequestValidationInput{Request: r, QueryParams: query, PathParams: op.pathParameters(r)}
+		}
+		violations = op.checkParameter(violations, p, input)
+	}
+	return violations
+}
+
+// checkParameter judges, with kin-openapi, a parameter that is not an id.
+func (op *operation) checkParameter(violations []schema.Violation, p parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
+	var sent []string
+	switch p.In {
+	case openapi3.ParameterInQuery:
+		sent = input.QueryParams[p.Name]
+	case openapi3.ParameterInHeader:
+		sent = input.Request.Header.Values(p.Name)
+	}
+	single := p.Schema != nil && !p.Schema.Value.Type.Includes("array") && !p.Schema.Value.Type.Includes("object")
+	if single && len(sent) > 1 {
+		return append(violations, schema.Violation{Field: p.Name, Why: "must be given once"})
+	}
+	if p.integer != nil && len(sent) == 1 {
+		return p.checkInteger(violations, sent[0])
+	}
+	// Without a route kin-openapi uses its quick visitor; with one, as the
+	// document is OpenAPI 3.1, an engine that it compiles for every call.
+	input.Route = nil
+	if p.engine {
+		input.Route = op.route
+	}
+	err := openapi3filter.ValidateParameter(input.Request.Context(), input, p.Parameter)
+	var invalid *openapi3.SchemaError
+	switch {
+	case err == nil:
+		return violations
+	case errors.Is(err, openapi3filter.ErrInvalidRequired):
+		return append(violations, schema.Violation{Field: p.Name, Why: "is required"})
+	case errors.As(err, &invalid):
+		return append(violations, schema.Violation{Field: p.Name, Why: schema.Why(invalid.SchemaField, p.Schema.Value)})
+	default:
+		return append(violations, schema.Violation{Field: p.Name, Why: "is not of the form that the document declares"})
+	}
+}
+
+// checkInteger judges an integer, which must be written as Go and everyone
+// else would: canonical decimals, so that one id has one spelling.
+func (p parameter) checkInteger(violations []schema.Violation, text string) []schema.Violation {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != text {
+		return append(violations, schema.Violation{Field: p.Name, Why: "must be an integer in canonical decimal digits, of 64 bits at most"})
+	}
+	for _, v := range p.integer.Check(n) {
+		violations = append(violations, schema.Violation{Field: p.Name, Why: v.Why})
+	}
+	return violations
+}
+
+func (op *operation) pathParameters(r *http.Request) map[string]string {
+	values := make(map[string]string, len(op.pathNames))
+	for _, p := range op.parameters {
+		if p.position >= 0 {
+			values[p.Name] = r.PathValue(op.pathNames[p.position])
+		}
+	}
+	return values
+}
+
+// judgeBody reads the body, decodes it, judges it and leaves it for the
+// generated code to bind. It reports whether the request may go on.
+func (op *operation) judgeBody(a *answer, r *http.Request) bool {
+	if r.ContentLength == 0 && !op.bodyRequired && r.Header.Get("Content-Type") == "" {
+		r.Body = http.NoBody
+		return true
+	}
+	if !isJSON(r.Header) {
+		a.fail(http.StatusUnsupportedMediaType, problem{message: `the body must be JSON in UTF-8, with the header "Content-Type: application/json" and no Content-Encoding`})
+		return false
+	}
+	tooLarge := problem{message: fmt.Sprintf("the body must have at most %d bytes", MaxBodyBytes)}
+	if r.ContentLength > MaxBodyBytes {
+		a.fail(http.StatusRequestEntityTooLarge, tooLarge)
+		return false
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		a.fail(http.StatusRequestEntityTooLarge, tooLarge)
+		return false
+	}
+	if err != nil {
+		a.fail(http.StatusBadRequest, problem{message: "the body could not be read to its end", cause: err})
+		return false
+	}
+	value, err := strictjson.Decode(data)
+	if err != nil {
+		a.fail(http.StatusBadRequest, problem{message: "the body is not JSON that can be accepted: " + err.Error()})
+		return false
+	}
+	if violations := op.body.Check(value); len(violations) > 0 {
+		a.failFields(violations)
+		return false
+	}
+	op.body.FillDefaults(value)
+	r.Body = judgedBody{value}
+	return true
+}
+
+// isJSON reports whether the header declares a body of plain JSON in UTF-8.
+func isJSON(header http.Header) bool {
+	values := header["Content-Type"]
+	if len(values) != 1 || header.Get("Content-Encoding") != "" {
+		return false
+	}
+	if values[0] == "application/json" {
+		return true
+	}
+	mediaType, parameters, err := mime.ParseMediaType(values[0])
+	if err != nil || mediaType != "application/json" {
+		return false
+	}
+	charset, ok := parameters["charset"]
+	return !ok || strings.EqualFold(charset, "utf-8")
+}
+
+// judgedBody is a body that was read, decoded and judged. The generated code
+// binds its value; were it to fail, its fallback to a second parse reads the
+// body, and that always fails too.
+type judgedBody struct{ value any }
+
+func (b judgedBody) ValidatedValue() any { return b.value }
+
+var errJudged = errors.New("the body was read already")
+
+func (judgedBody) Read([]byte) (int, error) { return 0, errJudged }
+func (judgedBody) Close() error             { return nil }
