@@ -137,16 +137,22 @@ func isUnique(err error) bool {
 }
 
 // ServerKeyID returns the id of the server key that the database's made
-// secrets need, which it takes to be id if none is known yet.
-func (s *Store) ServerKeyID(ctx context.Context, id string) (string, error) {
-	if id != "" {
-		if _, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id); err != nil {
-			return "", interpret(err)
-		}
-	}
+// secrets need, or "" if there was none yet.
+func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
+	var id string
 	err := s.read.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
 	return id, interpret(err)
+}
+
+// ClaimServerKey makes id the server key's, unless there is one, and returns
+// the one there is.
+func (s *Store) ClaimServerKey(ctx context.Context, id string) (string, error) {
+	_, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id)
+	if err != nil {
+		return "", interpret(err)
+	}
+	return s.ServerKeyID(ctx)
 }

@@ -1,0 +1,112 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/models"
+)
+
+// NewUser is a user to create.
+type NewUser struct {
+	// Name is at most 16 lowercase letters and digits, unique in its registry.
+	Name string
+	// Duration is how many days the user lasts, -1 to 365: 0 ends at once, -1 never.
+	Duration int64
+	// ReadOnly lets the user pull and not push.
+	ReadOnly bool
+	// Secret is the user's secret. The zero Secret has the server make one.
+	Secret registryusers.Secret
+}
+
+// User is a user of a registry.
+type User struct {
+	ID        int64
+	Name      string // as the server answers; the vendor's has the registry in it
+	ReadOnly  bool
+	Duration  int64 // days; -1 never ends
+	CreatedAt time.Time
+	ExpiresAt time.Time            // see [User.Expires]
+	Secret    registryusers.Secret // told once, when it is made
+}
+
+// Expires returns when the user ends, and whether it ends at all. Servers
+// write "never" as a date, and not all the same: 9999-12-31 here, 1969-12-31
+// at the vendor's.
+func (u User) Expires() (end time.Time, ends bool) {
+	if year := u.ExpiresAt.UTC().Year(); u.Duration == -1 || year >= 9999 || year <= 1969 {
+		return time.Time{}, false
+	}
+	return u.ExpiresAt, true
+}
+
+// createBody and createdUser have the fields of the generated models: a
+// conversion that no longer compiles says that the document's have changed.
+type (
+	createBody struct {
+		Duration int64
+		Name     string
+		ReadOnly bool
+		Secret   registryusers.SecretText
+	}
+	createdUser struct {
+		CreatedAt time.Time
+		Duration  int64
+		ExpiresAt time.Time
+		ID        int64
+		Name      string
+		ReadOnly  bool
+		Secret    registryusers.SecretText
+	}
+)
+
+// CreateUser creates a user in a registry and returns it with its secret,
+// which no later call tells. The options are for this call alone.
+//
+// An answer that is not success is an [*Error], which is one of
+// [registryusers.ErrInvalid], [registryusers.ErrUnauthenticated],
+// [registryusers.ErrForbidden], [registryusers.ErrRegistryNotFound],
+// [registryusers.ErrUserExists], [registryusers.ErrTooManyRequests],
+// [registryusers.ErrUnavailable] and [registryusers.ErrInternal], under
+// [errors.Is]. Without an answer (no connection, ctx done) the error is the
+// HTTP client's, and the user may have been created or not.
+func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (User, error) {
+	config, err := c.config.with(options)
+	if err != nil {
+		return User{}, err
+	}
+	api, err := config.api()
+	if err != nil {
+		return User{}, fmt.Errorf("client: %w", err)
+	}
+	answer, err := api.CreateUser(ctx, config.project, config.region, registryID, models.CreateUserRequest(createBody{
+		Duration: user.Duration,
+		Name:     user.Name,
+		ReadOnly: user.ReadOnly,
+		Secret:   registryusers.NewSecretText(user.Secret.Reveal()),
+	}))
+	if err != nil {
+		return User{}, fmt.Errorf("client: create user: %w", err)
+	}
+	model, err := decode[models.CreatedUser](answer, operation{
+		name:    "create user",
+		success: 201,
+		errors:  map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
+		secrets: []registryusers.Secret{config.key, user.Secret},
+	})
+	if err != nil {
+		return User{}, err
+	}
+	created := createdUser(model)
+	return User{
+		ID:        created.ID,
+		Name:      created.Name,
+		ReadOnly:  created.ReadOnly,
+		Duration:  created.Duration,
+		CreatedAt: created.CreatedAt,
+		ExpiresAt: created.ExpiresAt,
+		Secret:    created.Secret.Secret(),
+	}, nil
+}

@@ -1,0 +1,65 @@
+// Package api implements the document's operations over the accounts. It
+// translates and decides nothing.
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// API is the implementation, and the authenticator that goes with it.
+type API struct{ accounts *accounts.Service }
+
+var _ apiserver.StrictServerInterface = (*API)(nil)
+
+// New returns the API of the accounts.
+func New(accounts *accounts.Service) *API { return &API{accounts} }
+
+type callerKey struct{}
+
+// Authenticate implements server.Authenticator by API keys.
+func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
+	key, err := a.accounts.Authenticate(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return context.WithValue(ctx, callerKey{}, key), nil
+}
+
+// caller returns the API key that Authenticate found.
+func caller(ctx context.Context) accounts.Key { return ctx.Value(callerKey{}).(accounts.Key) }
+
+// createdUser has the fields of the document's answer: a conversion that no
+// longer compiles says that the document's have changed.
+type createdUser struct {
+	CreatedAt time.Time
+	Duration  int64
+	ExpiresAt time.Time
+	ID        int64
+	Name      string
+	ReadOnly  bool
+	Secret    registryusers.SecretText
+}
+
+// CreateUser implements [apiserver.StrictServerInterface].
+func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+	at := accounts.Place{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.RegistryID}
+	user, secret, err := a.accounts.CreateUser(ctx, caller(ctx), at, accounts.NewUser(*r.Body))
+	if err != nil {
+		return nil, err
+	}
+	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser(createdUser{
+		CreatedAt: user.CreatedAt,
+		Duration:  user.Duration,
+		ExpiresAt: user.ExpiresAt,
+		ID:        user.ID,
+		Name:      user.Name,
+		ReadOnly:  user.ReadOnly,
+		Secret:    secret,
+	})}, nil
+}
