@@ -106,12 +106,12 @@ func (e *Error) redact(secrets []registryusers.Secret) {
 		}
 		clean := func(s string) string { return strings.ReplaceAll(s, text, secret.String()) }
 		e.Class, e.Message, e.RequestID = clean(e.Class), clean(e.Message), clean(e.RequestID)
-		fields := make(map[string][]string, len(e.InvalidFields))
 		for field, whys := range e.InvalidFields {
-			for _, why := range whys {
-				fields[clean(field)] = append(fields[clean(field)], clean(why))
+			delete(e.InvalidFields, field)
+			for i := range whys {
+				whys[i] = clean(whys[i])
 			}
+			e.InvalidFields[clean(field)] = whys
 		}
-		e.InvalidFields = fields
 	}
 }

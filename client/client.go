@@ -115,11 +115,8 @@ func (c *config) environment(name string) int64 {
 	return id
 }
 
-// with returns the settings with the options applied and checked.
+// with returns the settings with the options applied, checked.
 func (c config) with(options []Option) (config, error) {
-	if len(options) == 0 && c.err == nil && c.http != nil && c.http.CheckRedirect != nil {
-		return c, nil // checked when the client was made
-	}
 	for _, option := range options {
 		option(&c)
 	}
@@ -150,8 +147,20 @@ func isLoopback(host string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-// api returns the generated client for these settings.
-func (c *config) api() (*apiclient.Client, error) {
+// call returns the settings for one call, and the generated client for them.
+func (c *Client) call(options []Option) (config, *apiclient.Client, error) {
+	config := c.config
+	if len(options) > 0 {
+		var err error
+		if config, err = config.with(options); err != nil {
+			return config, nil, err
+		}
+	}
+	api, err := config.api()
+	return config, api, err
+}
+
+func (c config) api() (*apiclient.Client, error) {
 	return apiclient.NewClient(c.baseURL, apiclient.WithHTTPClient(c.http), apiclient.WithRequestEditorFn(
 		func(_ context.Context, r *http.Request) error {
 			r.Header.Set("Authorization", "apikey "+c.key.Reveal())

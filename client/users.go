@@ -73,13 +73,9 @@ type (
 // [errors.Is]. Without an answer (no connection, ctx done) the error is the
 // HTTP client's, and the user may have been created or not.
 func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (User, error) {
-	config, err := c.config.with(options)
+	config, api, err := c.call(options)
 	if err != nil {
 		return User{}, err
-	}
-	api, err := config.api()
-	if err != nil {
-		return User{}, fmt.Errorf("client: %w", err)
 	}
 	answer, err := api.CreateUser(ctx, config.project, config.region, registryID, models.CreateUserRequest(createBody{
 		Duration: user.Duration,

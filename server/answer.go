@@ -190,17 +190,15 @@ func (a *answer) formError() {
 		p.message += "; the server's log says more under this request_id"
 	}
 	a.problem = p
-	body, err := json.Marshal(models.Error{
+	a.body.Reset()
+	encoder := json.NewEncoder(&a.body)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(models.Error{ // strings, and a map of strings, always encode
 		ExceptionClass: p.class,
 		Message:        p.message,
 		InvalidFields:  p.fields,
 		RequestID:      a.id,
 	})
-	if err != nil { // strings and maps of strings always encode
-		panic(err)
-	}
-	a.body.Reset()
-	a.body.Write(append(body, '\n'))
 
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
 		header.Del(name) // of whoever wrote the error first
@@ -260,7 +258,7 @@ func (a *answer) log() {
 	if len(a.problem.fields) > 0 {
 		attrs = append(attrs, slog.Any("invalid_fields", a.problem.fields))
 	}
-	if a.problem.cause != nil {
+	if a.problem.cause != nil && a.problem.cause.Error() != a.problem.message {
 		attrs = append(attrs, slog.String("error", a.problem.cause.Error()))
 	}
 	var panicked panicError

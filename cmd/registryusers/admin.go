@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/datadir"
+)
+
+// adminCommand works on the data directory itself, also while serve runs.
+func adminCommand() *cobra.Command {
+	admin := &cobra.Command{Use: "admin", Short: "Work on the data directory, also while serve runs"}
+	addConfigFlag(admin)
+	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")
+	registry := &cobra.Command{Use: "registry", Short: "Create and list registries"}
+	registry.AddCommand(registryCreateCommand(), registryListCommand())
+	key := &cobra.Command{Use: "key", Short: "Create, list and remove API keys"}
+	key.AddCommand(keyCreateCommand(), keyListCommand(), keyRemoveCommand())
+	user := &cobra.Command{Use: "user", Short: "List, change and remove users"}
+	user.AddCommand(userListCommand(), userRemoveCommand(), userSetCommand())
+	admin.AddCommand(registry, key, user)
+	return admin
+}
+
+// withAccounts makes a command's RunE of a function that works on the accounts.
+func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) (err error) {
+		dir, err := datadir.Open(cmd.Context(), cmd.Flag("data").Value.String(), nil)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, dir.Close()) }()
+		return f(cmd.Context(), dir.Accounts, cmd.OutOrStdout(), args)
+	}
+}
+
+func registryCreateCommand() *cobra.Command {
+	var project, region int64
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a registry and print its id",
+		Args:  cobra.ExactArgs(1),
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
+			r, err := s.CreateRegistry(ctx, project, region, args[0])
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(out, r.ID)
+			return err
+		}),
+	}
+	cmd.Flags().Int64Var(&project, "project", 1, "id of its project")
+	cmd.Flags().Int64Var(&region, "region", 1, "id of its region")
+	return cmd
+}
+
+func registryListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the registries",
+		Args:  cobra.NoArgs,
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
+			registries, err := s.Registries(ctx)
+			rows := [][]any{{"ID", "PROJECT", "REGION", "NAME", "CREATED"}}
+			for _, r := range registries {
+				rows = append(rows, []any{r.ID, r.ProjectID, r.RegionID, r.Name, day(r.CreatedAt)})
+			}
+			return errors.Join(err, table(out, rows))
+		}),
+	}
+}
+
+func keyCreateCommand() *cobra.Command {
+	var project int64
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Create an API key and print its token, which is not to be had again",
+		Args:  cobra.NoArgs,
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
+			_, token, err := s.CreateKey(ctx, project)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(out, token.Reveal())
+			return err
+		}),
+	}
+	cmd.Flags().Int64Var(&project, "project", 0, "id of the one project that the key is for (default: all)")
+	return cmd
+}
+
+func keyListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the API keys, without their tokens",
+		Args:  cobra.NoArgs,
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
+			keys, err := s.Keys(ctx)
+			rows := [][]any{{"ID", "PROJECT", "CREATED"}}
+			for _, k := range keys {
+				project := "all"
+				if k.ProjectID != 0 {
+					project = strconv.FormatInt(k.ProjectID, 10)
+				}
+				rows = append(rows, []any{k.ID, project, day(k.CreatedAt)})
+			}
+			return errors.Join(err, table(out, rows))
+		}),
+	}
+}
+
+func keyRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm ID",
+		Short: "Remove an API key: it is refused from its next request on",
+		Args:  cobra.ExactArgs(1),
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
+			id, err := strconv.ParseInt(args[0], 10, 64)
+			if err != nil {
+				return usagef("the id of a key is a number; 'admin key ls' lists them")
+			}
+			return s.DeleteKey(ctx, id)
+		}),
+	}
+}
+
+func userListCommand() *cobra.Command {
+	var registry int64
+	cmd := &cobra.Command{
+		Use:   "ls --registry ID",
+		Short: "List a registry's users",
+		Args:  cobra.NoArgs,
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
+			users, err := s.Users(ctx, registry)
+			rows := [][]any{{"ID", "NAME", "ACCESS", "CREATED", "EXPIRES"}}
+			for _, u := range users {
+				rows = append(rows, []any{u.ID, strconv.Quote(u.Name), access(u.ReadOnly), day(u.CreatedAt), ends(u.ExpiresAt, u.Duration != -1)})
+			}
+			return errors.Join(err, table(out, rows))
+		}),
+	}
+	registryFlag(cmd, &registry)
+	return cmd
+}
+
+func userRemoveCommand() *cobra.Command {
+	var registry int64
+	cmd := &cobra.Command{
+		Use:   "rm NAME --registry ID",
+		Short: "Remove a user: it is refused from its next request on",
+		Args:  cobra.ExactArgs(1),
+		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
+			u, err := s.User(ctx, registry, args[0])
+			if err != nil {
+				return err
+			}
+			return s.DeleteUser(ctx, u)
+		}),
+	}
+	registryFlag(cmd, &registry)
+	return cmd
+}
+
+func userSetCommand() *cobra.Command {
+	var (
+		registry, days      int64
+		readOnly, newSecret bool
+	)
+	cmd := &cobra.Command{
+		Use:   "set NAME --registry ID",
+		Short: "Change a user: its days, its access, its secret",
+		Args:  cobra.ExactArgs(1),
+	}
+	registryFlag(cmd, &registry)
+	cmd.Flags().Int64Var(&days, "days", 0, "days it lasts from its creation; 0 has ended, -1 never ends")
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push; --read-only=false lets it push again")
+	cmd.Flags().BoolVar(&newSecret, "new-secret", false, "make a new secret and print it; the old one is good no more")
+	cmd.MarkFlagsOneRequired("days", "read-only", "new-secret")
+	cmd.RunE = withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
+		u, err := s.User(ctx, registry, args[0])
+		if err != nil {
+			return err
+		}
+		if cmd.Flags().Changed("days") {
+			if err := s.SetDuration(ctx, u, days); err != nil {
+				return err
+			}
+		}
+		if cmd.Flags().Changed("read-only") {
+			if err := s.SetReadOnly(ctx, u, readOnly); err != nil {
+				return err
+			}
+		}
+		if !newSecret {
+			return nil
+		}
+		secret, err := s.RenewSecret(ctx, u)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(out, secret.Reveal())
+		return err
+	})
+	return cmd
+}
+
+// registryFlag adds the flag that says which registry, which has no default.
+func registryFlag(cmd *cobra.Command, id *int64) {
+	cmd.Flags().Int64Var(id, "registry", 0, "id of the registry (required)")
+	_ = cmd.MarkFlagRequired("registry") // fails only for a flag that is not there
+}
+
+// table prints rows in columns.
+func table(out io.Writer, rows [][]any) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				_, _ = fmt.Fprint(w, "\t") // errors come with Flush
+			}
+			_, _ = fmt.Fprint(w, cell)
+		}
+		_, _ = fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
+func ends(t time.Time, ends bool) string {
+	if !ends {
+		return "never"
+	}
+	return day(t)
+}
+
+func access(readOnly bool) string {
+	if readOnly {
+		return "pull"
+	}
+	return "pull, push"
+}

@@ -1,0 +1,101 @@
+// Command registryusers serves the registry users API and calls it.
+//
+// Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
+// 3 not found, 4 exists already, 5 denied, 6 unavailable.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/registryusers/registryusers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run runs one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:           "registryusers",
+		Short:         "Users for a container registry, made through an API",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Long: `Users for a container registry, made through an API.
+
+Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
+3 not found, 4 exists already, 5 denied, 6 unavailable.`,
+	}
+	root.AddCommand(serveCommand(), adminCommand(), userCommand(), versionCommand())
+	begun := false // past the parsing of flags and arguments
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := applySettings(cmd, os.Environ()); err != nil {
+			return err
+		}
+		begun = true
+		return nil
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "registryusers:", err)
+	if !begun {
+		fmt.Fprintln(stderr, "Run 'registryusers --help' for the commands, or one of them with --help for its flags.")
+		return 2
+	}
+	return exitCode(err)
+}
+
+// usageError is a wrong setting that only the command itself can see.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage), errors.Is(err, registryusers.ErrInvalid):
+		return 2
+	case errors.Is(err, registryusers.ErrNotFound):
+		return 3
+	case errors.Is(err, registryusers.ErrExists):
+		return 4
+	case errors.Is(err, registryusers.ErrUnauthenticated), errors.Is(err, registryusers.ErrForbidden):
+		return 5
+	case errors.Is(err, registryusers.ErrUnavailable), errors.Is(err, registryusers.ErrTooManyRequests):
+		return 6
+	}
+	return 1
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			version := "unknown"
+			if info, ok := debug.ReadBuildInfo(); ok {
+				version = info.Main.Version + " " + info.GoVersion
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "registryusers", version)
+			return err
+		},
+	}
+}

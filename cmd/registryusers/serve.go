@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/registryusers/registryusers/internal/api"
+	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/server"
+)
+
+// The limits of the HTTP server.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 60 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	shutdownTimeout   = 10 * time.Second // for the requests in flight
+	maxHeaderBytes    = 32 << 10
+)
+
+type serveOptions struct {
+	listen, url         string
+	data, addressFile   string
+	tlsCert, tlsKey     string
+	insecureHTTP, isDev bool
+}
+
+func serveCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the API",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	addConfigFlag(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
+	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is made if missing")
+	flags.StringVar(&o.url, "url", "", "URL under which clients reach this server (default: from --listen)")
+	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM")
+	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
+	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, as behind a proxy that does TLS")
+	flags.BoolVar(&o.isDev, "dev", false, "make a registry and an API key, write them to DATA/dev.json, and print how to use them")
+	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
+	return cmd
+}
+
+// serve serves until ctx is done.
+func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	config, err := o.tls()
+	if err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	dir, err := datadir.Open(ctx, o.data, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen (choose another address with --listen): %w", err)
+	}
+	defer listener.Close() //nolint:errcheck // the server closes it, or nobody used it
+
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	implementation := api.New(dir.Accounts)
+	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger})
+	if err != nil {
+		return err
+	}
+	base := o.url
+	if base == "" {
+		base = (&url.URL{Scheme: scheme(config), Host: listener.Addr().String()}).String()
+	}
+	if o.isDev {
+		if err := dev(ctx, dir, base, stdout); err != nil {
+			return err
+		}
+	}
+	if o.addressFile != "" {
+		if err := writeFile(o.addressFile, []byte(listener.Addr().String()+"\n")); err != nil {
+			return err
+		}
+	}
+	logger.Info("serving", "url", base, "data", o.data)
+
+	httpServer := &http.Server{
+		Handler:           handler,
+		TLSConfig:         config,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() {
+		if config != nil {
+			served <- httpServer.ServeTLS(listener, "", "")
+		} else {
+			served <- httpServer.Serve(listener)
+		}
+	}()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("shutting down")
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := httpServer.Shutdown(bounded); err != nil {
+		_ = httpServer.Close()
+		return fmt.Errorf("requests were still in flight after %s: %w", shutdownTimeout, err)
+	}
+	return nil
+}
+
+// check refuses settings that would show secrets to the network.
+func (o *serveOptions) check() error {
+	if o.url != "" {
+		u, err := url.Parse(o.url)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return usagef("--url must be of the form https://HOST[:PORT]")
+		}
+		o.url = u.Scheme + "://" + u.Host
+	}
+	host, _, err := net.SplitHostPort(o.listen)
+	if err != nil {
+		return usagef("--listen must be of the form HOST:PORT")
+	}
+	if o.tlsCert == "" && !o.insecureHTTP && !isLoopback(host) {
+		return usagef("--listen %s is not a loopback address, and plain HTTP would show API keys and secrets to the network: "+
+			"give --tls-cert and --tls-key, or --insecure-http behind a proxy that does TLS", o.listen)
+	}
+	return nil
+}
+
+func (o *serveOptions) tls() (*tls.Config, error) {
+	if o.tlsCert == "" && o.tlsKey == "" {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	if o.tlsCert == "" || o.tlsKey == "" {
+		return nil, usagef("--tls-cert and --tls-key go together")
+	}
+	certificate, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
+func scheme(config *tls.Config) string {
+	if config != nil {
+		return "https"
+	}
+	return "http"
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// writeFile writes a file that only its owner may read, whole or not at all.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

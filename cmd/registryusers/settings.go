@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// Settings come from, the first that has one: the flag, the environment
+// (REGISTRYUSERS_TLS_CERT for --tls-cert), the YAML file that --config or
+// REGISTRYUSERS_CONFIG names (tls-cert), the default. Only the commands that
+// have the flag --config take them; the others talk to a server, and have the
+// environment of the client.
+
+// addConfigFlag gives a command settings from the environment and a file.
+func addConfigFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().String("config", "", "YAML file of settings, named as the flags of serve (environment: REGISTRYUSERS_CONFIG, and so on for each)")
+}
+
+const environmentPrefix = "REGISTRYUSERS_"
+
+// applySettings sets the flags of cmd that the command line does not.
+func applySettings(cmd *cobra.Command, environ []string) error {
+	if cmd.Flags().Lookup("config") == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	note := func(f *pflag.Flag) { known[f.Name] = true }
+	serve, _, err := cmd.Root().Find([]string{"serve"})
+	if err != nil {
+		return err
+	}
+	serve.Flags().VisitAll(note)
+	cmd.Flags().VisitAll(note)
+	set := func(source, name, value string) error {
+		if name == "help" || !known[name] {
+			return fmt.Errorf("%s: there is no setting %q", source, name)
+		}
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil || flag.Changed { // another command's, or set already
+			return nil
+		}
+		if err := cmd.Flags().Set(name, value); err != nil {
+			return fmt.Errorf("%s: %s: the value is not valid for this setting", source, name)
+		}
+		return nil
+	}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		setting, ok := strings.CutPrefix(name, environmentPrefix)
+		if !ok || isServiceLink(setting) {
+			continue
+		}
+		if err := set("environment variable "+name, strings.ReplaceAll(strings.ToLower(setting), "_", "-"), value); err != nil {
+			return err
+		}
+	}
+	path := cmd.Flag("config").Value.String()
+	if path == "" {
+		return nil
+	}
+	settings, err := readSettings(path)
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		if s.name == "config" {
+			return fmt.Errorf("config file %s, line %d: a file cannot name another", path, s.line)
+		}
+		if err := set(fmt.Sprintf("config file %s, line %d", path, s.line), s.name, s.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isServiceLink reports whether a name is one of those that Kubernetes sets in
+// every container beside a service that is called registryusers.
+func isServiceLink(name string) bool {
+	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
+}
+
+type setting struct {
+	name, value string
+	line        int
+}
+
+// readSettings reads a YAML file that is one mapping of names to scalars.
+func readSettings(path string) ([]setting, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("config file: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	var document yaml.Node
+	if err := yaml.NewDecoder(io.LimitReader(f, 1<<20)).Decode(&document); errors.Is(err, io.EOF) {
+		return nil, nil // empty
+	} else if err != nil {
+		return nil, fmt.Errorf("config file %s is not valid YAML: %w", path, err)
+	}
+	root := document.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("config file %s must be lines of the form \"name: value\"", path)
+	}
+	var settings []setting
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		name, value := root.Content[i], root.Content[i+1]
+		if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
+			return nil, fmt.Errorf("config file %s, line %d: %s must have one plain value", path, name.Line, name.Value)
+		}
+		if seen[name.Value] {
+			return nil, fmt.Errorf("config file %s, line %d: %s is set twice", path, name.Line, name.Value)
+		}
+		seen[name.Value] = true
+		settings = append(settings, setting{name.Value, value.Value, name.Line})
+	}
+	return settings, nil
+}
