@@ -3,8 +3,8 @@ export CGO_ENABLED ?= 0
 
 .PHONY: run test generate verify lint
 
-run: ## serve the API on 127.0.0.1:8080, with a registry to try it on
-	go run ./cmd/registryusers serve --dev
+run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds flags
+	go run ./cmd/registryusers serve --dev $(ARGS)
 
 test: ## run all tests
 	go test ./...

@@ -58,7 +58,7 @@ type operation struct {
 
 // decode reads an answer's body as a T, or makes an [*Error] of it. It closes the body.
 func decode[T any](answer *http.Response, op operation) (T, error) {
-	defer answer.Body.Close() //nolint:errcheck // it was only read
+	defer answer.Body.Close()
 	var value T
 	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswerBytes+1))
 	fault := &Error{

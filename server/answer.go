@@ -95,7 +95,7 @@ func (a *answer) failError(err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = registryusers.ErrUnavailable
 	}
-	sentinel, code := status.Of(err)
+	code, sentinel := status.Of(err)
 	a.fail(code, problem{message: sentinel.Error(), cause: cause})
 }
 
@@ -118,7 +118,7 @@ func (a *answer) failFields(violations []schema.Violation) {
 // finish sends what was held back and writes the log line.
 func (a *answer) finish() {
 	if value := recover(); value != nil {
-		if value == http.ErrAbortHandler {
+		if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(value)
 		}
 		defer a.abortIfSent(a.status != 0 && !a.held)

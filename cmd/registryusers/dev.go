@@ -34,7 +34,7 @@ func dev(ctx context.Context, dir *datadir.Dir, url string, stdout io.Writer) er
 	}
 	path := filepath.Join(dir.Path, "dev.json")
 	var file devFile
-	data, err := os.ReadFile(path) //nolint:gosec // the operator says where the data lies
+	data, err := os.ReadFile(path)
 	if err == nil && json.Unmarshal(data, &file) != nil {
 		return fmt.Errorf("%s is damaged: remove it, and --dev makes another", path)
 	}

@@ -39,14 +39,11 @@ Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
 3 not found, 4 exists already, 5 denied, 6 unavailable.`,
 	}
 	root.AddCommand(serveCommand(), adminCommand(), userCommand(), versionCommand())
-	begun := false // past the parsing of flags and arguments
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := applySettings(cmd, os.Environ()); err != nil {
-			return err
-		}
-		begun = true
-		return nil
+		return applySettings(cmd, os.Environ())
 	}
+	begun := false // past the checks of flags, arguments and settings
+	noteBegin(root, &begun)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -60,6 +57,19 @@ Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
 		return 2
 	}
 	return exitCode(err)
+}
+
+// noteBegin has every command under cmd note that it has begun to run.
+func noteBegin(cmd *cobra.Command, begun *bool) {
+	for _, sub := range cmd.Commands() {
+		noteBegin(sub, begun)
+	}
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*begun = true
+			return run(cmd, args)
+		}
+	}
 }
 
 // usageError is a wrong setting that only the command itself can see.

@@ -79,7 +79,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err != nil {
 		return fmt.Errorf("cannot listen (choose another address with --listen): %w", err)
 	}
-	defer listener.Close() //nolint:errcheck // the server closes it, or nobody used it
+	defer listener.Close()
 
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	implementation := api.New(dir.Accounts)
@@ -158,7 +158,7 @@ func (o *serveOptions) check() error {
 
 func (o *serveOptions) tls() (*tls.Config, error) {
 	if o.tlsCert == "" && o.tlsKey == "" {
-		return nil, nil //nolint:nilnil // no TLS
+		return nil, nil
 	}
 	if o.tlsCert == "" || o.tlsKey == "" {
 		return nil, usagef("--tls-cert and --tls-key go together")

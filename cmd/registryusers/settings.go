@@ -93,11 +93,11 @@ type setting struct {
 
 // readSettings reads a YAML file that is one mapping of names to scalars.
 func readSettings(path string) ([]setting, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("config file: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	var document yaml.Node
 	if err := yaml.NewDecoder(io.LimitReader(f, 1<<20)).Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil // empty

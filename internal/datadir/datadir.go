@@ -66,7 +66,7 @@ func serverKey(ctx context.Context, store *sqlite.Store, path string) (accounts.
 			return none, fmt.Errorf("server key %s cannot be made: %w", path, err)
 		}
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator says where the data lies
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no secret that this server made is good", path, known)
 	}
@@ -100,7 +100,7 @@ func makeKey(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // its other name stays
+	defer os.Remove(f.Name())
 	_, err = f.Write(append(data, '\n'))
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
@@ -114,7 +114,7 @@ func makeKey(path string) error {
 
 // syncDir makes a directory's new names survive power loss.
 func syncDir(path string) error {
-	d, err := os.Open(path) //nolint:gosec // the operator says where the data lies
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

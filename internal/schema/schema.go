@@ -108,7 +108,7 @@ func (s *Schema) Check(value any) []Violation {
 }
 
 func (s *Schema) visitorViolations(all []Violation, err error) []Violation {
-	switch err := err.(type) {
+	switch err := err.(type) { //nolint:errorlint // the visitor does not wrap its errors
 	case openapi3.MultiError:
 		for _, err := range err {
 			all = s.visitorViolations(all, err)

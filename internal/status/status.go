@@ -31,15 +31,15 @@ var table = []struct {
 	{registryusers.ErrInternal, http.StatusInternalServerError, "InternalServerError"},
 }
 
-// Of returns the sentinel that err answers to, or [registryusers.ErrInternal],
-// and its status. The sentinel's text is fit for the caller; err's may not be.
-func Of(err error) (sentinel error, code int) {
+// Of returns the status for err, and the sentinel that err answers to,
+// [registryusers.ErrInternal] if none. The sentinel's text is fit for the caller; err's may not be.
+func Of(err error) (code int, sentinel error) {
 	for _, row := range table {
 		if errors.Is(err, row.err) {
-			return row.err, row.code
+			return row.code, row.err
 		}
 	}
-	return registryusers.ErrInternal, http.StatusInternalServerError
+	return http.StatusInternalServerError, registryusers.ErrInternal
 }
 
 // Class returns the exception class that an answer of this status carries.

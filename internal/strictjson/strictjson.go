@@ -36,7 +36,7 @@ func Decode(data []byte) (any, error) {
 	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(data))}
 	value, err := d.value()
 	if err == nil {
-		if _, err = d.ReadToken(); err == io.EOF {
+		if _, err = d.ReadToken(); errors.Is(err, io.EOF) {
 			return value, nil
 		}
 		if err == nil {
@@ -106,7 +106,7 @@ func (d decoder) explain(err error) error {
 	}
 	var syntactic *jsontext.SyntacticError
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return &Error{0, "it is empty"}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &Error{d.InputOffset(), "it ends too early"}

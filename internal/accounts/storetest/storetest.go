@@ -1,0 +1,704 @@
+// Package storetest is the contract of [accounts.Store] as tests, to be run on
+// every implementation.
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// Run tests the stores that open returns: each an empty one of its own, which
+// open closes when its test ends.
+func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, s accounts.Store)
+	}{
+		{"Empty", testEmpty},
+		{"Registries", testRegistries},
+		{"RegistryNamesAreUniqueInTheirPlace", testRegistryNames},
+		{"RegistryOnlyAtItsPlace", testPlace},
+		{"Users", testUsers},
+		{"UserNamesAreUniqueInTheirRegistry", testUserNames},
+		{"UserBySecret", testUserBySecret},
+		{"ChangesOfOneUser", testChanges},
+		{"ChangesOfNobody", testChangesOfNobody},
+		{"SetSecretEndsTheOldOne", testSetSecret},
+		{"DeleteUser", testDeleteUser},
+		{"Keys", testKeys},
+		{"IDsAreNeverUsedAgain", testIDs},
+		{"Times", testTimes},
+		{"RaceForOneUserName", testRaceForUserName},
+		{"RaceForOneRegistryName", testRaceForRegistryName},
+		{"RaceToDelete", testRaceToDelete},
+		{"RaceToSetSecrets", testRaceToSetSecrets},
+		{"CanceledContextChangesNothing", testCanceled},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+	}
+}
+
+// created is when everything here was made.
+var created = time.Date(2024, 6, 18, 9, 36, 53, 335_001_000, time.UTC)
+
+func testEmpty(t *testing.T, s accounts.Store) {
+	ctx := t.Context()
+	if got, err := s.Registries(ctx); err != nil || len(got) != 0 {
+		t.Errorf("Registries() = %v, %v; want none", got, err)
+	}
+	if got, err := s.Users(ctx, 1); err != nil || len(got) != 0 {
+		t.Errorf("Users(1) = %v, %v; want none", got, err)
+	}
+	if got, err := s.Keys(ctx); err != nil || len(got) != 0 {
+		t.Errorf("Keys() = %v, %v; want none", got, err)
+	}
+	_, err := s.Registry(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1})
+	wantIs(t, "Registry", err, registryusers.ErrRegistryNotFound)
+	_, err = s.User(ctx, 1, "")
+	wantIs(t, "User", err, registryusers.ErrUserNotFound)
+	_, err = s.UserBySecret(ctx, index("none"))
+	wantIs(t, "UserBySecret", err, registryusers.ErrUserNotFound)
+	_, err = s.Key(ctx, 1)
+	wantIs(t, "Key", err, registryusers.ErrKeyNotFound)
+	_, err = s.CreateUser(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"))
+	wantIs(t, "CreateUser", err, registryusers.ErrRegistryNotFound)
+}
+
+func testRegistries(t *testing.T, s accounts.Store) {
+	var want []accounts.Registry
+	for i, name := range []string{"b", "a", "c"} {
+		r := accounts.Registry{ProjectID: 7, RegionID: int64(i + 1), Name: name, CreatedAt: created}
+		got, err := s.CreateRegistry(t.Context(), r)
+		if err != nil {
+			t.Fatalf("CreateRegistry(%+v): %v", r, err)
+		}
+		if got.ID < 1 || i > 0 && got.ID <= want[i-1].ID {
+			t.Errorf("CreateRegistry(%q) has the id %d; want 1 or more, above those before: %+v", name, got.ID, want)
+		}
+		r.ID = got.ID
+		if got != r {
+			t.Errorf("CreateRegistry = %+v; want %+v", got, r)
+		}
+		want = append(want, r)
+	}
+	got, err := s.Registries(t.Context())
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("Registries() = %+v, %v; want, by id, %+v", got, err, want)
+	}
+	for _, r := range want {
+		if got, err := s.Registry(t.Context(), place(r)); err != nil || got != r {
+			t.Errorf("Registry(%+v) = %+v, %v; want %+v", place(r), got, err, r)
+		}
+	}
+}
+
+func testRegistryNames(t *testing.T, s accounts.Store) {
+	for _, test := range []struct {
+		project, region int64
+		name            string
+		want            error
+	}{
+		{1, 1, "demo", nil},
+		{1, 1, "demo", registryusers.ErrRegistryExists},
+		{1, 2, "demo", nil},
+		{2, 1, "demo", nil},
+		{2, 1, "demo", registryusers.ErrRegistryExists},
+		{1, 1, "demo2", nil},
+		{1, 1, "Demo", nil},  // a store knows no rules
+		{1, 1, "demo ", nil}, // for names
+	} {
+		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: test.project, RegionID: test.region, Name: test.name, CreatedAt: created})
+		if !errors.Is(err, test.want) {
+			t.Errorf("CreateRegistry(%d, %d, %q): %v; want %v", test.project, test.region, test.name, err, test.want)
+		}
+	}
+	if all, err := s.Registries(t.Context()); err != nil || len(all) != 6 {
+		t.Errorf("Registries() = %+v, %v; want 6", all, err)
+	}
+}
+
+func testPlace(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	at := place(r)
+	for _, test := range []struct {
+		name string
+		at   accounts.Place
+	}{
+		{"project", accounts.Place{ProjectID: at.ProjectID + 1, RegionID: at.RegionID, RegistryID: at.RegistryID}},
+		{"region", accounts.Place{ProjectID: at.ProjectID, RegionID: at.RegionID + 1, RegistryID: at.RegistryID}},
+		{"registry", accounts.Place{ProjectID: at.ProjectID, RegionID: at.RegionID, RegistryID: at.RegistryID + 1}},
+		{"exchanged", accounts.Place{ProjectID: at.RegionID, RegionID: at.ProjectID, RegistryID: at.RegistryID}},
+		{"zero", accounts.Place{}},
+		{"negative", accounts.Place{ProjectID: -at.ProjectID, RegionID: -at.RegionID, RegistryID: -at.RegistryID}},
+		{"extreme", accounts.Place{ProjectID: 1<<63 - 1, RegionID: -1 << 63, RegistryID: 1<<63 - 1}},
+	} {
+		_, err := s.Registry(t.Context(), test.at)
+		wantIs(t, "another "+test.name+": Registry", err, registryusers.ErrRegistryNotFound)
+		_, err = s.CreateUser(t.Context(), test.at, user("a"))
+		wantIs(t, "another "+test.name+": CreateUser", err, registryusers.ErrRegistryNotFound)
+	}
+	createUser(t, s, r, "a")
+	wrong := at
+	wrong.ProjectID++
+	_, err := s.CreateUser(t.Context(), wrong, user("a"))
+	wantIs(t, "a name that exists, another project: CreateUser", err, registryusers.ErrRegistryNotFound)
+	if errors.Is(err, registryusers.ErrExists) {
+		t.Errorf("a name that exists, another project: CreateUser: %v; want no word of the name", err)
+	}
+	if all, err := s.Users(t.Context(), r.ID); err != nil || len(all) != 1 {
+		t.Errorf("Users(%d) = %+v, %v; want the one", r.ID, all, err)
+	}
+}
+
+func testUsers(t *testing.T, s accounts.Store) {
+	r, other := registry(t, s, "demo"), registry(t, s, "other")
+	var want []accounts.User
+	for i, u := range []accounts.User{
+		{Name: "made", ReadOnly: true, Duration: 365, CreatedAt: created, ExpiresAt: created.AddDate(1, 0, 0), Verifier: accounts.Verifier{Index: index("made")}, SecretVersion: 1},
+		{Name: "chosen", Duration: -1, CreatedAt: created, ExpiresAt: accounts.Never, Verifier: accounts.Verifier{Hash: "$argon2id$v=19$m=1,t=1,p=1$YQ$YQ"}, SecretVersion: 1},
+		{Name: "", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("")}, SecretVersion: 1},
+		{Name: "'; DROP TABLE users; --\x00ü", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("sql")}, SecretVersion: 3},
+	} {
+		got, err := s.CreateUser(t.Context(), place(r), u)
+		if err != nil {
+			t.Fatalf("CreateUser(%+v): %v", u, err)
+		}
+		if got.ID < 1 || i > 0 && got.ID <= want[i-1].ID {
+			t.Errorf("CreateUser(%q) has the id %d; want 1 or more, above those before: %+v", u.Name, got.ID, want)
+		}
+		u.ID, u.RegistryID = got.ID, r.ID
+		wantUser(t, "CreateUser", got, u)
+		want = append(want, u)
+	}
+	elsewhere := createUser(t, s, other, "made elsewhere")
+
+	all, err := s.Users(t.Context(), r.ID)
+	if err != nil || len(all) != len(want) {
+		t.Fatalf("Users(%d) = %+v, %v; want %+v", r.ID, all, err, want)
+	}
+	for i, u := range want {
+		wantUser(t, "Users, by id", all[i], u)
+		got, err := s.User(t.Context(), r.ID, u.Name)
+		if err != nil {
+			t.Errorf("User(%d, %q): %v", r.ID, u.Name, err)
+		}
+		wantUser(t, "User", got, u)
+	}
+	if all, err := s.Users(t.Context(), other.ID); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
+		t.Errorf("Users(%d) = %+v, %v; want %+v alone", other.ID, all, err, elsewhere)
+	}
+	for _, test := range []struct {
+		registry int64
+		name     string
+	}{{r.ID, "mad"}, {r.ID, "made "}, {r.ID, "MADE"}, {r.ID, "%"}, {other.ID, "made"}, {0, "made"}, {-1, "made"}} {
+		_, err := s.User(t.Context(), test.registry, test.name)
+		wantIs(t, fmt.Sprintf("User(%d, %q)", test.registry, test.name), err, registryusers.ErrUserNotFound)
+	}
+}
+
+func testUserNames(t *testing.T, s accounts.Store) {
+	r, other := registry(t, s, "demo"), registry(t, s, "other")
+	for i, test := range []struct {
+		in   accounts.Registry
+		name string
+		want error
+	}{
+		{r, "ci", nil},
+		{r, "ci", registryusers.ErrUserExists},
+		{other, "ci", nil},
+		{other, "ci", registryusers.ErrUserExists},
+		{r, "ci2", nil},
+		{r, "", nil},
+		{r, "", registryusers.ErrUserExists},
+		{other, "", nil},
+	} {
+		u := user(test.name)
+		u.Verifier.Index = index(fmt.Sprint("secret ", i))
+		_, err := s.CreateUser(t.Context(), place(test.in), u)
+		if !errors.Is(err, test.want) {
+			t.Errorf("CreateUser(%s, %q): %v; want %v", test.in.Name, test.name, err, test.want)
+		}
+	}
+	// An expired user still exists.
+	u := user("old")
+	u.ExpiresAt = created.AddDate(-10, 0, 0)
+	if _, err := s.CreateUser(t.Context(), place(r), u); err != nil {
+		t.Fatal(err)
+	}
+	u.Verifier.Index = index("another")
+	_, err := s.CreateUser(t.Context(), place(r), u)
+	wantIs(t, "CreateUser with an expired user's name", err, registryusers.ErrUserExists)
+	_, err = s.UserBySecret(t.Context(), index("another"))
+	wantIs(t, "UserBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
+}
+
+func testUserBySecret(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
+	chosen := user("chosen")
+	chosen.Verifier = accounts.Verifier{Hash: "$argon2id$"}
+	if _, err := s.CreateUser(t.Context(), place(r), chosen); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []accounts.User{a, b} {
+		got, err := s.UserBySecret(t.Context(), want.Verifier.Index)
+		if err != nil {
+			t.Errorf("UserBySecret(%s's): %v", want.Name, err)
+		}
+		wantUser(t, "UserBySecret", got, want)
+	}
+	for name, index := range map[string][]byte{
+		"nobody's":      index("nobody"),
+		"nil":           nil,
+		"empty":         {},
+		"cut":           a.Verifier.Index[:31],
+		"longer":        append(a.Verifier.Index[:32:32], 0),
+		"a chosen hash": []byte(chosen.Verifier.Hash),
+	} {
+		got, err := s.UserBySecret(t.Context(), index)
+		if !errors.Is(err, registryusers.ErrUserNotFound) {
+			t.Errorf("UserBySecret(%s) = %+v, %v; want %v", name, got, err, registryusers.ErrUserNotFound)
+		}
+	}
+}
+
+func testChanges(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	before, u, after := createUser(t, s, r, "before"), createUser(t, s, r, "u"), createUser(t, s, r, "zafter")
+	check := func(what string, err error, want accounts.User) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		for _, want := range []accounts.User{before, want, after} { // nobody else changes
+			got, err := s.User(t.Context(), r.ID, want.Name)
+			if err != nil {
+				t.Errorf("%s: User(%q): %v", what, want.Name, err)
+			}
+			wantUser(t, what, got, want)
+		}
+	}
+	u.ReadOnly = true
+	check("SetReadOnly(true)", s.SetReadOnly(t.Context(), u.ID, true), u)
+	check("SetReadOnly(true) again", s.SetReadOnly(t.Context(), u.ID, true), u)
+	u.ReadOnly = false
+	check("SetReadOnly(false)", s.SetReadOnly(t.Context(), u.ID, false), u)
+	u.Duration, u.ExpiresAt = -1, accounts.Never
+	check("SetEnd(never)", s.SetEnd(t.Context(), u.ID, u.Duration, u.ExpiresAt), u)
+	u.Duration, u.ExpiresAt = 0, u.CreatedAt
+	check("SetEnd(at once)", s.SetEnd(t.Context(), u.ID, u.Duration, u.ExpiresAt), u)
+	u.Verifier, u.SecretVersion = accounts.Verifier{Hash: "$argon2id$1"}, 2
+	check("SetSecret(chosen)", s.SetSecret(t.Context(), u.ID, u.Verifier), u)
+	u.Verifier, u.SecretVersion = accounts.Verifier{Index: index("new")}, 3
+	check("SetSecret(made)", s.SetSecret(t.Context(), u.ID, u.Verifier), u)
+	check("SetSecret(the same)", s.SetSecret(t.Context(), u.ID, u.Verifier), func() accounts.User { u.SecretVersion = 4; return u }())
+}
+
+func testChangesOfNobody(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	u := createUser(t, s, r, "a")
+	for _, id := range []int64{u.ID + 1, 0, -1, 1<<63 - 1, -1 << 63} {
+		for method, err := range map[string]error{
+			"SetReadOnly": s.SetReadOnly(t.Context(), id, true),
+			"SetEnd":      s.SetEnd(t.Context(), id, -1, accounts.Never),
+			"SetSecret":   s.SetSecret(t.Context(), id, accounts.Verifier{Index: index("x")}),
+			"DeleteUser":  s.DeleteUser(t.Context(), id),
+		} {
+			wantIs(t, fmt.Sprintf("%s(%d)", method, id), err, registryusers.ErrUserNotFound)
+		}
+		wantIs(t, fmt.Sprintf("DeleteKey(%d)", id), s.DeleteKey(t.Context(), id), registryusers.ErrKeyNotFound)
+	}
+	got, err := s.User(t.Context(), r.ID, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUser(t, "after changes of nobody", got, u)
+}
+
+func testSetSecret(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	u := createUser(t, s, r, "a")
+	old := u.Verifier.Index
+	for i, v := range []accounts.Verifier{{Index: index("second")}, {Hash: "$argon2id$third"}, {Index: index("fourth")}} {
+		if err := s.SetSecret(t.Context(), u.ID, v); err != nil {
+			t.Fatalf("SetSecret(%d): %v", i, err)
+		}
+		if old != nil {
+			got, err := s.UserBySecret(t.Context(), old)
+			if !errors.Is(err, registryusers.ErrUserNotFound) {
+				t.Errorf("UserBySecret(the index before %d) = %+v, %v; want %v", i, got, err, registryusers.ErrUserNotFound)
+			}
+		}
+		u.Verifier, u.SecretVersion = v, u.SecretVersion+1
+		got, err := s.User(t.Context(), r.ID, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantUser(t, "SetSecret, User", got, u)
+		if v.Index != nil {
+			got, err := s.UserBySecret(t.Context(), v.Index)
+			if err != nil {
+				t.Errorf("UserBySecret(the new index): %v", err)
+			}
+			wantUser(t, "SetSecret, UserBySecret", got, u)
+		}
+		old = v.Index
+	}
+}
+
+func testDeleteUser(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
+	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
+		t.Fatalf("DeleteUser(%d): %v", a.ID, err)
+	}
+	_, err := s.User(t.Context(), r.ID, "a")
+	wantIs(t, "User after DeleteUser", err, registryusers.ErrUserNotFound)
+	_, err = s.UserBySecret(t.Context(), a.Verifier.Index)
+	wantIs(t, "UserBySecret after DeleteUser", err, registryusers.ErrUserNotFound)
+	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), a.ID), registryusers.ErrUserNotFound)
+	if all, err := s.Users(t.Context(), r.ID); err != nil || len(all) != 1 || all[0].ID != b.ID {
+		t.Errorf("Users(%d) = %+v, %v; want %+v alone", r.ID, all, err, b)
+	}
+	createUser(t, s, r, "a") // the name is free, and the secret too
+}
+
+func testKeys(t *testing.T, s accounts.Store) {
+	var want []accounts.Key
+	for i, project := range []int64{3, 0, 1<<63 - 1, 3} {
+		k := accounts.Key{ProjectID: project, Hash: sha256.Sum256(fmt.Append(nil, i)), CreatedAt: created}
+		got, err := s.CreateKey(t.Context(), k)
+		if err != nil {
+			t.Fatalf("CreateKey(%+v): %v", k, err)
+		}
+		if got.ID < 1 || i > 0 && got.ID <= want[i-1].ID {
+			t.Errorf("CreateKey has the id %d; want 1 or more, above those before: %+v", got.ID, want)
+		}
+		k.ID = got.ID
+		if got != k {
+			t.Errorf("CreateKey = %+v; want %+v", got, k)
+		}
+		want = append(want, k)
+	}
+	wantKeys := func(want []accounts.Key) {
+		t.Helper()
+		got, err := s.Keys(t.Context())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Keys() = %+v, %v; want, by id, %+v", got, err, want)
+		}
+		for _, k := range want {
+			if got, err := s.Key(t.Context(), k.ID); err != nil || got != k {
+				t.Errorf("Key(%d) = %+v, %v; want %+v", k.ID, got, err, k)
+			}
+		}
+	}
+	wantKeys(want)
+	if err := s.DeleteKey(t.Context(), want[1].ID); err != nil {
+		t.Fatalf("DeleteKey(%d): %v", want[1].ID, err)
+	}
+	_, err := s.Key(t.Context(), want[1].ID)
+	wantIs(t, "Key after DeleteKey", err, registryusers.ErrKeyNotFound)
+	wantIs(t, "DeleteKey again", s.DeleteKey(t.Context(), want[1].ID), registryusers.ErrKeyNotFound)
+	wantKeys([]accounts.Key{want[0], want[2], want[3]})
+}
+
+func testIDs(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	var last int64
+	for range 3 {
+		u := createUser(t, s, r, "a")
+		if u.ID <= last {
+			t.Errorf("CreateUser has the id %d; want above %d, which a deleted user had", u.ID, last)
+		}
+		if last = u.ID; s.DeleteUser(t.Context(), u.ID) != nil {
+			t.Fatalf("DeleteUser(%d) failed", u.ID)
+		}
+	}
+	last = 0
+	for range 3 {
+		k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.ID <= last {
+			t.Errorf("CreateKey has the id %d; want above %d, which a deleted key had", k.ID, last)
+		}
+		if last = k.ID; s.DeleteKey(t.Context(), k.ID) != nil {
+			t.Fatalf("DeleteKey(%d) failed", k.ID)
+		}
+	}
+}
+
+func testTimes(t *testing.T, s accounts.Store) {
+	for i, want := range []time.Time{
+		created,
+		accounts.Never,
+		time.Date(2024, 2, 29, 23, 59, 59, 999_999_000, time.UTC),
+		time.Date(2024, 1, 1, 0, 0, 0, 1_000, time.UTC),
+		time.Unix(0, 0).UTC(),
+		time.Date(1969, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+	} {
+		check := func(what string, got time.Time) {
+			t.Helper()
+			if !got.Equal(want) || got.Location() != time.UTC {
+				t.Errorf("%s = %v; want %v", what, got, want)
+			}
+		}
+		r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: fmt.Sprint("r", i), CreatedAt: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = s.Registry(t.Context(), place(r)); err != nil {
+			t.Fatal(err)
+		}
+		check("Registry's CreatedAt", r.CreatedAt)
+
+		u := user("a")
+		u.CreatedAt, u.ExpiresAt, u.Verifier.Index = want, want, index(fmt.Sprint(i))
+		if u, err = s.CreateUser(t.Context(), place(r), u); err != nil {
+			t.Fatal(err)
+		}
+		if u, err = s.User(t.Context(), r.ID, "a"); err != nil {
+			t.Fatal(err)
+		}
+		check("User's CreatedAt", u.CreatedAt)
+		check("User's ExpiresAt", u.ExpiresAt)
+		if err = s.SetEnd(t.Context(), u.ID, 1, created); err != nil {
+			t.Fatal(err)
+		}
+		if err = s.SetEnd(t.Context(), u.ID, 1, want); err != nil {
+			t.Fatal(err)
+		}
+		if u, err = s.UserBySecret(t.Context(), u.Verifier.Index); err != nil {
+			t.Fatal(err)
+		}
+		check("ExpiresAt after SetEnd", u.ExpiresAt)
+
+		k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: want})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err = s.Key(t.Context(), k.ID); err != nil {
+			t.Fatal(err)
+		}
+		check("Key's CreatedAt", k.CreatedAt)
+	}
+}
+
+const racers = 64
+
+// race calls f from many goroutines at once and returns their errors.
+func race(f func(i int) error) []error {
+	errs := make([]error, racers)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range racers {
+		wg.Go(func() {
+			<-start
+			errs[i] = f(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}
+
+// wantOneWinner checks that one error is nil and the others are want.
+func wantOneWinner(t *testing.T, what string, errs []error, want error) {
+	t.Helper()
+	won, lost := 0, 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			won++
+		case errors.Is(err, want):
+			lost++
+		default:
+			t.Errorf("%s: %v; want nil or %v", what, err, want)
+		}
+	}
+	if won != 1 || lost != len(errs)-1 {
+		t.Errorf("%s: %d won, %d got %v; want 1 and %d", what, won, lost, want, len(errs)-1)
+	}
+}
+
+func testRaceForUserName(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	ids := make([]int64, racers)
+	wantOneWinner(t, "CreateUser", race(func(i int) error {
+		u := user("same")
+		u.Verifier.Index = index(fmt.Sprint(i))
+		u, err := s.CreateUser(t.Context(), place(r), u)
+		if err == nil {
+			ids[i] = u.ID
+		}
+		return err
+	}), registryusers.ErrUserExists)
+	all, err := s.Users(t.Context(), r.ID)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("Users(%d) = %+v, %v; want one", r.ID, all, err)
+	}
+	for i, id := range ids {
+		if id == 0 {
+			continue
+		}
+		got, err := s.UserBySecret(t.Context(), index(fmt.Sprint(i)))
+		if err != nil || got.ID != id || id != all[0].ID {
+			t.Errorf("the winner's secret finds %+v, %v; want the user %d", got, err, all[0].ID)
+		}
+	}
+}
+
+func testRaceForRegistryName(t *testing.T, s accounts.Store) {
+	wantOneWinner(t, "CreateRegistry", race(func(int) error {
+		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "same", CreatedAt: created})
+		return err
+	}), registryusers.ErrRegistryExists)
+}
+
+func testRaceToDelete(t *testing.T, s accounts.Store) {
+	u := createUser(t, s, registry(t, s, "demo"), "a")
+	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), u.ID) }), registryusers.ErrUserNotFound)
+	k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantOneWinner(t, "DeleteKey", race(func(int) error { return s.DeleteKey(t.Context(), k.ID) }), registryusers.ErrKeyNotFound)
+}
+
+func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	u := createUser(t, s, r, "a")
+	for i, err := range race(func(i int) error {
+		return s.SetSecret(t.Context(), u.ID, accounts.Verifier{Index: index(fmt.Sprint(i))})
+	}) {
+		if err != nil {
+			t.Errorf("SetSecret(%d): %v", i, err)
+		}
+	}
+	got, err := s.User(t.Context(), r.ID, "a")
+	if want := u.SecretVersion + racers; err != nil || got.SecretVersion != want {
+		t.Errorf("SecretVersion after %d new secrets = %d, %v; want %d", racers, got.SecretVersion, err, want)
+	}
+	found := 0
+	for i := range racers {
+		if _, err := s.UserBySecret(t.Context(), index(fmt.Sprint(i))); err == nil {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d of the secrets find the user; want the last alone", found)
+	}
+}
+
+func testCanceled(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	u := createUser(t, s, r, "a")
+	k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for method, call := range map[string]func() error{
+		"CreateRegistry": func() error {
+			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created})
+			return err
+		},
+		"Registry":     func() error { _, err := s.Registry(ctx, place(r)); return err },
+		"Registries":   func() error { _, err := s.Registries(ctx); return err },
+		"CreateUser":   func() error { _, err := s.CreateUser(ctx, place(r), user("new")); return err },
+		"User":         func() error { _, err := s.User(ctx, r.ID, "a"); return err },
+		"UserBySecret": func() error { _, err := s.UserBySecret(ctx, u.Verifier.Index); return err },
+		"Users":        func() error { _, err := s.Users(ctx, r.ID); return err },
+		"SetReadOnly":  func() error { return s.SetReadOnly(ctx, u.ID, true) },
+		"SetEnd":       func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },
+		"SetSecret":    func() error { return s.SetSecret(ctx, u.ID, accounts.Verifier{Index: index("new")}) },
+		"DeleteUser":   func() error { return s.DeleteUser(ctx, u.ID) },
+		"CreateKey":    func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
+		"Key":          func() error { _, err := s.Key(ctx, k.ID); return err },
+		"Keys":         func() error { _, err := s.Keys(ctx); return err },
+		"DeleteKey":    func() error { return s.DeleteKey(ctx, k.ID) },
+	} {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with a canceled context: %v; want %v", method, err, context.Canceled)
+		}
+	}
+	registries, err := s.Registries(t.Context())
+	if want := []accounts.Registry{r}; err != nil || !reflect.DeepEqual(registries, want) {
+		t.Errorf("Registries() = %+v, %v; want, as before, %+v", registries, err, want)
+	}
+	users, err := s.Users(t.Context(), r.ID)
+	if err != nil || len(users) != 1 {
+		t.Fatalf("Users() = %+v, %v; want one, as before", users, err)
+	}
+	wantUser(t, "after the canceled calls", users[0], u)
+	keys, err := s.Keys(t.Context())
+	if want := []accounts.Key{k}; err != nil || !reflect.DeepEqual(keys, want) {
+		t.Errorf("Keys() = %+v, %v; want, as before, %+v", keys, err, want)
+	}
+}
+
+func place(r accounts.Registry) accounts.Place {
+	return accounts.Place{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
+}
+
+// registry creates a registry in project 3 and region 5.
+func registry(t *testing.T, s accounts.Store, name string) accounts.Registry {
+	t.Helper()
+	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 3, RegionID: 5, Name: name, CreatedAt: created})
+	if err != nil {
+		t.Fatalf("CreateRegistry(%q): %v", name, err)
+	}
+	return r
+}
+
+// user returns a user with a made secret, to create.
+func user(name string) accounts.User {
+	return accounts.User{
+		Name:          name,
+		Duration:      14,
+		CreatedAt:     created,
+		ExpiresAt:     created.AddDate(0, 0, 14),
+		Verifier:      accounts.Verifier{Index: index(name)},
+		SecretVersion: 1,
+	}
+}
+
+func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string) accounts.User {
+	t.Helper()
+	u, err := s.CreateUser(t.Context(), place(r), user(name))
+	if err != nil {
+		t.Fatalf("CreateUser(%q): %v", name, err)
+	}
+	return u
+}
+
+// index returns an index as long as those of made secrets.
+func index(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+func wantIs(t *testing.T, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: %v; want %v", what, got, want)
+	}
+}
+
+func wantUser(t *testing.T, what string, got, want accounts.User) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: the user is\n%+v; want\n%+v", what, got, want)
+	}
+}

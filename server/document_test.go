@@ -1,0 +1,235 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+)
+
+// document returns a copy of the embedded document, to change.
+func document(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := apiserver.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func createOperation(doc *openapi3.T) *openapi3.Operation {
+	return doc.Paths.Value("/cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users").Post
+}
+
+// built serves doc with the routes that mount registers.
+func built(t *testing.T, doc *openapi3.T, mount func(apiserver.ServeMux), edits ...func(*Options)) *service {
+	t.Helper()
+	s := &service{log: &logBuffer{}}
+	handler, err := build(doc, s.options(edits...), mount)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Handler = handler
+	return s
+}
+
+// mountCreate registers the operation of the embedded document.
+func mountCreate(next http.HandlerFunc) func(apiserver.ServeMux) {
+	return func(mux apiserver.ServeMux) {
+		mux.HandleFunc("POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users", next)
+	}
+}
+
+func TestNewWithoutAuthenticatorIsRefused(t *testing.T) {
+	handler, err := New(createFunc(created), Options{})
+	if handler != nil || err == nil || !strings.Contains(err.Error(), "Authenticator") {
+		t.Errorf("got %v, %v; want an error that names Authenticator", handler, err)
+	}
+}
+
+func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
+	apiKey := func(in, name string) *openapi3.SecuritySchemeRef {
+		return &openapi3.SecuritySchemeRef{Value: openapi3.NewSecurityScheme().WithType("apiKey").WithIn(in).WithName(name)}
+	}
+	schemes := func(doc *openapi3.T) openapi3.SecuritySchemes { return doc.Components.SecuritySchemes }
+	requestSchema := func(doc *openapi3.T) *openapi3.Schema {
+		return createOperation(doc).RequestBody.Value.Content["application/json"].Schema.Value
+	}
+	for _, test := range []struct {
+		name string
+		edit func(*openapi3.T)
+		want []string // in the error
+	}{
+		{"a choice of security schemes", func(doc *openapi3.T) {
+			schemes(doc)["Session"] = apiKey("cookie", "sid")
+			doc.Security = append(doc.Security, openapi3.SecurityRequirement{"Session": {}})
+		}, []string{"CreateUser", "APIKey", "Session"}},
+		{"two security schemes together", func(doc *openapi3.T) {
+			schemes(doc)["Session"] = apiKey("header", "X-Session")
+			doc.Security[0]["Session"] = []string{}
+		}, []string{"CreateUser", "APIKey", "Session"}},
+		{"no security", func(doc *openapi3.T) { doc.Security = nil }, []string{"CreateUser", "security"}},
+		{"optional security", func(doc *openapi3.T) { doc.Security = openapi3.SecurityRequirements{{}} }, []string{"CreateUser", "security"}},
+		{"an operation without security", func(doc *openapi3.T) {
+			createOperation(doc).Security = openapi3.NewSecurityRequirements()
+		}, []string{"CreateUser", "security"}},
+		{"an operation with a scheme of its own", func(doc *openapi3.T) {
+			schemes(doc)["Session"] = apiKey("cookie", "sid")
+			createOperation(doc).Security = openapi3.NewSecurityRequirements().With(openapi3.SecurityRequirement{"Session": {}})
+		}, []string{"CreateUser", "Session"}},
+		{"a cookie", func(doc *openapi3.T) { schemes(doc)["APIKey"] = apiKey("cookie", "Authorization") }, []string{"CreateUser", "APIKey"}},
+		{"a query parameter", func(doc *openapi3.T) { schemes(doc)["APIKey"] = apiKey("query", "Authorization") }, []string{"APIKey"}},
+		{"another header", func(doc *openapi3.T) { schemes(doc)["APIKey"] = apiKey("header", "X-Api-Key") }, []string{"APIKey"}},
+		{"a bearer token", func(doc *openapi3.T) {
+			schemes(doc)["APIKey"] = &openapi3.SecuritySchemeRef{Value: openapi3.NewJWTSecurityScheme()}
+		}, []string{"APIKey"}},
+		{"a scheme that is not declared", func(doc *openapi3.T) { delete(schemes(doc), "APIKey") }, []string{"APIKey", "not declared"}},
+		{"a body of text", func(doc *openapi3.T) {
+			content := createOperation(doc).RequestBody.Value.Content
+			content["text/plain"] = content["application/json"]
+			delete(content, "application/json")
+		}, []string{"CreateUser", "request body"}},
+		{"a choice of bodies", func(doc *openapi3.T) {
+			content := createOperation(doc).RequestBody.Value.Content
+			content["text/plain"] = content["application/json"]
+		}, []string{"CreateUser", "request body"}},
+		{"a body without a schema", func(doc *openapi3.T) {
+			createOperation(doc).RequestBody.Value.Content["application/json"].Schema = nil
+		}, []string{"CreateUser", "request body"}},
+		{"a pattern that does not compile", func(doc *openapi3.T) {
+			requestSchema(doc).Properties["name"].Value.Pattern = "^[a-z"
+		}, []string{"CreateUser", "request body"}},
+		{"a pattern that does not compile, for the engine", func(doc *openapi3.T) {
+			requestSchema(doc).Const = map[string]any{}
+			requestSchema(doc).Properties["name"].Value.Pattern = "^[a-z"
+		}, []string{"CreateUser", "request body"}},
+		{"a pattern of a parameter that does not compile", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(openapi3.NewStringSchema().WithPattern("(")))
+		}, []string{"CreateUser", "filter"}},
+		{"a path parameter that is not in the path", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewPathParameter("user_id").WithSchema(openapi3.NewInt64Schema()))
+		}, []string{"CreateUser", "user_id"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			doc := document(t)
+			test.edit(doc)
+			handler, err := build(doc, Options{Authenticator: anyone}, mountCreate(func(http.ResponseWriter, *http.Request) {}))
+			if err == nil {
+				t.Fatalf("got %T and no error, want an error with %q", handler, test.want)
+			}
+			for _, want := range append(test.want, "server: ") {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error: got %q, want %q in it", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestRoutesAndOperationsMustFindEachOther(t *testing.T) {
+	nothing := func(http.ResponseWriter, *http.Request) {}
+	create := mountCreate(nothing)
+	for _, test := range []struct {
+		name  string
+		mount func(apiserver.ServeMux)
+		want  string // in the error
+	}{
+		{"an operation without a route", func(apiserver.ServeMux) {}, "CreateUser"},
+		{"a route without an operation", func(mux apiserver.ServeMux) { create(mux); mux.HandleFunc("GET /health", nothing) }, "GET /health"},
+		{"a route of another method", func(mux apiserver.ServeMux) {
+			create(mux)
+			mux.HandleFunc("PUT /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users", nothing)
+		}, "PUT /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users"},
+		{"a route without a method", func(mux apiserver.ServeMux) { create(mux); mux.HandleFunc("/", nothing) }, `"/"`},
+		{"a route given twice", func(mux apiserver.ServeMux) { create(mux); create(mux) }, "POST /cloud"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := build(document(t), Options{Authenticator: anyone}, test.mount); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error: got %v, want %q in it", err, test.want)
+			}
+		})
+	}
+}
+
+func TestRouteMayNameItsWildcardsAsGoDoes(t *testing.T) {
+	s := built(t, document(t), func(mux apiserver.ServeMux) {
+		mux.HandleFunc("POST /cloud/v1/registries/{projectID}/{regionID}/{registryID}/users", func(w http.ResponseWriter, _ *http.Request) {
+			failHandling(w, nil, registryusers.ErrUserExists)
+		})
+	})
+	s.wantError(t, s.send(call{path: "/cloud/v1/registries/1/x/3/users"}), 400, "ValidationError", "region_id")
+	s.wantError(t, s.send(call{}), 409, "ConflictError")
+}
+
+// An answer that breaks the document's word becomes a 500. The log says where
+// and which rule, and not what.
+func TestAnswerThatDoesNotFitTheDocument(t *testing.T) {
+	user := func(replace ...string) string {
+		return strings.NewReplacer(replace...).Replace(`{"id":7,"name":"m0rk3r","read_only":false,"duration":14,` +
+			`"created_at":"2026-05-07T20:33:46.548242Z","expires_at":"2026-05-21T20:33:46.548242Z","secret":"m0rk3r"}`)
+	}
+	for _, test := range []struct {
+		name        string
+		status      int
+		contentType string
+		body        string
+		want        []string // in the log
+	}{
+		{"missing field", 201, "application/json", user(`"id":7,`, ``), []string{"201", "id", "required"}},
+		{"wrong type", 201, "application/json", user(`"id":7`, `"id":"m0rk3r"`), []string{"/id", "type"}},
+		{"null", 201, "application/json", user(`"secret":"m0rk3r"`, `"secret":null`), []string{"/secret", "type"}},
+		{"wrong format", 201, "application/json", user(`2026-05-07T`, `m0rk3r`), []string{"/created_at", "format"}},
+		{"two places", 201, "application/json", user(`"id":7`, `"id":1.5`, `14`, `"90210987"`), []string{"/id", "/duration"}},
+		{"not an object", 201, "application/json", `["m0rk3r"]`, []string{"201", "type"}},
+		{"not JSON", 201, "application/json", `m0rk3r`, []string{"201", "decode"}},
+		{"empty", 201, "application/json", ``, []string{"201"}},
+		{"not JSON by its header", 201, "text/plain", user(), []string{"201", "Content-Type"}},
+		{"no Content-Type", 201, "", user(), []string{"201", "Content-Type"}},
+		{"undeclared status", 202, "application/json", user(), []string{"202"}},
+		{"undeclared status of another kind", 302, "application/json", user(), []string{"302"}},
+		{"undeclared status that is never validated", 301, "application/json", user(), []string{"301"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := built(t, document(t), mountCreate(func(w http.ResponseWriter, _ *http.Request) {
+				if test.contentType != "" {
+					w.Header().Set("Content-Type", test.contentType)
+				}
+				w.WriteHeader(test.status)
+				_, _ = w.Write([]byte(test.body))
+			}))
+			w := s.send(call{})
+			got := s.wantError(t, w, 500, "InternalServerError")
+			line := s.log.line(t, got.RequestID)
+			for _, want := range test.want {
+				if !strings.Contains(line.Error, want) {
+					t.Errorf("error in the log: got %q, want %q in it", line.Error, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAnswerWithAHeaderThatDoesNotFit(t *testing.T) {
+	s := built(t, document(t), mountCreate(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", marker)
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
+	if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, "Retry-After") {
+		t.Errorf("error in the log: got %q, want it to name Retry-After", line.Error)
+	}
+}
+
+func TestErrorsUndeclaredByTheDocumentAreFoundToo(t *testing.T) {
+	doc := document(t)
+	createOperation(doc).Responses.Delete("default")
+	s := built(t, doc, mountCreate(func(w http.ResponseWriter, r *http.Request) { failHandling(w, r, registryusers.ErrForbidden) }))
+	got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
+	if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, "403") {
+		t.Errorf("error in the log: got %q, want it to name the status", line.Error)
+	}
+}

@@ -1,0 +1,392 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/oapi-codegen/runtime"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/gen/models"
+)
+
+var sentinels = []struct {
+	err    error
+	status int
+	class  string
+}{
+	{registryusers.ErrInvalid, 400, "ValidationError"},
+	{registryusers.ErrUnauthenticated, 401, "token_not_valid"},
+	{registryusers.ErrForbidden, 403, "ForbiddenError"},
+	{registryusers.ErrNotFound, 404, "NotFoundError"},
+	{registryusers.ErrRegistryNotFound, 404, "NotFoundError"},
+	{registryusers.ErrUserNotFound, 404, "NotFoundError"},
+	{registryusers.ErrKeyNotFound, 404, "NotFoundError"},
+	{registryusers.ErrExists, 409, "ConflictError"},
+	{registryusers.ErrRegistryExists, 409, "ConflictError"},
+	{registryusers.ErrUserExists, 409, "ConflictError"},
+	{registryusers.ErrTooManyRequests, 429, "HTTPError"},
+	{registryusers.ErrInternal, 500, "InternalServerError"},
+	{registryusers.ErrUnavailable, 503, "ServiceUnavailable"},
+}
+
+// errorHeaders are the headers that an answer of this status has, besides
+// Content-Type and X-Request-Id.
+func errorHeaders(status int) http.Header {
+	switch status {
+	case 401:
+		return http.Header{"Www-Authenticate": {"apikey"}}
+	case 409:
+		return http.Header{"X-Should-Retry": {"false"}}
+	case 429, 503:
+		return http.Header{"Retry-After": {"1"}}
+	}
+	return http.Header{}
+}
+
+func wantErrorHeaders(t *testing.T, w *httptest.ResponseRecorder, want http.Header) {
+	t.Helper()
+	got := w.Result().Header.Clone()
+	got.Del("Content-Type")
+	got.Del("X-Request-Id")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("headers: got %v, want %v", got, want)
+	}
+}
+
+func TestSentinelsAnswer(t *testing.T) {
+	for _, test := range sentinels {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			const detail = "row 12 of the table"
+			for _, err := range []error{test.err, fmt.Errorf("%s: %w", detail, test.err), errors.Join(errors.New(detail), test.err)} {
+				s := newService(t, failing(err))
+				w := s.send(call{})
+				got := s.wantError(t, w, test.status, test.class)
+				wantErrorHeaders(t, w, errorHeaders(test.status))
+				if !strings.HasPrefix(got.Message, test.err.Error()) || strings.Contains(w.Body.String(), detail) {
+					t.Errorf("error %q: got message %q, want the words of %q", err, got.Message, test.err)
+				}
+				if strings.Contains(err.Error(), detail) && !strings.Contains(s.log.line(t, got.RequestID).Error, detail) {
+					t.Errorf("error %q: the log does not say it: %s", err, s.log)
+				}
+			}
+		})
+	}
+}
+
+func TestUnknownErrorIsLoggedAndNotTold(t *testing.T) {
+	const cause = "dial tcp 10.0.0.7:5432: refused"
+	s := newService(t, failing(errors.New(cause)))
+	w := s.send(call{})
+	got := s.wantError(t, w, 500, "InternalServerError")
+	if strings.Contains(w.Body.String(), "10.0.0.7") {
+		t.Errorf("body: got %s, want it not to tell the cause", w.Body)
+	}
+	if line := s.log.line(t, got.RequestID); line.Error != cause || line.Operation != "CreateUser" {
+		t.Errorf("log line: got %+v, want the error %q of CreateUser", line, cause)
+	}
+}
+
+func TestRequestThatEndedIsUnavailable(t *testing.T) {
+	for _, err := range []error{
+		context.Canceled,
+		context.DeadlineExceeded,
+		fmt.Errorf("reading: %w", context.Canceled),
+		errors.Join(context.DeadlineExceeded, registryusers.ErrRegistryNotFound), // what it would have found is not known
+	} {
+		s := newService(t, failing(err))
+		w := s.send(call{})
+		s.wantError(t, w, 503, "ServiceUnavailable")
+		wantErrorHeaders(t, w, errorHeaders(503))
+	}
+}
+
+// generated returns the generated answer that stands for status and body.
+func generated(status int, body models.Error) apiserver.CreateUserResponseObject {
+	theirs, retry := "theirs", "true"
+	switch status {
+	case 404:
+		return apiserver.CreateUser404JSONResponse{Body: body, Headers: apiserver.CreateUser404ResponseHeaders{XRequestID: &theirs}}
+	case 409:
+		return apiserver.CreateUser409JSONResponse{Body: body, Headers: apiserver.CreateUser409ResponseHeaders{XRequestID: &theirs, XShouldRetry: &retry}}
+	case 401:
+		return apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: body, Headers: apiserver.ErrorResponseHeaders{WWWAuthenticate: &theirs, XRequestID: &theirs}}
+	}
+	return apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: body, Headers: apiserver.ErrorResponseHeaders{XRequestID: &theirs}}
+}
+
+func TestGeneratedErrorAnswersAsItsSentinel(t *testing.T) {
+	for _, test := range sentinels {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			s := newService(t, failing(test.err))
+			sentinel := s.send(call{})
+			want := s.wantError(t, sentinel, test.status, test.class)
+			bodies := []models.Error{{ExceptionClass: test.class, Message: test.err.Error(), RequestID: "theirs"}}
+			if general := errors.Unwrap(test.err); general == nil { // the status says as much
+				bodies = append(bodies, models.Error{}, models.Error{ExceptionClass: test.class}, models.Error{Message: test.err.Error()})
+			}
+			for _, body := range bodies {
+				s := newService(t, answering(generated(test.status, body)))
+				w := s.send(call{})
+				got := s.wantError(t, w, test.status, test.class)
+				got.RequestID = want.RequestID
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("body of %+v:\ngot  %+v\nwant %+v", body, got, want)
+				}
+				wantErrorHeaders(t, w, errorHeaders(test.status))
+				if reordered := strings.NewReplacer(got.RequestID, "", w.Header().Get("X-Request-Id"), ""); reordered.Replace(w.Body.String()) != reordered.Replace(sentinel.Body.String()) {
+					t.Errorf("bytes of %+v:\ngot  %s\nwant %s", body, w.Body, sentinel.Body)
+				}
+			}
+		})
+	}
+}
+
+func TestGeneratedErrorKeepsItsOwnWords(t *testing.T) {
+	s := newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: 422, Body: models.Error{
+		Message:       "no more than 5 <users>",
+		InvalidFields: map[string][]string{"name": {"is reserved"}},
+	}}))
+	got := s.wantError(t, s.send(call{}), 422, "ValidationError", "name")
+	if got.Message != "no more than 5 <users>" || got.InvalidFields["name"][0] != "is reserved" {
+		t.Errorf("got %+v, want the words of the implementation", got)
+	}
+
+	seconds := int64(30)
+	s = newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: 503, Headers: apiserver.ErrorResponseHeaders{RetryAfter: &seconds}}))
+	w := s.send(call{})
+	s.wantError(t, w, 503, "ServiceUnavailable")
+	wantErrorHeaders(t, w, http.Header{"Retry-After": {"30"}})
+}
+
+func TestGeneratedServerErrorIsLoggedAndNotTold(t *testing.T) {
+	for _, status := range []int{500, 502, 503, 504, 599} {
+		s := newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: models.Error{
+			Message:       "the disk is full",
+			InvalidFields: map[string][]string{"disk": {"full"}},
+		}}))
+		w := s.send(call{})
+		class := "InternalServerError"
+		if status == 503 {
+			class = "ServiceUnavailable"
+		}
+		got := s.wantError(t, w, status, class)
+		if strings.Contains(w.Body.String(), "disk") {
+			t.Errorf("status %d: got %s, want it not to tell the cause", status, w.Body)
+		}
+		if line := s.log.line(t, got.RequestID); line.Error != "the disk is full" {
+			t.Errorf("status %d: got error %q in the log, want the cause", status, line.Error)
+		}
+	}
+}
+
+// An answer that is no error must not be sent as one that the document means
+// for errors, nor the other way round.
+func TestDefaultAnswerWithoutAnErrorsStatus(t *testing.T) {
+	for _, status := range []int{0, 99, 100, 103, 200, 204, 302, 600, 1000, -1} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			s := newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: models.Error{
+				ExceptionClass: "ConflictError", Message: "user already exists", RequestID: "theirs",
+			}}))
+			w := s.send(call{})
+			got := s.wantError(t, w, 500, "InternalServerError")
+			if strings.Contains(got.Message, "exists") {
+				t.Errorf("message: got %q, want that of a 500", got.Message)
+			}
+			if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, fmt.Sprint(status)) {
+				t.Errorf("error in the log: got %q, want it to name the status %d", line.Error, status)
+			}
+		})
+	}
+}
+
+func TestNoAnswer(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer apiserver.CreateUserResponseObject
+		log    string
+	}{
+		{"nil", nil, "no answer"},
+		{"a nil pointer", (*apiserver.CreateUser201JSONResponse)(nil), "nil pointer"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, edit := range []func(*Options){func(*Options) {}, withoutValidation} {
+				s := newService(t, answering(test.answer), edit)
+				got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
+				if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, test.log) {
+					t.Errorf("error in the log: got %q, want %q in it", line.Error, test.log)
+				}
+			}
+		})
+	}
+}
+
+func TestPanicDoesNotTellItsValue(t *testing.T) {
+	type secretive struct{ Secret string }
+	for _, test := range []struct {
+		name  string
+		panic func(apiserver.CreateUserRequestObject)
+		log   string
+	}{
+		{"string", func(r apiserver.CreateUserRequestObject) { panic("cannot store " + r.Body.Secret.Reveal()) }, "type string"},
+		{"error", func(r apiserver.CreateUserRequestObject) { panic(errors.New(r.Body.Secret.Reveal())) }, "errorString"},
+		{"struct", func(r apiserver.CreateUserRequestObject) { panic(secretive{r.Body.Secret.Reveal()}) }, "secretive"},
+		{"nil", func(apiserver.CreateUserRequestObject) { panic(nil) }, "nil"},
+		{"nil dereference", func(apiserver.CreateUserRequestObject) { var r *apiserver.CreateUserRequestObject; r.ProjectID++ }, "nil pointer"},
+		{"index", func(r apiserver.CreateUserRequestObject) { _ = []int{}[r.ProjectID] }, "index out of range"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newService(t, func(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+				test.panic(r)
+				return nil, nil
+			})
+			got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
+			line := s.log.line(t, got.RequestID)
+			if !strings.Contains(line.Error, test.log) || !strings.HasPrefix(line.Error, "panic") {
+				t.Errorf("error in the log: got %q, want a panic and %q", line.Error, test.log)
+			}
+			if !strings.Contains(line.Stack, "errors_test.go") {
+				t.Errorf("stack in the log: got %q, want the place of the panic", line.Stack)
+			}
+		})
+	}
+}
+
+func TestPanicOfTheAuthenticator(t *testing.T) {
+	s := newService(t, created, withAuthenticator(func(_ context.Context, token registryusers.Secret) (context.Context, error) {
+		panic(token.Reveal())
+	}))
+	s.wantError(t, s.send(call{}), 500, "InternalServerError")
+	s.wantCalls(t, 0)
+}
+
+// visit is an answer that writes itself.
+type visit func(http.ResponseWriter) error
+
+func (v visit) VisitCreateUserResponse(w http.ResponseWriter) error { return v(w) }
+
+func TestPanicAfterTheHeaderBreaksTheConnectionOff(t *testing.T) {
+	halfway := answering(visit(func(w http.ResponseWriter) error {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"id":7,`+strings.Repeat(" ", 1<<16)) // more than net/http keeps back
+		panic(marker)
+	}))
+	s := newService(t, halfway, withoutValidation)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	response := raw(t, server, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: a\r\nAuthorization: apikey t\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", usersPath, len(validBody), validBody))
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err == nil {
+		t.Errorf("got a whole answer of %d bytes, want one that breaks off", len(body))
+	}
+	server.Close() // waits for the handler, which logs last
+	if line := s.log.line(t, response.Header.Get("X-Request-Id")); !strings.HasPrefix(line.Error, "panic") || line.Stack == "" {
+		t.Errorf("log line: got %+v, want the panic", line)
+	}
+	wantUnquoted(t, "the log", s.log.String())
+
+	// An answer that waits for its validation has not begun to leave.
+	s = newService(t, halfway)
+	s.wantError(t, s.send(call{}), 500, "InternalServerError")
+}
+
+func TestAbortHandlerPassesThrough(t *testing.T) {
+	for _, edit := range []func(*Options){func(*Options) {}, withoutValidation} {
+		s := newService(t, func(context.Context, apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+			panic(http.ErrAbortHandler)
+		}, edit)
+		w := httptest.NewRecorder()
+		func() {
+			defer func() {
+				if got := recover(); got != http.ErrAbortHandler {
+					t.Errorf("panic: got %v, want http.ErrAbortHandler", got)
+				}
+			}()
+			s.ServeHTTP(w, call{}.request())
+		}()
+		if w.Body.Len() > 0 {
+			t.Errorf("body: got %s, want none", w.Body)
+		}
+	}
+}
+
+func TestErrorOfAnAnswerThatHasBegunToLeaveIsLogged(t *testing.T) {
+	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+		w.WriteHeader(http.StatusCreated)
+		w.WriteHeader(http.StatusConflict) // too late, and ignored
+		_, _ = io.WriteString(w, "{}")
+		return errors.New("the connection is gone")
+	})), withoutValidation)
+	w := s.send(call{})
+	line := s.log.line(t, w.Header().Get("X-Request-Id"))
+	if w.Code != 201 || w.Body.String() != "{}" || line.Status != 201 || line.Error != "the connection is gone" {
+		t.Errorf("got %d %s and log line %+v; want 201 {} and the error in the log", w.Code, w.Body, line)
+	}
+}
+
+func TestAnswerTooLargeToBeHeld(t *testing.T) {
+	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+		for range maxHeld >> 20 {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				t.Errorf("writing up to the limit: %v", err)
+			}
+		}
+		_, err := w.Write([]byte{' '})
+		return err
+	})))
+	s.wantError(t, s.send(call{}), 500, "InternalServerError")
+}
+
+// An error that something else wrote, as text, does not leave as it is.
+func TestTextErrorIsBroughtIntoForm(t *testing.T) {
+	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+		w.Header().Set("Location", "/elsewhere")
+		w.Header().Set("Content-Length", "3")
+		w.Header().Set("Content-Encoding", "gzip")
+		http.Error(w, marker, http.StatusTeapot)
+		return nil
+	})))
+	w := s.send(call{})
+	got := s.wantError(t, w, 418, "HTTPError")
+	if got.Message != "I'm a teapot" {
+		t.Errorf("message: got %q, want the status's", got.Message)
+	}
+	wantErrorHeaders(t, w, http.Header{})
+}
+
+// The generated code decodes the bytes again when it cannot bind the value.
+// Those bytes are gone, so what was judged is used, or nothing.
+func TestBodyThatCannotBeBoundIsNotParsedAgain(t *testing.T) {
+	s := built(t, document(t), func(mux apiserver.ServeMux) {
+		mux.HandleFunc("POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users", func(w http.ResponseWriter, r *http.Request) {
+			var body struct {
+				Name []int `json:"name"`
+			}
+			err := runtime.BindJSONBody(r, &body)
+			if err == nil {
+				t.Errorf("binding: got %+v, want an error", body)
+			}
+			if data, err := io.ReadAll(r.Body); len(data) > 0 || err == nil {
+				t.Errorf("reading the body again: got %q, %v; want nothing and an error", data, err)
+			}
+			if err := r.Body.Close(); err != nil {
+				t.Errorf("closing the body: %v", err)
+			}
+			failBinding(w, r, fmt.Errorf("%s: %w", marker, err))
+		})
+	})
+	got := s.wantError(t, s.send(call{}), 400, "ValidationError")
+	if line := s.log.line(t, got.RequestID); !strings.HasPrefix(line.Error, "binding") {
+		t.Errorf("error in the log: got %q, want that of the binding", line.Error)
+	}
+}
