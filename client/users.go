@@ -77,7 +77,8 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	if err != nil {
 		return User{}, err
 	}
-	answer, err := api.CreateUser(ctx, config.project, config.region, registryID, models.CreateUserRequest(createBody{
+	answer, err := api.CreateUser(ctx, //nolint:bodyclose // decode closes it
+		config.project, config.region, registryID, models.CreateUserRequest(createBody{
 		Duration: user.Duration,
 		Name:     user.Name,
 		ReadOnly: user.ReadOnly,
