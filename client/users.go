@@ -79,11 +79,11 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	}
 	answer, err := api.CreateUser(ctx, //nolint:bodyclose // decode closes it
 		config.project, config.region, registryID, models.CreateUserRequest(createBody{
-		Duration: user.Duration,
-		Name:     user.Name,
-		ReadOnly: user.ReadOnly,
-		Secret:   registryusers.NewSecretText(user.Secret.Reveal()),
-	}))
+			Duration: user.Duration,
+			Name:     user.Name,
+			ReadOnly: user.ReadOnly,
+			Secret:   registryusers.NewSecretText(user.Secret.Reveal()),
+		}))
 	if err != nil {
 		return User{}, fmt.Errorf("client: create user: %w", err)
 	}
