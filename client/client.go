@@ -102,6 +102,15 @@ func New(options ...Option) (*Client, error) {
 	return &Client{c}, nil
 }
 
+// Host returns the host, and the port if there is one, of the client's base URL.
+func (c *Client) Host() string {
+	base, err := url.Parse(c.config.baseURL)
+	if err != nil {
+		return "" // New refused it
+	}
+	return base.Host
+}
+
 // environment returns an id from the environment, or 0.
 func (c *config) environment(name string) int64 {
 	value := os.Getenv(name)

@@ -26,19 +26,28 @@ func adminCommand() *cobra.Command {
 	key.AddCommand(keyCreateCommand(), keyListCommand(), keyRemoveCommand())
 	user := &cobra.Command{Use: "user", Short: "List, change and remove users"}
 	user.AddCommand(userListCommand(), userRemoveCommand(), userSetCommand())
-	admin.AddCommand(registry, key, user)
+	tokenKey := &cobra.Command{Use: "token-key", Short: "Add, list and remove the keys that sign tokens"}
+	tokenKey.AddCommand(tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand())
+	admin.AddCommand(registry, key, user, tokenKey, gcCommand())
 	return admin
 }
 
 // withAccounts makes a command's RunE of a function that works on the accounts.
 func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	return withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
+		return f(ctx, dir.Accounts, out, args)
+	})
+}
+
+// withDir makes a command's RunE of a function that works on the data directory.
+func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
 		dir, err := datadir.Open(cmd.Context(), cmd.Flag("data").Value.String(), nil)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, dir.Close()) }()
-		return f(cmd.Context(), dir.Accounts, cmd.OutOrStdout(), args)
+		return f(cmd.Context(), dir, cmd.OutOrStdout(), args)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -54,17 +55,24 @@ func dev(ctx context.Context, dir *datadir.Dir, url string, stdout io.Writer) er
 	if err := writeFile(path, append(data, '\n')); err != nil {
 		return err
 	}
+	_, host, _ := strings.Cut(url, "://")
 	_, err = fmt.Fprintf(stdout, `Serving %[1]s with a registry %[6]q. To create a user in it:
 
   curl -sS %[1]s/cloud/v1/registries/%[3]d/%[4]d/%[5]d/users -H 'Authorization: apikey %[2]s' -H 'Content-Type: application/json' -d '{"name":"user1","duration":14}'
 
-or, with the command line:
+Then, with its secret from the answer, into the registry:
+
+  docker login %[8]s -u user1 -p SECRET
+  docker push %[8]s/%[9]s/IMAGE
+
+The first of these, with the command line:
 
   export GCORE_BASE_URL=%[1]s GCORE_API_KEY='%[2]s' GCORE_CLOUD_PROJECT_ID=%[3]d GCORE_CLOUD_REGION_ID=%[4]d
   go run ./cmd/registryusers user create user1 --days 14 --registry %[5]d
 
 The same settings are in %[7]s.
-`, url, file.APIKey, file.ProjectID, file.RegionID, file.RegistryID, devRegistry, path)
+`, url, file.APIKey, file.ProjectID, file.RegionID, file.RegistryID, devRegistry, path,
+		host, accounts.Namespace(registry.ProjectID, registry.RegionID, registry.Name))
 	return err
 }
 

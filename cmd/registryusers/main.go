@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
 3 not found, 4 exists already, 5 denied, 6 unavailable.`,
 	}
-	root.AddCommand(serveCommand(), adminCommand(), userCommand(), versionCommand())
+	root.AddCommand(serveCommand(), adminCommand(), userCommand(), jwksCommand(), versionCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		return applySettings(cmd, os.Environ())
 	}

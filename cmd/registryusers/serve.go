@@ -18,31 +18,29 @@ import (
 
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/ociregistry"
+	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/server"
 )
 
-// The limits of the HTTP server.
-const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 60 * time.Second
-	writeTimeout      = 60 * time.Second
-	idleTimeout       = 2 * time.Minute
-	shutdownTimeout   = 10 * time.Second // for the requests in flight
-	maxHeaderBytes    = 32 << 10
-)
+// shutdownTimeout is how long the requests in flight have, once it is asked to stop.
+const shutdownTimeout = 10 * time.Second
 
 type serveOptions struct {
 	listen, url         string
 	data, addressFile   string
 	tlsCert, tlsKey     string
 	insecureHTTP, isDev bool
+	registry, service   string
+	tokenX5C            bool
 }
 
 func serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the API",
+		Short: "Serve the API, the token service and the registry",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -57,6 +55,9 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
 	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, as behind a proxy that does TLS")
 	flags.BoolVar(&o.isDev, "dev", false, "make a registry and an API key, write them to DATA/dev.json, and print how to use them")
+	flags.StringVar(&o.registry, "registry", "on", "on: images are kept here; off: an outside registry has them, and takes this server's tokens")
+	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
+	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
 	return cmd
 }
@@ -82,11 +83,11 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	defer listener.Close()
 
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	implementation := api.New(dir.Accounts)
-	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger})
+	handlers, closeHandlers, err := o.handlers(ctx, dir, logger)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, closeHandlers()) }()
 	base := o.url
 	if base == "" {
 		base = (&url.URL{Scheme: scheme(config), Host: listener.Addr().String()}).String()
@@ -103,16 +104,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
-	httpServer := &http.Server{
-		Handler:           handler,
-		TLSConfig:         config,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-	}
+	httpServer := httpserver.New(handlers, config, logger)
 	served := make(chan error, 1)
 	go func() {
 		if config != nil {
@@ -136,6 +128,38 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	return nil
 }
 
+// handlers puts together what is served.
+func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (httpserver.Handlers, func() error, error) {
+	var handlers httpserver.Handlers
+	keys, err := token.OpenKeys(dir.Keys())
+	if err != nil {
+		return handlers, nil, err
+	}
+	implementation := api.New(dir.Accounts)
+	handlers.API, err = server.New(implementation, server.Options{Authenticator: implementation, Logger: logger})
+	if err != nil {
+		return handlers, nil, err
+	}
+	issuer := &token.Issuer{Keys: keys, Service: o.service, Now: time.Now, Certified: o.tokenX5C}
+	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
+	handlers.Token, handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
+	if o.registry == "off" {
+		return handlers, func() error { return nil }, nil
+	}
+	registry, err := ociregistry.Open(ctx, ociregistry.Options{
+		Root:     dir.Images(),
+		URL:      o.url,
+		Accounts: dir.Accounts,
+		Issuer:   issuer,
+		Logger:   logger,
+	})
+	if err != nil {
+		return handlers, nil, err
+	}
+	handlers.Registry = registry
+	return handlers, registry.Close, nil
+}
+
 // check refuses settings that would show secrets to the network.
 func (o *serveOptions) check() error {
 	if o.url != "" {
@@ -144,6 +168,12 @@ func (o *serveOptions) check() error {
 			return usagef("--url must be of the form https://HOST[:PORT]")
 		}
 		o.url = u.Scheme + "://" + u.Host
+	}
+	if o.registry != "on" && o.registry != "off" {
+		return usagef("--registry must be on or off")
+	}
+	if o.service == "" {
+		return usagef("--service must not be empty")
 	}
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {

@@ -29,6 +29,8 @@ func userCreateCommand() *cobra.Command {
 		readOnly       bool
 		output         string
 		insecureHTTP   bool
+		dockerConfig   string
+		registryHost   string
 	)
 	cmd := &cobra.Command{
 		Use:   "create NAME --registry ID --days N",
@@ -37,6 +39,11 @@ func userCreateCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "table" && output != "json" {
 				return usagef("--output must be table or json")
+			}
+			if dockerConfig != "" {
+				if err := checkDockerConfig(dockerConfig, args[0]); err != nil {
+					return err
+				}
 			}
 			var options []client.Option
 			if insecureHTTP {
@@ -51,13 +58,24 @@ func userCreateCommand() *cobra.Command {
 				return err
 			}
 			if output == "json" {
-				return printJSON(cmd, u)
+				err = printJSON(cmd, u)
+			} else {
+				end, isEnding := u.Expires()
+				err = table(cmd.OutOrStdout(), [][]any{
+					{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"},
+					{u.ID, u.Name, access(u.ReadOnly), ends(end, isEnding), u.Secret.Reveal()},
+				})
 			}
-			end, isEnding := u.Expires()
-			return table(cmd.OutOrStdout(), [][]any{
-				{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"},
-				{u.ID, u.Name, access(u.ReadOnly), ends(end, isEnding), u.Secret.Reveal()},
-			})
+			if err != nil || dockerConfig == "" {
+				return err
+			}
+			if registryHost == "" {
+				registryHost = c.Host()
+			}
+			if err := addLogin(dockerConfig, registryHost, args[0], u.Secret); err != nil {
+				return fmt.Errorf("the user was created, but its login could not be written: %w", err)
+			}
+			return nil
 		},
 	}
 	registryFlag(cmd, &registry)
@@ -65,6 +83,8 @@ func userCreateCommand() *cobra.Command {
 	_ = cmd.MarkFlagRequired("days") // fails only for a flag that is not there
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&dockerConfig, "docker-config", "", "file to add the login to, which docker, crane, skopeo and podman read (\"config.json\" in $DOCKER_CONFIG)")
+	cmd.Flags().StringVar(&registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
 	cmd.Flags().BoolVar(&insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
 	return cmd
 }

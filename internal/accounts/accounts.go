@@ -79,6 +79,15 @@ type Store interface {
 	User(ctx context.Context, registryID int64, name string) (User, error)
 	// UserBySecret returns the user whose verifier has the index. ErrUserNotFound.
 	UserBySecret(ctx context.Context, index []byte) (User, error)
+	// AccountBySecret returns the account of the user whose verifier has the
+	// index; Account, of the user with the id; AccountByName, of the user of a
+	// registry. ErrUserNotFound.
+	AccountBySecret(ctx context.Context, index []byte) (Account, error)
+	Account(ctx context.Context, userID int64) (Account, error)
+	AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (Account, error)
+	// AccountsByName returns accounts of that name in any registry, with
+	// chosen secrets, by id and no more than limit.
+	AccountsByName(ctx context.Context, name string, limit int) ([]Account, error)
 	// Users returns a registry's users, by id.
 	Users(ctx context.Context, registryID int64) ([]User, error)
 	// SetReadOnly, SetEnd and SetSecret change a user; SetSecret makes its
@@ -105,6 +114,9 @@ type Service struct {
 	key     ServerKey
 	now     func() time.Time
 	hashing chan struct{} // one token for each argon2id at work
+
+	verdicts *verdicts
+	failures *failures
 }
 
 // New returns a Service. now is the clock; nil means [time.Now].
@@ -112,7 +124,14 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 	if now == nil {
 		now = time.Now
 	}
-	return &Service{store: store, key: key, now: now, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &Service{
+		store:    store,
+		key:      key,
+		now:      now,
+		hashing:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		verdicts: newVerdicts(),
+		failures: newFailures(),
+	}
 }
 
 // clock returns the time as it is kept: UTC, whole microseconds.

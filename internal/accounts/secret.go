@@ -85,6 +85,9 @@ const (
 	argonKey    = 32 // bytes
 )
 
+// hashPrefix begins the PHC strings of these parameters.
+var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
+
 // hash returns the argon2id hash of a chosen secret as a PHC string. At most
 // GOMAXPROCS of them are at work at a time; the others wait, or give up with ctx.
 func (s *Service) hash(ctx context.Context, secret string) (string, error) {
@@ -95,7 +98,7 @@ func (s *Service) hash(ctx context.Context, secret string) (string, error) {
 		return "", err
 	}
 	b64 := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonLanes, b64(salt), b64(key)), nil
+	return hashPrefix + b64(salt) + "$" + b64(key), nil
 }
 
 func (s *Service) argon2id(ctx context.Context, secret string, salt []byte) ([]byte, error) {

@@ -3,6 +3,8 @@
 //
 //	DIR/registryusers.db     the accounts (with -wal and -shm beside it)
 //	DIR/keys/server.json     the server key, mode 0600
+//	DIR/keys/token-*.pem     the keys that sign tokens, mode 0600
+//	DIR/images/              the registry's images
 package datadir
 
 import (
@@ -43,6 +45,12 @@ func Open(ctx context.Context, path string, now func() time.Time) (*Dir, error) 
 	}
 	return &Dir{Path: path, Accounts: accounts.New(store, key, now), store: store}, nil
 }
+
+// Keys returns where the keys lie.
+func (d *Dir) Keys() string { return filepath.Join(d.Path, "keys") }
+
+// Images returns where the images lie.
+func (d *Dir) Images() string { return filepath.Join(d.Path, "images") }
 
 // Close closes the directory's database.
 func (d *Dir) Close() error { return d.store.Close() }

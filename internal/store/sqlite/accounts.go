@@ -82,6 +82,45 @@ func scanUser(row scanner) (accounts.User, error) {
 	return u, err
 }
 
+// AccountBySecret implements [accounts.Store].
+func (s *Store) AccountBySecret(ctx context.Context, index []byte) (accounts.Account, error) {
+	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, selectAccount+"WHERE u.secret_index = ?", index)
+}
+
+// Account implements [accounts.Store].
+func (s *Store) Account(ctx context.Context, userID int64) (accounts.Account, error) {
+	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, selectAccount+"WHERE u.id = ?", userID)
+}
+
+// AccountByName implements [accounts.Store].
+func (s *Store) AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (accounts.Account, error) {
+	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound,
+		selectAccount+"WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?", projectID, regionID, registry, name)
+}
+
+// AccountsByName implements [accounts.Store].
+func (s *Store) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
+	return all(ctx, s, scanAccount, selectAccount+"WHERE u.name = ? AND u.secret_hash IS NOT NULL ORDER BY u.id LIMIT ?", name, limit)
+}
+
+const selectAccount = `SELECT u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version,
+	r.project_id, r.region_id, r.name FROM users u JOIN registries r ON r.id = u.registry_id `
+
+func scanAccount(row scanner) (accounts.Account, error) {
+	var projectID, regionID int64
+	var registry string
+	u, err := scanUser(extended{row, []any{&projectID, &regionID, &registry}})
+	return accounts.Account{User: u, Namespace: accounts.Namespace(projectID, regionID, registry)}, err
+}
+
+// extended is a row with more columns behind those that its reader asks for.
+type extended struct {
+	scanner
+	more []any
+}
+
+func (e extended) Scan(columns ...any) error { return e.scanner.Scan(append(columns, e.more...)...) }
+
 // SetReadOnly implements [accounts.Store].
 func (s *Store) SetReadOnly(ctx context.Context, userID int64, readOnly bool) error {
 	return s.change(ctx, registryusers.ErrUserNotFound, "UPDATE users SET read_only = ? WHERE id = ?", readOnly, userID)

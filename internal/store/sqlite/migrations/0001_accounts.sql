@@ -22,6 +22,9 @@ CREATE TABLE users (
     CHECK ((secret_index IS NULL) <> (secret_hash IS NULL))
 ) STRICT;
 
+-- For logins by a bare name with a chosen secret.
+CREATE INDEX users_chosen ON users (name) WHERE secret_hash IS NOT NULL;
+
 CREATE TABLE api_keys (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     project_id INTEGER NOT NULL, -- 0: all projects

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/ociregistry"
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+// withKeys makes a command's RunE of a function that works on the token keys.
+func withKeys(f func(keys *token.Keys, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
+		keys, err := token.OpenKeys(dir.Keys())
+		if err != nil {
+			return err
+		}
+		return f(keys, out, args)
+	})
+}
+
+func jwksCommand() *cobra.Command {
+	var isPEM bool
+	cmd := &cobra.Command{
+		Use:   "jwks",
+		Short: "Print the public keys of the tokens, for an outside registry",
+		Args:  cobra.NoArgs,
+		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
+			if isPEM {
+				bundle, err := keys.Certificates()
+				if err == nil {
+					_, err = out.Write(bundle)
+				}
+				return err
+			}
+			set, err := keys.JWKS()
+			if err != nil {
+				return err
+			}
+			encoder := json.NewEncoder(out)
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(set)
+		}),
+	}
+	addConfigFlag(cmd)
+	cmd.Flags().String("data", "data", "directory of the database and the keys")
+	cmd.Flags().BoolVar(&isPEM, "pem", false, "print certificates, the bundle that goes with serve --token-x5c, instead of a JSON Web Key Set")
+	return cmd
+}
+
+func tokenKeyAddCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "add",
+		Short: "Add a key, which signs from now on, and print its id; the others stay good",
+		Args:  cobra.NoArgs,
+		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
+			id, err := keys.Add()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(out, id)
+			return err
+		}),
+	}
+}
+
+func tokenKeyListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the keys' ids; the last one signs",
+		Args:  cobra.NoArgs,
+		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
+			ids, err := keys.IDs()
+			for _, id := range ids {
+				_, printing := fmt.Fprintln(out, id)
+				err = errors.Join(err, printing)
+			}
+			return err
+		}),
+	}
+}
+
+func tokenKeyRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm ID",
+		Short: "Remove a key: the tokens that it signed are refused from now on",
+		Args:  cobra.ExactArgs(1),
+		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
+			return keys.Remove(args[0])
+		}),
+	}
+}
+
+func gcCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "gc",
+		Short: "Remove the blobs that no image has, while serve is stopped (each start of it does so too)",
+		Args:  cobra.NoArgs,
+		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, _ io.Writer, _ []string) error {
+			return ociregistry.Sweep(ctx, dir.Images(), slog.Default())
+		}),
+	}
+}

@@ -1,0 +1,235 @@
+package ociregistry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+	"github.com/distribution/distribution/v3/registry/auth"
+	"github.com/gorilla/mux"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+// door stands in front of the registry and is its access controller. In front,
+// it finds out who comes, and tells clearly what they may never do; as the
+// controller it is asked, by the registry itself, for everything that a request
+// will touch.
+type door struct {
+	accounts *accounts.Service
+	issuer   *token.Issuer
+	url      string
+	logger   *slog.Logger
+	routes   *mux.Router
+	next     http.Handler
+}
+
+// visitor is who comes with a request: a good token, and its account as it is now.
+type visitor struct {
+	claims  *token.Claims
+	account accounts.Account
+}
+
+type visitorKey struct{}
+
+func routes() *mux.Router { return v2.RouterWithPrefix("") }
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	recorder := &recorder{ResponseWriter: w, start: time.Now()}
+	v, err := d.identify(r)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	} else if v != nil {
+		reason = d.forbidden(v, r)
+	}
+	switch {
+	case err != nil && !errors.Is(err, registryusers.ErrUnauthenticated):
+		recorder.Header().Set("Retry-After", "1")
+		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "requests cannot be checked now")
+	case err == nil && reason != "":
+		token.WriteError(recorder, http.StatusForbidden, "DENIED", reason)
+	default: // the registry asks Authorized, and tells a stranger where to get a token
+		if v != nil {
+			r = r.WithContext(context.WithValue(r.Context(), visitorKey{}, v))
+		}
+		d.next.ServeHTTP(recorder, r)
+	}
+	d.log(r, recorder, v, reason)
+}
+
+// identify returns the visitor, or nil if the request has no token.
+// ErrUnauthenticated: the token is not good, or its account no more.
+func (d *door) identify(r *http.Request) (*visitor, error) {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	scheme, text, _ := strings.Cut(values[0], " ")
+	if len(values) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		return nil, fmt.Errorf("%w: not a bearer token", registryusers.ErrUnauthenticated)
+	}
+	claims, err := d.issuer.Verify(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", registryusers.ErrUnauthenticated, err)
+	}
+	account, err := d.accounts.Current(r.Context(), claims.UserID, claims.SecretVersion)
+	if err != nil {
+		return nil, err
+	}
+	return &visitor{claims, account}, nil
+}
+
+// forbidden says why the visitor may never do what the request asks for, with
+// whatever token, or nothing.
+func (d *door) forbidden(v *visitor, r *http.Request) string {
+	var match mux.RouteMatch
+	if !d.routes.Match(r, &match) {
+		return ""
+	}
+	repository := match.Vars["name"]
+	isRead := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case match.Route != nil && match.Route.GetName() == v2.RouteNameCatalog:
+		return "the catalog is for nobody"
+	case repository == "":
+		return ""
+	case !v.account.Owns(repository):
+		return fmt.Sprintf("user %s may use the repositories under %s/ and no others", v.account.FullName(), v.account.Namespace)
+	case v.account.ReadOnly && !isRead:
+		return fmt.Sprintf("user %s is read-only: it may pull, and not push or delete", v.account.FullName())
+	}
+	return ""
+}
+
+// Authorized implements [auth.AccessController]: it is asked with everything
+// that a request needs. Both the token and the account must allow all of it.
+func (d *door) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
+	v, _ := r.Context().Value(visitorKey{}).(*visitor)
+	challenge := &challenge{door: d, needed: needed}
+	if v == nil {
+		if r.Header.Get("Authorization") != "" {
+			challenge.reason = "invalid_token"
+		}
+		return nil, challenge
+	}
+	grant := &auth.Grant{User: auth.UserInfo{Name: v.account.FullName()}}
+	for _, access := range needed {
+		if access.Type != "repository" || !v.claims.Allows(access.Name, access.Action) || !may(v.account, access) {
+			challenge.reason = "insufficient_scope"
+			return nil, challenge
+		}
+		grant.Resources = append(grant.Resources, access.Resource)
+	}
+	return grant, nil
+}
+
+func may(account accounts.Account, access auth.Access) bool {
+	for _, action := range account.Actions(access.Name) {
+		if action == access.Action {
+			return true
+		}
+	}
+	return false
+}
+
+// challenge tells a client where to get a token, and for what (RFC 6750,
+// section 3).
+type challenge struct {
+	door   *door
+	needed []auth.Access
+	reason string
+}
+
+var _ auth.Challenge = (*challenge)(nil)
+
+func (c *challenge) Error() string { return "a token is needed" }
+
+// SetHeaders implements [auth.Challenge].
+func (c *challenge) SetHeaders(r *http.Request, w http.ResponseWriter) {
+	base := c.door.url
+	if base == "" {
+		base = "http://" + r.Host
+		if r.TLS != nil {
+			base = "https://" + r.Host
+		}
+	}
+	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+"/token", c.door.issuer.Service)
+	if scope := scopes(c.needed); scope != "" {
+		text += fmt.Sprintf(",scope=%q", scope)
+	}
+	if c.reason != "" {
+		text += fmt.Sprintf(",error=%q", c.reason)
+	}
+	w.Header().Set("WWW-Authenticate", text)
+}
+
+// scopes spells accesses as the scopes to ask for, one for each resource.
+func scopes(needed []auth.Access) string {
+	var texts []string
+	var last auth.Resource
+	for _, access := range needed {
+		if access.Resource == last {
+			texts[len(texts)-1] += "," + access.Action
+			continue
+		}
+		last = access.Resource
+		texts = append(texts, access.Type+":"+access.Name+":"+access.Action)
+	}
+	return strings.Join(texts, " ")
+}
+
+func (d *door) log(r *http.Request, w *recorder, v *visitor, reason string) {
+	level := slog.LevelInfo
+	if w.status >= 500 {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("method", r.Method),
+		slog.Int("status", w.status),
+		slog.Int64("bytes", w.size),
+		slog.Duration("duration", time.Since(w.start)),
+		slog.String("remote", r.RemoteAddr),
+	}
+	if v != nil {
+		attrs = append(attrs, slog.Int64("user_id", v.account.ID))
+	}
+	if reason != "" {
+		attrs = append(attrs, slog.String("message", reason))
+	}
+	d.logger.LogAttrs(r.Context(), level, "registry", attrs...)
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	start  time.Time
+	status int
+	size   int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.size += int64(n)
+	return n, err
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

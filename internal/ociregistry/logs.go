@@ -1,0 +1,50 @@
+package ociregistry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/sirupsen/logrus"
+)
+
+// The library logs through logrus' one global logger, so its log has one way
+// out as well: the logger of the last registry that was opened.
+var sink atomic.Pointer[slog.Logger]
+
+// logTo has the library's log come out of logger. A line for each request is
+// the door's; of the library's own, only its failures are told.
+func logTo(logger *slog.Logger) {
+	sink.Store(logger)
+	adopt()
+}
+
+var adopt = sync.OnceFunc(func() {
+	logrus.SetOutput(io.Discard)
+	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.AddHook(hook{})
+})
+
+type hook struct{}
+
+func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.ErrorLevel+1] }
+
+// Fire implements [logrus.Hook]. An error with a code of the registry's API,
+// UNKNOWN apart, was the client's, which was told.
+func (hook) Fire(entry *logrus.Entry) error {
+	level := slog.LevelError
+	if code, ok := entry.Data["err.code"].(errcode.ErrorCode); ok && code != errcode.ErrorCodeUnknown {
+		level = slog.LevelDebug
+	}
+	var attrs []slog.Attr
+	for _, name := range []string{"err.code", "err.message", "err.detail", "vars.name"} {
+		if value, ok := entry.Data[name]; ok {
+			attrs = append(attrs, slog.Any(name, value))
+		}
+	}
+	sink.Load().LogAttrs(context.Background(), level, "registry: "+entry.Message, attrs...)
+	return nil
+}

@@ -1,0 +1,229 @@
+package token
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/registryusers/registryusers"
+)
+
+// Keys are the keys that sign tokens, as the files token-*.pem of a directory:
+// each a key of its own with a self-signed certificate. The last one by name
+// signs, all of them verify. Files that come or go are noticed at the next use,
+// so a key is rotated by adding one, and removed once its tokens have ended. It
+// is safe for concurrent use.
+type Keys struct {
+	dir string
+
+	mu       sync.Mutex
+	modified time.Time // of the directory, when it was read
+	keys     []key     // in the order of their names
+}
+
+type key struct {
+	id          string // its RFC 7638 thumbprint
+	path        string
+	private     *ecdsa.PrivateKey
+	certificate *x509.Certificate
+	signer      jose.Signer // kid in the header
+	certified   jose.Signer // and x5c
+}
+
+// OpenKeys returns the keys of a directory, and makes the first if there is none.
+func OpenKeys(dir string) (*Keys, error) {
+	k := &Keys{dir: dir}
+	keys, err := k.all()
+	if err == nil && len(keys) == 0 {
+		if _, err = k.Add(); err == nil {
+			_, err = k.all()
+		}
+	}
+	return k, err
+}
+
+// Add makes a new key, which signs from now on, and returns its id.
+func (k *Keys) Add() (id string, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	for err == nil && !isFull(private) {
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	}
+	if err != nil {
+		return "", err
+	}
+	if id, err = thumbprint(private); err != nil {
+		return "", err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber:          new(big.Int).SetInt64(now.UnixNano()),
+		Subject:               pkix.Name{CommonName: "registryusers " + id},
+		NotBefore:             now.Add(-time.Hour), // for clocks that are behind
+		NotAfter:              now.AddDate(20, 0, 0),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true, // its own root
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return "", err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})...)
+	f, err := os.CreateTemp(k.dir, ".new-*") // mode 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano())))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return id, err
+}
+
+// isFull reports whether both coordinates fill their 32 bytes: verifiers that
+// forget RFC 7518's padding (section 6.2.1.2) compute another thumbprint otherwise.
+func isFull(private *ecdsa.PrivateKey) bool {
+	point, err := private.PublicKey.Bytes() // 4, X, Y
+	return err == nil && point[1] != 0 && point[33] != 0
+}
+
+func thumbprint(private *ecdsa.PrivateKey) (string, error) {
+	hash, err := (&jose.JSONWebKey{Key: &private.PublicKey}).Thumbprint(crypto.SHA256)
+	return base64.RawURLEncoding.EncodeToString(hash), err
+}
+
+// IDs returns the keys' ids; the last one signs.
+func (k *Keys) IDs() ([]string, error) {
+	keys, err := k.all()
+	ids := make([]string, len(keys))
+	for i := range keys {
+		ids[i] = keys[i].id
+	}
+	return ids, err
+}
+
+// Remove removes a key: the tokens that it signed are good no more.
+// [registryusers.ErrKeyNotFound]; and an error for the last one there is.
+func (k *Keys) Remove(id string) error {
+	keys, err := k.all()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		switch {
+		case key.id != id:
+		case len(keys) == 1:
+			return fmt.Errorf("%w: it is the only token key; add another first", registryusers.ErrInvalid)
+		default:
+			return os.Remove(key.path)
+		}
+	}
+	return registryusers.ErrKeyNotFound
+}
+
+// all returns the keys, read anew if the directory has changed.
+func (k *Keys) all() ([]key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	info, err := os.Stat(k.dir)
+	if err != nil {
+		return nil, fmt.Errorf("token keys: %w", err)
+	}
+	if info.ModTime().Equal(k.modified) {
+		return k.keys, nil
+	}
+	paths, err := filepath.Glob(filepath.Join(k.dir, "token-*.pem"))
+	if err != nil {
+		return nil, fmt.Errorf("token keys: %w", err)
+	}
+	slices.Sort(paths)
+	keys := make([]key, 0, len(paths))
+	for _, path := range paths {
+		key, err := readKey(path)
+		if err != nil {
+			return nil, fmt.Errorf("token key %s: %w", path, err)
+		}
+		keys = append(keys, key)
+	}
+	k.keys, k.modified = keys, info.ModTime()
+	return keys, nil
+}
+
+var errDamaged = errors.New("the file is damaged: restore it from a backup, or remove it and restart, and another key is made if it was the last")
+
+func readKey(path string) (key, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return key{}, err
+	}
+	block, rest := pem.Decode(text)
+	if block == nil {
+		return key{}, errDamaged
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if block, _ = pem.Decode(rest); err != nil || !ok || private.Curve != elliptic.P256() || block == nil {
+		return key{}, errDamaged
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || !private.PublicKey.Equal(certificate.PublicKey) {
+		return key{}, errDamaged
+	}
+	loaded := key{path: path, private: private, certificate: certificate}
+	if loaded.id, err = thumbprint(private); err != nil {
+		return key{}, err
+	}
+	signing := jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: loaded.id}}
+	options := (&jose.SignerOptions{}).WithType("JWT")
+	if loaded.signer, err = jose.NewSigner(signing, options); err != nil {
+		return key{}, err
+	}
+	chain := []string{base64.StdEncoding.EncodeToString(certificate.Raw)}
+	loaded.certified, err = jose.NewSigner(signing, (&jose.SignerOptions{}).WithType("JWT").WithHeader("x5c", chain))
+	return loaded, err
+}
+
+// JWKS returns the public keys as a JSON Web Key Set (RFC 7517).
+func (k *Keys) JWKS() (jose.JSONWebKeySet, error) {
+	keys, err := k.all()
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, key := range keys {
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: &key.private.PublicKey, KeyID: key.id, Algorithm: string(jose.ES256), Use: "sig"})
+	}
+	return set, err
+}
+
+// Certificates returns the keys' certificates in PEM: the bundle for a registry
+// that verifies by the header x5c.
+func (k *Keys) Certificates() ([]byte, error) {
+	keys, err := k.all()
+	var bundle []byte
+	for _, key := range keys {
+		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: key.certificate.Raw})...)
+	}
+	return bundle, err
+}

@@ -1,0 +1,255 @@
+package token
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// Handler serves the token endpoint: GET with HTTP Basic, and POST with a form
+// (grant_type password or refresh_token).
+type Handler struct {
+	Accounts *accounts.Service
+	Issuer   *Issuer
+	Logger   *slog.Logger
+}
+
+const maxFormBytes = 64 << 10
+
+// request is what both methods ask for.
+type request struct {
+	account string
+	secret  registryusers.Secret
+	refresh registryusers.Secret // instead of the two
+	service string
+	scopes  []Access
+	offline bool // a refresh token is wanted
+}
+
+// denial is an answer other than a token, in the registry's error form.
+type denial struct {
+	status  int
+	code    string
+	message string
+	after   time.Duration
+	cause   error
+}
+
+func unauthorized(message string) *denial {
+	return &denial{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: message}
+}
+
+func invalid(message string) *denial {
+	return &denial{status: http.StatusBadRequest, code: "UNSUPPORTED", message: message}
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	var asked request
+	var denied *denial
+	switch r.Method {
+	case http.MethodGet:
+		asked, denied = fromQuery(r)
+	case http.MethodPost:
+		asked, denied = fromForm(w, r)
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		denied = &denial{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the token endpoint has GET and POST"}
+	}
+	var account accounts.Account
+	if denied == nil {
+		account, denied = h.login(r, asked)
+	}
+	if denied == nil {
+		denied = h.answer(w, asked, account)
+	}
+	if denied != nil {
+		deny(w, denied)
+	}
+	h.log(r, account, denied)
+}
+
+func fromQuery(r *http.Request) (request, *denial) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return request{}, invalid("the query is not valid")
+	}
+	account, secret, ok := r.BasicAuth()
+	if !ok {
+		return request{}, unauthorized("log in with the name and the secret of a registry user")
+	}
+	asked := request{
+		account: account,
+		secret:  registryusers.NewSecret(secret),
+		service: query.Get("service"),
+		offline: query.Get("offline_token") == "true",
+	}
+	return asked.withScopes(query["scope"])
+}
+
+func fromForm(w http.ResponseWriter, r *http.Request) (request, *denial) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	if err := r.ParseForm(); err != nil {
+		return request{}, invalid("the form is not valid, or larger than 64 KiB")
+	}
+	form := r.PostForm
+	asked := request{
+		service: form.Get("service"),
+		offline: form.Get("access_type") == "offline",
+	}
+	switch form.Get("grant_type") {
+	case "password":
+		asked.account, asked.secret = form.Get("username"), registryusers.NewSecret(form.Get("password"))
+	case "refresh_token":
+		asked.refresh = registryusers.NewSecret(form.Get("refresh_token"))
+	default:
+		return request{}, invalid("grant_type must be password or refresh_token")
+	}
+	return asked.withScopes(form["scope"])
+}
+
+func (asked request) withScopes(values []string) (request, *denial) {
+	var ok bool
+	if asked.scopes, ok = parseScopes(values); !ok {
+		return asked, invalid(fmt.Sprintf("there are more than %d scopes", maxScopes))
+	}
+	return asked, nil
+}
+
+// login returns the account that asks, as it is now.
+func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *denial) {
+	if asked.service != h.Issuer.Service {
+		return accounts.Account{}, unauthorized("this token service is not the one of the service that was asked for")
+	}
+	var account accounts.Account
+	var err error
+	if asked.refresh.Reveal() != "" {
+		account, err = h.Accounts.Refresh(r.Context(), asked.refresh, asked.service)
+	} else {
+		attempt := accounts.LoginAttempt{Account: asked.account, Secret: asked.secret, From: address(r)}
+		if len(asked.scopes) > 0 {
+			attempt.Repository = asked.scopes[0].Name
+		}
+		account, err = h.Accounts.Login(r.Context(), attempt)
+	}
+	var limited *accounts.LimitError
+	switch {
+	case err == nil:
+		return account, nil
+	case errors.Is(err, registryusers.ErrUnauthenticated):
+		return account, unauthorized("the name or the secret is wrong, or the user has ended; where users of several registries have one name, log in as REGISTRY+NAME")
+	case errors.As(err, &limited):
+		return account, &denial{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins: wait, or log in from elsewhere", after: limited.RetryAfter}
+	default:
+		return account, &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "logins are not possible now", after: time.Second, cause: err}
+	}
+}
+
+// answer sends the token.
+func (h *Handler) answer(w http.ResponseWriter, asked request, account accounts.Account) *denial {
+	granted := grant(account, asked.scopes)
+	token, issued, ends, err := h.Issuer.Sign(account, granted)
+	if err != nil {
+		return &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "tokens cannot be signed now", after: time.Second, cause: err}
+	}
+	answer := struct {
+		Token        string    `json:"token"`
+		AccessToken  string    `json:"access_token"`
+		RefreshToken string    `json:"refresh_token,omitempty"`
+		Scope        string    `json:"scope,omitempty"`
+		ExpiresIn    int       `json:"expires_in"` // seconds
+		IssuedAt     time.Time `json:"issued_at"`
+	}{Token: token, AccessToken: token, ExpiresIn: int(ends.Sub(issued) / time.Second), IssuedAt: issued}
+	if asked.offline {
+		answer.RefreshToken = h.Accounts.RefreshToken(account, asked.service).Reveal()
+	}
+	texts := make([]string, len(granted))
+	for i, access := range granted {
+		texts[i] = access.Type + ":" + access.Name + ":" + strings.Join(access.Actions, ",")
+	}
+	answer.Scope = strings.Join(texts, " ")
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer) // the client may have gone
+	return nil
+}
+
+// deny sends a denial in the registry's error form.
+func deny(w http.ResponseWriter, d *denial) {
+	if d.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
+	}
+	if d.after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(d.after.Seconds()))))
+	}
+	WriteError(w, d.status, d.code, d.message)
+}
+
+// WriteError writes an error as registries do (OCI distribution specification,
+// "Error Codes").
+func WriteError(w http.ResponseWriter, status int, code, message string) {
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string][]entry{"errors": {{code, message}}}) // the client may have gone
+}
+
+// address returns where a request comes from, as failures are counted: one
+// IPv4 address, or the /64 that one IPv6 host has to itself.
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	if ip = ip.Unmap(); ip.Is6() {
+		if prefix, err := ip.WithZone("").Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return ip.String()
+}
+
+func (h *Handler) log(r *http.Request, account accounts.Account, d *denial) {
+	level, attrs := slog.LevelInfo, []slog.Attr{slog.String("remote", r.RemoteAddr)}
+	if d == nil {
+		attrs = append(attrs, slog.Int("status", http.StatusOK), slog.Int64("user_id", account.ID))
+	} else {
+		attrs = append(attrs, slog.Int("status", d.status), slog.String("message", d.message))
+		if d.cause != nil {
+			level = slog.LevelError
+			attrs = append(attrs, slog.String("error", d.cause.Error()))
+		}
+	}
+	h.Logger.LogAttrs(r.Context(), level, "token", attrs...)
+}
+
+// JWKS serves the public keys.
+func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
+	set, err := h.Issuer.Keys.JWKS()
+	if err != nil {
+		h.Logger.LogAttrs(r.Context(), slog.LevelError, "jwks", slog.String("error", err.Error()))
+		WriteError(w, http.StatusServiceUnavailable, "UNAVAILABLE", "the keys cannot be read now")
+		return
+	}
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	_ = json.NewEncoder(w).Encode(set) // the client may have gone
+}

@@ -1,0 +1,131 @@
+// Package token is the registry's token service: it gives who logs in a JSON
+// Web Token that says what they may do, as the distribution project's token
+// specification has it, and verifies such tokens.
+package token
+
+import (
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// Access is what a token allows on one resource.
+type Access struct {
+	Type    string   `json:"type"`
+	Name    string   `json:"name"`
+	Actions []string `json:"actions"`
+}
+
+// Claims are what a token says.
+type Claims struct {
+	jwt.Claims
+	Access []Access `json:"access"`
+
+	// UserID and SecretVersion find the account again at each use.
+	UserID        int64 `json:"uid"`
+	SecretVersion int64 `json:"usv"`
+}
+
+// Allows reports whether the token allows an action on a repository.
+func (c *Claims) Allows(repository, action string) bool {
+	for _, access := range c.Access {
+		if access.Type != repositoryType || access.Name != repository {
+			continue
+		}
+		for _, allowed := range access.Actions {
+			if allowed == action {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Lifetime is how long a token lasts, if its user does.
+const Lifetime = 5 * time.Minute
+
+// Issuer signs and verifies the tokens of one service. It is safe for
+// concurrent use.
+type Issuer struct {
+	Keys      *Keys
+	Service   string           // the tokens' audience, and their issuer
+	Now       func() time.Time // the clock
+	Certified bool             // put the certificate into the header (x5c)
+}
+
+// Sign returns a token for the account, and when it ends: after [Lifetime],
+// and not after the account.
+func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, issued, ends time.Time, err error) {
+	keys, err := i.Keys.all()
+	if err != nil {
+		return "", issued, ends, err
+	}
+	if len(keys) == 0 {
+		return "", issued, ends, errors.New("there is no token key")
+	}
+	last := keys[len(keys)-1]
+	signer := last.signer
+	if i.Certified {
+		signer = last.certified
+	}
+	issued = i.Now().UTC().Truncate(time.Second)
+	ends = issued.Add(Lifetime)
+	if account.ExpiresAt.Before(ends) {
+		ends = account.ExpiresAt.Truncate(time.Second)
+	}
+	token, err = jwt.Signed(signer).Claims(Claims{
+		Claims: jwt.Claims{
+			Issuer:    i.Service,
+			Subject:   account.FullName(),
+			Audience:  jwt.Audience{i.Service},
+			Expiry:    jwt.NewNumericDate(ends),
+			NotBefore: jwt.NewNumericDate(issued),
+			IssuedAt:  jwt.NewNumericDate(issued),
+			ID:        rand.Text(),
+		},
+		Access:        access,
+		UserID:        account.ID,
+		SecretVersion: account.SecretVersion,
+	}).Serialize()
+	return token, issued, ends, err
+}
+
+var errInvalid = errors.New("the token is not valid")
+
+// Verify returns what a token says, if one of the keys signed it, for this
+// service, and it has not ended. Its error does not quote the token.
+func (i *Issuer) Verify(text string) (*Claims, error) {
+	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil || len(token.Headers) != 1 {
+		return nil, errInvalid
+	}
+	keys, err := i.Keys.all()
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if key.id != token.Headers[0].KeyID {
+			continue
+		}
+		var claims Claims
+		if token.Claims(&key.private.PublicKey, &claims) != nil {
+			return nil, errInvalid
+		}
+		now := i.Now()
+		switch {
+		case claims.Issuer != i.Service, len(claims.Audience) != 1, claims.Audience[0] != i.Service:
+			return nil, errors.New("the token is of another service")
+		case claims.Expiry == nil, !now.Before(claims.Expiry.Time()):
+			return nil, errors.New("the token has ended")
+		case claims.NotBefore == nil, now.Before(claims.NotBefore.Time()):
+			return nil, errors.New("the token has not begun")
+		}
+		return &claims, nil
+	}
+	return nil, errors.New("the token is signed by an unknown key")
+}
