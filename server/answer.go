@@ -53,7 +53,7 @@ func (a *answer) WriteHeader(code int) {
 	if a.status != 0 {
 		return
 	}
-	if code < 200 || code > 599 {
+	if code < 200 || code > 599 || code < 400 && a.operation != nil && !a.operation.declares(code) {
 		a.problem.cause = fmt.Errorf("the implementation answered with status %d", code)
 		code = http.StatusInternalServerError
 	}
@@ -119,6 +119,8 @@ func (a *answer) failFields(violations []schema.Violation) {
 func (a *answer) finish() {
 	if value := recover(); value != nil {
 		if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			a.problem.cause = err
+			a.log()
 			panic(value)
 		}
 		defer a.abortIfSent(a.status != 0 && !a.held)
@@ -219,21 +221,25 @@ func (a *answer) formError() {
 // written reads the error that the implementation wrote as one of the generated types.
 func (a *answer) written() problem {
 	p := a.problem
+	if p.cause != nil { // the status was not one to answer with, nor are the words
+		return p
+	}
 	if mediaType, _, _ := mime.ParseMediaType(a.Header().Get("Content-Type")); mediaType == "application/json" {
 		var e models.Error
 		if json.Unmarshal(a.body.Bytes(), &e) == nil {
 			p.class, p.message, p.fields = e.ExceptionClass, e.Message, e.InvalidFields
 		}
 	}
-	if a.status >= 500 && p.cause == nil && p.message != "" {
+	if a.status >= 500 && p.message != "" {
 		p.cause = errors.New(p.message)
 	}
 	return p
 }
 
 func (a *answer) log() {
+	var panicked panicError
 	level := slog.LevelInfo
-	if a.status >= 500 {
+	if a.status >= 500 || errors.As(a.problem.cause, &panicked) {
 		level = slog.LevelError
 	}
 	ctx := a.request.Context()
@@ -261,8 +267,7 @@ func (a *answer) log() {
 	if a.problem.cause != nil && a.problem.cause.Error() != a.problem.message {
 		attrs = append(attrs, slog.String("error", a.problem.cause.Error()))
 	}
-	var panicked panicError
-	if errors.As(a.problem.cause, &panicked) {
+	if panicked.stack != nil {
 		attrs = append(attrs, slog.String("stack", string(panicked.stack)))
 	}
 	a.handler.logger.LogAttrs(ctx, level, "request", attrs...)

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,7 +48,13 @@ func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item 
 	if err := checkSecurity(doc, spec); err != nil {
 		return nil, err
 	}
-	for _, ref := range append(item.Parameters[:len(item.Parameters):len(item.Parameters)], spec.Parameters...) {
+	parameters := slices.Clone(spec.Parameters)
+	for _, ref := range item.Parameters {
+		if spec.Parameters.GetByInAndName(ref.Value.In, ref.Value.Name) == nil { // else the operation's replaces it
+			parameters = append(parameters, ref)
+		}
+	}
+	for _, ref := range parameters {
 		p, err := newParameter(compiler, path, ref.Value)
 		if err != nil {
 			return nil, fmt.Errorf("parameter %s: %w", ref.Value.Name, err)
@@ -90,6 +98,9 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 	p.engine = !compiled.Simple()
 	if spec.Schema.Value.Type.Is("integer") {
 		p.integer = compiled
+		if n, ok := spec.Schema.Value.Default.(float64); ok && n == math.Trunc(n) && math.Abs(n) < 1<<53 {
+			spec.Schema.Value.Default = int64(n) // kin-openapi would fill a million in as 1e+06
+		}
 	}
 	return p, nil
 }
@@ -107,6 +118,12 @@ func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	op.next(a, r)
+}
+
+// declares reports whether the document has an answer of this status. The
+// default one is for errors.
+func (op *operation) declares(status int) bool {
+	return op.route.Operation.Responses.Status(status) != nil
 }
 
 func (op *operation) checkParameters(r *http.Request) []schema.Violation {
@@ -202,15 +219,14 @@ func (op *operation) judgeBody(a *answer, r *http.Request) bool {
 		a.fail(http.StatusUnsupportedMediaType, problem{message: `the body must be JSON in UTF-8, with the header "Content-Type: application/json" and no Content-Encoding`})
 		return false
 	}
-	tooLarge := problem{message: fmt.Sprintf("the body must have at most %d bytes", MaxBodyBytes)}
 	if r.ContentLength > MaxBodyBytes {
-		a.fail(http.StatusRequestEntityTooLarge, tooLarge)
+		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
 		return false
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
-		a.fail(http.StatusRequestEntityTooLarge, tooLarge)
+		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
 		return false
 	}
 	if err != nil {
@@ -230,6 +246,8 @@ func (op *operation) judgeBody(a *answer, r *http.Request) bool {
 	r.Body = judgedBody{value}
 	return true
 }
+
+var tooLarge = fmt.Sprintf("the body must have at most %d bytes", MaxBodyBytes)
 
 // isJSON reports whether the header declares a body of plain JSON in UTF-8.
 func isJSON(header http.Header) bool {

@@ -7,6 +7,7 @@ package schema
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ func NewCompiler(doc *openapi3.T) (*Compiler, error) {
 type Schema struct {
 	root   *openapi3.Schema
 	engine *jsonschema.Schema // nil: kin-openapi's visitor judges
+	anyInt bool               // every int64 is valid: most ids
 }
 
 // Compile compiles the schema that ref refers to or holds.
@@ -45,8 +47,13 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	resource := map[string]any{"components": c.components, "target": target}
 	walk := walker{document: resource, seen: map[string]bool{}, formats: map[string]bool{}, simple: true}
 	walk.schema(target)
+	for _, pattern := range walk.patterns { // the visitor would compile them at the first request
+		if err := openapi3.NewStringSchema().WithPattern(pattern).Validate(context.Background()); err != nil {
+			return nil, fmt.Errorf("schema: the pattern %q does not compile", pattern)
+		}
+	}
 	if walk.simple {
-		return &Schema{root: ref.Value}, nil
+		return &Schema{root: ref.Value, anyInt: anyInt(target)}, nil
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
@@ -68,7 +75,28 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
-	return &Schema{ref.Value, engine}, nil
+	return &Schema{root: ref.Value, engine: engine}, nil
+}
+
+// anyInt reports whether a schema's only rule is that its values are integers of 64 bits.
+func anyInt(target any) bool {
+	object, _ := target.(map[string]any)
+	for keyword, value := range object {
+		switch keyword {
+		case "type":
+			if value != "integer" {
+				return false
+			}
+		case "format":
+			if value != "int64" {
+				return false
+			}
+		case "title", "description", "default", "example", "examples":
+		default:
+			return false
+		}
+	}
+	return object["type"] != nil
 }
 
 // Simple reports whether kin-openapi's visitor judges by the schema.
@@ -91,6 +119,9 @@ type Violation struct {
 // Check returns the rules that value, as strictjson decodes it, breaks when it
 // is part of a request; none if it is valid.
 func (s *Schema) Check(value any) []Violation {
+	if _, ok := value.(int64); ok && s.anyInt {
+		return nil
+	}
 	if s.engine != nil {
 		var invalid *jsonschema.ValidationError
 		if err := s.engine.Validate(value); errors.As(err, &invalid) {
@@ -188,7 +219,10 @@ func property(s *openapi3.Schema, name string) *openapi3.Schema {
 	if ref := s.Properties[name]; ref != nil {
 		return ref.Value
 	}
-	for _, part := range s.AllOf {
+	for _, part := range slices.Concat(s.AllOf, s.AnyOf, s.OneOf, openapi3.SchemaRefs{s.If, s.Then, s.Else}) {
+		if part == nil {
+			continue
+		}
 		if found := property(part.Value, name); found != nil {
 			return found
 		}
@@ -285,6 +319,7 @@ type walker struct {
 	document map[string]any
 	seen     map[string]bool // references followed
 	formats  map[string]bool // formats met
+	patterns []string        // patterns met
 	simple   bool            // no keyword met that the visitor reads differently
 }
 
@@ -330,12 +365,16 @@ func (w *walker) schema(node any) {
 			if format, ok := value.(string); ok {
 				w.formats[format] = true
 			}
+		case "pattern":
+			if pattern, ok := value.(string); ok {
+				w.patterns = append(w.patterns, pattern)
+			}
 		case "$ref":
 			if len(object) > 1 {
 				w.simple = false
 			}
 		case "type", "required", "title", "description", "default", "example", "examples", "deprecated",
-			"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "pattern",
+			"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength",
 			"minItems", "maxItems", "minProperties", "maxProperties", "readOnly", "writeOnly", "externalDocs", "xml":
 		default:
 			if !strings.HasPrefix(keyword, "x-") {

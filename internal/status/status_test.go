@@ -1,0 +1,199 @@
+package status_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/status"
+)
+
+// rows has every sentinel of the root package, under its name there.
+var rows = map[string]struct {
+	err     error
+	code    int
+	class   string
+	general error // what the status alone says
+}{
+	"ErrInvalid":          {registryusers.ErrInvalid, 400, "ValidationError", registryusers.ErrInvalid},
+	"ErrUnauthenticated":  {registryusers.ErrUnauthenticated, 401, "token_not_valid", registryusers.ErrUnauthenticated},
+	"ErrForbidden":        {registryusers.ErrForbidden, 403, "ForbiddenError", registryusers.ErrForbidden},
+	"ErrNotFound":         {registryusers.ErrNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrRegistryNotFound": {registryusers.ErrRegistryNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrUserNotFound":     {registryusers.ErrUserNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrKeyNotFound":      {registryusers.ErrKeyNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrExists":           {registryusers.ErrExists, 409, "ConflictError", registryusers.ErrExists},
+	"ErrRegistryExists":   {registryusers.ErrRegistryExists, 409, "ConflictError", registryusers.ErrExists},
+	"ErrUserExists":       {registryusers.ErrUserExists, 409, "ConflictError", registryusers.ErrExists},
+	"ErrTooManyRequests":  {registryusers.ErrTooManyRequests, 429, "HTTPError", registryusers.ErrTooManyRequests},
+	"ErrInternal":         {registryusers.ErrInternal, 500, "InternalServerError", registryusers.ErrInternal},
+	"ErrUnavailable":      {registryusers.ErrUnavailable, 503, "ServiceUnavailable", registryusers.ErrUnavailable},
+}
+
+// declared returns the names of the sentinels that the root package declares.
+func declared(t *testing.T) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../../errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, decl := range file.Decls {
+		if vars, ok := decl.(*ast.GenDecl); ok && vars.Tok == token.VAR {
+			for _, spec := range vars.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") {
+						names = append(names, name.Name)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+func TestEverySentinelIsInThisTest(t *testing.T) {
+	names := declared(t)
+	if len(names) < 13 {
+		t.Errorf("sentinels in errors.go: got %q, want 13 or more", names)
+	}
+	for _, name := range names {
+		if _, ok := rows[name]; !ok {
+			t.Errorf("%s: in errors.go, but without a row in this test", name)
+		}
+	}
+	for name := range rows {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s: in this test, but not in errors.go", name)
+		}
+	}
+}
+
+// A sentinel without a row in the package's table would be ErrInternal, and
+// one behind its general error would lose its own words.
+func TestOfGivesEverySentinelItsOwnRow(t *testing.T) {
+	for name, want := range rows {
+		for form, err := range map[string]error{
+			"itself":            want.err,
+			"wrapped":           fmt.Errorf("store: %w", want.err),
+			"wrapped twice":     fmt.Errorf("api: %w", fmt.Errorf("store: %w", want.err)),
+			"joined to a cause": errors.Join(errors.New("disk"), want.err),
+		} {
+			code, sentinel := status.Of(err)
+			if sentinel != want.err || code != want.code {
+				t.Errorf("Of(%s, %s): got %q, %d, want %q, %d", name, form, sentinel, code, want.err, want.code)
+			}
+		}
+	}
+}
+
+func TestOfTakesUnknownErrorsForInternalOnes(t *testing.T) {
+	for _, err := range []error{
+		nil,
+		errors.New("the disk is full"),
+		errors.New(registryusers.ErrNotFound.Error()), // the same words are not the same error
+		context.Canceled,
+	} {
+		code, sentinel := status.Of(err)
+		if sentinel != registryusers.ErrInternal || code != http.StatusInternalServerError {
+			t.Errorf("Of(%v): got %q, %d, want %q, 500", err, sentinel, code, registryusers.ErrInternal)
+		}
+	}
+}
+
+func TestOfTakesTheKnownErrorOfSeveral(t *testing.T) {
+	err := errors.Join(registryusers.ErrInternal, registryusers.ErrUserExists)
+	if code, sentinel := status.Of(err); sentinel != registryusers.ErrUserExists || code != http.StatusConflict {
+		t.Errorf("Of(%v): got %q, %d, want %q, 409", err, sentinel, code, registryusers.ErrUserExists)
+	}
+}
+
+func TestErrGivesTheGeneralErrorOfAStatus(t *testing.T) {
+	for _, tt := range []struct {
+		code int
+		want error
+	}{
+		{400, registryusers.ErrInvalid},
+		{401, registryusers.ErrUnauthenticated},
+		{403, registryusers.ErrForbidden},
+		{404, registryusers.ErrNotFound},
+		{405, nil},
+		{408, nil},
+		{409, registryusers.ErrExists},
+		{410, nil},
+		{413, nil},
+		{415, nil},
+		{418, nil},
+		{422, registryusers.ErrInvalid},
+		{429, registryusers.ErrTooManyRequests},
+		{500, registryusers.ErrInternal},
+		{501, registryusers.ErrInternal},
+		{502, registryusers.ErrUnavailable},
+		{503, registryusers.ErrUnavailable},
+		{504, registryusers.ErrUnavailable},
+		{507, registryusers.ErrInternal},
+		{599, registryusers.ErrInternal},
+		{100, nil},
+		{200, nil},
+		{201, nil},
+		{302, nil},
+		{0, nil},
+		{-1, nil},
+	} {
+		if got := status.Err(tt.code); got != tt.want {
+			t.Errorf("Err(%d): got %v, want %v", tt.code, got, tt.want)
+		}
+	}
+}
+
+func TestClassesAreTheVendors(t *testing.T) {
+	for _, tt := range []struct {
+		code int
+		want string
+	}{
+		{400, "ValidationError"},
+		{401, "token_not_valid"},
+		{403, "ForbiddenError"},
+		{404, "NotFoundError"},
+		{405, "HTTPError"},
+		{409, "ConflictError"},
+		{413, "HTTPError"},
+		{415, "HTTPError"},
+		{418, "HTTPError"},
+		{422, "ValidationError"},
+		{429, "HTTPError"},
+		{500, "InternalServerError"},
+		{501, "InternalServerError"},
+		{503, "ServiceUnavailable"},
+	} {
+		if got := status.Class(tt.code); got != tt.want {
+			t.Errorf("Class(%d): got %q, want %q", tt.code, got, tt.want)
+		}
+	}
+}
+
+// What one side of the wire says the other understands: an error becomes a
+// status, and the status an error that the first one is.
+func TestErrorsSurviveTheWire(t *testing.T) {
+	for name, want := range rows {
+		code, _ := status.Of(want.err)
+		back := status.Err(code)
+		if back != want.general {
+			t.Errorf("Err(%d), from %s: got %v, want %v", code, name, back, want.general)
+		}
+		if !errors.Is(want.err, back) {
+			t.Errorf("errors.Is(%s, Err(%d) = %v): got false, want true", name, code, back)
+		}
+		if got := status.Class(code); got != want.class {
+			t.Errorf("Class(%d), from %s: got %q, want %q", code, name, got, want.class)
+		}
+	}
+}
