@@ -238,8 +238,9 @@ func (a *answer) written() problem {
 
 func (a *answer) log() {
 	var panicked panicError
+	isPanic := errors.As(a.problem.cause, &panicked)
 	level := slog.LevelInfo
-	if a.status >= 500 || errors.As(a.problem.cause, &panicked) {
+	if a.status >= 500 || isPanic {
 		level = slog.LevelError
 	}
 	ctx := a.request.Context()
@@ -267,7 +268,7 @@ func (a *answer) log() {
 	if a.problem.cause != nil && a.problem.cause.Error() != a.problem.message {
 		attrs = append(attrs, slog.String("error", a.problem.cause.Error()))
 	}
-	if panicked.stack != nil {
+	if isPanic {
 		attrs = append(attrs, slog.String("stack", string(panicked.stack)))
 	}
 	a.handler.logger.LogAttrs(ctx, level, "request", attrs...)
