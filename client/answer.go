@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/models"
@@ -42,22 +43,28 @@ func (e *Error) Error() string {
 	if e.RequestID != "" {
 		fmt.Fprintf(&b, " [request %s]", e.RequestID)
 	}
-	return b.String()
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) { // a server's words stay in their line, and off the terminal's controls
+			return ' '
+		}
+		return r
+	}, b.String())
 }
 
 // Unwrap returns package registryusers' error for the answer, or nil.
 func (e *Error) Unwrap() error { return e.kind }
 
-// operation is what decode must know of a call.
-type operation struct {
+// operation is what decode must know of a call that answers with a T.
+type operation[T any] struct {
 	name    string
 	success int
+	whole   func(T) bool  // whether the answer has what it must
 	errors  map[int]error // what a status means here, beyond its general error
 	secrets []registryusers.Secret
 }
 
 // decode reads an answer's body as a T, or makes an [*Error] of it. It closes the body.
-func decode[T any](answer *http.Response, op operation) (T, error) {
+func decode[T any](answer *http.Response, op operation[T]) (T, error) {
 	defer answer.Body.Close()
 	var value T
 	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswerBytes+1))
@@ -72,11 +79,12 @@ func decode[T any](answer *http.Response, op operation) (T, error) {
 			fault.Message = "it was done, but the answer broke off"
 		case len(body) > MaxAnswerBytes:
 			fault.Message = fmt.Sprintf("it was done, but the answer is larger than %d bytes", MaxAnswerBytes)
-		case json.Unmarshal(body, &value) != nil:
+		case json.Unmarshal(body, &value) != nil || !op.whole(value):
 			fault.Message = "it was done, but the answer is not the JSON that the document declares"
 		default:
 			return value, nil
 		}
+		fault.redact(op.secrets)
 		return *new(T), fault
 	}
 
@@ -99,19 +107,23 @@ func decode[T any](answer *http.Response, op operation) (T, error) {
 
 // redact takes out of a server's words the secrets that it was sent.
 func (e *Error) redact(secrets []registryusers.Secret) {
+	var pairs []string
 	for _, secret := range secrets {
-		text := secret.Reveal()
-		if text == "" {
-			continue
-		}
-		clean := func(s string) string { return strings.ReplaceAll(s, text, secret.String()) }
-		e.Class, e.Message, e.RequestID = clean(e.Class), clean(e.Message), clean(e.RequestID)
-		for field, whys := range e.InvalidFields {
-			delete(e.InvalidFields, field)
-			for i := range whys {
-				whys[i] = clean(whys[i])
-			}
-			e.InvalidFields[clean(field)] = whys
+		if text := secret.Reveal(); text != "" {
+			pairs = append(pairs, text, secret.String())
 		}
 	}
+	clean := strings.NewReplacer(pairs...).Replace
+	e.Class, e.Message, e.RequestID = clean(e.Class), clean(e.Message), clean(e.RequestID)
+	if e.InvalidFields == nil {
+		return
+	}
+	fields := make(map[string][]string, len(e.InvalidFields))
+	for field, whys := range e.InvalidFields {
+		for i := range whys {
+			whys[i] = clean(whys[i])
+		}
+		fields[clean(field)] = whys
+	}
+	e.InvalidFields = fields
 }

@@ -87,9 +87,10 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	if err != nil {
 		return User{}, fmt.Errorf("client: create user: %w", err)
 	}
-	model, err := decode[models.CreatedUser](answer, operation{
+	model, err := decode(answer, operation[models.CreatedUser]{
 		name:    "create user",
 		success: 201,
+		whole:   func(u models.CreatedUser) bool { return u.ID > 0 && !u.Secret.IsZero() },
 		errors:  map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
 		secrets: []registryusers.Secret{config.key, user.Secret},
 	})

@@ -1,0 +1,67 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/registryusers/registryusers"
+)
+
+func TestNothingPrintsASecret(t *testing.T) {
+	const key, secret = "7$KeY-in-the-clear", "SeCrEt-in-the-clear"
+	c, err := New(WithAPIKey(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := NewUser{Name: "u", Secret: registryusers.NewSecret(secret)}
+	u := User{Name: "u", Secret: registryusers.NewSecret(secret)}
+	op := operation[User]{secrets: []registryusers.Secret{c.config.key, n.Secret}}
+	type unexported struct {
+		c Client
+		n NewUser
+		u *User
+	}
+	for _, value := range []any{
+		c, *c, c.config, &c.config, n, &n, u, &u, op, &op,
+		[]User{u}, map[string]NewUser{"n": n}, unexported{*c, n, &u}, &unexported{*c, n, &u},
+	} {
+		printed := map[string]string{"slog": slog.AnyValue(value).String()}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%t"} {
+			printed[verb] = fmt.Sprintf(verb, value)
+		}
+		var log strings.Builder
+		slog.New(slog.NewTextHandler(&log, nil)).Info("text", "value", value)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("json", "value", value)
+		printed["a slog handler"] = log.String()
+		if data, err := json.Marshal(value); err == nil {
+			printed["JSON"] = string(data)
+		}
+		for how, text := range printed {
+			for _, hidden := range []string{"in-the-clear", fmt.Sprintf("%x", "in-the-clear"), fmt.Sprintf("%X", "in-the-clear"), "105 110 45 116"} {
+				if strings.Contains(text, hidden) {
+					t.Errorf("%s of %T: %s; want no secret", how, value, text)
+				}
+			}
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := New(WithAPIKey("7$x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.config.http.Timeout; got != DefaultTimeout || got <= 0 {
+		t.Errorf("the default client's timeout is %v; want %v", got, DefaultTimeout)
+	}
+	if got, want := c.config.baseURL, "https://api.gcore.com"; got != want || DefaultBaseURL != want {
+		t.Errorf("the default base URL is %q, DefaultBaseURL %q; want %q", got, DefaultBaseURL, want)
+	}
+	if c.config.http == http.DefaultClient {
+		t.Error("the default client is http.DefaultClient, which anybody may change")
+	}
+}
