@@ -128,7 +128,7 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 		store:    store,
 		key:      key,
 		now:      now,
-		hashing:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		hashing:  make(chan struct{}, min(runtime.GOMAXPROCS(0), maxHashing)),
 		verdicts: newVerdicts(),
 		failures: newFailures(),
 	}
@@ -235,7 +235,10 @@ func (s *Service) RenewSecret(ctx context.Context, u User) (registryusers.Secret
 	if err != nil {
 		return registryusers.SecretText{}, err
 	}
-	return secret, s.store.SetSecret(ctx, u.ID, v)
+	if err := s.store.SetSecret(ctx, u.ID, v); err != nil {
+		return registryusers.SecretText{}, err
+	}
+	return secret, nil
 }
 
 // DeleteUser removes a user; its name is free again. ErrUserNotFound.

@@ -101,7 +101,7 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	}
 	account, err := s.store.AccountBySecret(ctx, s.index(attempt.Secret.Reveal()))
 	if err == nil && account.Name == name && (!long || account.Namespace == namespace) {
-		return account, s.current(account)
+		return s.current(account)
 	}
 	if err != nil && !isNotFound(err) {
 		return Account{}, err
@@ -116,17 +116,34 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	if err != nil {
 		return Account{}, err
 	}
-	account, err = s.try(ctx, candidates, attempt.Secret)
-	if err == nil {
-		err = s.current(account)
+	return s.judge(ctx, candidates, name, attempt)
+}
+
+// judge returns the candidate whose chosen secret the attempt has.
+func (s *Service) judge(ctx context.Context, candidates []Account, name string, attempt LoginAttempt) (Account, error) {
+	if account, ok := s.remembered(candidates, attempt.Secret); ok {
+		return s.current(account)
 	}
-	switch {
-	case err == nil:
-		s.failures.forget(name, attempt.From)
-	case errors.Is(err, registryusers.ErrUnauthenticated):
-		s.failures.add(name, attempt.From, s.now())
+	release, err := s.acquire(ctx)
+	if err != nil {
+		return Account{}, err
 	}
-	return account, err
+	defer release()
+	// Others may have failed, or got in, while this one waited.
+	if err := s.failures.check(name, attempt.From, s.now()); err != nil {
+		return Account{}, err
+	}
+	account, ok := s.remembered(candidates, attempt.Secret)
+	if !ok {
+		if account, err = s.try(candidates, attempt.Secret); err != nil {
+			if errors.Is(err, registryusers.ErrUnauthenticated) {
+				s.failures.add(name, attempt.From, s.now())
+			}
+			return Account{}, err
+		}
+	}
+	s.failures.forget(name, attempt.From)
+	return s.current(account)
 }
 
 // namesakes returns the users with chosen secrets that a name may mean.
@@ -149,47 +166,38 @@ func (s *Service) namesakes(ctx context.Context, namespace, name string, long bo
 	return []Account{account}, err
 }
 
-// try returns the candidate whose chosen secret it is.
-func (s *Service) try(ctx context.Context, candidates []Account, secret registryusers.Secret) (Account, error) {
+// remembered returns the candidate whose secret it was a while ago.
+func (s *Service) remembered(candidates []Account, secret registryusers.Secret) (Account, bool) {
+	for _, account := range candidates {
+		if account.Verifier.Hash != "" && s.verdicts.has(s.verdicts.key(account.Verifier.Hash, secret.Reveal()), s.now()) {
+			return account, true
+		}
+	}
+	return Account{}, false
+}
+
+// try returns the candidate whose secret it is, and remembers it.
+// ErrUnauthenticated: it is nobody's.
+func (s *Service) try(candidates []Account, secret registryusers.Secret) (Account, error) {
 	tried := false
 	for _, account := range candidates {
 		if account.Verifier.Hash == "" {
 			continue
 		}
-		tried = true
-		ok, err := s.verify(ctx, account.Verifier.Hash, secret.Reveal())
+		salt, want, err := parseHash(account.Verifier.Hash)
 		if err != nil {
 			return Account{}, err
 		}
-		if ok {
+		tried = true
+		if subtle.ConstantTimeCompare(argon2id(secret.Reveal(), salt), want) == 1 {
+			s.verdicts.add(s.verdicts.key(account.Verifier.Hash, secret.Reveal()), s.now())
 			return account, nil
 		}
 	}
 	if !tried { // an unknown name costs what a wrong secret costs
-		if _, err := s.argon2id(ctx, secret.Reveal(), make([]byte, argonSalt)); err != nil {
-			return Account{}, err
-		}
+		argon2id(secret.Reveal(), make([]byte, argonSalt))
 	}
 	return Account{}, registryusers.ErrUnauthenticated
-}
-
-// verify reports whether a secret has the hash. It remembers, for a while,
-// that it had; not the secret.
-func (s *Service) verify(ctx context.Context, hash, secret string) (bool, error) {
-	verdict := s.verdicts.key(hash, secret)
-	if s.verdicts.has(verdict, s.now()) {
-		return true, nil
-	}
-	salt, want, err := parseHash(hash)
-	if err != nil {
-		return false, err
-	}
-	got, err := s.argon2id(ctx, secret, salt)
-	if err != nil || subtle.ConstantTimeCompare(got, want) != 1 {
-		return false, err
-	}
-	s.verdicts.add(verdict, s.now())
-	return true, nil
 }
 
 // parseHash reads what [Service.hash] wrote.
@@ -211,21 +219,21 @@ func (s *Service) Current(ctx context.Context, userID, secretVersion int64) (Acc
 	if isNotFound(err) {
 		return Account{}, registryusers.ErrUnauthenticated
 	}
-	if err == nil {
-		err = s.current(account)
+	if err != nil {
+		return Account{}, err
 	}
-	if err == nil && account.SecretVersion != secretVersion {
-		err = registryusers.ErrUnauthenticated
+	if account.SecretVersion != secretVersion {
+		return Account{}, registryusers.ErrUnauthenticated
 	}
-	return account, err
+	return s.current(account)
 }
 
-// current refuses an account whose days are over.
-func (s *Service) current(account Account) error {
+// current returns the account, unless its days are over.
+func (s *Service) current(account Account) (Account, error) {
 	if account.Expired(s.now()) {
-		return registryusers.ErrUnauthenticated
+		return Account{}, registryusers.ErrUnauthenticated
 	}
-	return nil
+	return account, nil
 }
 
 // RefreshToken returns a token that stands for the account's secret, at one
@@ -367,7 +375,8 @@ func (f *failures) forget(name, from string) {
 	delete(f.counts, pair)
 }
 
-// bound makes room in m for one more: first of what is over, then of anything.
+// bound makes room in m, which is full: of what is over, and then of anything,
+// so much that it is not called again soon.
 func bound[K comparable, V any](m map[K]V, most int, over func(V) bool) {
 	if len(m) < most {
 		return
@@ -378,7 +387,7 @@ func bound[K comparable, V any](m map[K]V, most int, over func(V) bool) {
 		}
 	}
 	for key := range m {
-		if len(m) < most {
+		if len(m) <= most*3/4 {
 			return
 		}
 		delete(m, key)

@@ -18,15 +18,17 @@ import (
 // in. It is kept outside of the database; losing it loses every made secret.
 type ServerKey struct {
 	ID    string
-	bytes *[32]byte // behind a pointer, so that no printer finds it
+	bytes func() []byte // a function, so that no printer finds them
 }
 
 // NewServerKey returns the server key with an id and 32 bytes from crypto/rand.
-func NewServerKey(id string, key [32]byte) ServerKey { return ServerKey{id, &key} }
+func NewServerKey(id string, key [32]byte) ServerKey {
+	return ServerKey{id, func() []byte { return key[:] }}
+}
 
 // mac is a keyed hash (HMAC-SHA-256) of data, apart for each purpose.
 func (k ServerKey) mac(purpose, data string) []byte {
-	h := hmac.New(sha256.New, k.bytes[:])
+	h := hmac.New(sha256.New, k.bytes())
 	h.Write([]byte(purpose + "\x00" + data))
 	return h.Sum(nil)
 }
@@ -88,27 +90,37 @@ const (
 // hashPrefix begins the PHC strings of these parameters.
 var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
 
-// hash returns the argon2id hash of a chosen secret as a PHC string. At most
-// GOMAXPROCS of them are at work at a time; the others wait, or give up with ctx.
-func (s *Service) hash(ctx context.Context, secret string) (string, error) {
-	salt := make([]byte, argonSalt)
-	_, _ = rand.Read(salt)
-	key, err := s.argon2id(ctx, secret, salt)
-	if err != nil {
-		return "", err
-	}
-	b64 := base64.RawStdEncoding.EncodeToString
-	return hashPrefix + b64(salt) + "$" + b64(key), nil
-}
+// maxHashing bounds the memory of all the hashing at a time, on machines of
+// many processors: each takes 19 MiB, and leaves as much to be collected.
+const maxHashing = 4
 
-func (s *Service) argon2id(ctx context.Context, secret string, salt []byte) ([]byte, error) {
+// acquire waits until an argon2id may work: at most GOMAXPROCS of them do at a
+// time, and [maxHashing]. It gives up with ctx.
+func (s *Service) acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case s.hashing <- struct{}{}:
-		defer func() { <-s.hashing }()
+		return func() { <-s.hashing }, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
 	}
-	return argon2.IDKey([]byte(secret), salt, argonTime, argonMemory, argonLanes, argonKey), nil
+}
+
+// hash returns the argon2id hash of a chosen secret as a PHC string.
+func (s *Service) hash(ctx context.Context, secret string) (string, error) {
+	release, err := s.acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	salt := make([]byte, argonSalt)
+	_, _ = rand.Read(salt)
+	b64 := base64.RawStdEncoding.EncodeToString
+	return hashPrefix + b64(salt) + "$" + b64(argon2id(secret, salt)), nil
+}
+
+// argon2id hashes; call it between acquire and release.
+func argon2id(secret string, salt []byte) []byte {
+	return argon2.IDKey([]byte(secret), salt, argonTime, argonMemory, argonLanes, argonKey)
 }
 
 func isNotFound(err error) bool { return errors.Is(err, registryusers.ErrNotFound) }

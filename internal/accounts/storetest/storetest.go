@@ -30,6 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"Users", testUsers},
 		{"UserNamesAreUniqueInTheirRegistry", testUserNames},
 		{"UserBySecret", testUserBySecret},
+		{"Accounts", testAccounts},
+		{"AccountsByName", testAccountsByName},
 		{"ChangesOfOneUser", testChanges},
 		{"ChangesOfNobody", testChangesOfNobody},
 		{"SetSecretEndsTheOldOne", testSetSecret},
@@ -267,6 +269,125 @@ func testUserBySecret(t *testing.T, s accounts.Store) {
 		got, err := s.UserBySecret(t.Context(), index)
 		if !errors.Is(err, registryusers.ErrUserNotFound) {
 			t.Errorf("UserBySecret(%s) = %+v, %v; want %v", name, got, err, registryusers.ErrUserNotFound)
+		}
+	}
+}
+
+func testAccounts(t *testing.T, s accounts.Store) {
+	r, other := registry(t, s, "demo"), registry(t, s, "de+mo")
+	var all []accounts.Account
+	for _, in := range []accounts.Registry{r, other} {
+		for _, name := range []string{"u", ""} {
+			u := user(name)
+			u.Verifier.Index = index(in.Name + name)
+			u, err := s.CreateUser(t.Context(), place(in), u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, accounts.Account{User: u, Namespace: accounts.Namespace(in.ProjectID, in.RegionID, in.Name)})
+		}
+	}
+	check := func(what string, got accounts.Account, err error, want accounts.Account) {
+		t.Helper()
+		if err != nil || got.Namespace != want.Namespace {
+			t.Errorf("%s = %+v, %v; want %+v", what, got, err, want)
+		}
+		wantUser(t, what, got.User, want.User)
+	}
+	for i, want := range all {
+		got, err := s.Account(t.Context(), want.ID)
+		check("Account", got, err, want)
+		got, err = s.AccountBySecret(t.Context(), want.Verifier.Index)
+		check("AccountBySecret", got, err, want)
+		in := []accounts.Registry{r, other}[i/2]
+		got, err = s.AccountByName(t.Context(), in.ProjectID, in.RegionID, in.Name, want.Name)
+		check("AccountByName", got, err, want)
+	}
+	for _, id := range []int64{0, -1, all[3].ID + 1, 1<<63 - 1} {
+		_, err := s.Account(t.Context(), id)
+		wantIs(t, fmt.Sprintf("Account(%d)", id), err, registryusers.ErrUserNotFound)
+	}
+	for name, index := range map[string][]byte{"nobody's": index("nobody"), "nil": nil, "empty": {}, "cut": all[0].Verifier.Index[:31]} {
+		_, err := s.AccountBySecret(t.Context(), index)
+		wantIs(t, "AccountBySecret("+name+")", err, registryusers.ErrUserNotFound)
+	}
+	for _, test := range []struct {
+		project, region int64
+		registry, name  string
+	}{
+		{r.ProjectID + 1, r.RegionID, "demo", "u"},
+		{r.ProjectID, r.RegionID + 1, "demo", "u"},
+		{r.ProjectID, r.RegionID, "dem", "u"},
+		{r.ProjectID, r.RegionID, "DEMO", "u"},
+		{r.ProjectID, r.RegionID, "", "u"},
+		{r.ProjectID, r.RegionID, "demo", "U"},
+		{r.ProjectID, r.RegionID, "demo", "u "},
+		{r.ProjectID, r.RegionID, "demo", "%"},
+	} {
+		_, err := s.AccountByName(t.Context(), test.project, test.region, test.registry, test.name)
+		wantIs(t, fmt.Sprintf("AccountByName(%+v)", test), err, registryusers.ErrUserNotFound)
+	}
+
+	// What changed is seen at once.
+	want := all[0]
+	want.ReadOnly, want.Verifier, want.SecretVersion = true, accounts.Verifier{Hash: "$argon2id$"}, 2
+	for _, err := range []error{s.SetReadOnly(t.Context(), want.ID, true), s.SetSecret(t.Context(), want.ID, want.Verifier), s.DeleteUser(t.Context(), all[1].ID)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Account(t.Context(), want.ID)
+	check("Account after changes", got, err, want)
+	_, err = s.AccountBySecret(t.Context(), all[0].Verifier.Index)
+	wantIs(t, "AccountBySecret(the old one's)", err, registryusers.ErrUserNotFound)
+	_, err = s.Account(t.Context(), all[1].ID)
+	wantIs(t, "Account after DeleteUser", err, registryusers.ErrUserNotFound)
+	_, err = s.AccountByName(t.Context(), r.ProjectID, r.RegionID, "demo", "")
+	wantIs(t, "AccountByName after DeleteUser", err, registryusers.ErrUserNotFound)
+}
+
+func testAccountsByName(t *testing.T, s accounts.Store) {
+	var want []accounts.Account // with chosen secrets
+	for i := range 4 {
+		r := registry(t, s, fmt.Sprint("r", i))
+		u := user("same")
+		u.Verifier = accounts.Verifier{Hash: fmt.Sprint("$argon2id$", i)}
+		if i == 1 { // a made one
+			u.Verifier = accounts.Verifier{Index: index("made")}
+		}
+		u, err := s.CreateUser(t.Context(), place(r), u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i != 1 {
+			want = append(want, accounts.Account{User: u, Namespace: accounts.Namespace(r.ProjectID, r.RegionID, r.Name)})
+		}
+		createUser(t, s, r, fmt.Sprint("same", i))
+	}
+	for _, test := range []struct {
+		name  string
+		limit int
+		want  []accounts.Account
+	}{
+		{"same", 5, want},
+		{"same", 3, want},
+		{"same", 2, want[:2]},
+		{"same", 1, want[:1]},
+		{"same0", 5, nil}, // a made one's
+		{"sam", 5, nil},
+		{"SAME", 5, nil},
+		{"%", 5, nil},
+		{"", 5, nil},
+	} {
+		got, err := s.AccountsByName(t.Context(), test.name, test.limit)
+		if err != nil || len(got) != len(test.want) {
+			t.Errorf("AccountsByName(%q, %d) = %+v, %v; want, by id, %+v", test.name, test.limit, got, err, test.want)
+			continue
+		}
+		for i, want := range test.want {
+			if !reflect.DeepEqual(got[i], want) {
+				t.Errorf("AccountsByName(%q, %d): %d is %+v; want %+v", test.name, test.limit, i, got[i], want)
+			}
 		}
 	}
 }
@@ -614,20 +735,24 @@ func testCanceled(t *testing.T, s accounts.Store) {
 			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created})
 			return err
 		},
-		"Registry":     func() error { _, err := s.Registry(ctx, place(r)); return err },
-		"Registries":   func() error { _, err := s.Registries(ctx); return err },
-		"CreateUser":   func() error { _, err := s.CreateUser(ctx, place(r), user("new")); return err },
-		"User":         func() error { _, err := s.User(ctx, r.ID, "a"); return err },
-		"UserBySecret": func() error { _, err := s.UserBySecret(ctx, u.Verifier.Index); return err },
-		"Users":        func() error { _, err := s.Users(ctx, r.ID); return err },
-		"SetReadOnly":  func() error { return s.SetReadOnly(ctx, u.ID, true) },
-		"SetEnd":       func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },
-		"SetSecret":    func() error { return s.SetSecret(ctx, u.ID, accounts.Verifier{Index: index("new")}) },
-		"DeleteUser":   func() error { return s.DeleteUser(ctx, u.ID) },
-		"CreateKey":    func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
-		"Key":          func() error { _, err := s.Key(ctx, k.ID); return err },
-		"Keys":         func() error { _, err := s.Keys(ctx); return err },
-		"DeleteKey":    func() error { return s.DeleteKey(ctx, k.ID) },
+		"Registry":        func() error { _, err := s.Registry(ctx, place(r)); return err },
+		"Registries":      func() error { _, err := s.Registries(ctx); return err },
+		"CreateUser":      func() error { _, err := s.CreateUser(ctx, place(r), user("new")); return err },
+		"User":            func() error { _, err := s.User(ctx, r.ID, "a"); return err },
+		"AccountBySecret": func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
+		"Account":         func() error { _, err := s.Account(ctx, u.ID); return err },
+		"AccountByName":   func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
+		"AccountsByName":  func() error { _, err := s.AccountsByName(ctx, "a", 1); return err },
+		"UserBySecret":    func() error { _, err := s.UserBySecret(ctx, u.Verifier.Index); return err },
+		"Users":           func() error { _, err := s.Users(ctx, r.ID); return err },
+		"SetReadOnly":     func() error { return s.SetReadOnly(ctx, u.ID, true) },
+		"SetEnd":          func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },
+		"SetSecret":       func() error { return s.SetSecret(ctx, u.ID, accounts.Verifier{Index: index("new")}) },
+		"DeleteUser":      func() error { return s.DeleteUser(ctx, u.ID) },
+		"CreateKey":       func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
+		"Key":             func() error { _, err := s.Key(ctx, k.ID); return err },
+		"Keys":            func() error { _, err := s.Keys(ctx); return err },
+		"DeleteKey":       func() error { return s.DeleteKey(ctx, k.ID) },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a canceled context: %v; want %v", method, err, context.Canceled)

@@ -187,7 +187,7 @@ func (s *Store) insert(ctx context.Context, none, exists error, query string, ar
 		return 0, exists
 	}
 	if err != nil {
-		return 0, interpret(err)
+		return 0, s.interpret(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return 0, errors.Join(none, err)
@@ -199,7 +199,7 @@ func (s *Store) insert(ctx context.Context, none, exists error, query string, ar
 func (s *Store) change(ctx context.Context, none error, query string, args ...any) error {
 	result, err := s.write.ExecContext(ctx, query, args...)
 	if err != nil {
-		return interpret(err)
+		return s.interpret(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return errors.Join(none, err)
@@ -215,24 +215,24 @@ func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), no
 	if errors.Is(err, sql.ErrNoRows) {
 		err = none
 	}
-	return v, interpret(err)
+	return v, s.interpret(err)
 }
 
 // all returns the rows that a query finds.
 func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (values []T, err error) {
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, interpret(err)
+		return nil, s.interpret(err)
 	}
-	defer func() { err = errors.Join(err, interpret(rows.Close())) }()
+	defer func() { err = errors.Join(err, s.interpret(rows.Close())) }()
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {
-			return nil, interpret(err)
+			return nil, s.interpret(err)
 		}
 		values = append(values, v)
 	}
-	return values, interpret(rows.Err())
+	return values, s.interpret(rows.Err())
 }
 
 func hashOrNull(v accounts.Verifier) sql.NullString {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -22,6 +23,7 @@ import (
 // Store is an accounts.Store in a SQLite file in WAL mode, which several
 // processes may use at a time. Every commit is synced to the disk.
 type Store struct {
+	path  string
 	write *sql.DB // one connection; its transactions take the write lock at once
 	read  *sql.DB // many, which see what was committed and wait for nobody
 }
@@ -48,12 +50,12 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	s := new(Store)
+	s := &Store{path: path}
 	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write); err != nil {
+	if err := migrateBusy(ctx, s.write); err != nil {
 		return nil, errors.Join(interpret(err), s.write.Close())
 	}
 	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
@@ -65,10 +67,13 @@ func open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// busyTimeout is how long to wait for another process's write.
+const busyTimeout = 10 * time.Second
+
 // dsn puts the settings into the name, so that every pooled connection has them.
 func dsn(path string, values url.Values) string {
 	values["_pragma"] = []string{
-		"busy_timeout(10000)", // milliseconds to wait for another process's write
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode: each commit is synced
 		"foreign_keys(ON)",
@@ -81,6 +86,22 @@ func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// migrateBusy is migrate, again while another process makes the same new
+// database: SQLite does not wait when two change the journal's mode at once.
+func migrateBusy(ctx context.Context, db *sql.DB) error {
+	for start := time.Now(); ; {
+		err := migrate(ctx, db)
+		if !errors.Is(interpret(err), registryusers.ErrUnavailable) || time.Since(start) > busyTimeout {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
 
 // migrate runs the migrations that the database has not seen, in one
 // transaction. PRAGMA user_version counts them.
@@ -98,8 +119,14 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
+	if version < 0 {
+		return fmt.Errorf("its version is %d, which no program wrote: %w", version, errDamaged)
+	}
 	if version > len(names) {
 		return fmt.Errorf("it was made by a newer version of this program (its version is %d, this program knows %d)", version, len(names))
+	}
+	if version == len(names) {
+		return nil
 	}
 	for _, name := range names[version:] {
 		script, err := migrations.ReadFile(name)
@@ -116,6 +143,8 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return tx.Commit()
 }
 
+var errDamaged = errors.New("the file is damaged or not a database; restore it from a backup")
+
 // interpret turns the driver's errors into the API's, by their codes.
 func interpret(err error) error {
 	var e *sqlite.Error
@@ -126,9 +155,17 @@ func interpret(err error) error {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return fmt.Errorf("%w: the database is locked by another process", registryusers.ErrUnavailable)
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
-		return errors.New("the file is damaged or not a database; restore it from a backup")
+		return errDamaged
 	}
 	return fmt.Errorf("SQLite error %d: %w", e.Code(), err)
+}
+
+// interpret is interpret for an error that leaves the package on its own.
+func (s *Store) interpret(err error) error {
+	if err = interpret(err); err == nil || errors.Is(err, registryusers.ErrNotFound) || errors.Is(err, registryusers.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("database %s: %w", s.path, err)
 }
 
 func isUnique(err error) bool {
@@ -144,7 +181,7 @@ func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
-	return id, interpret(err)
+	return id, s.interpret(err)
 }
 
 // ClaimServerKey makes id the server key's, unless there is one, and returns
@@ -152,7 +189,7 @@ func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
 func (s *Store) ClaimServerKey(ctx context.Context, id string) (string, error) {
 	_, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id)
 	if err != nil {
-		return "", interpret(err)
+		return "", s.interpret(err)
 	}
 	return s.ServerKeyID(ctx)
 }

@@ -1,0 +1,468 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// tool returns the path of an outside program, or skips the test without it.
+// CI must have those that are required.
+func tool(t *testing.T, name string, required bool) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if required && os.Getenv("CI") != "" {
+			t.Fatalf("CI must have %s", name)
+		}
+		t.Skipf("%s is not installed: it is not tried", name)
+	}
+	return path
+}
+
+// user makes a user in the dev registry, and returns its secret.
+func (p *process) user(t *testing.T, data, name, rest string) string {
+	t.Helper()
+	got := send(t, "POST", p.users(), fmt.Sprintf(`{"name":%q,%s}`, name, rest), isJSON, "Authorization: apikey "+readDev(t, data).APIKey)
+	if got.status != 201 {
+		t.Fatalf("creating %s: %d %s", name, got.status, got.body)
+	}
+	return got.fields.Secret
+}
+
+// host is the address of the server, as images name it.
+func (p *process) host() string { return strings.TrimPrefix(p.url, "http://") }
+
+// images writes an OCI layout with an image of several layers, tagged
+// "image", and an index of two platforms, tagged "index".
+func images(t *testing.T) (dir string, image, index v1.Hash) {
+	t.Helper()
+	dir = t.TempDir()
+	oci := func(size, layers int64) v1.Image {
+		image, err := random.Image(size, layers, random.WithSource(rand.NewSource(size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mutate.ConfigMediaType(mutate.MediaType(image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	}
+	several := oci(10_000, 4)
+	both := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, architecture := range []string{"amd64", "riscv64"} {
+		both = mutate.AppendManifests(both, mutate.IndexAddendum{
+			Add:        oci(5_000+int64(len(architecture)), 2),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
+		})
+	}
+	path, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = path.AppendImage(several, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "image"}))
+	}
+	if err == nil {
+		err = path.AppendIndex(both, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "index"}))
+	}
+	if err == nil {
+		image, err = several.Digest()
+	}
+	if err == nil {
+		index, err = both.Digest()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, image, index
+}
+
+// skopeo runs it and returns what it prints; ok is whether it succeeded.
+func skopeo(t *testing.T, args ...string) (out string, ok bool) {
+	t.Helper()
+	text, err := exec.Command(tool(t, "skopeo", true), args...).CombinedOutput()
+	return strings.TrimSpace(string(text)), err == nil
+}
+
+// respell has skopeo write the layout's index as it spells indexes itself: it
+// would do so on its way to a registry, and change the digest there.
+func respell(t *testing.T, dir string) v1.Hash {
+	t.Helper()
+	other := t.TempDir()
+	for _, args := range [][]string{{"oci:" + dir + ":index", "oci:" + other + ":index"}, {"oci:" + other + ":index", "oci:" + dir + ":index"}} {
+		if out, ok := skopeo(t, append([]string{"copy", "--all"}, args...)...); !ok {
+			t.Fatal(out)
+		}
+	}
+	path, err := layout.ImageIndexFromPath(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := path.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifest.Manifests[0].Digest
+}
+
+func TestSkopeo(t *testing.T) {
+	tool(t, "skopeo", true)
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
+	reader := "1-1-demo+reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
+	chosen := "chosen:" + p.user(t, data, "chosen", `"duration":1,"secret":"correct horse: battery"`)
+	ended := "ended:" + p.user(t, data, "ended", `"duration":0`)
+	layout, image, _ := images(t)
+	index := respell(t, layout)
+	back := t.TempDir()
+	repository := "docker://" + p.host() + "/1-1-demo/team/app"
+	other := "docker://" + p.host() + "/1-1-other/app"
+	push := func(creds, tag, to string) []string {
+		return []string{"copy", "--all", "--dest-tls-verify=false", "--dest-creds", creds, "oci:" + layout + ":" + tag, to}
+	}
+	pull := func(creds, from string) []string {
+		return []string{"copy", "--all", "--src-tls-verify=false", "--src-creds", creds, from, "oci:" + back + ":back"}
+	}
+	digest := func(creds, from string) []string {
+		return []string{"inspect", "--raw", "--tls-verify=false", "--creds", creds, from}
+	}
+	for _, step := range []struct {
+		name string
+		args []string
+		says string // of a failure; "": it succeeds
+	}{
+		{"push an image of several layers", push(writer, "image", repository+":v1"), ""},
+		{"push an index of two platforms", push(writer, "index", repository+":multi"), ""},
+		{"pull the image", pull(reader, repository+":v1"), ""},
+		{"pull the index", pull(reader, repository+":multi"), ""},
+		{"pull with a chosen secret", pull(chosen, repository+":v1"), ""},
+		{"push with a chosen secret", push(chosen, "image", repository+":v2"), ""},
+		{"list tags", []string{"list-tags", "--tls-verify=false", "--creds", reader, repository}, ""},
+		{"inspect", digest(reader, repository+"@"+image.String()), ""},
+		{"inspect the index", digest(reader, repository+"@"+index.String()), ""},
+		{"a reader pushes", push(reader, "image", repository+":v3"), "user 1-1-demo+reader is read-only"},
+		{"a reader deletes", []string{"delete", "--tls-verify=false", "--creds", reader, repository + ":v1"}, "read-only"},
+		{"push to another registry", push(writer, "image", other+":v1"), "403"},
+		{"pull from another registry", pull(writer, other+":v1"), "may use the repositories under 1-1-demo/"},
+		{"a wrong secret", pull("writer:wrong", repository+":v1"), "the name or the secret is wrong"},
+		{"no user", pull("nobody:wrong", repository+":v1"), "the name or the secret is wrong"},
+		{"a user whose days were none", pull(ended, repository+":v1"), "the user has ended"},
+		{"no credentials", []string{"inspect", "--no-creds", "--tls-verify=false", repository + ":v1"}, "log in with the name and the secret"},
+		{"a writer deletes", []string{"delete", "--tls-verify=false", "--creds", writer, repository + ":v1"}, ""},
+		{"what was deleted", pull(reader, repository+":v1"), "manifest unknown"},
+	} {
+		out, ok := skopeo(t, step.args...)
+		if ok != (step.says == "") || !strings.Contains(out, step.says) {
+			t.Errorf("%s: succeeded %v with\n%s\nwant it to say %q", step.name, ok, out, step.says)
+		}
+	}
+	// The very same bytes came back, each under its digest.
+	for _, hash := range []v1.Hash{image, index} {
+		sent, err := os.ReadFile(filepath.Join(layout, "blobs", "sha256", hash.Hex))
+		if err != nil {
+			t.Fatal(err)
+		}
+		received, err := os.ReadFile(filepath.Join(back, "blobs", "sha256", hash.Hex))
+		if err != nil || !bytes.Equal(sent, received) {
+			t.Errorf("manifest %s: %v, sent %d bytes, received %d", hash, err, len(sent), len(received))
+		}
+	}
+	log := p.stderr.String()
+	for _, creds := range []string{writer, reader, chosen, "battery"} {
+		_, secret, _ := strings.Cut(creds, ":")
+		if secret != "" && strings.Contains(log, secret) {
+			t.Errorf("the log has a secret")
+		}
+	}
+}
+
+// TestAdminEndsAccess changes users in another process, while a client has a
+// token in hand: the next request sees it.
+func TestAdminEndsAccess(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	admin := func(args ...string) {
+		t.Helper()
+		out, err := exec.Command(binary, append([]string{"admin", "--data", data, "user"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("admin user %v: %v\n%s", args, err, out)
+		}
+	}
+	for _, change := range []struct {
+		name string
+		args []string
+		want int // to the POST that begins an upload
+	}{
+		{"deleted", []string{"rm", "u"}, 401},
+		{"narrowed", []string{"set", "u", "--read-only"}, 403},
+		{"renewed", []string{"set", "u", "--new-secret"}, 401},
+		{"ended", []string{"set", "u", "--days", "0"}, 401},
+	} {
+		name := change.name
+		secret := p.user(t, data, name, `"duration":1`)
+		scope := p.url + "/token?service=registryusers&scope=repository:1-1-demo/app:pull,push"
+		r, err := trySendBasic(scope, name, secret)
+		if err != nil || r.status != 200 {
+			t.Fatalf("%s: token: %v %d %s", name, err, r.status, r.body)
+		}
+		var granted struct{ Token string }
+		if err := json.Unmarshal([]byte(r.body), &granted); err != nil {
+			t.Fatal(err)
+		}
+		upload := func() int {
+			return send(t, "POST", p.url+"/v2/1-1-demo/app/blobs/uploads/", "", "Authorization: Bearer "+granted.Token).status
+		}
+		if got := upload(); got != 202 {
+			t.Errorf("%s: before the change: got %d, want 202", name, got)
+		}
+		args := append([]string{}, change.args...)
+		args[1] = name
+		admin(append(args, "--registry", "1")...)
+		if got := upload(); got != change.want {
+			t.Errorf("%s: after the change: got %d, want %d", name, got, change.want)
+		}
+	}
+}
+
+func trySendBasic(url, name, secret string) (answer, error) {
+	return trySend("GET", url, "", "Authorization: Basic "+basic(name, secret))
+}
+
+func TestDockerLogin(t *testing.T) {
+	docker := tool(t, "docker", false)
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	secret := p.user(t, data, "user1", `"duration":1`)
+	login := func(args ...string) (string, error) {
+		cmd := exec.Command(docker, append([]string{"login", p.host()}, args...)...)
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+t.TempDir())
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := login("-u", "user1", "-p", secret); err != nil || !strings.Contains(out, "Login Succeeded") {
+		t.Errorf("got %v\n%s", err, out)
+	}
+	if out, err := login("-u", "1-1-demo+user1", "-p", secret); err != nil || !strings.Contains(out, "Login Succeeded") {
+		t.Errorf("the long form: got %v\n%s", err, out)
+	}
+	if out, err := login("-u", "user1", "-p", "wrong"); err == nil {
+		t.Errorf("a wrong secret: got\n%s", out)
+	}
+}
+
+func TestPodmanLogin(t *testing.T) {
+	podman := tool(t, "podman", false)
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	secret := p.user(t, data, "user1", `"duration":1`)
+	for creds, ok := range map[string]bool{secret: true, "wrong": false} {
+		cmd := exec.Command(podman, "login", "--tls-verify=false", "--authfile", filepath.Join(t.TempDir(), "auth.json"), "-u", "user1", "--password-stdin", p.host())
+		cmd.Stdin = strings.NewReader(creds)
+		if out, err := cmd.CombinedOutput(); (err == nil) != ok {
+			t.Errorf("login: %v\n%s\nwant success %v", err, out, ok)
+		}
+	}
+}
+
+// TestPrintedRegistryLines follows what serve --dev prints, through to a push
+// and a pull; skopeo stands in for the docker engine.
+func TestPrintedRegistryLines(t *testing.T) {
+	tool(t, "skopeo", true)
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	p.stop(syscall.SIGTERM)
+	printed := p.stdout.String()
+	p = serve(t, "--dev", "--data", data)
+	printed = strings.ReplaceAll(printed, strings.TrimPrefix(oldURL(printed), "http://"), p.host())
+	secret := p.user(t, data, "user1", `"duration":14`)
+
+	line := regexp.MustCompile(`docker push (\S+)/IMAGE`).FindStringSubmatch(printed)
+	if line == nil {
+		t.Fatalf("no push line in\n%s", printed)
+	}
+	layout, image, _ := images(t)
+	reference := "docker://" + line[1] + "/hello"
+	if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-creds", "user1:"+secret, "oci:"+layout+":image", reference); !ok {
+		t.Fatal(out)
+	}
+	out, ok := skopeo(t, "inspect", "--tls-verify=false", "--creds", "user1:"+secret, "--format", "{{.Digest}}", reference)
+	if !ok || out != image.String() {
+		t.Errorf("got %s, want %s", out, image)
+	}
+
+	docker := tool(t, "docker", false)
+	line = regexp.MustCompile(`docker login .*`).FindStringSubmatch(printed)
+	cmd := exec.Command("sh", "-c", strings.Replace(line[0], "docker", docker, 1))
+	cmd.Args[2] = strings.Replace(cmd.Args[2], "SECRET", secret, 1)
+	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", line[0], err, out)
+	}
+}
+
+// outside starts an outside registry, of the distribution project, with the
+// configuration of its token authentication, and returns its address.
+func outside(t *testing.T, path string, auth string) string {
+	t.Helper()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: '127.0.0.1:0'}\nauth:\n  token:\n%s", filepath.Join(dir, "images"), auth)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "serve", config)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = cmd.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	address := make(chan string, 1)
+	var all logBuffer
+	go func() {
+		defer close(address)
+		lines := bufio.NewScanner(io.TeeReader(log, &all))
+		for lines.Scan() {
+			if match := regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`).FindStringSubmatch(lines.Text()); match != nil {
+				address <- match[1]
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the outside registry's log:\n%s", all.String())
+		}
+	})
+	select {
+	case got, ok := <-address:
+		if ok {
+			return got
+		}
+	case <-time.After(time.Minute):
+	}
+	t.Fatalf("%s did not come up:\n%s", path, all.String())
+	return ""
+}
+
+// TestOutsideRegistry gives out tokens for registries that are not ours.
+func TestOutsideRegistry(t *testing.T) {
+	for _, test := range []struct {
+		name, program string
+		x5c           bool
+	}{
+		{"version 3 by JWKS", "registry", false},
+		{"version 3 by certificate bundle", "registry", true},
+		{"version 2.8 by certificate bundle", "docker-registry", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			program := tool(t, test.program, true)
+			tool(t, "skopeo", true)
+			data, keys := t.TempDir(), filepath.Join(t.TempDir(), "keys")
+			args, print, setting := []string{"--dev", "--data", data, "--registry=off"}, []string{"jwks", "--data", data}, "jwks"
+			if test.x5c {
+				args, print, setting = append(args, "--token-x5c"), append(print, "--pem"), "rootcertbundle"
+			}
+			p := serve(t, args...)
+			text, err := exec.Command(binary, print...).Output()
+			if err == nil {
+				err = os.WriteFile(keys, text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			host := outside(t, program, fmt.Sprintf("    realm: %s/token\n    service: registryusers\n    issuer: registryusers\n    %s: %s\n", p.url, setting, keys))
+			writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
+			reader := "reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
+			layout, image, _ := images(t)
+			repository := "docker://" + host + "/1-1-demo/app:v1"
+			if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-creds", writer, "oci:"+layout+":image", repository); !ok {
+				t.Fatalf("push: %s", out)
+			}
+			out, ok := skopeo(t, "inspect", "--tls-verify=false", "--creds", reader, "--format", "{{.Digest}}", repository)
+			if !ok || out != image.String() {
+				t.Errorf("pull: got %s, want %s", out, image)
+			}
+			for name, to := range map[string]string{"a reader": repository, "another registry": "docker://" + host + "/1-1-other/app:v1"} {
+				creds := reader
+				if to != repository {
+					creds = writer
+				}
+				if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-creds", creds, "oci:"+layout+":index", to); ok {
+					t.Errorf("%s: the push succeeded:\n%s", name, out)
+				}
+			}
+			if got := send(t, "GET", p.url+"/v2/", ""); got.status != 401 || got.fields.Class == "" {
+				t.Errorf("with --registry=off /v2/ is the API's: got %d %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+// TestDockerConfig has the command line write what clients read.
+func TestDockerConfig(t *testing.T) {
+	tool(t, "skopeo", true)
+	data, config := t.TempDir(), filepath.Join(t.TempDir(), "config.json")
+	p := serve(t, "--dev", "--data", data)
+	if err := os.WriteFile(config, []byte(`{"auths":{"elsewhere.example":{"auth":"eDp5"}},"detachKeys":"ctrl-x"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "user", "create", "user1", "--registry", "1", "--days", "1", "--docker-config", config)
+	cmd.Env = append(os.Environ(), "GCORE_BASE_URL="+p.url, "GCORE_API_KEY="+readDev(t, data).APIKey, "GCORE_CLOUD_PROJECT_ID=1", "GCORE_CLOUD_REGION_ID=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(config)
+	if err != nil || !strings.Contains(string(text), "eDp5") || !strings.Contains(string(text), "ctrl-x") {
+		t.Errorf("what was in the file is not any more: %v\n%s", err, text)
+	}
+	layout, _, _ := images(t)
+	reference := "docker://" + p.host() + "/1-1-demo/app"
+	if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-authfile", config, "oci:"+layout+":image", reference); !ok {
+		t.Errorf("skopeo does not read it: %s", out)
+	}
+	for name, before := range map[string]string{
+		"a credential store": `{"credsStore":"desktop"}`,
+		"no object":          `[]`,
+		"no JSON":            `{`,
+		"auths no object":    `{"auths":[]}`,
+	} {
+		if err := os.WriteFile(config, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(binary, "user", "create", "user2", "--registry", "1", "--days", "1", "--docker-config", config)
+		cmd.Env = append(os.Environ(), "GCORE_BASE_URL="+p.url, "GCORE_API_KEY="+readDev(t, data).APIKey, "GCORE_CLOUD_PROJECT_ID=1", "GCORE_CLOUD_REGION_ID=1")
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 {
+			t.Errorf("%s: %v\n%s\nwant exit code 2, before a user is made", name, err, out)
+		}
+		if after, _ := os.ReadFile(config); string(after) != before {
+			t.Errorf("%s: the file was changed to %s", name, after)
+		}
+	}
+	if got := send(t, "POST", p.users(), `{"name":"user2","duration":1}`, isJSON, "Authorization: apikey "+readDev(t, data).APIKey); got.status != 201 {
+		t.Errorf("user2: got %d %s, want that no refused command made it", got.status, got.body)
+	}
+}
+
+func basic(name, secret string) string {
+	return base64.StdEncoding.EncodeToString([]byte(name + ":" + secret))
+}

@@ -1,0 +1,688 @@
+package accounts_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+)
+
+// house is a service over a real store, with a registry and a clock to turn.
+type house struct {
+	*accounts.Service
+	store *sqlite.Store
+	dir   string
+	now   time.Time
+	at    accounts.Place // of the registry demo
+	all   accounts.Key   // a key for all projects
+}
+
+var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_000, time.UTC)
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{dir: t.TempDir(), now: noon}
+	var err error
+	if h.store, err = sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h.Service = accounts.New(h.store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
+	r, err := h.CreateRegistry(t.Context(), 3, 5, "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.at = accounts.Place{ProjectID: 3, RegionID: 5, RegistryID: r.ID}
+	return h
+}
+
+// create creates a user that must come to be.
+func (h *house) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
+	t.Helper()
+	u, secret, err := h.CreateUser(t.Context(), h.all, h.at, n)
+	if err != nil {
+		t.Fatalf("CreateUser(%+v): %v", n, err)
+	}
+	return u, secret
+}
+
+// stored returns the user as the store has it.
+func (h *house) stored(t *testing.T, name string) accounts.User {
+	t.Helper()
+	u, err := h.User(t.Context(), h.at.RegistryID, name)
+	if err != nil {
+		t.Fatalf("User(%q): %v", name, err)
+	}
+	return u
+}
+
+func TestExpiry(t *testing.T) {
+	day := 24 * time.Hour
+	for i, test := range []struct {
+		now  time.Time
+		days int64
+		want time.Time
+	}{
+		{noon, 0, noon},
+		{noon, 1, noon.Add(day)},
+		{noon, 14, time.Date(2024, 7, 2, 12, 0, 0, 123_456_000, time.UTC)},
+		{noon, 365, noon.Add(365 * day)},
+		{noon, -1, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
+		{noon.Add(999), 1, noon.Add(day)},                                                // truncated, not rounded
+		{noon.In(time.FixedZone("east", 9*3600)), 1, noon.Add(day)},                      // UTC
+		{time.Date(2024, 2, 28, 1, 0, 0, 0, time.UTC), 2, noonless(2024, time.March, 1)}, // a leap year
+		{time.Date(2024, 12, 31, 1, 0, 0, 0, time.UTC), 1, noonless(2025, time.January, 1)},
+		{time.Now(), 1, time.Time{}}, // with a monotonic reading
+	} {
+		h := newHouse(t)
+		h.now = test.now
+		created := test.now.UTC().Truncate(time.Microsecond)
+		want := test.want
+		if want.IsZero() {
+			want = created.Add(day)
+		}
+		u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: test.days})
+		for what, got := range map[string]accounts.User{"answered": u, "stored": h.stored(t, "u")} {
+			if got.CreatedAt != created || got.ExpiresAt != want || got.Duration != test.days {
+				t.Errorf("%d: at %v for %d days, %s: created %v, expires %v, duration %d; want %v, %v, %d",
+					i, test.now, test.days, what, got.CreatedAt, got.ExpiresAt, got.Duration, created, want, test.days)
+			}
+		}
+	}
+}
+
+// noonless is one o'clock at night.
+func noonless(year int, month time.Month, day int) time.Time {
+	return time.Date(year, month, day, 1, 0, 0, 0, time.UTC)
+}
+
+func TestInvalidDuration(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	for _, days := range []int64{-2, -365, math.MinInt64, 36526, 106752, 213504, math.MaxInt64} {
+		got, secret, err := h.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "new", Duration: days})
+		if !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
+			t.Errorf("CreateUser for %d days = %+v, %v; want %v", days, got, err, registryusers.ErrInvalid)
+		}
+		if err := h.SetDuration(t.Context(), u, days); !errors.Is(err, registryusers.ErrInvalid) {
+			t.Errorf("SetDuration(%d): %v; want %v", days, err, registryusers.ErrInvalid)
+		}
+	}
+	if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || !reflect.DeepEqual(all, []accounts.User{u}) {
+		t.Errorf("Users() = %+v, %v; want only %+v, unchanged", all, err, u)
+	}
+}
+
+func TestExpiredAtTheBoundary(t *testing.T) {
+	end := noon
+	for _, test := range []struct {
+		now  time.Time
+		want bool
+	}{
+		{end.Add(-time.Hour), false},
+		{end.Add(-time.Nanosecond), false},
+		{end, true},
+		{end.Add(time.Nanosecond), true},
+		{end.In(time.FixedZone("west", -5*3600)), true},
+	} {
+		if got := (accounts.User{ExpiresAt: end}).Expired(test.now); got != test.want {
+			t.Errorf("a user that ends at %v is expired at %v: %t; want %t", end, test.now, got, test.want)
+		}
+	}
+	if (accounts.User{ExpiresAt: accounts.Never}).Expired(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Error("a user that never ends is expired in 9999")
+	}
+}
+
+func TestUserOfNoDaysEndsAtOnce(t *testing.T) {
+	h := newHouse(t)
+	if u, _ := h.create(t, accounts.NewUser{Name: "u"}); !u.Expired(h.now) {
+		t.Errorf("%+v is not expired at %v; want a user of 0 days to end at once", u, h.now)
+	}
+}
+
+// untouchable is a store that nobody may ask.
+type untouchable struct {
+	accounts.Store // nil: the other methods panic
+	t              *testing.T
+}
+
+func (s untouchable) Registry(context.Context, accounts.Place) (accounts.Registry, error) {
+	s.t.Error("the store was asked for the registry")
+	return accounts.Registry{}, nil
+}
+
+func (s untouchable) CreateUser(_ context.Context, _ accounts.Place, u accounts.User) (accounts.User, error) {
+	s.t.Error("the store was asked to create a user")
+	return u, nil
+}
+
+func (s untouchable) Key(context.Context, int64) (accounts.Key, error) {
+	s.t.Error("the store was asked for a key")
+	return accounts.Key{}, nil
+}
+
+func TestForbiddenBeforeAnyLookUp(t *testing.T) {
+	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
+	for _, test := range []struct{ key, project int64 }{{3, 4}, {3, 0}, {3, -1}, {3, -3}, {math.MaxInt64, math.MinInt64}} {
+		for _, n := range []accounts.NewUser{
+			{Name: "made", Duration: 1},
+			{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
+			{Name: "invalid", Duration: -7},
+		} {
+			at := accounts.Place{ProjectID: test.project, RegionID: 5, RegistryID: 1}
+			u, secret, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: test.key}, at, n)
+			if !errors.Is(err, registryusers.ErrForbidden) || u.ID != 0 || !secret.IsZero() {
+				t.Errorf("CreateUser(%s) with a key of project %d in project %d = %+v, %v; want %v",
+					n.Name, test.key, test.project, u, err, registryusers.ErrForbidden)
+			}
+		}
+	}
+}
+
+func TestOrderOfAnswers(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "taken", Duration: 1})
+	elsewhere := func(change func(*accounts.Place)) accounts.Place {
+		at := h.at
+		change(&at)
+		return at
+	}
+	noRegistry := elsewhere(func(at *accounts.Place) { at.RegistryID++ })
+	otherRegion := elsewhere(func(at *accounts.Place) { at.RegionID++ })
+	otherProject := elsewhere(func(at *accounts.Place) { at.ProjectID++ })
+	mine := accounts.Key{ID: 1, ProjectID: 3}
+	for _, test := range []struct {
+		name string
+		key  accounts.Key
+		at   accounts.Place
+		want error
+	}{
+		{"all wrong", mine, elsewhere(func(at *accounts.Place) { at.ProjectID++; at.RegistryID++ }), registryusers.ErrForbidden},
+		{"another project", mine, otherProject, registryusers.ErrForbidden},
+		{"another project, a key for all", h.all, otherProject, registryusers.ErrRegistryNotFound},
+		{"no registry", mine, noRegistry, registryusers.ErrRegistryNotFound},
+		{"another region", mine, otherRegion, registryusers.ErrRegistryNotFound},
+		{"taken", mine, h.at, registryusers.ErrUserExists},
+		{"taken, a key for all", h.all, h.at, registryusers.ErrUserExists},
+	} {
+		for _, chosen := range []string{"", "chosen"} {
+			u, secret, err := h.CreateUser(t.Context(), test.key, test.at,
+				accounts.NewUser{Name: "taken", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+			if !errors.Is(err, test.want) || u.ID != 0 || !secret.IsZero() {
+				t.Errorf("%s, with the secret %q: %+v, %v; want %v", test.name, chosen, u, err, test.want)
+			}
+		}
+	}
+	if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || len(all) != 1 {
+		t.Errorf("Users() = %+v, %v; want the one", all, err)
+	}
+}
+
+func TestMadeSecret(t *testing.T) {
+	h := newHouse(t)
+	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, ReadOnly: true})
+	if form := regexp.MustCompile(`^[A-Za-z0-9]{32}$`); !form.MatchString(secret.Reveal()) {
+		t.Errorf("the secret %q does not match %s", secret.Reveal(), form)
+	}
+	if u.ID < 1 || u.RegistryID != h.at.RegistryID || u.Name != "u" || !u.ReadOnly || u.SecretVersion != 1 || u.Verifier.Hash != "" || len(u.Verifier.Index) != sha256.Size {
+		t.Errorf("CreateUser = %+v; want the user u of registry %d, read-only, secret version 1, with an index of %d bytes", u, h.at.RegistryID, sha256.Size)
+	}
+	if stored := h.stored(t, "u"); !reflect.DeepEqual(stored, u) {
+		t.Errorf("stored: %+v; want %+v", stored, u)
+	}
+	if plain := sha256.Sum256([]byte(secret.Reveal())); bytes.Equal(plain[:], u.Verifier.Index) {
+		t.Error("the index is the secret's plain hash; want one under the server key")
+	}
+	_, second := h.create(t, accounts.NewUser{Name: "second", Duration: 1})
+	if second.Reveal() == secret.Reveal() {
+		t.Error("two users have the same secret")
+	}
+}
+
+// filesWith returns the files under dir that have the text in them.
+func filesWith(t *testing.T, dir, text string) []string {
+	t.Helper()
+	var found []string
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		t.Fatalf("no files in %s: %v", dir, err)
+	}
+	for _, entry := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(data, []byte(text)) {
+			found = append(found, entry.Name())
+		}
+	}
+	return found
+}
+
+func TestNoSecretIsStored(t *testing.T) {
+	h := newHouse(t)
+	u, made := h.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
+	h.create(t, accounts.NewUser{Name: "chosenuser", Duration: 1, Secret: registryusers.NewSecretText("chosen-Xq7wZ")})
+	renewed, err := h.RenewSecret(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, token, err := h.CreateKey(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, keySecret, _ := strings.Cut(token.Reveal(), "$")
+	if len(filesWith(t, h.dir, "chosenuser")) == 0 {
+		t.Fatal("the files do not even have the user's name: the search is broken")
+	}
+	for what, secret := range map[string]string{
+		"made secret":      made.Reveal(),
+		"renewed secret":   renewed.Reveal(),
+		"chosen secret":    "chosen-Xq7wZ",
+		"API key":          token.Reveal(),
+		"API key's secret": keySecret,
+		"server key":       string([]byte{1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}),
+	} {
+		if files := filesWith(t, h.dir, secret); len(files) > 0 {
+			t.Errorf("the %s is in the clear in %q", what, files)
+		}
+	}
+}
+
+func TestPrintingAUserShowsNoSecret(t *testing.T) {
+	key := accounts.NewServerKey("id", [32]byte([]byte("0123456789abcdef0123456789abcdef")))
+	n := accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("very-secret")}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, value := range []any{key, &key, n, &n, struct{ n accounts.NewUser }{n}, struct{ k accounts.ServerKey }{key}} {
+			text := fmt.Sprintf(verb, value)
+			for _, secret := range []string{"very-secret", "0123456789abcdef", "30313233", "48 49 50", "0x30, 0x31", fmt.Sprintf("%x", "very-secret")} {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s of %T prints %s, which has the secret in it", verb, value, text)
+				}
+			}
+		}
+	}
+}
+
+func TestChosenSecretIsKeptAsArgon2id(t *testing.T) {
+	h := newHouse(t)
+	const chosen = "pässword $ with, all=sorts"
+	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+	if secret.Reveal() != chosen {
+		t.Errorf("the secret that is answered is %q; want the chosen %q", secret.Reveal(), chosen)
+	}
+	v := h.stored(t, "u").Verifier
+	if v.Index != nil || v.Hash != u.Verifier.Hash {
+		t.Errorf("stored: %+v; want the hash %s alone", v, u.Verifier.Hash)
+	}
+	fields := strings.Split(v.Hash, "$")
+	if len(fields) != 6 || strings.Join(fields[:4], "$") != "$argon2id$v=19$m=19456,t=2,p=1" {
+		t.Fatalf("stored: %s; want $argon2id$v=19$m=19456,t=2,p=1$SALT$KEY", v.Hash)
+	}
+	salt, err := base64.RawStdEncoding.Strict().DecodeString(fields[4])
+	if err != nil || len(salt) < 16 {
+		t.Fatalf("salt %q: %v; want base64 of 16 bytes or more", fields[4], err)
+	}
+	key, err := base64.RawStdEncoding.Strict().DecodeString(fields[5])
+	if err != nil || len(key) != 32 {
+		t.Fatalf("key %q: %v; want base64 of 32 bytes", fields[5], err)
+	}
+	for _, test := range []struct {
+		secret string
+		want   int
+	}{{chosen, 1}, {chosen + " ", 0}, {"", 0}} {
+		if got := subtle.ConstantTimeCompare(key, argon2.IDKey([]byte(test.secret), salt, 2, 19456, 1, 32)); got != test.want {
+			t.Errorf("the hash fits %q: %d; want %d", test.secret, got, test.want)
+		}
+	}
+	other, _ := h.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+	if other.Verifier.Hash == v.Hash {
+		t.Error("two users with the same secret have the same hash; want a salt for each")
+	}
+}
+
+func TestCanceledWhileHashing(t *testing.T) {
+	h := newHouse(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err := h.CreateUser(ctx, h.all, h.at, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("chosen")})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("CreateUser with a canceled context: %v; want %v", err, context.Canceled)
+	}
+	if _, err := h.User(t.Context(), h.at.RegistryID, "u"); !errors.Is(err, registryusers.ErrUserNotFound) {
+		t.Errorf("User: %v; want %v", err, registryusers.ErrUserNotFound)
+	}
+}
+
+func TestOneUserFromCreateToDelete(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10})
+	check := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := h.stored(t, "u"); !reflect.DeepEqual(got, u) {
+			t.Errorf("after %s:\n%+v; want\n%+v", what, got, u)
+		}
+	}
+	u.ReadOnly = true
+	check("SetReadOnly(true)", h.SetReadOnly(t.Context(), u, true))
+	u.ReadOnly = false
+	check("SetReadOnly(false)", h.SetReadOnly(t.Context(), u, false))
+
+	h.now = noon.Add(50 * time.Hour) // what counts is when the user was created
+	for days, end := range map[int64]time.Time{
+		0: noon, 1: noon.Add(24 * time.Hour), 365: noon.Add(365 * 24 * time.Hour), -1: accounts.Never,
+	} {
+		u.Duration, u.ExpiresAt = days, end
+		check(fmt.Sprintf("SetDuration(%d)", days), h.SetDuration(t.Context(), u, days))
+	}
+
+	before := u.Verifier.Index
+	secret, err := h.RenewSecret(t.Context(), u)
+	if err != nil || len(secret.Reveal()) != 32 {
+		t.Fatalf("RenewSecret = %d letters, %v; want 32", len(secret.Reveal()), err)
+	}
+	renewed := h.stored(t, "u")
+	if bytes.Equal(renewed.Verifier.Index, before) || renewed.SecretVersion != 2 {
+		t.Errorf("after RenewSecret: %+v; want another index and the version 2", renewed)
+	}
+	if _, err := h.store.UserBySecret(t.Context(), before); !errors.Is(err, registryusers.ErrUserNotFound) {
+		t.Errorf("the old secret finds its user: %v; want %v", err, registryusers.ErrUserNotFound)
+	}
+
+	h.now = accounts.Never // all but this one's days are over; its name is still taken
+	if _, _, err := h.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
+		t.Errorf("CreateUser with a taken name: %v; want %v", err, registryusers.ErrUserExists)
+	}
+	h.now = noon
+	if err := h.DeleteUser(t.Context(), u); err != nil {
+		t.Fatalf("DeleteUser: %v", err)
+	}
+	again, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	if again.ID <= u.ID || again.SecretVersion != 1 {
+		t.Errorf("CreateUser with the freed name = %+v; want an id above %d and the secret version 1", again, u.ID)
+	}
+
+	// The deleted user's id is nobody's, also now that its name is another's.
+	for what, err := range map[string]error{
+		"SetReadOnly": h.SetReadOnly(t.Context(), u, true),
+		"SetDuration": h.SetDuration(t.Context(), u, 1),
+		"DeleteUser":  h.DeleteUser(t.Context(), u),
+		"RenewSecret": func() error { _, err := h.RenewSecret(t.Context(), u); return err }(),
+	} {
+		if !errors.Is(err, registryusers.ErrUserNotFound) {
+			t.Errorf("%s of a deleted user: %v; want %v", what, err, registryusers.ErrUserNotFound)
+		}
+	}
+	if got := h.stored(t, "u"); !reflect.DeepEqual(got, again) {
+		t.Errorf("the name's new user is %+v; want %+v", got, again)
+	}
+}
+
+func TestExpiredUserKeepsItsName(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	h.now = noon.AddDate(1, 0, 0)
+	if !u.Expired(h.now) {
+		t.Fatalf("%+v is not expired at %v", u, h.now)
+	}
+	if _, _, err := h.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
+		t.Errorf("CreateUser with an expired user's name: %v; want %v", err, registryusers.ErrUserExists)
+	}
+}
+
+func TestRaceForOneName(t *testing.T) {
+	h := newHouse(t)
+	errs := make([]error, 64)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			n := accounts.NewUser{Name: "same", Duration: 1}
+			if i%16 == 0 { // some with a chosen secret, which takes longer
+				n.Secret = registryusers.NewSecretText("chosen")
+			}
+			_, _, errs[i] = h.CreateUser(t.Context(), h.all, h.at, n)
+		})
+	}
+	wg.Wait()
+	won := 0
+	for _, err := range errs {
+		if err == nil {
+			won++
+		} else if !errors.Is(err, registryusers.ErrUserExists) {
+			t.Errorf("CreateUser: %v; want nil or %v", err, registryusers.ErrUserExists)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d of %d creates succeeded; want 1", won, len(errs))
+	}
+}
+
+func TestRegistryRules(t *testing.T) {
+	h := newHouse(t)
+	for _, test := range []struct {
+		project, region int64
+		name            string
+		want            error
+	}{
+		{3, 5, "demo", registryusers.ErrRegistryExists},
+		{3, 6, "demo", nil},
+		{4, 5, "demo", nil},
+		{3, 5, "ab", nil},
+		{3, 5, "a-", registryusers.ErrInvalid},
+		{3, 5, "a-b", nil},
+		{3, 5, "a0", nil},
+		{3, 5, "a" + strings.Repeat("-", 22) + "b", nil},
+		{3, 5, "a" + strings.Repeat("-", 23) + "b", registryusers.ErrInvalid},
+		{3, 5, "", registryusers.ErrInvalid},
+		{3, 5, "a", registryusers.ErrInvalid},
+		{3, 5, "0a", registryusers.ErrInvalid},
+		{3, 5, "-a", registryusers.ErrInvalid},
+		{3, 5, "Demo2", registryusers.ErrInvalid},
+		{3, 5, "a_b", registryusers.ErrInvalid},
+		{3, 5, "a/b", registryusers.ErrInvalid},
+		{3, 5, "a.b", registryusers.ErrInvalid},
+		{3, 5, "ab\n", registryusers.ErrInvalid},
+		{3, 5, "\nab", registryusers.ErrInvalid},
+		{3, 5, "äb", registryusers.ErrInvalid},
+		{0, 5, "zero", registryusers.ErrInvalid},
+		{3, 0, "zero", registryusers.ErrInvalid},
+		{-1, 5, "negative", registryusers.ErrInvalid},
+		{3, math.MinInt64, "negative", registryusers.ErrInvalid},
+	} {
+		r, err := h.CreateRegistry(t.Context(), test.project, test.region, test.name)
+		if !errors.Is(err, test.want) {
+			t.Errorf("CreateRegistry(%d, %d, %q) = %+v, %v; want %v", test.project, test.region, test.name, r, err, test.want)
+		}
+		if want := (accounts.Registry{ID: r.ID, ProjectID: test.project, RegionID: test.region, Name: test.name, CreatedAt: noon}); err == nil && (r != want || r.ID < 1) {
+			t.Errorf("CreateRegistry(%d, %d, %q) = %+v; want %+v, and an id", test.project, test.region, test.name, r, want)
+		}
+	}
+	if all, err := h.Registries(t.Context()); err != nil || len(all) != 7 {
+		t.Errorf("Registries() = %+v, %v; want 7", all, err)
+	}
+}
+
+func TestKeyIsForOneProjectOrAll(t *testing.T) {
+	for _, test := range []struct {
+		key, project int64
+		want         bool
+	}{{0, 1, true}, {0, math.MaxInt64, true}, {0, 0, true}, {3, 3, true}, {3, 4, false}, {3, 0, false}, {3, -3, false}} {
+		if got := (accounts.Key{ProjectID: test.key}).May(test.project); got != test.want {
+			t.Errorf("a key of project %d may in project %d: %t; want %t", test.key, test.project, got, test.want)
+		}
+	}
+	h := newHouse(t)
+	for _, project := range []int64{-1, math.MinInt64} {
+		k, token, err := h.CreateKey(t.Context(), project)
+		if !errors.Is(err, registryusers.ErrInvalid) || k.ID != 0 || token.Reveal() != "" {
+			t.Errorf("CreateKey(%d) = %+v, %v; want %v", project, k, err, registryusers.ErrInvalid)
+		}
+	}
+}
+
+func TestAuthenticate(t *testing.T) {
+	h := newHouse(t)
+	one, oneToken, err := h.CreateKey(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, allToken, err := h.CreateKey(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, removedToken, err := h.CreateKey(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := h.Keys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.Key{one, all, removed}) {
+		t.Errorf("Keys() = %+v, %v; want %+v, %+v, %+v", keys, err, one, all, removed)
+	}
+	if err := h.DeleteKey(t.Context(), removed.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.DeleteKey(t.Context(), removed.ID); !errors.Is(err, registryusers.ErrKeyNotFound) {
+		t.Errorf("DeleteKey again: %v; want %v", err, registryusers.ErrKeyNotFound)
+	}
+	if form := regexp.MustCompile(`^[1-9][0-9]*\$[A-Za-z0-9]{32}$`); !form.MatchString(oneToken.Reveal()) {
+		t.Errorf("the token %q does not match %s", oneToken.Reveal(), form)
+	}
+	oneID := strconv.FormatInt(one.ID, 10)
+	_, secret, _ := strings.Cut(oneToken.Reveal(), "$")
+	for _, test := range []struct {
+		name, token string
+		want        accounts.Key // its zero: refused
+	}{
+		{"good, one project", oneToken.Reveal(), one},
+		{"good, all projects", allToken.Reveal(), all},
+		{"removed", removedToken.Reveal(), accounts.Key{}},
+		{"empty", "", accounts.Key{}},
+		{"wrong secret", oneID + "$" + strings.Repeat("x", 32), accounts.Key{}},
+		{"another key's secret", strconv.FormatInt(all.ID, 10) + "$" + secret, accounts.Key{}},
+		{"cut secret", oneToken.Reveal()[:len(oneToken.Reveal())-1], accounts.Key{}},
+		{"longer secret", oneToken.Reveal() + "x", accounts.Key{}},
+		{"no secret", oneID + "$", accounts.Key{}},
+		{"no $", oneID, accounts.Key{}},
+		{"no $, but the secret", oneID + secret, accounts.Key{}},
+		{"only $", "$", accounts.Key{}},
+		{"two $", oneID + "$$" + secret, accounts.Key{}},
+		{"unknown id", "999999$" + secret, accounts.Key{}},
+		{"zero", "0$" + secret, accounts.Key{}},
+		{"negative", "-1$" + secret, accounts.Key{}},
+		{"leading zero", "0" + oneToken.Reveal(), accounts.Key{}},
+		{"plus", "+" + oneToken.Reveal(), accounts.Key{}},
+		{"space before", " " + oneToken.Reveal(), accounts.Key{}},
+		{"space after", oneToken.Reveal() + " ", accounts.Key{}},
+		{"hexadecimal", "0x" + oneToken.Reveal(), accounts.Key{}},
+		{"not a number", "one$" + secret, accounts.Key{}},
+		{"beyond 64 bits", "9223372036854775808$" + secret, accounts.Key{}},
+		{"huge", strings.Repeat("1", 1<<20) + "$" + strings.Repeat("x", 1<<20), accounts.Key{}},
+		{"huge secret", oneID + "$" + strings.Repeat("x", 1<<20), accounts.Key{}},
+		{"SQL", oneID + " OR 1=1$" + secret, accounts.Key{}},
+		{"zero bytes", "\x00$\x00", accounts.Key{}},
+	} {
+		got, err := h.Authenticate(t.Context(), registryusers.NewSecret(test.token))
+		want := error(nil)
+		if test.want.ID == 0 {
+			want = registryusers.ErrUnauthenticated
+		}
+		if !errors.Is(err, want) || got != test.want {
+			t.Errorf("%s: Authenticate = %+v, %v; want %+v, %v", test.name, got, err, test.want, want)
+		}
+		if err != nil && err.Error() != registryusers.ErrUnauthenticated.Error() {
+			t.Errorf("%s: Authenticate: %v; want nothing that tells one refusal from another", test.name, err)
+		}
+	}
+}
+
+func TestTokenThatIsNoneNeedsNoLookUp(t *testing.T) {
+	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
+	for _, token := range []string{"", "$", "x$y", "01$x", "+1$x", strings.Repeat("9", 1<<20)} {
+		if _, err := s.Authenticate(t.Context(), registryusers.NewSecret(token)); !errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Errorf("Authenticate(%.20q): %v; want %v", token, err, registryusers.ErrUnauthenticated)
+		}
+	}
+}
+
+// broken is a store whose disk is gone.
+type broken struct{ accounts.Store }
+
+var errBroken = fmt.Errorf("%w: the disk is gone", registryusers.ErrUnavailable)
+
+func (broken) Key(context.Context, int64) (accounts.Key, error) { return accounts.Key{}, errBroken }
+func (broken) CreateKey(_ context.Context, k accounts.Key) (accounts.Key, error) {
+	return k, errBroken
+}
+func (broken) Registry(context.Context, accounts.Place) (accounts.Registry, error) {
+	return accounts.Registry{}, errBroken
+}
+func (broken) CreateUser(_ context.Context, _ accounts.Place, u accounts.User) (accounts.User, error) {
+	return u, errBroken
+}
+
+// A store that cannot answer must not make a good key look like a bad one.
+func TestStoreErrorsPassThrough(t *testing.T) {
+	s := accounts.New(broken{}, accounts.NewServerKey("k", [32]byte{}), nil)
+	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}
+	for what, call := range map[string]func() error{
+		"Authenticate": func() error { _, err := s.Authenticate(t.Context(), registryusers.NewSecret("1$x")); return err },
+		"CreateKey": func() error {
+			_, token, err := s.CreateKey(t.Context(), 1)
+			if token.Reveal() != "" {
+				t.Error("CreateKey gave out a token that is not stored")
+			}
+			return err
+		},
+		"CreateUser, made": func() error {
+			u, secret, err := s.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: "u"})
+			if !secret.IsZero() || u.Name != "" {
+				t.Error("CreateUser gave out a user that is not stored")
+			}
+			return err
+		},
+		"CreateUser, chosen": func() error {
+			_, _, err := s.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
+			return err
+		},
+	} {
+		if err := call(); !errors.Is(err, errBroken) || errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Errorf("%s: %v; want the store's %v", what, err, errBroken)
+		}
+	}
+}
+
+func TestClockDefaultsToNow(t *testing.T) {
+	h := newHouse(t)
+	s := accounts.New(h.store, accounts.NewServerKey("k", [32]byte{}), nil)
+	before := time.Now().UTC().Truncate(time.Microsecond)
+	u, _, err := s.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "u", Duration: 1})
+	if after := time.Now(); err != nil || u.CreatedAt.Before(before) || u.CreatedAt.After(after) {
+		t.Errorf("CreateUser: created at %v, %v; want between %v and %v", u.CreatedAt, err, before, after)
+	}
+}

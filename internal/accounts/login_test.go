@@ -1,0 +1,674 @@
+package accounts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// login logs in from an address of its own, so that no limit is met by chance.
+func (h *house) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
+	t.Helper()
+	return h.Login(t.Context(), accounts.LoginAttempt{
+		Account: account, Secret: registryusers.NewSecret(secret), Repository: repository,
+		From: fmt.Sprint(t.Name(), account, secret, repository),
+	})
+}
+
+// wantLogin checks who it is that logs in; the id 0 is nobody.
+func wantLogin(t *testing.T, what string, got accounts.Account, err error, id int64) {
+	t.Helper()
+	if id == 0 {
+		if !errors.Is(err, registryusers.ErrUnauthenticated) || err.Error() != registryusers.ErrUnauthenticated.Error() {
+			t.Errorf("%s: the user %d, %v; want %v and no more", what, got.ID, err, registryusers.ErrUnauthenticated)
+		}
+	} else if err != nil || got.ID != id {
+		t.Errorf("%s: the user %d, %v; want %d", what, got.ID, err, id)
+	}
+}
+
+func TestLogin(t *testing.T) {
+	h := newHouse(t)
+	made, madeSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	empty, emptySecret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
+	chosen, _ := h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	for _, test := range []struct {
+		account, secret, repository string
+		want                        int64
+	}{
+		{"made", madeSecret.Reveal(), "", made.ID},
+		{"3-5-demo+made", madeSecret.Reveal(), "", made.ID},
+		{"made", madeSecret.Reveal(), "9-9-other/image", made.ID}, // the secret says who it is
+		{"9-9-other+made", madeSecret.Reveal(), "", 0},
+		{"chosen", madeSecret.Reveal(), "", 0},
+		{"made", madeSecret.Reveal() + "x", "", 0},
+		{"made", "", "", 0},
+		{"3-5-demo+", emptySecret.Reveal(), "", empty.ID},
+		{"3-5-demo+", "", "", 0},
+		{"", "", "", 0},
+		{"chosen", "pw", "", chosen.ID},
+		{"chosen", "pw", "3-5-demo/image", chosen.ID},
+		{"chosen", "pw", "3-5-other/image", 0},
+		{"3-5-demo+chosen", "pw", "", chosen.ID},
+		{"3-5-demo+chosen", "pw", "9-9-other/image", chosen.ID},
+		{"03-5-demo+chosen", "pw", "", 0},
+		{"3-5+chosen", "pw", "", 0},
+		{"x-5-demo+chosen", "pw", "", 0},
+		{"demo+chosen", "pw", "", 0},
+		{"+chosen", "pw", "", 0},
+		{"chosen+", "pw", "", 0},
+		{"chosen", "PW", "", 0},
+		{"CHOSEN", "pw", "", 0},
+		{"nobody", "pw", "", 0},
+		{"3-5-demo+nobody", "pw", "", 0},
+	} {
+		got, err := h.login(t, test.account, test.secret, test.repository)
+		wantLogin(t, fmt.Sprintf("Login(%q, %.3q, %q)", test.account, test.secret, test.repository), got, err, test.want)
+		if err == nil && (got.Namespace != "3-5-demo" || got.FullName() != "3-5-demo+"+got.Name) {
+			t.Errorf("Login(%q) = %+v; want the namespace 3-5-demo", test.account, got)
+		}
+	}
+}
+
+// A login that was right must not be remembered longer than it is right.
+func TestLoginEndsWithTheUsersRights(t *testing.T) {
+	for _, chosen := range []string{"", "pw"} {
+		h := newHouse(t)
+		u, text := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+		secret := text.Reveal()
+		account, err := h.login(t, "u", secret, "")
+		wantLogin(t, "at first", account, err, u.ID)
+		refresh := h.RefreshToken(account, "service")
+		both := func(what string, id int64) accounts.Account {
+			t.Helper()
+			got, err := h.login(t, "u", secret, "")
+			wantLogin(t, what+": Login", got, err, id)
+			got, err = h.Refresh(t.Context(), refresh, "service")
+			wantLogin(t, what+": Refresh", got, err, id)
+			got, err = h.Current(t.Context(), u.ID, u.SecretVersion)
+			wantLogin(t, what+": Current", got, err, id)
+			return got
+		}
+		both("unchanged", u.ID)
+		if err := h.SetReadOnly(t.Context(), u, true); err != nil {
+			t.Fatal(err)
+		}
+		if got := both("narrowed", u.ID); !got.ReadOnly {
+			t.Error("narrowed: the account may still push")
+		}
+		h.now = u.ExpiresAt.Add(-time.Microsecond)
+		both("before its end", u.ID)
+		h.now = u.ExpiresAt
+		both("at its end", 0)
+		h.now = noon
+		both("before its end again", u.ID)
+		if _, err := h.RenewSecret(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		both("with a new secret", 0)
+		if err := h.DeleteUser(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		both("deleted", 0)
+	}
+}
+
+func TestNamesakes(t *testing.T) {
+	h := newHouse(t)
+	ids := make(map[string]int64)
+	for i, registry := range []string{"demo", "two", "three", "four", "five"} {
+		at := h.at
+		if i > 0 {
+			r, err := h.CreateRegistry(t.Context(), 3, 5, registry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at.RegistryID = r.ID
+		}
+		if i == 4 {
+			got, err := h.login(t, "same", "pw-four", "")
+			wantLogin(t, "the fourth of four", got, err, ids["four"])
+		}
+		u, _, err := h.CreateUser(t.Context(), h.all, at, accounts.NewUser{Name: "same", Duration: 1, Secret: registryusers.NewSecretText("pw-" + registry)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[registry] = u.ID
+	}
+	got, err := h.login(t, "same", "pw-demo", "")
+	wantLogin(t, "one of five", got, err, 0)
+	got, err = h.login(t, "3-5-five+same", "pw-five", "")
+	wantLogin(t, "one of five, the long form", got, err, ids["five"])
+	got, err = h.login(t, "same", "pw-two", "3-5-two/image")
+	wantLogin(t, "one of five, with a repository", got, err, ids["two"])
+	got, err = h.login(t, "same", "pw-two", "3-5-demo/image")
+	wantLogin(t, "another's secret", got, err, 0)
+}
+
+func TestFailedLoginsAreLimited(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	made, madeSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	try := func(name, secret, from string) error {
+		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: name, Secret: registryusers.NewSecret(secret), From: from})
+		return err
+	}
+	for i := range 10 {
+		if err := try("u", "wrong", "a"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Fatalf("failure %d: %v; want %v", i, err, registryusers.ErrUnauthenticated)
+		}
+	}
+	for _, secret := range []string{"wrong", "pw"} {
+		err := try("u", secret, "a")
+		limit, ok := errors.AsType[*accounts.LimitError](err)
+		if !ok || !errors.Is(err, registryusers.ErrTooManyRequests) || limit.RetryAfter != 5*time.Minute {
+			t.Errorf("after ten failures, with %q: %v; want a limit of five minutes", secret, err)
+		}
+	}
+	if err := try("u", "pw", "b"); err != nil {
+		t.Errorf("from another address: %v; want success", err)
+	}
+	if err := try("made", madeSecret.Reveal(), "a"); err != nil {
+		t.Errorf("the made secret of %q: %v; want it let in regardless", made.Name, err)
+	}
+	h.now = noon.Add(5 * time.Minute)
+	if err := try("u", "pw", "a"); err != nil {
+		t.Errorf("when the five minutes are over: %v; want success", err)
+	}
+}
+
+func TestRefreshTokenForgedOrOfAnother(t *testing.T) {
+	h := newHouse(t)
+	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	h.create(t, accounts.NewUser{Name: "v", Duration: 1})
+	account, err := h.login(t, "u", secret.Reveal(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := h.RefreshToken(account, "service").Reveal()
+	if strings.Contains(good, secret.Reveal()) {
+		t.Error("the refresh token has the secret in it")
+	}
+	got, err := h.Refresh(t.Context(), registryusers.NewSecret(good), "service")
+	wantLogin(t, "good", got, err, u.ID)
+	payload, mac, _ := cutLast(good)
+	for name, token := range map[string]string{
+		"empty": "", "dots": "..", "no code": payload, "another user": "2.1." + mac, "another version": "1.2." + mac,
+		"cut": good[:len(good)-1], "longer": good + "A", "only the code": "." + mac,
+	} {
+		got, err := h.Refresh(t.Context(), registryusers.NewSecret(token), "service")
+		wantLogin(t, name, got, err, 0)
+	}
+	got, err = h.Refresh(t.Context(), registryusers.NewSecret(good), "another")
+	wantLogin(t, "another service", got, err, 0)
+	other := accounts.New(h.store, accounts.NewServerKey("other", [32]byte{9}), func() time.Time { return h.now })
+	got, err = other.Refresh(t.Context(), registryusers.NewSecret(good), "service")
+	wantLogin(t, "another server key", got, err, 0)
+}
+
+// cutLast cuts a token before its last dot.
+func cutLast(token string) (before, after string, found bool) {
+	i := strings.LastIndexByte(token, '.')
+	return token[:max(i, 0)], token[i+1:], i >= 0
+}
+
+func TestActions(t *testing.T) {
+	for _, test := range []struct {
+		repository string
+		readOnly   bool
+		want       []string
+	}{
+		{"3-5-demo/image", false, []string{accounts.Pull, accounts.Push, accounts.Delete}},
+		{"3-5-demo/image", true, []string{accounts.Pull}},
+		{"3-5-demo/a/b", true, []string{accounts.Pull}},
+		{"3-5-demo/", false, nil},
+		{"3-5-demo", false, nil},
+		{"3-5-demo2/image", false, nil},
+		{"13-5-demo/image", false, nil},
+		{"/3-5-demo/image", false, nil},
+		{"3-5-DEMO/image", false, nil},
+		{"", false, nil},
+	} {
+		a := accounts.Account{User: accounts.User{ReadOnly: test.readOnly}, Namespace: accounts.Namespace(3, 5, "demo")}
+		if got := a.Actions(test.repository); !slices.Equal(got, test.want) || a.Owns(test.repository) != (test.want != nil) {
+			t.Errorf("Actions(%q), read-only %t: %q, owned %t; want %q", test.repository, test.readOnly, got, a.Owns(test.repository), test.want)
+		}
+	}
+}
+
+// pw is a chosen secret.
+func pw(text string) registryusers.SecretText { return registryusers.NewSecretText(text) }
+
+// registry makes another registry and returns its place.
+func (h *house) registry(t *testing.T, name string) accounts.Place {
+	t.Helper()
+	r, err := h.CreateRegistry(t.Context(), h.at.ProjectID, h.at.RegionID, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return accounts.Place{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
+}
+
+// hashes returns how many argon2ids a function runs: each allocates its 19 MiB
+// at once, and nothing else here comes near.
+func hashes(f func()) int {
+	const each = 19 << 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int((after.TotalAlloc - before.TotalAlloc) / each)
+}
+
+func TestFourNamesakesEachWithItsSecret(t *testing.T) {
+	h := newHouse(t)
+	ids := make(map[string]int64)
+	places := []accounts.Place{h.at, h.registry(t, "two"), h.registry(t, "three"), h.registry(t, "four")}
+	for i, at := range places {
+		secret := fmt.Sprint("secret", i)
+		u, _, err := h.CreateUser(t.Context(), h.all, at, accounts.NewUser{Name: "same", Duration: 1, Secret: pw(secret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[secret] = u.ID
+	}
+	// One with a made secret is found by it, and is no fifth.
+	u, made, err := h.CreateUser(t.Context(), h.all, h.registry(t, "five"), accounts.NewUser{Name: "same", Duration: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids[made.Reveal()] = u.ID
+	for secret, id := range ids {
+		got, err := h.login(t, "same", secret, "")
+		wantLogin(t, fmt.Sprintf("one of four, with %.8q", secret), got, err, id)
+	}
+	got, err := h.login(t, "same", "secret9", "")
+	wantLogin(t, "one of four, with the secret of none", got, err, 0)
+}
+
+func TestOneNameAndOneChosenSecretInTwoRegistries(t *testing.T) {
+	h := newHouse(t)
+	first, _ := h.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	second, _, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		account, repository string
+		want                int64
+	}{
+		{"3-5-demo+same", "", first.ID},
+		{"3-5-two+same", "", second.ID},
+		{"same", "3-5-demo/a", first.ID},
+		{"same", "3-5-two/a/b", second.ID},
+		{"3-5-two+same", "3-5-demo/a", second.ID}, // who says it, decides
+		{"3-5-none+same", "", 0},
+		{"same", "3-5-none/a", 0},
+	} {
+		got, err := h.login(t, test.account, "pw", test.repository)
+		wantLogin(t, fmt.Sprintf("Login(%q, %q)", test.account, test.repository), got, err, test.want)
+	}
+	// Whose the bare name is, is not promised; that it is a user of that name, is.
+	if got, err := h.login(t, "same", "pw", ""); err != nil || got.Name != "same" {
+		t.Errorf("the bare name: %+v, %v; want one of the two", got, err)
+	}
+}
+
+func TestEmptyNameWithAMadeSecret(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	u, secret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
+	for account, want := range map[string]int64{
+		"": u.ID, "3-5-demo+": u.ID, "+": 0, "3-5-demo": 0, "3-5-demo++": 0, "3-5-two+": 0, "3-5-demo+ ": 0,
+	} {
+		got, err := h.login(t, account, secret.Reveal(), "")
+		wantLogin(t, fmt.Sprintf("the empty name as %q", account), got, err, want)
+	}
+}
+
+// A name that the database could cut off at the NUL is another name.
+func TestNamesThatAreAlmostTheUsers(t *testing.T) {
+	h := newHouse(t)
+	_, secret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
+	for name, secret := range map[string]string{"made": secret.Reveal(), "chosen": "pw"} {
+		for _, account := range []string{
+			name + "\x00", name + "\x00x", "\x00" + name, name + " ", " " + name, name + "\n", strings.ToUpper(name), name + "%", name[:3] + "%",
+			"3-5-demo\x00+" + name, "3-5-demo+" + name + "\x00", "3-5-DEMO+" + name, "3-5-demo++" + name, "3-5-demo+" + name + "+", "+3-5-demo+" + name,
+			"3-05-demo+" + name, "+3-5-demo+" + name, "3-+5-demo+" + name, "-3-5-demo+" + name, "99999999999999999999-5-demo+" + name, "3-5-demo/+" + name, "3-5-%+" + name,
+			"\xff\xfe", name + "\xff", "' OR 1=1 --", "*",
+		} {
+			got, err := h.login(t, account, secret, "")
+			wantLogin(t, fmt.Sprintf("%q, as %q", name, account), got, err, 0)
+		}
+	}
+}
+
+// What a login costs must not tell which names there are; and a made secret,
+// a remembered one and a limited one cost none.
+func TestArgon2idsOfALogin(t *testing.T) {
+	h := newHouse(t)
+	_, made := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
+	h.create(t, accounts.NewUser{Name: "ended", Duration: 0, Secret: pw("pw")})
+	for i := range 5 {
+		at := h.registry(t, fmt.Sprint("more", i))
+		u := accounts.User{Name: "five", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: h.stored(t, "chosen").Verifier}
+		if _, err := h.store.CreateUser(t.Context(), at, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		what, account, secret string
+		want                  int
+	}{
+		{"a made secret", "made", made.Reveal(), 0},
+		{"a made secret, the long form", "3-5-demo+made", made.Reveal(), 0},
+		{"a wrong secret", "chosen", "no", 1},
+		{"a wrong secret, the long form", "3-5-demo+chosen", "no", 1},
+		{"no secret", "chosen", "", 1},
+		{"an unknown name", "nobody", "no", 1},
+		{"an unknown name, the long form", "3-5-demo+nobody", "no", 1},
+		{"an unknown registry", "3-5-none+chosen", "no", 1},
+		{"a garbled long form", "demo+chosen", "no", 1},
+		{"a wrong secret where one was made", "made", "no", 1},
+		{"the made secret of another", "nobody", made.Reveal(), 1},
+		{"no name", "", "no", 1},
+		{"a user that has ended", "ended", "pw", 1},
+		{"a wrong secret of one that has ended", "ended", "no", 1},
+		{"too many namesakes", "five", "pw", 1},
+		{"a right secret", "chosen", "pw", 1},
+		{"a right secret again", "chosen", "pw", 0},
+		{"a right secret again, the long form", "3-5-demo+chosen", "pw", 0},
+		{"a wrong secret again", "chosen", "no", 1},
+	} {
+		if got := hashes(func() { _, _ = h.login(t, test.account, test.secret, "") }); got != test.want {
+			t.Errorf("%s: %d argon2ids; want %d", test.what, got, test.want)
+		}
+	}
+}
+
+func TestOneArgon2idForFiftyLogins(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10, Secret: pw("pw")})
+	h.create(t, accounts.NewUser{Name: "v", Duration: 10, Secret: pw("other")})
+	fifty := func() {
+		for i := range 50 {
+			if got, err := h.login(t, "u", "pw", ""); err != nil || got.ID != u.ID {
+				t.Fatalf("login %d: the user %d, %v; want %d", i, got.ID, err, u.ID)
+			}
+		}
+	}
+	if got := hashes(fifty); got != 1 {
+		t.Errorf("fifty logins: %d argon2ids; want 1", got)
+	}
+	h.now = noon.Add(5*time.Minute - 1)
+	if got := hashes(fifty); got != 0 {
+		t.Errorf("fifty more within five minutes: %d argon2ids; want 0", got)
+	}
+	h.now = noon.Add(5 * time.Minute)
+	if got := hashes(fifty); got != 1 {
+		t.Errorf("after five minutes: %d argon2ids; want 1", got)
+	}
+	// What is remembered is of the stored hash: with another one it is nothing.
+	if err := h.store.SetSecret(t.Context(), u.ID, h.stored(t, "v").Verifier); err != nil {
+		t.Fatal(err)
+	}
+	if n := hashes(func() {
+		got, err := h.login(t, "u", "pw", "")
+		wantLogin(t, "the old secret, remembered", got, err, 0)
+	}); n != 1 {
+		t.Errorf("the old secret, remembered: %d argon2ids; want 1", n)
+	}
+	got, err := h.login(t, "u", "other", "")
+	wantLogin(t, "the new secret", got, err, u.ID)
+}
+
+func TestStoredHashThatIsNotUnderstood(t *testing.T) {
+	for _, hash := range []string{
+		"plain", "$", "$$$$$$", "$argon2id$", "$2b$10$abcdefghijklmnopqrstuv", "$argon2i$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ",
+		"$argon2id$v=19$m=4294967295,t=2,p=1$YWFhYQ$YWFhYQ", "$argon2id$v=19$m=19456,t=0,p=0$YWFhYQ$YWFhYQ",
+		"$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ", "$argon2id$v=19$m=19456,t=2,p=1$?$?", "$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ$x",
+	} {
+		h := newHouse(t)
+		_, err := h.store.CreateUser(t.Context(), h.at, accounts.User{
+			Name: "u", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Hash: hash},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := h.login(t, "u", "a-marked-secret", "")
+		switch {
+		case err == nil, errors.Is(err, registryusers.ErrUnauthenticated), errors.Is(err, registryusers.ErrTooManyRequests):
+			t.Errorf("the stored hash %q: the user %d, %v; want an error that is no refusal", hash, got.ID, err)
+		case strings.Contains(err.Error(), hash) && len(hash) > 1, strings.Contains(err.Error(), "marked"):
+			t.Errorf("the stored hash %q: %v; want an error that quotes neither it nor the secret", hash, err)
+		}
+	}
+}
+
+func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	try := func(account, secret, repository string) error {
+		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(secret), Repository: repository, From: "a"})
+		return err
+	}
+	for i := range 10 {
+		account := []string{"u", "3-5-demo+u", "1-1-none+u", "garbled+u"}[i%4]
+		if err := try(account, fmt.Sprint("wrong", i), "3-5-demo/a"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Fatalf("failure %d, as %q: %v; want %v", i, account, err, registryusers.ErrUnauthenticated)
+		}
+	}
+	for _, account := range []string{"u", "3-5-demo+u", "2-2-none+u"} {
+		if err := try(account, "pw", ""); !errors.Is(err, registryusers.ErrTooManyRequests) {
+			t.Errorf("after ten failures, as %q: %v; want %v", account, err, registryusers.ErrTooManyRequests)
+		}
+	}
+	if n := hashes(func() { _ = try("u", "wrong", "") }); n != 0 {
+		t.Errorf("a limited login: %d argon2ids; want none", n)
+	}
+	if err := try("v", "pw", ""); !errors.Is(err, registryusers.ErrUnauthenticated) {
+		t.Errorf("another name: %v; want %v", err, registryusers.ErrUnauthenticated)
+	}
+}
+
+func TestASuccessForgetsTheFailuresOfItsNameAlone(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	try := func(name, secret string) error {
+		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: name, Secret: registryusers.NewSecret(secret), From: "a"})
+		return err
+	}
+	for range 10 {
+		_ = try("v", "wrong")
+	}
+	for range 2 {
+		for i := range 9 {
+			if err := try("u", "wrong"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+				t.Fatalf("failure %d: %v; want %v", i, err, registryusers.ErrUnauthenticated)
+			}
+		}
+		if err := try("u", "pw"); err != nil {
+			t.Fatalf("the right secret after nine failures: %v; want success", err)
+		}
+	}
+	if err := try("v", "wrong"); !errors.Is(err, registryusers.ErrTooManyRequests) {
+		t.Errorf("another name's ten failures, after a success: %v; want %v", err, registryusers.ErrTooManyRequests)
+	}
+}
+
+// everybody is a store in which every name of the registry is one user.
+type everybody struct {
+	accounts.Store
+	account accounts.Account
+}
+
+func (s everybody) AccountBySecret(context.Context, []byte) (accounts.Account, error) {
+	return accounts.Account{}, registryusers.ErrUserNotFound
+}
+
+func (s everybody) AccountByName(context.Context, int64, int64, string, string) (accounts.Account, error) {
+	return s.account, nil
+}
+
+// The failures that cost no argon2id come fastest: a right secret, remembered,
+// of a user that has ended.
+func TestMemoryOfFiftyThousandFailures(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 0, Secret: pw("pw")})
+	service := accounts.New(everybody{h.store, accounts.Account{User: h.stored(t, "u"), Namespace: "3-5-demo"}},
+		accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return h.now })
+	const n = 50_000
+	counts := reflect.ValueOf(service).Elem().FieldByName("failures").Elem().FieldByName("counts")
+	most := 0
+	for i := range n {
+		_, err := service.Login(t.Context(), accounts.LoginAttempt{
+			Account: "3-5-demo+name" + strconv.Itoa(i), Secret: registryusers.NewSecret("pw"), From: "address" + strconv.Itoa(i),
+		})
+		if !errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Fatalf("login %d of the ended user %d: %v; want %v", i, u.ID, err, registryusers.ErrUnauthenticated)
+		}
+		most = max(most, counts.Len())
+	}
+	if most < 1000 || most > 10_001 {
+		t.Errorf("%d failures of as many names and addresses: %d counts at most; want no more than 10,000", n, most)
+	}
+}
+
+func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
+	h := newHouse(t)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range 6 {
+		name := strconv.Itoa(i) + strings.Repeat("x", 4<<20)
+		for _, account := range []string{name, "3-5-demo+" + name, name + "+u"} {
+			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(name), Repository: name, From: "a"})
+			if err == nil {
+				t.Fatalf("Login(%.8q…): success; want it refused", account)
+			}
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
+		t.Errorf("after names of 72 MiB together the heap is %d KiB larger; want hardly any of them kept", grown>>10)
+	}
+	runtime.KeepAlive(h)
+}
+
+// gate is a store that holds back look-ups by name until it is opened.
+type gate struct {
+	accounts.Store
+	arrived chan struct{}
+	open    chan struct{}
+}
+
+func (s gate) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
+	s.arrived <- struct{}{}
+	<-s.open
+	return s.Store.AccountsByName(ctx, name, limit)
+}
+
+// together runs logins at once: all are past the first look at the limit, or
+// over, before any goes on.
+func (h *house) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
+	g := gate{h.store, make(chan struct{}, n), make(chan struct{})}
+	service := accounts.New(g, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
+	errs, done := make([]error, n), make(chan struct{}, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			_, errs[i] = service.Login(context.Background(), attempt(i))
+			done <- struct{}{}
+		})
+	}
+	for range n {
+		select {
+		case <-g.arrived:
+		case <-done:
+		}
+	}
+	close(g.open)
+	wg.Wait()
+	return errs
+}
+
+// Guesses in parallel must not all pass before the first has failed. What is
+// at work already may end.
+func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	guesses := 0
+	for i, err := range h.together(64, func(i int) accounts.LoginAttempt {
+		return accounts.LoginAttempt{Account: "u", Secret: registryusers.NewSecret(fmt.Sprint("guess", i)), From: "a"}
+	}) {
+		switch {
+		case errors.Is(err, registryusers.ErrUnauthenticated):
+			guesses++
+		case !errors.Is(err, registryusers.ErrTooManyRequests):
+			t.Errorf("guess %d: %v; want it refused or limited", i, err)
+		}
+	}
+	if guesses < 10 || guesses > 20 {
+		t.Errorf("64 guesses at once: %d were judged; want ten, or a few more, and the rest limited", guesses)
+	}
+}
+
+func TestGoodLoginsAtOnceAllGetIn(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
+		return accounts.LoginAttempt{Account: "u", Secret: registryusers.NewSecret("pw"), From: "a"}
+	}) {
+		if err != nil {
+			t.Errorf("login %d of 32 at once with the right secret: %v; want success", i, err)
+		}
+	}
+}
+
+// TestMemoryOfLoginsAtOnce runs itself in a process of its own, as on a
+// machine of many processors, and asks that for the most memory it ever had.
+func TestMemoryOfLoginsAtOnce(t *testing.T) {
+	const logins, most = 64, 256 << 20
+	const variable = "REGISTRYUSERS_TEST_LOGINS_AT_ONCE"
+	if os.Getenv(variable) == "" {
+		command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		command.Env = append(os.Environ(), variable+"=1", "GOMAXPROCS=64")
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%d logins at once: %v\n%s", logins, err, out)
+		}
+		return
+	}
+	h := newHouse(t)
+	for i := range logins {
+		h.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i), Duration: 1, Secret: pw("pw")})
+	}
+	for i, err := range h.together(logins, func(i int) accounts.LoginAttempt {
+		return accounts.LoginAttempt{Account: "u" + strconv.Itoa(i), Secret: registryusers.NewSecret("pw"), From: "a"}
+	}) {
+		if err != nil {
+			t.Errorf("login %d: %v; want success", i, err)
+		}
+	}
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	if stats.Sys > most { // what was had from the system; it is never less again
+		t.Errorf("%d logins at once had %d MiB; want at most %d", logins, stats.Sys>>20, most>>20)
+	}
+	t.Logf("%d MiB", stats.Sys>>20)
+}

@@ -1,0 +1,350 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/api"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/server"
+)
+
+// house is the whole way from HTTP to the database, in project 3 and region 5.
+type house struct {
+	*httptest.Server
+	accounts *accounts.Service
+	registry accounts.Registry // demo
+	key      accounts.Key      // of project 3
+	token    string
+	dir      string       // of the database
+	log      bytes.Buffer // read it after Close alone
+}
+
+var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_789, time.UTC)
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{dir: t.TempDir()}
+	store, err := sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h.accounts = accounts.New(store, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
+	if h.registry, err = h.accounts.CreateRegistry(t.Context(), 3, 5, "demo"); err != nil {
+		t.Fatal(err)
+	}
+	var token registryusers.Secret
+	if h.key, token, err = h.accounts.CreateKey(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	h.token = token.Reveal()
+	a := api.New(h.accounts)
+	handler, err := server.New(a, server.Options{
+		Authenticator:   a,
+		Logger:          slog.New(slog.NewJSONHandler(&h.log, nil)),
+		ValidateAnswers: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Server = httptest.NewServer(handler)
+	t.Cleanup(h.Close)
+	return h
+}
+
+// path is the one of the operation, for a registry.
+func path(project, region, registry int64) string {
+	return "/cloud/v1/registries/" + strconv.FormatInt(project, 10) + "/" + strconv.FormatInt(region, 10) + "/" + strconv.FormatInt(registry, 10) + "/users"
+}
+
+// post sends a create and returns the answer and its body.
+func (h *house) post(t *testing.T, path, token, body string) (*http.Response, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		request.Header.Set("Authorization", "apikey "+token)
+	}
+	answer, err := h.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(data)
+}
+
+func TestEachFieldGoesThereAndBack(t *testing.T) {
+	h := newHouse(t)
+	for _, test := range []struct {
+		body, want string // want: its secret is $ if it was made
+		stored     accounts.User
+	}{
+		{
+			`{"name":"a1","duration":14}`,
+			`{"id":1,"name":"a1","read_only":false,"duration":14,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"2024-07-02T12:00:00.123456Z","secret":"$"}`,
+			accounts.User{Duration: 14},
+		},
+		{
+			`{"name":"a2","duration":-1,"read_only":true,"secret":"chosen & <kept>"}`,
+			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-31T23:59:59Z","secret":"chosen & <kept>"}`,
+			accounts.User{Duration: -1, ReadOnly: true},
+		},
+		{
+			`{"secret":"","name":"","duration":0,"read_only":false}`,
+			`{"id":3,"name":"","read_only":false,"duration":0,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"2024-06-18T12:00:00.123456Z","secret":"$"}`,
+			accounts.User{},
+		},
+		{
+			`{"name":"0123456789abcdef","duration":365.0}`,
+			`{"id":4,"name":"0123456789abcdef","read_only":false,"duration":365,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"2025-06-18T12:00:00.123456Z","secret":"$"}`,
+			accounts.User{Duration: 365},
+		},
+	} {
+		answer, body := h.post(t, path(3, 5, h.registry.ID), h.token, test.body)
+		if answer.StatusCode != http.StatusCreated {
+			t.Errorf("%s: %d %s; want 201", test.body, answer.StatusCode, body)
+			continue
+		}
+		var got, want map[string]any
+		if err := json.Unmarshal([]byte(body), &got); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(test.want), &want); err != nil {
+			t.Fatal(err)
+		}
+		if secret, _ := got["secret"].(string); want["secret"] == "$" && len(secret) == 32 {
+			want["secret"] = secret
+		}
+		for field := range want {
+			if got[field] != want[field] {
+				t.Errorf("%s: %s is %v; want %v", test.body, field, got[field], want[field])
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%s: %s; want the fields of %s", test.body, body, test.want)
+		}
+		name, _ := want["name"].(string)
+		stored, err := h.accounts.User(t.Context(), h.registry.ID, name)
+		if err != nil || stored.ReadOnly != test.stored.ReadOnly || stored.Duration != test.stored.Duration {
+			t.Errorf("%s: stored %+v, %v; want read-only %t and %d days", test.body, stored, err, test.stored.ReadOnly, test.stored.Duration)
+		}
+		if chosen := stored.Verifier.Hash != ""; chosen != strings.Contains(test.body, "chosen") {
+			t.Errorf("%s: stored %+v; want a chosen secret as such", test.body, stored)
+		}
+	}
+}
+
+func TestWhoMayDoWhat(t *testing.T) {
+	h := newHouse(t)
+	_, all, err := h.accounts.CreateKey(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, removedToken, err := h.accounts.CreateKey(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.accounts.DeleteKey(t.Context(), removed.ID); err != nil {
+		t.Fatal(err)
+	}
+	here := path(3, 5, h.registry.ID)
+	const body = `{"name":"u","duration":1}`
+	for _, test := range []struct {
+		name, path, token, body string
+		status                  int
+		class                   string
+	}{
+		{"no key", here, "", body, 401, "not_authenticated"},
+		{"a wrong key", here, strconv.FormatInt(h.key.ID, 10) + "$wrong", body, 401, "token_not_valid"},
+		{"a removed key", here, removedToken.Reveal(), body, 401, "token_not_valid"},
+		{"no token", here, "nonsense", body, 401, "token_not_valid"},
+		{"no key before all else", "/cloud/v1/registries/x/y/z/users", "", "broken", 401, "not_authenticated"},
+		{"broken before another project", path(4, 5, 1), h.token, "broken", 400, "ValidationError"},
+		{"another project", path(4, 5, h.registry.ID), h.token, body, 403, "ForbiddenError"},
+		{"another project, no registry", path(4, 5, 99), h.token, body, 403, "ForbiddenError"},
+		{"another project, the key for all", path(4, 5, h.registry.ID), all.Reveal(), body, 404, "NotFoundError"},
+		{"another region", path(3, 6, h.registry.ID), h.token, body, 404, "NotFoundError"},
+		{"no registry", path(3, 5, 99), h.token, body, 404, "NotFoundError"},
+		{"no registry, chosen secret", path(3, 5, 99), h.token, `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
+		{"good", here, h.token, body, 201, ""},
+		{"again", here, h.token, body, 409, "ConflictError"},
+		{"again, the key for all", here, all.Reveal(), body, 409, "ConflictError"},
+		{"the key for all", here, all.Reveal(), `{"name":"v","duration":1}`, 201, ""},
+	} {
+		answer, got := h.post(t, test.path, test.token, test.body)
+		if answer.StatusCode != test.status {
+			t.Errorf("%s: %d %s; want %d", test.name, answer.StatusCode, got, test.status)
+			continue
+		}
+		var e struct {
+			Class     string `json:"exception_class"`
+			Message   string `json:"message"`
+			RequestID string `json:"request_id"`
+		}
+		if err := json.Unmarshal([]byte(got), &e); err != nil {
+			t.Fatal(err)
+		}
+		if id := answer.Header.Get("X-Request-Id"); id == "" || test.status >= 400 && (e.Class != test.class || e.Message == "" || e.RequestID != id) {
+			t.Errorf("%s: %s with the request id %q; want the class %s, a message, and the same id", test.name, got, id, test.class)
+		}
+	}
+	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != 2 {
+		t.Errorf("Users() = %+v, %v; want the two that were answered 201", users, err)
+	}
+}
+
+func TestKeyRemovedBetweenRequests(t *testing.T) {
+	h := newHouse(t)
+	here := path(3, 5, h.registry.ID)
+	if answer, body := h.post(t, here, h.token, `{"name":"a","duration":1}`); answer.StatusCode != http.StatusCreated {
+		t.Fatalf("%d %s; want 201", answer.StatusCode, body)
+	}
+	if err := h.accounts.DeleteKey(t.Context(), h.key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if answer, body := h.post(t, here, h.token, `{"name":"b","duration":1}`); answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%d %s; want 401", answer.StatusCode, body)
+	}
+}
+
+func TestBadBodiesChangeNothing(t *testing.T) {
+	h := newHouse(t)
+	for _, body := range []string{
+		``, `null`, `[]`, `{`, `"x"`, `{"name":"u","duration":1}x`, `{"name":"u","duration":1,"name":"v"}`,
+		`{"name":"u"}`, `{"duration":1}`, `{"name":null,"duration":1}`, `{"name":"u","duration":null}`,
+		`{"name":"U","duration":1}`, `{"name":"0123456789abcdefg","duration":1}`, `{"name":"u\n","duration":1}`,
+		`{"name":"u","duration":-2}`, `{"name":"u","duration":366}`, `{"name":"u","duration":1.5}`,
+		`{"name":"u","duration":"1"}`, `{"name":"u","duration":1e400}`, `{"name":"u","duration":1,"read_only":"yes"}`,
+		`{"name":"u","duration":1,"secret":1}`, `{"Name":"u","Duration":1}`, "\ufeff" + `{"name":"u","duration":1}`,
+		`{"name":"u","duration":1,"secret":"\ud800"}`, "{\"name\":\"u\",\"duration\":1,\"secret\":\"\xff\"}",
+	} {
+		if answer, got := h.post(t, path(3, 5, h.registry.ID), h.token, body); answer.StatusCode != http.StatusBadRequest {
+			t.Errorf("%q: %d %s; want 400", body, answer.StatusCode, got)
+		}
+	}
+	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != 0 {
+		t.Errorf("Users() = %+v, %v; want none", users, err)
+	}
+}
+
+func TestRaceForOneName(t *testing.T) {
+	h := newHouse(t)
+	statuses := make([]int, 64)
+	var wg sync.WaitGroup
+	for i := range statuses {
+		wg.Go(func() {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path(3, 5, h.registry.ID), strings.NewReader(`{"name":"same","duration":1}`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			request.Header.Set("Content-Type", "application/json")
+			request.Header.Set("Authorization", "apikey "+h.token)
+			answer, err := h.Client().Do(request)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			statuses[i] = answer.StatusCode
+			if err := answer.Body.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	count := make(map[int]int)
+	for _, status := range statuses {
+		count[status]++
+	}
+	if count[201] != 1 || count[409] != 63 {
+		t.Errorf("answers by status: %v; want 201 once and 409 63 times", count)
+	}
+}
+
+// What a caller sends, and the secrets that are made, are in no log line and
+// in no file; nor does an error answer repeat them.
+func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
+	h := newHouse(t)
+	const marker = "mArKeR7f3a"
+	here := path(3, 5, h.registry.ID)
+	for _, test := range []struct{ path, token, body string }{
+		{here, marker, `{}`},
+		{here, "1$" + marker, `{"name":"u","duration":1}`},
+		{"/cloud/v1/registries/" + marker + "/5/1/users", h.token, `{}`},
+		{"/" + marker, h.token, `{}`},
+		{here + "?" + marker + "=" + marker, h.token, `{"name":"` + marker + `","duration":1}`},
+		{here, h.token, `{"name":"u","duration":"` + marker + `"}`},
+		{here, h.token, `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
+		{here, h.token, `{"name":"u","duration":366,"secret":"` + marker + `"}`},
+		{here, h.token, `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
+		{here, h.token, `{"` + marker + `":1,"` + marker + `":2}`},
+		{here, h.token, `{"name":"u","duration":1} ` + marker},
+		{path(3, 5, 99), h.token, `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{path(4, 5, 99), h.token, `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+	} {
+		answer, body := h.post(t, test.path, test.token, test.body)
+		if answer.StatusCode < 400 || answer.StatusCode >= 500 {
+			t.Errorf("%s %s: %d %s; want the caller's error", test.path, test.body, answer.StatusCode, body)
+		}
+		if strings.Contains(body, marker) {
+			t.Errorf("%s %s: the answer repeats the marker: %s", test.path, test.body, body)
+		}
+	}
+	answer, body := h.post(t, here, h.token, `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
+	if answer.StatusCode != http.StatusCreated {
+		t.Fatalf("%d %s; want 201", answer.StatusCode, body)
+	}
+	answer, body = h.post(t, here, h.token, `{"name":"good2","duration":1}`)
+	var made struct{ Secret string }
+	if err := json.Unmarshal([]byte(body), &made); err != nil || answer.StatusCode != http.StatusCreated || made.Secret == "" {
+		t.Fatalf("%d %s; want 201 and a secret", answer.StatusCode, body)
+	}
+
+	h.Close() // then the log is complete
+	_, keySecret, _ := strings.Cut(h.token, "$")
+	places := map[string][]byte{"the log": h.log.Bytes()}
+	entries, err := os.ReadDir(h.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if places[entry.Name()], err = os.ReadFile(filepath.Join(h.dir, entry.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Contains(places["the log"], []byte("CreateUser")) || !bytes.Contains(places["test.db-wal"], []byte("good1")) {
+		t.Fatal("the log or the database has not even what it should: the search is broken")
+	}
+	for name, data := range places {
+		for _, secret := range []string{marker, made.Secret, keySecret} {
+			if bytes.Contains(data, []byte(secret)) {
+				t.Errorf("%s has %q in it", name, secret)
+			}
+		}
+	}
+}

@@ -1,0 +1,433 @@
+package datadir_test
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+)
+
+const (
+	dbFile  = "registryusers.db"
+	keyFile = "keys/server.json"
+)
+
+func open(t *testing.T, path string) *datadir.Dir {
+	t.Helper()
+	d, err := datadir.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func closeDir(t *testing.T, d *datadir.Dir) {
+	t.Helper()
+	if err := d.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// newDir makes a data directory with nobody in it, closed.
+func newDir(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "data")
+	closeDir(t, open(t, path))
+	return path
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func writeFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// key is a server key file.
+type key struct {
+	ID  string `json:"id"`
+	Key []byte `json:"key"`
+}
+
+func readKey(t *testing.T, path string) key {
+	t.Helper()
+	var k key
+	if err := json.Unmarshal(readFile(t, filepath.Join(path, keyFile)), &k); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// index is the keyed hash under which a made secret is stored. It is spelled
+// out here because it must never change: stored secrets would be good no more.
+func index(k key, secret registryusers.SecretText) []byte {
+	h := hmac.New(sha256.New, k.Key)
+	h.Write([]byte("user secret\x00" + secret.Reveal()))
+	return h.Sum(nil)
+}
+
+func TestFirstOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "new", "place")
+	d := open(t, path)
+	defer closeDir(t, d)
+	if d.Path != path {
+		t.Errorf("Path = %q; want %q", d.Path, path)
+	}
+	for name, want := range map[string]fs.FileMode{
+		".":     fs.ModeDir | 0o700,
+		"keys":  fs.ModeDir | 0o700,
+		keyFile: 0o600,
+		dbFile:  0o600,
+	} {
+		info, err := os.Stat(filepath.Join(path, name))
+		if err != nil {
+			t.Error(err)
+		} else if got := info.Mode(); got != want && runtime.GOOS != "windows" {
+			t.Errorf("%s has the mode %v; want %v", name, got, want)
+		}
+	}
+	if k := readKey(t, path); k.ID == "" || len(k.Key) != 32 || bytes.Equal(k.Key, make([]byte, 32)) {
+		t.Errorf("the key file holds the id %q and %d bytes; want an id and 32 random bytes", k.ID, len(k.Key))
+	}
+	entries, err := os.ReadDir(filepath.Join(path, "keys"))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("keys/ holds %v, %v; want server.json alone", entries, err)
+	}
+	if other := readKey(t, newDir(t)); bytes.Equal(other.Key, readKey(t, path).Key) || other.ID == readKey(t, path).ID {
+		t.Error("two directories have the same key")
+	}
+}
+
+func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d := open(t, path)
+	r, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	u, secret, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: "u", Duration: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, token, err := d.Accounts.CreateKey(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeDir(t, d)
+	before := readFile(t, filepath.Join(path, keyFile))
+
+	d = open(t, path)
+	defer closeDir(t, d)
+	if after := readFile(t, filepath.Join(path, keyFile)); !bytes.Equal(after, before) {
+		t.Error("opening again changed the key file")
+	}
+	if got, err := d.Accounts.User(t.Context(), r.ID, "u"); err != nil || got.ID != u.ID {
+		t.Errorf("User after opening again = %+v, %v; want %+v", got, err, u)
+	}
+	if _, err := d.Accounts.Authenticate(t.Context(), token); err != nil {
+		t.Errorf("Authenticate after opening again: %v", err)
+	}
+	if got := index(readKey(t, path), secret); !bytes.Equal(got, u.Verifier.Index) {
+		t.Errorf("the secret's index under the file's key is %x; want %x, as it was stored", got, u.Verifier.Index)
+	}
+}
+
+func TestClockIsPassedOn(t *testing.T) {
+	now := time.Date(2024, 6, 18, 9, 36, 53, 0, time.UTC)
+	d, err := datadir.Open(t.Context(), t.TempDir(), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeDir(t, d)
+	if r, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, "demo"); err != nil || !r.CreatedAt.Equal(now) {
+		t.Errorf("a registry was created at %v, %v; want %v", r.CreatedAt, err, now)
+	}
+}
+
+// wantOpenError checks that Open fails with all of the words, and that no
+// file under the path is changed, gone or new.
+func wantOpenError(t *testing.T, path string, words ...string) error {
+	t.Helper()
+	before := snapshot(t, path)
+	d, err := datadir.Open(t.Context(), path, nil)
+	if err == nil {
+		closeDir(t, d)
+		t.Fatalf("Open(%s) succeeded; want an error with %q", path, words)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("Open: %v; want %q in it", err, word)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("Open: %q; want one line", err)
+	}
+	after := snapshot(t, path)
+	for name, data := range before {
+		if got, ok := after[name]; !ok || got != data {
+			t.Errorf("Open, which failed, changed %s", name)
+		}
+	}
+	for name := range after {
+		if _, ok := before[name]; !ok {
+			t.Errorf("Open, which failed, left %s behind", name)
+		}
+	}
+	return err
+}
+
+// snapshot returns what is in the files under path; of a database, which every
+// open may touch, only that it is there.
+func snapshot(t *testing.T, path string) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case strings.HasPrefix(entry.Name(), dbFile):
+			files[name] = "database"
+		case entry.Type().IsRegular():
+			files[name] = string(readFile(t, name))
+		default:
+			files[name] = entry.Type().String()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestLostKey(t *testing.T) {
+	path := newDir(t)
+	id := readKey(t, path).ID
+	if err := os.Remove(filepath.Join(path, keyFile)); err != nil {
+		t.Fatal(err)
+	}
+	wantOpenError(t, path, filepath.Join(path, keyFile), id, "lost", "restore", "backup")
+	wantOpenError(t, path, "lost") // and again: nothing was made in its place
+
+	if err := os.RemoveAll(filepath.Join(path, "keys")); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := datadir.Open(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "lost") {
+		t.Errorf("Open without keys/ = %v, %v; want an error with the word lost", d, err)
+	}
+}
+
+func TestDamagedKey(t *testing.T) {
+	good := readFile(t, filepath.Join(newDir(t), keyFile))
+	secret := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 31))
+	for name, data := range map[string]string{
+		"empty":          "",
+		"cut":            string(good[:len(good)/2]),
+		"bytes after":    string(good) + "x",
+		"zeros":          string(make([]byte, len(good))),
+		"null":           "null",
+		"no fields":      "{}",
+		"no key":         `{"id":"x"}`,
+		"no id":          `{"key":"` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `"}`,
+		"short key":      `{"id":"x","key":"` + secret + `"}`,
+		"long key":       `{"id":"x","key":"` + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 33)) + `"}`,
+		"not base64":     `{"id":"x","key":"!"}`,
+		"another's type": `{"id":1,"key":"` + secret + `"}`,
+	} {
+		for _, dir := range []string{"known", "new"} {
+			t.Run(name+", "+dir+" database", func(t *testing.T) {
+				path := newDir(t)
+				writeFile(t, filepath.Join(path, keyFile), []byte(data))
+				if dir == "new" {
+					for _, suffix := range []string{"", "-wal", "-shm"} {
+						if err := os.Remove(filepath.Join(path, dbFile+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+							t.Fatal(err)
+						}
+					}
+					d, err := datadir.Open(t.Context(), path, nil)
+					if err == nil {
+						closeDir(t, d)
+						t.Fatal("Open succeeded")
+					}
+					if got := readFile(t, filepath.Join(path, keyFile)); string(got) != data {
+						t.Errorf("Open replaced the damaged key by %q", got)
+					}
+				}
+				err := wantOpenError(t, path, filepath.Join(path, keyFile), "damaged", "restore", "backup")
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("Open: %v; want none of the key in it", err)
+				}
+			})
+		}
+	}
+}
+
+func TestKeyOfAnotherDirectory(t *testing.T) {
+	path, other := newDir(t), newDir(t)
+	mine, others := readKey(t, path), readKey(t, other)
+	writeFile(t, filepath.Join(path, keyFile), readFile(t, filepath.Join(other, keyFile)))
+	err := wantOpenError(t, path, filepath.Join(path, keyFile), mine.ID, others.ID, "restore", "backup")
+	for _, k := range []key{mine, others} {
+		if strings.Contains(err.Error(), base64.StdEncoding.EncodeToString(k.Key)) {
+			t.Errorf("Open: %v; want no key in it", err)
+		}
+	}
+}
+
+// A directory whose database was never begun keeps the key it has: it may be
+// from a backup.
+func TestKeyWithoutDatabaseIsKept(t *testing.T) {
+	path := newDir(t)
+	before := readFile(t, filepath.Join(path, keyFile))
+	if err := os.Remove(filepath.Join(path, dbFile)); err != nil {
+		t.Fatal(err)
+	}
+	closeDir(t, open(t, path))
+	if after := readFile(t, filepath.Join(path, keyFile)); !bytes.Equal(after, before) {
+		t.Error("Open replaced the key that was there")
+	}
+}
+
+func TestDamagedDatabase(t *testing.T) {
+	path := newDir(t)
+	writeFile(t, filepath.Join(path, dbFile), bytes.Repeat([]byte("garbage "), 2048))
+	wantOpenError(t, path, filepath.Join(path, dbFile), "damaged", "restore", "backup")
+}
+
+func TestPlaceThatCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, nil)
+	t.Run("a file", func(t *testing.T) { wantOpenError(t, file, file, "data directory", "cannot be made") })
+	t.Run("under a file", func(t *testing.T) {
+		path := filepath.Join(file, "data")
+		wantOpenError(t, file, file)
+		if _, err := datadir.Open(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("Open(%s): %v; want an error that names it", path, err)
+		}
+	})
+	t.Run("keys is a file", func(t *testing.T) {
+		path := t.TempDir()
+		writeFile(t, filepath.Join(path, "keys"), nil)
+		wantOpenError(t, path, path, "keys", "cannot be made")
+	})
+	t.Run("the key is a directory", func(t *testing.T) {
+		path := newDir(t)
+		if err := os.Remove(filepath.Join(path, keyFile)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(path, keyFile), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		wantOpenError(t, path, filepath.Join(path, keyFile), "cannot be read")
+	})
+	sealed := func(t *testing.T, path string) {
+		if os.Geteuid() == 0 {
+			t.Skip("root may write everywhere")
+		}
+		if err := os.Chmod(path, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Chmod(path, 0o700) })
+	}
+	t.Run("not writable", func(t *testing.T) {
+		path := t.TempDir()
+		sealed(t, path)
+		wantOpenError(t, path, path, "permission denied")
+	})
+	t.Run("keys not writable", func(t *testing.T) {
+		path := t.TempDir()
+		if err := os.Mkdir(filepath.Join(path, "keys"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		sealed(t, filepath.Join(path, "keys"))
+		if _, err := datadir.Open(t.Context(), path, nil); err == nil ||
+			!strings.Contains(err.Error(), filepath.Join(path, "keys")) || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("Open: %v; want an error that names keys and says permission denied", err)
+		}
+	})
+}
+
+func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
+	for range 3 {
+		path := filepath.Join(t.TempDir(), "data")
+		dirs := make([]*datadir.Dir, 8)
+		errs := make([]error, len(dirs))
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range dirs {
+			wg.Go(func() {
+				<-start
+				dirs[i], errs[i] = datadir.Open(t.Context(), path, nil)
+			})
+		}
+		close(start)
+		wg.Wait()
+		for i, err := range errs {
+			if err != nil {
+				t.Errorf("Open %d: %v", i, err)
+				continue
+			}
+			defer closeDir(t, dirs[i])
+		}
+		if t.Failed() {
+			return
+		}
+		entries, err := os.ReadDir(filepath.Join(path, "keys"))
+		if err != nil || len(entries) != 1 {
+			t.Errorf("keys/ holds %v, %v; want server.json alone", entries, err)
+		}
+
+		// What one hands out, each of the others knows.
+		store, err := sqlite.Open(t.Context(), filepath.Join(path, dbFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		if id, err := store.ServerKeyID(t.Context()); err != nil || id != readKey(t, path).ID {
+			t.Errorf("the database was begun with the key %q, %v; want the file's, %q", id, err, readKey(t, path).ID)
+		}
+		r, err := dirs[0].Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+		k := readKey(t, path)
+		for i, d := range dirs {
+			name := string(rune('a' + i))
+			u, secret, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: name, Duration: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(index(k, secret), u.Verifier.Index) {
+				t.Errorf("Dir %d made a secret under another key than the file's", i)
+			}
+		}
+	}
+}
