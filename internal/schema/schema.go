@@ -59,9 +59,15 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	for format := range walk.formats { // the visitor's formats, so that both judge alike
 		compiler.RegisterFormat(&jsonschema.Format{Name: format, Validate: func(value any) error {
-			text, ok := value.(string)
-			if validator := openapi3.SchemaStringFormats[format]; ok && validator != nil {
-				return validator.Validate(text)
+			switch value := value.(type) {
+			case string:
+				if validator := openapi3.SchemaStringFormats[format]; validator != nil {
+					return validator.Validate(value)
+				}
+			case int64:
+				if validator := openapi3.SchemaIntegerFormats[format]; validator != nil {
+					return validator.Validate(value)
+				}
 			}
 			return nil
 		}})
@@ -116,8 +122,12 @@ type Violation struct {
 	Why   string // as the end of a sentence: "must be at least -1"
 }
 
+// maxViolations is how many are told of one value: a body of a megabyte can
+// break a rule ten thousand times.
+const maxViolations = 20
+
 // Check returns the rules that value, as strictjson decodes it, breaks when it
-// is part of a request; none if it is valid.
+// is part of a request, or the first twenty; none if it is valid.
 func (s *Schema) Check(value any) []Violation {
 	if _, ok := value.(int64); ok && s.anyInt {
 		return nil
@@ -125,7 +135,7 @@ func (s *Schema) Check(value any) []Violation {
 	if s.engine != nil {
 		var invalid *jsonschema.ValidationError
 		if err := s.engine.Validate(value); errors.As(err, &invalid) {
-			return s.engineViolations(nil, invalid)
+			return s.engineViolations(nil, value, invalid)
 		} else if err != nil {
 			return []Violation{{Why: "cannot be judged"}}
 		}
@@ -135,44 +145,55 @@ func (s *Schema) Check(value any) []Violation {
 	if err == nil {
 		return nil
 	}
-	return s.visitorViolations(nil, err)
+	return s.visitorViolations(nil, value, err)
 }
 
-func (s *Schema) visitorViolations(all []Violation, err error) []Violation {
+func (s *Schema) visitorViolations(all []Violation, value any, err error) []Violation {
+	if len(all) >= maxViolations {
+		return all
+	}
 	switch err := err.(type) { //nolint:errorlint // the visitor does not wrap its errors
 	case openapi3.MultiError:
 		for _, err := range err {
-			all = s.visitorViolations(all, err)
+			all = s.visitorViolations(all, value, err)
 		}
 		return all
 	case *openapi3.SchemaError:
 		var causes openapi3.MultiError
 		if err.SchemaField == "allOf" && errors.As(err.Origin, &causes) {
-			return s.visitorViolations(all, causes)
+			return s.visitorViolations(all, value, causes)
 		}
 		rule := err.SchemaField
+		stated := err.Schema
 		switch rule {
 		case "nullable":
 			rule = "type"
 		case "properties":
 			rule = "additionalProperties"
 		}
-		return append(all, s.violation(err.JSONPointer(), rule))
+		violation := s.violation(value, err.JSONPointer(), rule, stated)
+		if slices.Contains(all, violation) { // one for each of many fields that are not allowed
+			return all
+		}
+		return append(all, violation)
 	default:
 		return append(all, Violation{Why: "cannot be judged"})
 	}
 }
 
-func (s *Schema) engineViolations(all []Violation, err *jsonschema.ValidationError) []Violation {
+func (s *Schema) engineViolations(all []Violation, value any, err *jsonschema.ValidationError) []Violation {
+	if len(all) >= maxViolations {
+		return all
+	}
 	if len(err.Causes) > 0 && !isAlternative(err.ErrorKind) {
 		for _, cause := range err.Causes {
-			all = s.engineViolations(all, cause)
+			all = s.engineViolations(all, value, cause)
 		}
 		return all
 	}
 	if required, ok := err.ErrorKind.(*kind.Required); ok {
-		for _, name := range required.Missing {
-			all = append(all, s.violation(append(slices.Clone(err.InstanceLocation), name), "required"))
+		for _, name := range required.Missing[:min(len(required.Missing), maxViolations)] {
+			all = append(all, s.violation(value, append(slices.Clone(err.InstanceLocation), name), "required", nil))
 		}
 		return all
 	}
@@ -180,54 +201,93 @@ func (s *Schema) engineViolations(all []Violation, err *jsonschema.ValidationErr
 	if path := err.ErrorKind.KeywordPath(); len(path) > 0 {
 		rule = path[0]
 	}
-	return append(all, s.violation(err.InstanceLocation, rule))
+	return append(all, s.violation(value, err.InstanceLocation, rule, statedBy(err.ErrorKind)))
+}
+
+// statedBy returns a schema with the figure of the rule that k says is broken,
+// or nil where others name it as well.
+func statedBy(k jsonschema.ErrorKind) *openapi3.Schema {
+	switch k := k.(type) {
+	case *kind.Minimum:
+		want, _ := k.Want.Float64()
+		return &openapi3.Schema{Min: &want}
+	case *kind.Maximum:
+		want, _ := k.Want.Float64()
+		return &openapi3.Schema{Max: &want}
+	case *kind.Pattern:
+		return &openapi3.Schema{Pattern: k.Want}
+	}
+	return nil
 }
 
 // isAlternative reports whether the causes of k are each only one way out.
 func isAlternative(k jsonschema.ErrorKind) bool {
 	switch k.(type) {
-	case *kind.AnyOf, *kind.OneOf, *kind.Contains:
+	case *kind.AnyOf, *kind.OneOf, *kind.Contains, *kind.PropertyNames:
 		return true
 	}
 	return false
 }
 
-// violation names the field at path by the document's words alone: a name that
-// the document does not know was chosen by the caller, and is given as "*".
-func (s *Schema) violation(path []string, rule string) Violation {
-	at := s.root
+// violation names the field of value at path by the document's words alone: a
+// name that the document does not know was chosen by the caller, and is given
+// as "*". stated is the schema that states the rule, if it is known.
+func (s *Schema) violation(value any, path []string, rule string, stated *openapi3.Schema) Violation {
+	at := parts(nil, s.root)
 	names := make([]string, 0, len(path))
 	for _, token := range path {
 		name := "*"
-		if at != nil {
-			if property := property(at, token); property != nil {
-				name, at = token, property
-			} else if _, err := strconv.ParseUint(token, 10, 32); err == nil && at.Items != nil {
-				name, at = token, at.Items.Value
-			} else if additional := at.AdditionalProperties.Schema; additional != nil {
-				at = additional.Value
-			} else {
-				at = nil
+		var next []*openapi3.Schema
+		switch in := value.(type) {
+		case []any:
+			name = token
+			for _, s := range at {
+				if s.Items != nil {
+					next = parts(next, s.Items.Value)
+				}
 			}
+			if i, err := strconv.Atoi(token); err == nil && i < len(in) {
+				value = in[i]
+			}
+		case map[string]any:
+			for _, s := range at {
+				if known := s.Properties[token]; known != nil {
+					name = token
+					next = parts(next, known.Value)
+				} else if additional := s.AdditionalProperties.Schema; additional != nil {
+					next = parts(next, additional.Value)
+				}
+			}
+			value = in[token]
 		}
+		at = next
 		names = append(names, name)
 	}
-	return Violation{strings.Join(names, "."), Why(rule, at)}
+	if stated != nil {
+		at = []*openapi3.Schema{stated}
+	}
+	violation := Violation{Field: strings.Join(names, "."), Why: Why(rule, nil)}
+	for _, s := range at {
+		if text := Why(rule, s); text != violation.Why {
+			violation.Why = text
+			break
+		}
+	}
+	return violation
 }
 
-func property(s *openapi3.Schema, name string) *openapi3.Schema {
-	if ref := s.Properties[name]; ref != nil {
-		return ref.Value
+// parts appends to all the schema s and those that it combines.
+func parts(all []*openapi3.Schema, s *openapi3.Schema) []*openapi3.Schema {
+	if s == nil || slices.Contains(all, s) {
+		return all
 	}
-	for _, part := range slices.Concat(s.AllOf, s.AnyOf, s.OneOf, openapi3.SchemaRefs{s.If, s.Then, s.Else}) {
-		if part == nil {
-			continue
-		}
-		if found := property(part.Value, name); found != nil {
-			return found
+	all = append(all, s)
+	for _, ref := range slices.Concat(s.AllOf, s.AnyOf, s.OneOf, openapi3.SchemaRefs{s.If, s.Then, s.Else}) {
+		if ref != nil {
+			all = parts(all, ref.Value)
 		}
 	}
-	return nil
+	return all
 }
 
 // Why puts a rule into words, with the figures of the schema that states it.
@@ -249,7 +309,7 @@ func Why(rule string, s *openapi3.Schema) string {
 		return "must be at least " + number(s.Min)
 	case rule == "maximum" && s.Max != nil:
 		return "must be at most " + number(s.Max)
-	case rule == "minLength":
+	case rule == "minLength" && s.MinLength > 0:
 		return fmt.Sprintf("must have at least %d characters", s.MinLength)
 	case rule == "maxLength" && s.MaxLength != nil:
 		return fmt.Sprintf("must have at most %d characters", *s.MaxLength)
@@ -278,6 +338,13 @@ func fillDefaults(s *openapi3.Schema, value any) {
 				fillDefaults(ref.Value, field)
 			} else if ref.Value.Default != nil {
 				value[name] = fresh(ref.Value.Default)
+			}
+		}
+		if additional := s.AdditionalProperties.Schema; additional != nil {
+			for name, field := range value {
+				if s.Properties[name] == nil {
+					fillDefaults(additional.Value, field)
+				}
 			}
 		}
 	case []any:
@@ -336,6 +403,9 @@ func (w *walker) schema(node any) {
 	if _, ok := object["type"]; !ok && object["$ref"] == nil && object["allOf"] == nil {
 		w.simple = false // the visitor refuses null where no type is stated
 	}
+	if object["enum"] != nil && object["allOf"] != nil || allowsNull(object["type"]) && (object["enum"] != nil || object["allOf"] != nil) {
+		w.simple = false // the visitor lets null, once it is allowed, past both
+	}
 	for keyword, value := range object {
 		switch keyword {
 		case "properties":
@@ -379,7 +449,34 @@ func (w *walker) schema(node any) {
 		default:
 			if !strings.HasPrefix(keyword, "x-") {
 				w.simple = false
+				w.collect(value)
 			}
+		}
+	}
+}
+
+func allowsNull(types any) bool {
+	list, _ := types.([]any)
+	return types == "null" || slices.Contains(list, any("null"))
+}
+
+// collect notes the formats in what only the engine reads.
+func (w *walker) collect(node any) {
+	switch node := node.(type) {
+	case []any:
+		for _, element := range node {
+			w.collect(element)
+		}
+	case map[string]any:
+		if format, ok := node["format"].(string); ok {
+			w.formats[format] = true
+		}
+		if ref, ok := node["$ref"].(string); ok && !w.seen[ref] {
+			w.seen[ref] = true
+			w.schema(w.resolve(ref))
+		}
+		for _, value := range node {
+			w.collect(value)
 		}
 	}
 }

@@ -1,0 +1,56 @@
+package registryusers_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/registryusers/registryusers"
+)
+
+// sentinels has every error of the package: its text, and the more general
+// errors that it is as well.
+var sentinels = []struct {
+	name string
+	err  error
+	text string
+	also []error
+}{
+	{"ErrInvalid", registryusers.ErrInvalid, "invalid request", nil},
+	{"ErrUnauthenticated", registryusers.ErrUnauthenticated, "not authenticated", nil},
+	{"ErrForbidden", registryusers.ErrForbidden, "forbidden", nil},
+	{"ErrNotFound", registryusers.ErrNotFound, "not found", nil},
+	{"ErrRegistryNotFound", registryusers.ErrRegistryNotFound, "registry not found", []error{registryusers.ErrNotFound}},
+	{"ErrUserNotFound", registryusers.ErrUserNotFound, "user not found", []error{registryusers.ErrNotFound}},
+	{"ErrKeyNotFound", registryusers.ErrKeyNotFound, "API key not found", []error{registryusers.ErrNotFound}},
+	{"ErrExists", registryusers.ErrExists, "already exists", nil},
+	{"ErrRegistryExists", registryusers.ErrRegistryExists, "registry already exists", []error{registryusers.ErrExists}},
+	{"ErrUserExists", registryusers.ErrUserExists, "user already exists", []error{registryusers.ErrExists}},
+	{"ErrTooManyRequests", registryusers.ErrTooManyRequests, "too many requests", nil},
+	{"ErrInternal", registryusers.ErrInternal, "internal server error", nil},
+	{"ErrUnavailable", registryusers.ErrUnavailable, "service unavailable", nil},
+}
+
+func TestErrorsAreTheirGeneralErrorsAndNoOthers(t *testing.T) {
+	for _, one := range sentinels {
+		for _, other := range sentinels {
+			want := one.err == other.err
+			for _, general := range one.also {
+				want = want || general == other.err
+			}
+			for form, err := range map[string]error{"itself": one.err, "wrapped": fmt.Errorf("call: %w", one.err)} {
+				if got := errors.Is(err, other.err); got != want {
+					t.Errorf("errors.Is(%s %s, %s): got %v, want %v", one.name, form, other.name, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestErrorTexts(t *testing.T) {
+	for _, tt := range sentinels {
+		if got := tt.err.Error(); got != tt.text {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.text)
+		}
+	}
+}
