@@ -5,6 +5,7 @@ package token
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -78,7 +79,7 @@ func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, 
 	if account.ExpiresAt.Before(ends) {
 		ends = account.ExpiresAt.Truncate(time.Second)
 	}
-	token, err = jwt.Signed(signer).Claims(Claims{
+	payload, err := json.Marshal(Claims{
 		Claims: jwt.Claims{
 			Issuer:    i.Service,
 			Subject:   account.FullName(),
@@ -91,7 +92,15 @@ func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, 
 		Access:        access,
 		UserID:        account.ID,
 		SecretVersion: account.SecretVersion,
-	}).Serialize()
+	})
+	if err != nil {
+		return "", issued, ends, err
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		return "", issued, ends, err
+	}
+	token, err = signed.CompactSerialize()
 	return token, issued, ends, err
 }
 

@@ -84,12 +84,12 @@ func scanUser(row scanner) (accounts.User, error) {
 
 // AccountBySecret implements [accounts.Store].
 func (s *Store) AccountBySecret(ctx context.Context, index []byte) (accounts.Account, error) {
-	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, selectAccount+"WHERE u.secret_index = ?", index)
+	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountBySecret, index)
 }
 
 // Account implements [accounts.Store].
 func (s *Store) Account(ctx context.Context, userID int64) (accounts.Account, error) {
-	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, selectAccount+"WHERE u.id = ?", userID)
+	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountByID, userID)
 }
 
 // AccountByName implements [accounts.Store].
@@ -156,7 +156,7 @@ const selectKey = "SELECT id, project_id, hash, created_at FROM api_keys "
 
 // Key implements [accounts.Store].
 func (s *Store) Key(ctx context.Context, id int64) (accounts.Key, error) {
-	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, selectKey+"WHERE id = ?", id)
+	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
 }
 
 // Keys implements [accounts.Store].
@@ -209,9 +209,41 @@ func (s *Store) change(ctx context.Context, none error, query string, args ...an
 
 type scanner interface{ Scan(...any) error }
 
-// one returns the row that a query finds, or none.
+// What every request reads, by one index; these are prepared.
+const (
+	accountBySecret = selectAccount + "WHERE u.secret_index = ?"
+	accountByID     = selectAccount + "WHERE u.id = ?"
+	keyByID         = selectKey + "WHERE id = ?"
+)
+
+// prepare prepares what is read at every request.
+func (s *Store) prepare(ctx context.Context) error {
+	s.prepared = make(map[string]*sql.Stmt)
+	for _, query := range []string{accountBySecret, accountByID, keyByID} {
+		statement, err := s.read.PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		s.prepared[query] = statement // closed with s.read
+	}
+	return nil
+}
+
+// one returns the row that a query finds, or none. Such a query takes
+// microseconds: it is not begun for who has gone, and then not interrupted,
+// which would cost a goroutine each time.
 func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), none error, query string, args ...any) (T, error) {
-	v, err := scan(s.read.QueryRowContext(ctx, query, args...))
+	var v T
+	err := ctx.Err()
+	if err != nil {
+		return v, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if statement := s.prepared[query]; statement != nil {
+		v, err = scan(statement.QueryRowContext(ctx, args...))
+	} else {
+		v, err = scan(s.read.QueryRowContext(ctx, query, args...))
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		err = none
 	}

@@ -26,6 +26,8 @@ type Store struct {
 	path  string
 	write *sql.DB // one connection; its transactions take the write lock at once
 	read  *sql.DB // many, which see what was committed and wait for nobody
+
+	prepared map[string]*sql.Stmt // on read, by their text
 }
 
 // Open opens the database file at path, makes it if there is none (mode 0600),
@@ -64,6 +66,9 @@ func open(ctx context.Context, path string) (*Store, error) {
 	readers := max(4, runtime.GOMAXPROCS(0))
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
+	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(interpret(err), s.Close())
+	}
 	return s, nil
 }
 
