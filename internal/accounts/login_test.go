@@ -529,27 +529,34 @@ func (s everybody) AccountByName(context.Context, int64, int64, string, string) 
 	return s.account, nil
 }
 
-// The failures that cost no argon2id come fastest: a right secret, remembered,
-// of a user that has ended.
-func TestMemoryOfFiftyThousandFailures(t *testing.T) {
+// The refusals that cost no argon2id come fastest: of a right secret,
+// remembered, whose user has ended. So they must not fill the memory.
+func TestFiftyThousandQuickRefusalsDoNotFillTheMemory(t *testing.T) {
 	h := newHouse(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 0, Secret: pw("pw")})
+	h.create(t, accounts.NewUser{Name: "u", Duration: 0, Secret: pw("pw")})
 	service := accounts.New(everybody{h.store, accounts.Account{User: h.stored(t, "u"), Namespace: "3-5-demo"}},
 		accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return h.now })
-	const n = 50_000
-	counts := reflect.ValueOf(service).Elem().FieldByName("failures").Elem().FieldByName("counts")
-	most := 0
-	for i := range n {
+	refuse := func(i int) {
 		_, err := service.Login(t.Context(), accounts.LoginAttempt{
 			Account: "3-5-demo+name" + strconv.Itoa(i), Secret: registryusers.NewSecret("pw"), From: "address" + strconv.Itoa(i),
 		})
 		if !errors.Is(err, registryusers.ErrUnauthenticated) {
-			t.Fatalf("login %d of the ended user %d: %v; want %v", i, u.ID, err, registryusers.ErrUnauthenticated)
+			t.Fatalf("login %d of the user that has ended: %v; want %v", i, err, registryusers.ErrUnauthenticated)
 		}
-		most = max(most, counts.Len())
 	}
-	if most < 1000 || most > 10_001 {
-		t.Errorf("%d failures of as many names and addresses: %d counts at most; want no more than 10,000", n, most)
+	if got := hashes(func() { refuse(0) }); got != 1 {
+		t.Errorf("the first login: %d argon2ids; want 1", got)
+	}
+	if got := hashes(func() { refuse(1) }); got != 0 {
+		t.Errorf("the second login: %d argon2ids; want none", got)
+	}
+	counts := reflect.ValueOf(service).Elem().FieldByName("failures").Elem().FieldByName("counts")
+	verdicts := reflect.ValueOf(service).Elem().FieldByName("verdicts").Elem().FieldByName("until")
+	for i := range 50_000 {
+		refuse(2 + i)
+		if failures, right := counts.Len(), verdicts.Len(); failures > 10_001 || right > 1024 {
+			t.Fatalf("after %d of as many names and addresses: %d failures and %d verdicts are kept; want at most 10,000 and 1,024", i, failures, right)
+		}
 	}
 }
 

@@ -91,8 +91,9 @@ const (
 var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
 
 // maxHashing bounds the memory of all the hashing at a time, on machines of
-// many processors: each takes 19 MiB, and leaves as much to be collected.
-const maxHashing = 4
+// many processors: each takes 19 MiB, and leaves several times that until it is
+// collected.
+const maxHashing = 2
 
 // acquire waits until an argon2id may work: at most GOMAXPROCS of them do at a
 // time, and [maxHashing]. It gives up with ctx.
