@@ -4,6 +4,7 @@ package httpserver
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -46,6 +47,7 @@ func (h Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if h.Registry != nil && (path == "/v2" || strings.HasPrefix(path, "/v2/")) {
 		deadlines := http.NewResponseController(w)
+		_ = deadlines.SetWriteDeadline(time.Time{}) // of the connection's last request
 		r.Body = &steadyBody{r.Body, deadlines}
 		h.Registry.ServeHTTP(&steadyWriter{w, deadlines}, r)
 		return
@@ -72,12 +74,21 @@ type steadyBody struct {
 
 func (b *steadyBody) Read(p []byte) (int, error) {
 	_ = b.deadlines.SetReadDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) { // the client need not send more
+		_ = b.deadlines.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 type steadyWriter struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
+}
+
+func (w *steadyWriter) WriteHeader(status int) {
+	_ = w.deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
+	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *steadyWriter) Write(p []byte) (int, error) {

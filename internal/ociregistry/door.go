@@ -43,6 +43,7 @@ func routes() *mux.Router { return v2.RouterWithPrefix("") }
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, start: time.Now()}
+	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
 	v, err := d.identify(r)
 	reason := ""
 	if err != nil {

@@ -32,12 +32,13 @@ type hook struct{}
 
 func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.ErrorLevel+1] }
 
-// Fire implements [logrus.Hook]. An error with a code of the registry's API,
-// UNKNOWN apart, was the client's, which was told.
+// Fire implements [logrus.Hook]. What failed in the registry itself is answered
+// UNKNOWN; all else that the library calls an error is a client's mistake, or
+// what came of it.
 func (hook) Fire(entry *logrus.Entry) error {
-	level := slog.LevelError
-	if code, ok := entry.Data["err.code"].(errcode.ErrorCode); ok && code != errcode.ErrorCodeUnknown {
-		level = slog.LevelDebug
+	level := slog.LevelDebug
+	if entry.Data["err.code"] == errcode.ErrorCodeUnknown || entry.Level < logrus.ErrorLevel {
+		level = slog.LevelError
 	}
 	var attrs []slog.Attr
 	for _, name := range []string{"err.code", "err.message", "err.detail", "vars.name"} {

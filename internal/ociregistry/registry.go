@@ -9,11 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/auth"
@@ -59,8 +62,8 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 				err = errors.Join(err, unlock())
 			}
 		}()
-		if err := sweep(ctx, o.Root); err != nil {
-			return nil, err
+		if err := sweep(ctx, o.Root); err != nil { // no reason not to serve
+			o.Logger.LogAttrs(ctx, slog.LevelError, "registry: blobs are not swept", slog.String("error", err.Error()))
 		}
 	}
 	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: routes()}
@@ -116,14 +119,44 @@ func sweep(ctx context.Context, root string) error {
 	if err != nil {
 		return fmt.Errorf("image directory %s: %w", root, err)
 	}
-	var missing driver.PathNotFoundError
-	if _, err := files.Stat(ctx, "/docker/registry/v2/repositories"); errors.As(err, &missing) {
-		return nil // nothing was pushed yet
+	// An upload cannot go on in another process: its state is signed by a key
+	// of the one that began it.
+	storage.PurgeUploads(ctx, files, time.Now(), true)
+	if err := addLayerDirs(root); err != nil {
+		return fmt.Errorf("sweeping %s: %w", root, err)
+	}
+	for _, path := range []string{"/docker/registry/v2/repositories", "/docker/registry/v2/blobs"} {
+		var missing driver.PathNotFoundError
+		if _, err := files.Stat(ctx, path); errors.As(err, &missing) {
+			return nil // nothing was pushed yet
+		}
 	}
 	if err := storage.MarkAndSweep(ctx, files, namespace, storage.GCOpts{Quiet: true}); err != nil {
 		return fmt.Errorf("sweeping %s: %w", root, err)
 	}
 	return nil
+}
+
+// addLayerDirs gives every repository the directory of its layers, without
+// which the library's sweep stops: an index of no images makes none.
+func addLayerDirs(root string) error {
+	repositories := filepath.Join(root, "docker", "registry", "v2", "repositories")
+	return filepath.WalkDir(repositories, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil || !entry.IsDir():
+			return err
+		case entry.Name() == "_manifests":
+			if err := os.MkdirAll(filepath.Join(filepath.Dir(path), "_layers"), 0o750); err != nil {
+				return err
+			}
+			return fs.SkipDir
+		case strings.HasPrefix(entry.Name(), "_"):
+			return fs.SkipDir
+		}
+		return nil
+	})
 }
 
 // newApp configures the library. Its own errors are panics; the configuration

@@ -174,5 +174,6 @@ func number(literal string) (value any, reason string) {
 
 // clamp keeps sums with an exponent from overflowing.
 func clamp(exponent int) int {
-	return max(-math.MaxInt32, min(exponent, math.MaxInt32))
+	const limit = 1 << 30 // not 1<<31: an int may have 32 bits
+	return max(-limit, min(exponent, limit))
 }

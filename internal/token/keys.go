@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ type Keys struct {
 
 	mu       sync.Mutex
 	modified time.Time // of the directory, when it was read
+	settled  bool      // it was read so long after, that a later change shows
 	keys     []key     // in the order of their names
 }
 
@@ -145,6 +147,10 @@ func (k *Keys) Remove(id string) error {
 	return registryusers.ErrKeyNotFound
 }
 
+// clockTick is more than the step of a file system's clock: two changes within
+// one look like one.
+const clockTick = 100 * time.Millisecond
+
 // all returns the keys, read anew if the directory has changed.
 func (k *Keys) all() ([]key, error) {
 	k.mu.Lock()
@@ -153,9 +159,10 @@ func (k *Keys) all() ([]key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
-	if info.ModTime().Equal(k.modified) {
+	if k.settled && info.ModTime().Equal(k.modified) {
 		return k.keys, nil
 	}
+	settled := time.Since(info.ModTime()) > clockTick
 	paths, err := filepath.Glob(filepath.Join(k.dir, "token-*.pem"))
 	if err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
@@ -164,12 +171,15 @@ func (k *Keys) all() ([]key, error) {
 	keys := make([]key, 0, len(paths))
 	for _, path := range paths {
 		key, err := readKey(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was removed meanwhile
+		}
 		if err != nil {
 			return nil, fmt.Errorf("token key %s: %w", path, err)
 		}
 		keys = append(keys, key)
 	}
-	k.keys, k.modified = keys, info.ModTime()
+	k.keys, k.modified, k.settled = keys, info.ModTime(), settled
 	return keys, nil
 }
 

@@ -1,0 +1,397 @@
+package httpserver_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryusers/registryusers/internal/httpserver"
+)
+
+// named answers with its name.
+func named(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
+}
+
+func TestEachPathHasItsHandler(t *testing.T) {
+	all := httpserver.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: named("registry")}
+	without := all
+	without.Registry = nil
+	for _, test := range []struct{ path, want, wantWithout string }{
+		{"/v2", "registry", "api"},
+		{"/v2/", "registry", "api"},
+		{"/v2/_catalog", "registry", "api"},
+		{"/v2/1-1-demo/app/manifests/latest", "registry", "api"},
+		{"/v2//", "registry", "api"},
+		{"/v2/../token", "registry", "api"}, // nobody cleans a path and then serves another one
+		{"/v2/%2e%2e/token", "registry", "api"},
+		{"/%76%32/", "registry", "api"},
+		{"/v2x", "api", "api"},
+		{"/v2x/", "api", "api"},
+		{"/V2/", "api", "api"},
+		{"//v2/", "api", "api"},
+		{"/v1/", "api", "api"},
+		{"/x/v2/", "api", "api"},
+		{"/token", "token", "token"},
+		{"/token?service=s&scope=/v2/", "token", "token"},
+		{"/token/", "api", "api"},
+		{"/tokens", "api", "api"},
+		{"/.well-known/jwks.json", "jwks", "jwks"},
+		{"/.well-known/jwks.json/", "api", "api"},
+		{"/.well-known/", "api", "api"},
+		{"/", "api", "api"},
+		{"/cloud/v1/registries/1/1/1/users", "api", "api"},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			for _, side := range []struct {
+				handlers httpserver.Handlers
+				want     string
+			}{{all, test.want}, {without, test.wantWithout}} {
+				w := httptest.NewRecorder()
+				side.handlers.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, test.path, nil))
+				if got := w.Body.String(); got != side.want {
+					t.Errorf("%s %s, registry %t: got the handler %q, want %q", method, test.path, side.handlers.Registry != nil, got, side.want)
+				}
+			}
+		}
+	}
+}
+
+// house is a server in a bubble of fake time, so that its limits are tested
+// whole and take no time.
+type house struct {
+	t      *testing.T
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	errs   chan error // what a handler's reading or writing ended with
+	drips  sync.WaitGroup
+}
+
+func (h *house) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *house) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+func (h *house) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// inHouse runs test in a bubble, beside a server whose handlers read the whole
+// body, and then answer: GET with 20 pieces, others without any body.
+func inHouse(t *testing.T, test func(t *testing.T, h *house)) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := io.Copy(io.Discard, r.Body)
+			if r.Method != http.MethodGet {
+				w.WriteHeader(http.StatusAccepted)
+			}
+			for i := 0; i < pieces && r.Method == http.MethodGet && err == nil; i++ {
+				_, err = w.Write(make([]byte, pieceSize))
+			}
+			h.errs <- err
+		})
+		handlers := httpserver.Handlers{API: handler, Token: handler, JWKS: handler, Registry: handler}
+		server := httpserver.New(handlers, nil, slog.New(slog.DiscardHandler))
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(h) }()
+		test(t, h)
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		h.drips.Wait()
+		pass(time.Second) // net/http waits half of it before it hangs up on a bad request
+	})
+}
+
+const (
+	pieces    = 20
+	pieceSize = 8 << 10
+)
+
+// drip sends a byte after each interval, n times or until the server hangs up.
+func (h *house) drip(c *client, n int, interval time.Duration) {
+	h.drips.Go(func() {
+		for range n {
+			pass(interval)
+			if _, err := io.WriteString(c.Conn, "x"); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// dial connects to the server.
+func (h *house) dial() *client {
+	here, there := net.Pipe()
+	h.conns <- there
+	c := &client{t: h.t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
+	h.t.Cleanup(func() { _ = here.Close() })
+	return c
+}
+
+type client struct {
+	t *testing.T
+	net.Conn
+	reader *bufio.Reader
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.Conn, text); err != nil {
+		c.t.Fatalf("send %q: %v", text, err)
+	}
+}
+
+// receive reads the answer to a request of the method, up to its body.
+func (c *client) receive(method string) (*http.Response, error) {
+	return http.ReadResponse(c.reader, &http.Request{Method: method})
+}
+
+// want reads an answer, and all of its body.
+func (c *client) want(method string, status int) {
+	c.t.Helper()
+	response, err := c.receive(method)
+	if err != nil {
+		c.t.Fatalf("%s: got %v, want status %d", method, err, status)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != status {
+		c.t.Fatalf("%s: got status %d, %v; want %d", method, response.StatusCode, err, status)
+	}
+}
+
+// pass lets fake time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
+// wantCut waits until the server hangs up, and wants it after some time.
+func (c *client) wantCut(what string, since time.Time, want time.Duration) {
+	c.t.Helper()
+	_, _ = io.Copy(io.Discard, c.reader)
+	if got := time.Since(since); got < want || got > want+time.Second {
+		c.t.Errorf("%s: got cut off after %v, want %v", what, got, want)
+	}
+}
+
+func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
+	for _, text := range []string{"", "G", "GET / HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: "} {
+		inHouse(t, func(t *testing.T, h *house) {
+			c, start := h.dial(), time.Now()
+			c.send(text)
+			c.wantCut(fmt.Sprintf("headers begin with %q", text), start, 10*time.Second)
+		})
+	}
+}
+
+func TestClientThatDripsItsHeadersIsCutOff(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		c, start := h.dial(), time.Now()
+		c.send("GET /v2/ HTTP/1.1\r\nX: ")
+		h.drip(c, 60, time.Second)
+		c.wantCut("a byte of a header each second", start, 10*time.Second)
+	})
+}
+
+func TestClientThatStallsInItsBodyIsCutOff(t *testing.T) {
+	for _, path := range []string{"/cloud/v1/registries/1/1/1/users", "/token", "/v2/1-1-demo/app/blobs/uploads/x"} {
+		inHouse(t, func(t *testing.T, h *house) {
+			c, start := h.dial(), time.Now()
+			c.send("POST " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nsome")
+			c.wantCut(path, start, time.Minute)
+			if err := <-h.errs; err == nil {
+				t.Errorf("%s: the handler read the whole body, want an error", path)
+			}
+		})
+	}
+}
+
+func TestOnlyTheRegistryTakesSlowUploads(t *testing.T) {
+	for path, ends := range map[string]time.Duration{
+		"/cloud/v1/registries/1/1/1/users": time.Minute,
+		"/token":                           time.Minute,
+		"/v2/1-1-demo/app/blobs/uploads/x": 0, // not at all
+	} {
+		inHouse(t, func(t *testing.T, h *house) {
+			c, start := h.dial(), time.Now()
+			c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n")
+			h.drip(c, 20, 30*time.Second)
+			if ends > 0 {
+				c.wantCut(path, start, ends)
+				return
+			}
+			c.want(http.MethodPatch, http.StatusAccepted)
+			if got, want := time.Since(start), 10*time.Minute; got != want {
+				t.Errorf("%s: got the answer after %v, want it after %v", path, got, want)
+			}
+		})
+	}
+}
+
+// A connection is used again and again: what an earlier answer was given in
+// time is over by the end of a long upload, whose own answer still must come.
+func TestLongUploadIsAnsweredWhateverTheConnectionServedBefore(t *testing.T) {
+	for _, first := range []string{"/token", "/v2/"} {
+		for _, head := range []string{"", "Expect: 100-continue\r\n"} {
+			inHouse(t, func(t *testing.T, h *house) {
+				c := h.dial()
+				c.send("GET " + first + " HTTP/1.1\r\nHost: h\r\n\r\n")
+				c.want(http.MethodGet, http.StatusOK)
+				if head != "" {
+					pass(90 * time.Second) // idle
+				}
+				c.send("PATCH /v2/1-1-demo/app/blobs/uploads/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n" + head + "\r\n")
+				if head != "" {
+					c.want(http.MethodPatch, http.StatusContinue)
+				}
+				for range 4 {
+					pass(30 * time.Second)
+					c.send("x")
+				}
+				response, err := c.receive(http.MethodPatch)
+				if err != nil || response.StatusCode != http.StatusAccepted {
+					t.Errorf("GET %s, then an upload of two minutes, %q: got %v, %v; want status 202", first, head, response, err)
+				}
+			})
+		}
+	}
+}
+
+// To verify a large layer takes the registry its time. Nobody stalls then, so
+// nothing of the request may be cut off.
+func TestRegistryMayWorkLongOnceTheBodyHasCome(t *testing.T) {
+	for _, body := range []string{"", "all of it"} {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			h := &house{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{}), errs: make(chan error, 1)}
+			h.conns <- there
+			server := httpserver.New(httpserver.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				pass(2 * time.Minute)
+				h.errs <- r.Context().Err()
+				w.WriteHeader(http.StatusCreated)
+			})}, nil, slog.New(slog.DiscardHandler))
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(h) }()
+			c := &client{t: t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
+			c.send(fmt.Sprintf("PUT /v2/1-1-demo/app/blobs/uploads/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+			response, err := c.receive(http.MethodPut)
+			if err != nil || response.StatusCode != http.StatusCreated {
+				t.Errorf("a body of %d bytes: got %v, %v; want status 201", len(body), response, err)
+			}
+			if err := <-h.errs; err != nil {
+				t.Errorf("a body of %d bytes, after two minutes of work: got the context's %v, want none", len(body), err)
+			}
+			_ = here.Close()
+			_ = server.Close()
+			<-served
+			synctest.Wait()
+		})
+	}
+}
+
+func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
+	for path, ends := range map[string]time.Duration{
+		"/cloud/v1/registries/1/1/1/users": time.Minute,
+		"/v2/1-1-demo/app/blobs/x":         0, // not at all
+	} {
+		inHouse(t, func(t *testing.T, h *house) {
+			c, start := h.dial(), time.Now()
+			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+			response, err := c.receive(http.MethodGet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := int64(0)
+			for err == nil {
+				pass(30 * time.Second)
+				var more int64
+				more, err = io.CopyN(io.Discard, response.Body, pieceSize)
+				n += more
+			}
+			synctest.Wait()
+			served := <-h.errs
+			if ends > 0 {
+				if served == nil || err == io.EOF {
+					t.Errorf("%s: got %d bytes in %v, %v, and the handler %v; want it cut off after %v", path, n, time.Since(start), err, served, ends)
+				}
+				return
+			}
+			if n != pieces*pieceSize || served != nil {
+				t.Errorf("%s: got %d bytes in %v, %v, and the handler %v; want %d", path, n, time.Since(start), err, served, pieces*pieceSize)
+			}
+		})
+	}
+}
+
+func TestClientThatDoesNotTakeItsAnswerIsCutOff(t *testing.T) {
+	for _, path := range []string{"/cloud/v1/registries/1/1/1/users", "/token", "/v2/1-1-demo/app/blobs/x"} {
+		inHouse(t, func(t *testing.T, h *house) {
+			c, start := h.dial(), time.Now()
+			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+			if err := <-h.errs; err == nil {
+				t.Errorf("%s: the handler wrote all, want an error", path)
+			}
+			if got := time.Since(start); got != time.Minute {
+				t.Errorf("%s: got the handler's end after %v, want it after a minute", path, got)
+			}
+		})
+	}
+}
+
+func TestIdleConnectionIsClosed(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		c := h.dial()
+		c.send("GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
+		c.want(http.MethodGet, http.StatusOK)
+		c.wantCut("idle", time.Now(), 2*time.Minute)
+	})
+}
+
+func TestHeadersTooLargeAre431(t *testing.T) {
+	for _, size := range []int{1 << 10, 16 << 10, 40 << 10, 1 << 20} {
+		inHouse(t, func(t *testing.T, h *house) {
+			c := h.dial()
+			h.drips.Go(func() { // the server may hang up before the end
+				_, _ = io.WriteString(c.Conn, "GET / HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")
+			})
+			want := http.StatusOK
+			if size > 36<<10 { // net/http allows 4 KiB more
+				want = http.StatusRequestHeaderFieldsTooLarge
+			}
+			response, err := c.receive(http.MethodGet)
+			if err != nil || response.StatusCode != want {
+				t.Errorf("a header of %d bytes: got %v, %v; want status %d", size, response, err, want)
+			}
+		})
+	}
+}
+
+func TestRecordersWithoutDeadlinesAreServed(t *testing.T) {
+	handlers := httpserver.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })}
+	w := httptest.NewRecorder()
+	handlers.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/", strings.NewReader("text")))
+	if got := w.Body.String(); got != "text" {
+		t.Errorf("a body through the registry's handler: got %q, want %q", got, "text")
+	}
+}

@@ -1,0 +1,74 @@
+package ociregistry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// The operator is told once of each request, and of an error where there is
+// one to mend. (That no line holds a secret, each test looks at when it ends.)
+func TestClientsMistakesAreNoErrorsOfTheServers(t *testing.T) {
+	w := newWorld(t, settings{onDisk: true})
+	user := w.pusher(w.one)
+	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	_, options := w.as(user)
+	if _, err := remote.Image(w.ref("2-1-demo/app:v1"), options...); err == nil {
+		t.Error("pull of another registry's: got no error")
+	}
+	for _, request := range []struct {
+		method, target, body string
+		status               int
+	}{
+		{http.MethodGet, "/v2/1-1-demo/app/manifests/none", "", http.StatusNotFound},
+		{http.MethodGet, "/v2/1-1-demo/app/blobs/" + sum("none"), "", http.StatusNotFound},
+		{http.MethodPut, manifests, "garbage", http.StatusBadRequest},
+		{http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("other")), "some", http.StatusBadRequest},
+		{http.MethodPut, w.begun("1-1-demo/app", bearer), "some", http.StatusBadRequest},
+		{http.MethodPatch, "/v2/1-1-demo/app/blobs/uploads/made-up", "some", http.StatusNotFound},
+		{http.MethodGet, "/v2/1-1-demo/app/blobs/uploads/made-up", "", http.StatusNotFound},
+		{"FROB", manifests, "", http.StatusMethodNotAllowed},
+	} {
+		got := w.send(request.method, request.target, request.body, bearer)
+		if got.status != request.status {
+			t.Errorf("%s %s: got %v, want status %d", request.method, request.target, got, request.status)
+		}
+	}
+	w.server.Close() // waits for the log
+	for line := range strings.Lines(w.log.String()) {
+		var entry struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case entry.Level == "DEBUG", entry.Level == "INFO" && (entry.Msg == "registry" || entry.Msg == "token"):
+		default:
+			t.Errorf("after mistakes of clients: got the log line %s want none but one for each request", line)
+		}
+	}
+}
+
+func TestLogTellsWhoAndWhy(t *testing.T) {
+	w := newWorld(t, settings{})
+	user := w.pusher(w.one)
+	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))
+	w.server.Close() // waits for the log
+	const want = `"method":"GET","status":403,`
+	for line := range strings.Lines(w.log.String()) {
+		if !strings.Contains(line, want) {
+			continue
+		}
+		for _, part := range []string{fmt.Sprintf(`"user_id":%d`, user.ID), `"remote":"127.0.0.1:`, `may use the repositories under 1-1-demo/`} {
+			if !strings.Contains(line, part) {
+				t.Errorf("the line of a denied request: got %s want %q in it", line, part)
+			}
+		}
+		return
+	}
+	t.Errorf("got the log\n%s\nwant a line with %q in it", w.log, want)
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package ociregistry_test
+
+const raceEnabled = true

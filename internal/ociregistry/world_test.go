@@ -1,0 +1,571 @@
+package ociregistry_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/ociregistry"
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+const service = "test-registry"
+
+// logBuffer collects log lines.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// world is a whole server: accounts in SQLite, token service and registry,
+// reached over the wire. When its test is over, it looks at its log.
+type world struct {
+	t        *testing.T
+	path     string // of the data directory
+	dir      *datadir.Dir
+	keys     *token.Keys
+	issuer   *token.Issuer
+	registry atomic.Pointer[ociregistry.Registry]
+	server   *httptest.Server
+	log      *logBuffer
+	options  ociregistry.Options
+	moment   atomic.Int64 // the clock, nanoseconds since 1970; 0: it is time.Now
+
+	requests struct{ registry, token atomic.Int64 } // that came
+	mu       sync.Mutex
+	hidden   []string // what no log line may hold
+	one, two place    // registries of one name, in two projects
+}
+
+type settings struct {
+	onDisk   bool   // images in the data directory
+	url      string // the public one
+	realTime bool
+	tls      bool
+}
+
+// place is a registry.
+type place struct {
+	accounts.Place
+	namespace string
+}
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+
+func newWorld(t *testing.T, s settings) *world {
+	t.Helper()
+	w := &world{t: t, path: filepath.Join(t.TempDir(), "data"), log: new(logBuffer)}
+	if !s.realTime {
+		w.moment.Store(start.UnixNano())
+	}
+	var err error
+	if w.dir, err = datadir.Open(t.Context(), w.path, w.now); err != nil {
+		t.Fatal(err)
+	}
+	if w.keys, err = token.OpenKeys(w.dir.Keys()); err != nil {
+		t.Fatal(err)
+	}
+	w.issuer = &token.Issuer{Keys: w.keys, Service: service, Now: w.now}
+	logger := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	w.options = ociregistry.Options{URL: s.url, Accounts: w.dir.Accounts, Issuer: w.issuer, Logger: logger}
+	if s.onDisk {
+		w.options.Root = w.dir.Images()
+	}
+	w.open()
+	tokens := &token.Handler{Accounts: w.dir.Accounts, Issuer: w.issuer, Logger: logger}
+	w.server = httptest.NewUnstartedServer(httpserver.Handlers{
+		API:   http.NotFoundHandler(),
+		Token: counted(&w.requests.token, tokens),
+		JWKS:  http.HandlerFunc(tokens.JWKS),
+		Registry: counted(&w.requests.registry, http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
+			w.registry.Load().ServeHTTP(a, r)
+		})),
+	})
+	w.server.Config.ErrorLog = log.New(w.log, "net/http: ", 0)
+	if s.tls {
+		w.server.StartTLS()
+	} else {
+		w.server.Start()
+	}
+	t.Cleanup(w.end)
+	w.one, w.two = w.newRegistry(1, "demo"), w.newRegistry(2, "demo")
+	return w
+}
+
+func counted(n *atomic.Int64, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.Add(1)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// open opens the registry.
+func (w *world) open() {
+	w.t.Helper()
+	registry, err := ociregistry.Open(w.t.Context(), w.options)
+	if err != nil {
+		w.t.Fatalf("open the registry: %v", err)
+	}
+	w.registry.Store(registry)
+}
+
+// close closes the registry; until it is opened again, nothing may come.
+func (w *world) close() {
+	w.t.Helper()
+	if err := w.registry.Swap(nil).Close(); err != nil {
+		w.t.Fatalf("close the registry: %v", err)
+	}
+}
+
+func (w *world) now() time.Time {
+	if moment := w.moment.Load(); moment != 0 {
+		return time.Unix(0, moment)
+	}
+	return time.Now()
+}
+
+func (w *world) pass(d time.Duration) { w.moment.Add(int64(d)) }
+
+// end closes everything, and then looks for what no test may leave in the log.
+func (w *world) end() {
+	w.server.Close() // waits for the requests in flight
+	if registry := w.registry.Load(); registry != nil {
+		if err := registry.Close(); err != nil {
+			w.t.Errorf("close the registry: %v", err)
+		}
+	}
+	if err := w.dir.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		w.t.Errorf("close the data directory: %v", err)
+	}
+	text := w.log.String()
+	counts := make(map[string]int64)
+	for line := range strings.Lines(text) {
+		var entry struct {
+			Level, Msg string
+			Status     int
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			w.t.Errorf("got the log line %q, want none but JSON", line)
+			continue
+		}
+		if entry.Msg == "registry" || entry.Msg == "token" {
+			counts[entry.Msg]++
+			if entry.Status < 200 || entry.Status > 599 {
+				w.t.Errorf("got the log line %q, want what was answered in it", line)
+			}
+		}
+	}
+	for msg, n := range map[string]int64{"registry": w.requests.registry.Load(), "token": w.requests.token.Load()} {
+		if counts[msg] != n {
+			w.t.Errorf("got %d log lines %q for %d requests, want one for each", counts[msg], msg, n)
+		}
+	}
+	for _, hidden := range w.hidden {
+		if strings.Contains(text, hidden) {
+			w.t.Errorf("the log holds a secret or a token:\n%s", text)
+		}
+	}
+}
+
+// hide wants no log line with the text.
+func (w *world) hide(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(text) > 8 {
+		w.hidden = append(w.hidden, text)
+	}
+}
+
+func (w *world) newRegistry(project int64, called string) place {
+	w.t.Helper()
+	r, err := w.dir.Accounts.CreateRegistry(w.t.Context(), project, 1, called)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	at := accounts.Place{ProjectID: project, RegionID: 1, RegistryID: r.ID}
+	return place{at, accounts.Namespace(project, 1, called)}
+}
+
+// login is a user who may log in.
+type login struct {
+	accounts.User
+	place
+	secret string
+}
+
+// newUser creates a user, whose days have no end unless it says so.
+func (w *world) newUser(at place, n accounts.NewUser) login {
+	w.t.Helper()
+	u, secret, err := w.dir.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.Place, n)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.hide(secret.Reveal())
+	return login{u, at, secret.Reveal()}
+}
+
+func (w *world) pusher(at place) login {
+	w.t.Helper()
+	return w.newUser(at, accounts.NewUser{Name: "pusher", Duration: -1})
+}
+
+// account returns the user's account as it is now.
+func (w *world) account(l login) accounts.Account {
+	w.t.Helper()
+	account, err := w.dir.Accounts.Current(w.t.Context(), l.ID, l.SecretVersion)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return account
+}
+
+// otherProcess opens the data directory once more, as an admin's command does.
+func (w *world) otherProcess() *accounts.Service {
+	w.t.Helper()
+	dir, err := datadir.Open(w.t.Context(), w.path, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := dir.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return dir.Accounts
+}
+
+// bearer logs in and returns the header of a token for the scopes.
+func (w *world) bearer(l login, scopes ...string) string {
+	w.t.Helper()
+	query := url.Values{"service": {service}, "scope": scopes}
+	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.server.URL+"/token?"+query.Encode(), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	request.SetBasicAuth(l.Name, l.secret)
+	response, err := w.server.Client().Do(request)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Token string `json:"token"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
+		w.t.Fatalf("log in as %s for %q: got status %d, %v; want 200", l.Name, scopes, response.StatusCode, err)
+	}
+	w.hide(answer.Token)
+	return "Authorization: Bearer " + answer.Token
+}
+
+// signed returns the header of a token that holds what it is told to.
+func (w *world) signed(account accounts.Account, access ...token.Access) string {
+	w.t.Helper()
+	text, _, _, err := w.issuer.Sign(account, access)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.hide(text)
+	return "Authorization: Bearer " + text
+}
+
+func scope(repository, actions string) string { return "repository:" + repository + ":" + actions }
+
+const all = "pull,push,delete"
+
+// answer is what the server answered.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	errors []struct{ Code, Message string }
+}
+
+func (a answer) String() string { return fmt.Sprintf("status %d, %q", a.status, a.body) }
+
+// code returns the first error's code and its text.
+func (a answer) code() (string, string) {
+	if len(a.errors) == 0 {
+		return "", ""
+	}
+	return a.errors[0].Code, a.errors[0].Message
+}
+
+// send sends a request with the headers ("Name: value") as it is, and follows
+// no redirect. The target is a path, or what a Location said.
+func (w *world) send(method, target, body string, headers ...string) answer {
+	w.t.Helper()
+	a, err := w.trySend(method, target, body, headers...)
+	if err != nil {
+		w.t.Fatalf("%s %s: %v", method, target, err)
+	}
+	return a
+}
+
+func (w *world) trySend(method, target, body string, headers ...string) (answer, error) {
+	w.t.Helper()
+	if strings.HasPrefix(target, "/") {
+		target = w.server.URL + target
+	}
+	request, err := http.NewRequestWithContext(w.t.Context(), method, target, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, header := range headers {
+		key, value, _ := strings.Cut(header, ": ")
+		if key == "Host" {
+			request.Host = value
+		}
+		request.Header.Add(key, value)
+	}
+	response, err := w.server.Client().Transport.RoundTrip(request)
+	if err != nil {
+		return answer{}, err
+	}
+	return w.read(method+" "+target, response), nil
+}
+
+func (w *world) read(what string, response *http.Response) answer {
+	w.t.Helper()
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		w.t.Fatalf("%s: %v", what, err)
+	}
+	a := answer{status: response.StatusCode, header: response.Header, body: string(text)}
+	var body struct {
+		Errors []struct{ Code, Message string }
+	}
+	if json.Unmarshal(text, &body) == nil {
+		a.errors = body.Errors
+	}
+	return a
+}
+
+// sendRaw sends a request line as no client would, over a connection of its own.
+func (w *world) sendRaw(method, target string, headers ...string) answer {
+	w.t.Helper()
+	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.server.Listener.Addr().String())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	text := method + " " + target + " HTTP/1.1\r\nHost: " + w.host() + "\r\nConnection: close\r\nContent-Length: 0\r\n"
+	for _, header := range headers {
+		text += header + "\r\n"
+	}
+	if _, err := io.WriteString(conn, text+"\r\n"); err != nil {
+		w.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		w.t.Fatalf("%s %q: %v", method, target, err)
+	}
+	return w.read(fmt.Sprintf("%s %q", method, target), response)
+}
+
+func (w *world) host() string { return w.server.Listener.Addr().String() }
+
+// wantStatus wants an answer's status, and its code and words of its text
+// where some are given.
+func (w *world) wantStatus(what string, got answer, status int, code string, words ...string) {
+	w.t.Helper()
+	gotCode, text := got.code()
+	if got.status != status || gotCode != code {
+		w.t.Errorf("%s: got %v, want status %d, code %q", what, got, status, code)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			w.t.Errorf("%s: got the text %q, want %q in it", what, text, word)
+		}
+	}
+}
+
+// ref returns a reference to a tag or a digest ("demo/app:v1") on the server.
+func (w *world) ref(text string) name.Reference {
+	w.t.Helper()
+	ref, err := name.ParseReference(w.host() + "/" + text)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ref
+}
+
+// as returns the settings of a real client that logs in as the user, and
+// what it will have sent.
+func (w *world) as(l login) (*exchanges, []remote.Option) {
+	e := &exchanges{next: w.server.Client().Transport}
+	return e, []remote.Option{
+		remote.WithContext(w.t.Context()),
+		remote.WithTransport(e),
+		remote.WithAuth(&authn.Basic{Username: l.Name, Password: l.secret}),
+		remote.WithJobs(2),
+	}
+}
+
+// exchanges notes what a client sends, and what comes back.
+type exchanges struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	list []exchange
+}
+
+type exchange struct {
+	method string
+	url    *url.URL
+	status int
+}
+
+func (e *exchanges) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := e.next.RoundTrip(r)
+	if err == nil {
+		e.mu.Lock()
+		e.list = append(e.list, exchange{r.Method, r.URL, response.StatusCode})
+		e.mu.Unlock()
+	}
+	return response, err
+}
+
+// count returns how many exchanges are of the method, and mount or do not.
+func (e *exchanges) count(method string, status int, mounts bool) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, one := range e.list {
+		if one.method == method && one.status == status && one.url.Query().Has("mount") == mounts {
+			n++
+		}
+	}
+	return n
+}
+
+func (e *exchanges) String() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var text strings.Builder
+	for _, one := range e.list {
+		fmt.Fprintln(&text, one.method, one.url.Path, one.status)
+	}
+	return text.String()
+}
+
+// wantRefused wants a real client's error: the status, the code, words of the text.
+func wantRefused(t *testing.T, what string, err error, status int, code transport.ErrorCode, words ...string) {
+	t.Helper()
+	var refused *transport.Error
+	if !errors.As(err, &refused) || refused.StatusCode != status || len(refused.Errors) != 1 || refused.Errors[0].Code != code {
+		t.Errorf("%s: got %v, want status %d, code %s", what, err, status, code)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: got %q, want %q in it", what, err, word)
+		}
+	}
+}
+
+func newImage(t *testing.T, layers int64) v1.Image {
+	t.Helper()
+	image, err := random.Image(4<<10, layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+func digestOf(t *testing.T, of interface{ Digest() (v1.Hash, error) }) v1.Hash {
+	t.Helper()
+	digest, err := of.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
+// push pushes an image that must be accepted.
+func (w *world) push(l login, to string, image v1.Image) {
+	w.t.Helper()
+	_, options := w.as(l)
+	if err := remote.Write(w.ref(to), image, options...); err != nil {
+		w.t.Fatalf("push %s: %v", to, err)
+	}
+}
+
+// wantPulled pulls an image whole, and wants it to be the one that was pushed.
+func (w *world) wantPulled(l login, from string, want v1.Image) {
+	w.t.Helper()
+	_, options := w.as(l)
+	got, err := remote.Image(w.ref(from), options...)
+	if err != nil {
+		w.t.Errorf("pull %s: %v", from, err)
+		return
+	}
+	wantSame(w.t, from, got, want)
+}
+
+func wantSame(t *testing.T, what string, got, want v1.Image) {
+	t.Helper()
+	if got, want := digestOf(t, got), digestOf(t, want); got != want {
+		t.Errorf("%s: got the image %v, want %v", what, got, want)
+	}
+	layers, err := got.Layers()
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	wanted, err := want.Layers()
+	if err != nil || len(layers) != len(wanted) {
+		t.Fatalf("%s: got %d layers, %v; want %d", what, len(layers), err, len(wanted))
+	}
+	for i, layer := range layers {
+		if got, want := digestOf(t, layer), digestOf(t, wanted[i]); got != want {
+			t.Errorf("%s: layer %d: got %v, want %v", what, i, got, want)
+		}
+		content, err := layer.Compressed() // verifies as it reads
+		if err == nil {
+			_, err = io.Copy(io.Discard, content)
+		}
+		if err != nil {
+			t.Errorf("%s: layer %d: %v", what, i, err)
+		}
+	}
+}

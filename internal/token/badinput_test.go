@@ -1,0 +1,228 @@
+package token_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// marker is in what is submitted, and may be in no log and no answer.
+const marker = "xmarkerx"
+
+func TestGarbledBasicHeader(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	encode := base64.StdEncoding.EncodeToString
+	good := encode([]byte("ci:" + secret))
+	for what, header := range map[string]string{
+		"none":                     "",
+		"no scheme":                good,
+		"another scheme":           "Bearer " + good,
+		"the scheme alone":         "Basic",
+		"nothing behind the space": "Basic ",
+		"bad base64":               "Basic !" + marker + "!",
+		"cut base64":               "Basic " + good[:len(good)-1],
+		"base64 with a space":      "Basic " + good[:8] + " " + good[8:],
+		"two in one":               "Basic " + good + ", Basic " + good,
+		"no colon":                 "Basic " + encode([]byte("ci"+marker)),
+		"a NUL in the name":        "Basic " + encode([]byte("ci\x00"+marker+":"+secret)),
+		"a NUL behind the name":    "Basic " + encode([]byte("ci\x00:"+secret)),
+		"a NUL in the secret":      "Basic " + encode([]byte("ci:"+secret+"\x00")),
+		"8-bit, not encoded":       "Basic ci\xff" + marker,
+		"8-bit in the name":        "Basic " + encode([]byte("ci\xff\xfe"+marker+":"+secret)),
+		"8-bit in the secret":      "Basic " + encode([]byte("ci:\xff"+marker)),
+		"a line break in the name": "Basic " + encode([]byte("ci\nlevel=ERROR msg="+marker+":x")),
+		"a long name":              "Basic " + encode([]byte(strings.Repeat(marker, 10_000)+":x")),
+		"an empty secret":          "Basic " + encode([]byte("ci:")),
+		"empty":                    "Basic " + encode([]byte(":")),
+		"name and secret swapped":  "Basic " + encode([]byte(secret+":ci")),
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := get(t, base, "", "", scope("repository:1-1-demo/app:pull"))
+			r.Header.Del("Authorization")
+			if header != "" {
+				r.Header.Set("Authorization", header)
+			}
+			h.wantDenied(t, what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker, good)
+		})
+	}
+}
+
+func TestScopeWithAPathTrick(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	for what, name := range map[string]string{
+		"dots":                      "1-1-demo/../1-1-other/" + marker,
+		"dots at the end":           "1-1-demo/" + marker + "/..",
+		"dots at the front":         "../1-1-demo/" + marker,
+		"one dot":                   "1-1-demo/./" + marker,
+		"two slashes":               "1-1-demo//" + marker,
+		"a slash at the front":      "/1-1-demo/" + marker,
+		"a slash at the end":        "1-1-demo/" + marker + "/",
+		"a backslash":               `1-1-demo\..\1-1-other\` + marker,
+		"encoded dots":              "1-1-demo/%2e%2e/1-1-other/" + marker,
+		"an encoded slash":          "1-1-demo%2F" + marker,
+		"capitals":                  "1-1-demo/X" + marker,
+		"capitals in the registry":  "1-1-DEMO/" + marker,
+		"a NUL":                     "1-1-demo/" + marker + "\x00",
+		"a NUL behind the registry": "1-1-demo\x00/" + marker,
+		"8-bit":                     "1-1-demo/" + marker + "\xff",
+		"a letter that looks alike": "1-1-dem\u043e/" + marker,
+		"a wide slash":              "1-1-demo\uff0f" + marker,
+		"a colon":                   "1-1-demo/" + marker + ":latest",
+		"a digest":                  "1-1-demo/" + marker + "@sha256",
+		"empty":                     "",
+		"the registry and no more":  "1-1-demo/",
+		"a star":                    "1-1-demo/*",
+		"only a star":               "*",
+		"a name of 300 letters":     "1-1-demo/" + strings.Repeat("a", 300),
+		"a line break":              "1-1-other/" + marker + "\n1-1-demo/" + marker,
+		"an internal name":          "1-1-demo/_manifests",
+	} {
+		t.Run(what, func(t *testing.T) {
+			for method, r := range map[string]*http.Request{
+				"GET": get(t, base, "ci", secret, scope("repository:"+name+":pull,push,delete")),
+				"POST": post(t, base, url.Values{
+					"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "scope": {"repository:" + name + ":pull,push,delete"},
+				}),
+			} {
+				a := do(t, r)
+				if got := h.granted(t, a); len(got) != 0 || a.Scope != "" {
+					t.Errorf("%s for the repository %q: got %v and the scope %q, want nothing granted", method, name, got, a.Scope)
+				}
+				h.wantLogged(t, what, a, secret, marker)
+			}
+		})
+	}
+}
+
+func TestTenThousandScopes(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	many := func(n int) []string {
+		scopes := make([]string, n)
+		for i := range scopes {
+			scopes[i] = "repository:1-1-demo/" + marker + strconv.Itoa(i) + ":pull"
+		}
+		return scopes
+	}
+	if got := h.granted(t, do(t, get(t, base, "ci", secret, scope(many(100)...)))); len(got) != 100 {
+		t.Errorf("100 scopes: %d granted, want 100", len(got))
+	}
+	h.log.take()
+	form := url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}}
+	short := url.Values{"scope": {strings.Repeat("a ", 10_000)}}
+	for key, value := range form {
+		short[key] = value
+	}
+	for what, r := range map[string]*http.Request{
+		"101":                     get(t, base, "ci", secret, scope(many(101)...)),
+		"10,000":                  get(t, base, "ci", secret, scope(many(10_000)...)),
+		"10,000, spaces":          get(t, base, "ci", secret, scope(strings.Join(many(10_000), " "))),
+		"10,000 by POST":          post(t, base, short),
+		"10,000 that are no good": get(t, base, "ci", secret, scope(strings.Repeat("x ", 10_000))),
+	} {
+		h.wantDenied(t, what, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+	}
+}
+
+func TestServiceOfAnotherRegistry(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	for what, services := range map[string][]string{
+		"another":           {marker + ".example.com"},
+		"none":              nil,
+		"empty":             {""},
+		"capitals":          {"REGISTRY.example.com"},
+		"a dot at the end":  {service + "."},
+		"a NUL":             {service + "\x00"},
+		"with a space":      {" " + service},
+		"another before it": {marker, service},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for method, r := range map[string]*http.Request{
+				"GET":  get(t, base, "ci", secret, url.Values{"service": services}),
+				"POST": post(t, base, url.Values{"service": services, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}),
+			} {
+				h.wantDenied(t, method+" for "+what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker)
+			}
+		})
+	}
+}
+
+func TestBadForm(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	good := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
+	var parts bytes.Buffer
+	writer := multipart.NewWriter(&parts)
+	for key, value := range map[string]string{"service": service, "grant_type": "password", "username": "ci", "password": secret} {
+		if err := writer.WriteField(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writer.Close()
+	const form = "application/x-www-form-urlencoded"
+	for what, test := range map[string]struct{ query, kind, body string }{
+		"over 64 KiB":                  {"", form, good + "&pad=" + strings.Repeat(marker, 64<<10/len(marker))},
+		"over 64 KiB of one name":      {"", form, strings.Repeat(marker, 64<<10/len(marker)+1)},
+		"an unknown grant_type":        {"", form, strings.Replace(good, "=password&", "="+marker+"&", 1)},
+		"an unknown grant_type, known": {"", form, strings.Replace(good, "=password&", "=authorization_code&", 1)},
+		"grant_type in capitals":       {"", form, strings.Replace(good, "=password&", "=PASSWORD&", 1)},
+		"no grant_type":                {"", form, strings.Replace(good, "grant_type", "grant", 1)},
+		"no body":                      {"", form, ""},
+		"all in the query":             {"?" + good, form, ""},
+		"a bad escape":                 {"", form, good + "&x=%" + marker},
+		"a bad escape in the query":    {"?x=%" + marker, form, good},
+		"a semicolon":                  {"", form, strings.ReplaceAll(good, "&", ";")},
+		"JSON":                         {"", "application/json", `{"grant_type":"password","username":"ci","password":"` + secret + `"}`},
+		"no content type":              {"", "", good},
+		"a garbled content type":       {"", "application/" + marker + "; =;;", good},
+		"multipart":                    {"", writer.FormDataContentType(), parts.String()},
+	} {
+		t.Run(what, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/token"+test.query, strings.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.kind != "" {
+				r.Header.Set("Content-Type", test.kind)
+			}
+			h.wantDenied(t, what, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+		})
+	}
+}
+
+func TestBadQuery(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	for _, query := range []string{"service=%" + marker, "service=" + service + "&scope=%zz" + marker, "service=" + service + ";" + marker, "%"} {
+		r := get(t, base, "ci", secret, nil)
+		r.URL.RawQuery = query
+		h.wantDenied(t, query, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+	}
+}
+
+// The secret belongs into the header, not where proxies log it.
+func TestSecretInTheQueryIsNoLogin(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	query := url.Values{"account": {"ci"}, "username": {"ci"}, "password": {secret}, "grant_type": {"password"}}
+	r := get(t, base, "", "", query)
+	r.Header.Del("Authorization")
+	h.wantDenied(t, "the secret in the query", do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret)
+}

@@ -1,0 +1,164 @@
+package token
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// FuzzParseScopes states what a scope can give at most, whatever its text:
+// each repository once, of the account's own registry, by a clean path that
+// was asked for letter by letter; each action once, and one that the account
+// has; and no more than a hundred scopes.
+func FuzzParseScopes(f *testing.F) {
+	f.Fuzz(func(t *testing.T, first, second string) {
+		values := []string{first, second}
+		scopes, ok := parseScopes(values)
+		if n := len(strings.Fields(first)) + len(strings.Fields(second)); ok != (n <= 100) || len(scopes) > n {
+			t.Fatalf("parseScopes(%q): got %d and %t, want at most %d, and true up to 100", values, len(scopes), ok, n)
+		}
+		for _, scope := range scopes {
+			if scope.Type != "repository" || !clean(scope.Name) || len(scope.Actions) == 0 {
+				t.Errorf("parseScopes(%q): got %+v, want a repository of a clean name, and actions", values, scope)
+			}
+		}
+		for _, readOnly := range []bool{false, true} {
+			account := accounts.Account{User: accounts.User{ReadOnly: readOnly}, Namespace: "1-1-demo"}
+			may := []string{"pull", "push", "delete"}
+			if readOnly {
+				may = may[:1]
+			}
+			var names []string
+			for _, access := range grant(account, scopes) {
+				names = append(names, access.Name)
+				if access.Type != "repository" || !strings.HasPrefix(access.Name, "1-1-demo/") || !clean(access.Name) || access.Name != strings.ToLower(access.Name) {
+					t.Errorf("granted for %q: %+v, want a repository of 1-1-demo, in small letters", values, access)
+				}
+				if asked := "repository:" + access.Name + ":"; !strings.Contains(first, asked) && !strings.Contains(second, asked) {
+					t.Errorf("granted for %q: %+v, want what was asked for", values, access)
+				}
+				if len(access.Actions) == 0 || len(distinct(access.Actions)) != len(access.Actions) {
+					t.Errorf("granted for %q: %+v, want actions, each once", values, access)
+				}
+				for _, action := range access.Actions {
+					if !slices.Contains(may, action) {
+						t.Errorf("granted for %q, read-only %t: %+v, want some of %q", values, readOnly, access, may)
+					}
+				}
+			}
+			if len(distinct(names)) != len(names) {
+				t.Errorf("granted for %q: %q, want each repository once", values, names)
+			}
+		}
+	})
+}
+
+// clean reports whether a name is a path that means itself alone.
+func clean(name string) bool {
+	return name != "" && path.Clean("/"+name) == "/"+name && !strings.ContainsAny(name, "\x00\\%*?@ \t\r\n") && !strings.Contains(name, "..")
+}
+
+func distinct(values []string) []string { return slices.Compact(slices.Sorted(slices.Values(values))) }
+
+// FuzzFromQuery states what a GET is taken for: one with a Basic header is the
+// name before the first colon and the secret behind it, byte for byte, the
+// first service, and no more than a hundred scopes; anything else is denied,
+// with a text that is always the same.
+func FuzzFromQuery(f *testing.F) {
+	known := []string{
+		"the query is not valid",
+		"log in with the name and the secret of a registry user",
+		"there are more than 100 scopes",
+	}
+	f.Fuzz(func(t *testing.T, authorization, query string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/token", nil)
+		r.URL.RawQuery = query
+		r.Header["Authorization"] = []string{authorization}
+		asked, denied := fromQuery(r)
+		if denied != nil {
+			if (denied.status != http.StatusBadRequest && denied.status != http.StatusUnauthorized) || !slices.Contains(known, denied.message) || denied.cause != nil {
+				t.Fatalf("fromQuery(%q, %q): got %+v, want a denial of %q", authorization, query, denied, known)
+			}
+			return
+		}
+		scheme, encoded, _ := strings.Cut(authorization, " ")
+		text, err := base64.StdEncoding.DecodeString(encoded)
+		name, secret, found := strings.Cut(string(text), ":")
+		if err != nil || !strings.EqualFold(scheme, "basic") || !found || asked.account != name || asked.secret.Reveal() != secret || asked.refresh.Reveal() != "" {
+			t.Errorf("fromQuery(%q, %q): got %q and %q, want %q and %q, %v", authorization, query, asked.account, asked.secret.Reveal(), name, secret, err)
+		}
+		values, err := url.ParseQuery(query)
+		if err != nil || asked.service != values.Get("service") || asked.offline != (values.Get("offline_token") == "true") || len(asked.scopes) > 100 {
+			t.Errorf("fromQuery(%q, %q): got %q, %t and %d scopes, want %v, %v", authorization, query, asked.service, asked.offline, len(asked.scopes), values, err)
+		}
+	})
+}
+
+func TestFuzzSeedsAreThere(t *testing.T) {
+	for name, seeds := range map[string][]string{
+		"FuzzParseScopes": {"empty", "pull", "several", "star", "dots", "slashes", "capitals", "nul", "port", "catalog", "hundred-and-one", "invalid-utf8", "other-registry"},
+		"FuzzFromQuery":   {"empty", "good", "bad-base64", "no-colon", "two-colons", "nul", "eight-bit", "bearer", "bad-escape", "semicolon", "two-services"},
+	} {
+		for _, seed := range seeds {
+			data, err := os.ReadFile(filepath.Join("testdata", "fuzz", name, seed))
+			if err != nil || !strings.HasPrefix(string(data), "go test fuzz v1\n") {
+				t.Errorf("the seed %s of %s: %.20q, %v; want it there", seed, name, data, err)
+			}
+		}
+	}
+}
+
+// Verifiers that forget the padding would compute another thumbprint.
+func TestKeyWhoseCoordinateIsShortIsNotUsed(t *testing.T) {
+	for short, full := 0, 0; short < 3 || full < 3; {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		point, err := private.PublicKey.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := point[1] != 0 && point[33] != 0
+		if full++; !want {
+			full--
+			short++
+		}
+		if got := isFull(private); got != want {
+			t.Errorf("isFull of the point %x: got %t, want %t", point, got, want)
+		}
+	}
+}
+
+func TestAddedKeysHaveFullCoordinates(t *testing.T) {
+	keys, err := OpenKeys(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if _, err := keys.Add(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := keys.all()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range all {
+		if point, err := key.private.PublicKey.Bytes(); err != nil || len(point) != 65 || point[1] == 0 || point[33] == 0 {
+			t.Errorf("the key %s has the point %x, %v; want full coordinates", key.id, point, err)
+		}
+	}
+}

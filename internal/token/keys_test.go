@@ -1,0 +1,391 @@
+package token_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+func openKeys(t *testing.T, dir string) *token.Keys {
+	t.Helper()
+	keys, err := token.OpenKeys(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func ids(t *testing.T, keys *token.Keys) []string {
+	t.Helper()
+	ids, err := keys.IDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func TestFirstStartMakesOneKey(t *testing.T) {
+	dir := t.TempDir()
+	first := ids(t, openKeys(t, dir))
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || len(first) != 1 {
+		t.Fatalf("files %v, ids %q, %v; want one key and nothing left over", entries, first, err)
+	}
+	info, err := entries[0].Info()
+	if err != nil || info.Mode() != 0o600 || !strings.HasPrefix(info.Name(), "token-") || !strings.HasSuffix(info.Name(), ".pem") {
+		t.Errorf("%s has the mode %v, %v; want token-*.pem with 0600", info.Name(), info.Mode(), err)
+	}
+	key := privateKey(t, filepath.Join(dir, info.Name()))
+	if _, want := jwk(t, &key.PublicKey); first[0] != want {
+		t.Errorf("the id is %s; want the thumbprint %s", first[0], want)
+	}
+	if again := ids(t, openKeys(t, dir)); !slices.Equal(again, first) {
+		t.Errorf("opened again: %q; want %q", again, first)
+	}
+}
+
+func TestDirectoryOfNoKeys(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "missing")
+	if _, err := token.OpenKeys(dir); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("OpenKeys of a directory that is not there: %v; want an error that names %s", err, dir)
+	}
+	dir = t.TempDir() // what is no key is left alone
+	for _, name := range []string{"server.json", ".new-123", "token-1.pem.bak", "other.pem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ids(t, openKeys(t, dir)); len(got) != 1 {
+		t.Errorf("beside other files: %q; want one key", got)
+	}
+}
+
+// Whoever opens a new directory at the same time: all must take the tokens of all.
+func TestKeysOpenedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	issuers, texts := make([]token.Issuer, 8), make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range issuers {
+		wg.Go(func() {
+			keys, err := token.OpenKeys(dir)
+			if err != nil {
+				t.Errorf("open %d: %v", i, err)
+				return
+			}
+			issuers[i] = token.Issuer{Keys: keys, Service: service, Now: func() time.Time { return noon }}
+			if texts[i], _, _, err = issuers[i].Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil); err != nil {
+				t.Errorf("open %d: Sign: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	for i := range issuers {
+		for j, text := range texts {
+			if _, err := issuers[i].Verify(text); err != nil {
+				t.Errorf("%d refuses the token of %d: %v", i, j, err)
+			}
+		}
+	}
+}
+
+func TestKeysUsedAndChangedAtOnce(t *testing.T) {
+	keys := openKeys(t, t.TempDir())
+	issuer := token.Issuer{Keys: keys, Service: service, Now: func() time.Time { return noon }}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 100 {
+				// A token of a key that is removed by now is refused; others are good.
+				text, _, _, err := issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
+				if err != nil {
+					t.Errorf("Sign: %v", err)
+				} else if _, err = issuer.Verify(text); err != nil && !strings.Contains(err.Error(), "unknown key") {
+					t.Errorf("Verify: %v", err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			id, err := keys.Add()
+			if err != nil {
+				t.Errorf("Add: %v", err)
+			} else if err = keys.Remove(id); err != nil {
+				t.Errorf("Remove: %v", err)
+			}
+		}
+	})
+	wg.Wait()
+	if got := ids(t, keys); len(got) != 1 {
+		t.Errorf("%d keys after twenty came and went; want 1", len(got))
+	}
+}
+
+func TestRemoveKey(t *testing.T) {
+	dir := t.TempDir()
+	keys := openKeys(t, dir)
+	first := ids(t, keys)[0]
+	if err := keys.Remove(first); !errors.Is(err, registryusers.ErrInvalid) || !strings.Contains(err.Error(), "only") {
+		t.Errorf("Remove of the only key: %v; want %v, and why", err, registryusers.ErrInvalid)
+	}
+	second, err := keys.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := ids(t, keys), []string{first, second}; !slices.Equal(got, want) {
+		t.Fatalf("ids: got %q, want %q: the last one signs", got, want)
+	}
+	for _, id := range []string{"", "unknown", "*", first + "x", "../" + first, filepath.Base(keyFiles(t, dir)[0])} {
+		if err := keys.Remove(id); !errors.Is(err, registryusers.ErrKeyNotFound) {
+			t.Errorf("Remove(%q): %v; want %v", id, err, registryusers.ErrKeyNotFound)
+		}
+	}
+	if err := keys.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.Remove(first); !errors.Is(err, registryusers.ErrKeyNotFound) {
+		t.Errorf("Remove of a removed key: %v; want %v", err, registryusers.ErrKeyNotFound)
+	}
+	if err := keys.Remove(second); !errors.Is(err, registryusers.ErrInvalid) {
+		t.Errorf("Remove of the last key: %v; want %v", err, registryusers.ErrInvalid)
+	}
+	if got := ids(t, keys); !slices.Equal(got, []string{second}) || len(keyFiles(t, dir)) != 1 {
+		t.Errorf("left: %q; want %q", got, second)
+	}
+}
+
+// Many file systems' clocks tick so slowly that two changes of a directory in
+// a row have one time. The second must be noticed all the same: a removed key
+// would be good for ever.
+func TestChangesWithinOneTickOfTheFileSystemsClock(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := openKeys(t, dir).Add(); err != nil {
+		t.Fatal(err)
+	}
+	keys := openKeys(t, dir)
+	before := ids(t, keys)
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := func() { // as if the clock had not ticked since
+		t.Helper()
+		if err := os.Chtimes(dir, info.ModTime(), info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	elsewhere := openKeys(t, dir)
+	if err := elsewhere.Remove(before[0]); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if got, want := ids(t, keys), before[1:]; !slices.Equal(got, want) {
+		t.Errorf("after a key was removed: got %q, want %q", got, want)
+	}
+	added, err := elsewhere.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if got, want := ids(t, keys), []string{before[1], added}; !slices.Equal(got, want) {
+		t.Errorf("after a key was added: got %q, want %q", got, want)
+	}
+}
+
+func TestDamagedKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	openKeys(t, dir)
+	good, err := os.ReadFile(keyFiles(t, dir)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, rest := pem.Decode(good)
+	certificate, _ := pem.Decode(rest)
+	file := func(blocks ...*pem.Block) string {
+		var text []byte
+		for _, block := range blocks {
+			text = append(text, pem.EncodeToMemory(block)...)
+		}
+		return string(text)
+	}
+	pkcs8 := func(key any) *pem.Block {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &pem.Block{Type: "PRIVATE KEY", Bytes: der}
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{
+		"empty":                      "",
+		"garbage":                    "garbage\x00\xff",
+		"cut":                        string(good[:len(good)/2]),
+		"cut within the key":         string(good[:60]),
+		"no certificate":             file(private),
+		"no key":                     file(certificate),
+		"the other way round":        file(certificate, private),
+		"another key's certificate":  file(pkcs8(newKey(t)), certificate),
+		"a key that is none":         file(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}, certificate),
+		"a certificate that is none": file(private, &pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}),
+		"a key of another curve":     file(pkcs8(p384), certificate),
+		"an RSA key":                 file(pkcs8(rsaKey), certificate),
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "token-00000000000000000001.pem")
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := token.OpenKeys(dir)
+			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "PRIVATE") {
+				t.Errorf("OpenKeys with the file %q: %v; want an error that says that %s is damaged", text, err, path)
+			}
+			if got := keyFiles(t, dir); !slices.Equal(got, []string{path}) {
+				t.Errorf("files: %q; want the damaged one alone, and left as it is", got)
+			}
+		})
+	}
+
+	// Beside a good one, while serving: no token, and no panic.
+	keys := openKeys(t, dir)
+	issuer := token.Issuer{Keys: keys, Service: service, Now: func() time.Time { return noon }}
+	text, _, _, err := issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := filepath.Join(dir, "token-00000000000000000001.pem")
+	if err := os.WriteFile(bad, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, _, signing := issuer.Sign(accounts.Account{}, nil)
+	_, verifying := issuer.Verify(text)
+	_, listing := keys.IDs()
+	_, set := keys.JWKS()
+	_, bundling := keys.Certificates()
+	for what, err := range map[string]error{"Sign": signing, "Verify": verifying, "IDs": listing, "JWKS": set, "Certificates": bundling, "Remove": keys.Remove("x")} {
+		if err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%s with a damaged file: %v; want an error that names %s", what, err, bad)
+		}
+	}
+	if err := os.Remove(bad); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := issuer.Verify(text); err != nil {
+		t.Errorf("when it is gone: %v; want the token good again", err)
+	}
+}
+
+func TestPublicKeys(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	for range 2 {
+		if _, err := h.Issuer.Keys.Add(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/.well-known/jwks.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "application/jwk-set+json" {
+		t.Fatalf("got %s, %v, %s, %v; want 200 and application/jwk-set+json", response.Status, response.Header, body, err)
+	}
+	var set struct{ Keys []map[string]any }
+	if err := json.Unmarshal(body, &set); err != nil {
+		t.Fatal(err)
+	}
+	files := keyFiles(t, h.keys)
+	if len(set.Keys) != 3 || len(files) != 3 {
+		t.Fatalf("%s: %d keys of %d files; want 3", body, len(set.Keys), len(files))
+	}
+	for i, path := range files {
+		private := privateKey(t, path)
+		want, id := jwk(t, &private.PublicKey)
+		want["kid"], want["alg"], want["use"] = id, "ES256", "sig"
+		if !reflect.DeepEqual(set.Keys[i], want) { // and nothing more: no d
+			t.Errorf("key %d:\n got %v\nwant %v", i, set.Keys[i], want)
+		}
+	}
+
+	bundle, err := h.Issuer.Keys.Certificates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, rest := 0, bundle; ; i++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			if i != 3 || len(rest) != 0 {
+				t.Errorf("the bundle has %d certificates and %q behind them; want 3", i, rest)
+			}
+			break
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" {
+			t.Fatalf("%s %d: %v", block.Type, i, err)
+		}
+		if private := privateKey(t, files[i]); !private.PublicKey.Equal(certificate.PublicKey) {
+			t.Errorf("certificate %d is not that of its key", i)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(bundle)
+		for _, at := range []time.Time{time.Now(), time.Now().AddDate(10, 0, 0)} {
+			if _, err := certificate.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+				t.Errorf("certificate %d at %v: %v; want it good under the bundle", i, at, err)
+			}
+		}
+	}
+}
+
+func TestPublicKeysThatCannotBeRead(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	if err := os.WriteFile(filepath.Join(h.keys, "token-0.pem"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/.well-known/jwks.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := do(t, r)
+	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, h.keys) {
+		t.Errorf("got %d %s, want 503 and one error that tells no path", a.status, a.body)
+	}
+	if logged := h.log.take(); strings.Count(logged, "\n") != 1 || !strings.Contains(logged, "token-0.pem") {
+		t.Errorf("logged %q; want one line that names the file", logged)
+	}
+}

@@ -1,0 +1,553 @@
+package token_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+// rights makes what a token says of one repository.
+func rights(name string, actions ...string) token.Access {
+	return token.Access{Type: "repository", Name: name, Actions: actions}
+}
+
+// wantDenied checks an answer that is no token: its form, and that it was
+// logged once, without anything of what is secret.
+func (h *house) wantDenied(t testing.TB, what string, a answer, status int, code string, secrets ...string) {
+	t.Helper()
+	if a.status != status || len(a.Errors) != 1 || a.Errors[0].Code != code || a.Errors[0].Message == "" || a.Token+a.AccessToken+a.RefreshToken != "" {
+		t.Errorf("%s: got %d %s, want %d and one error %s with a message", what, a.status, a.body, status, code)
+	}
+	if got := a.header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("%s: Cache-Control: got %q, want no-store", what, got)
+	}
+	challenge := a.header.Get("WWW-Authenticate")
+	if (status == http.StatusUnauthorized) != strings.HasPrefix(challenge, "Basic realm=") {
+		t.Errorf("%s: WWW-Authenticate of a %d: got %q, want Basic with a realm for a 401 alone", what, status, challenge)
+	}
+	h.wantLogged(t, what, a, secrets...)
+}
+
+// wantLogged checks that one line was logged since the last look, and nothing
+// in it is secret.
+func (h *house) wantLogged(t testing.TB, what string, a answer, secrets ...string) {
+	t.Helper()
+	logged := h.log.take()
+	if got := strings.Count(logged, "\n"); got != 1 || !strings.Contains(logged, fmt.Sprintf(`"status":%d,`, a.status)) {
+		t.Errorf("%s: logged %q; want one line with the status %d", what, logged, a.status)
+	}
+	for _, secret := range append(secrets, a.Token, a.RefreshToken) {
+		if secret == "" {
+			continue
+		}
+		if strings.Contains(logged, secret) {
+			t.Errorf("%s: logged %q; want nothing of %q", what, logged, secret)
+		}
+		if a.status != http.StatusOK && strings.Contains(a.body, secret) {
+			t.Errorf("%s: answered %s; want nothing of %q", what, a.body, secret)
+		}
+	}
+}
+
+func TestTokenAnswer(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	h.clock.set(noon.Add(1500 * time.Millisecond))
+	for _, test := range []struct {
+		what    string
+		request *http.Request
+		refresh bool
+	}{
+		{"GET", get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull,push")), false},
+		{"GET, offline", get(t, base, "ci", secret, url.Values{"scope": {"repository:1-1-demo/app:pull,push"}, "offline_token": {"true"}}), true},
+		{"GET, not offline", get(t, base, "ci", secret, url.Values{"scope": {"repository:1-1-demo/app:pull,push"}, "offline_token": {"false"}}), false},
+		{"POST", post(t, base, url.Values{
+			"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "scope": {"repository:1-1-demo/app:pull,push"},
+		}), false},
+		{"POST, offline", post(t, base, url.Values{
+			"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "scope": {"repository:1-1-demo/app:pull,push"}, "access_type": {"offline"},
+		}), true},
+		{"POST, online", post(t, base, url.Values{
+			"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "scope": {"repository:1-1-demo/app:pull,push"}, "access_type": {"online"},
+		}), false},
+	} {
+		a := do(t, test.request)
+		if a.status != http.StatusOK || a.Token == "" || a.Token != a.AccessToken {
+			t.Fatalf("%s: got %d %s, want 200, and a token that is also the access_token", test.what, a.status, a.body)
+		}
+		if a.ExpiresIn != 300 || !a.IssuedAt.Equal(noon.Add(time.Second)) || !strings.Contains(a.body, `"issued_at":"2024-06-18T12:00:01Z"`) {
+			t.Errorf("%s: got %s, want expires_in 300 and issued_at 2024-06-18T12:00:01Z", test.what, a.body)
+		}
+		if got, want := a.Scope, "repository:1-1-demo/app:pull,push"; got != want {
+			t.Errorf("%s: scope: got %q, want %q", test.what, got, want)
+		}
+		if (a.RefreshToken != "") != test.refresh || strings.Contains(a.body, "refresh_token") != test.refresh {
+			t.Errorf("%s: refresh_token: got %q, want one: %t", test.what, a.RefreshToken, test.refresh)
+		}
+		if got := a.header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s: Cache-Control: got %q, want no-store", test.what, got)
+		}
+		claims, err := h.Issuer.Verify(a.Token)
+		if err != nil || claims.UserID != u.ID || claims.SecretVersion != 1 || claims.Subject != "1-1-demo+ci" {
+			t.Errorf("%s: the token: %+v, %v; want it of the user %d", test.what, claims, err, u.ID)
+		}
+		h.wantLogged(t, test.what, a, secret)
+	}
+}
+
+func TestScopes(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	users := map[string]string{}
+	for _, n := range []accounts.NewUser{{Name: "full", Duration: 1}, {Name: "ro", Duration: 1, ReadOnly: true}} {
+		_, users[n.Name] = h.create(t, h.demo, n)
+	}
+	h.create(t, h.demo, accounts.NewUser{Name: "chosen", Duration: 1, Secret: chosen("pw")})
+	users["chosen"] = "pw"
+	const app, web = "1-1-demo/app", "1-1-demo/web"
+	for _, test := range []struct {
+		what   string
+		user   string
+		scopes []string
+		want   []token.Access
+	}{
+		{"none", "full", nil, nil},
+		{"none, a chosen secret", "chosen", nil, nil},
+		{"an empty one", "full", []string{""}, nil},
+		{"pull", "full", []string{"repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+		{"pull, push", "full", []string{"repository:1-1-demo/app:pull,push"}, []token.Access{rights(app, "pull", "push")}},
+		{"push, pull", "full", []string{"repository:1-1-demo/app:push,pull"}, []token.Access{rights(app, "pull", "push")}},
+		{"all", "full", []string{"repository:1-1-demo/app:delete,push,pull"}, []token.Access{rights(app, "pull", "push", "delete")}},
+		{"a star", "full", []string{"repository:1-1-demo/app:*"}, []token.Access{rights(app, "pull", "push", "delete")}},
+		{"a star, read-only", "ro", []string{"repository:1-1-demo/app:*"}, []token.Access{rights(app, "pull")}},
+		{"pull, push, read-only", "ro", []string{"repository:1-1-demo/app:pull,push"}, []token.Access{rights(app, "pull")}},
+		{"push, read-only", "ro", []string{"repository:1-1-demo/app:push"}, nil},
+		{"delete, read-only", "ro", []string{"repository:1-1-demo/app:delete"}, nil},
+		{"pull twice", "full", []string{"repository:1-1-demo/app:pull,pull"}, []token.Access{rights(app, "pull")}},
+		{"unknown actions", "full", []string{"repository:1-1-demo/app:admin,PULL, ,,"}, nil},
+		{"no actions", "full", []string{"repository:1-1-demo/app:"}, nil},
+		{"repeated", "full", []string{"repository:1-1-demo/app:pull", "repository:1-1-demo/web:pull,push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
+		{"spaces", "full", []string{"repository:1-1-demo/app:pull repository:1-1-demo/web:pull,push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
+		{"both, and more spaces", "full", []string{"  repository:1-1-demo/app:pull   repository:1-1-demo/web:pull ", "repository:1-1-demo/web:push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
+		{"one repository twice", "full", []string{"repository:1-1-demo/app:push", "repository:1-1-demo/app:pull"}, []token.Access{rights(app, "push", "pull")}},
+		{"many levels", "full", []string{"repository:1-1-demo/a/b/c:pull"}, []token.Access{rights("1-1-demo/a/b/c", "pull")}},
+		{"another registry", "full", []string{"repository:1-1-other/app:pull"}, nil},
+		{"a mount from another registry", "full", []string{"repository:1-1-demo/app:pull,push", "repository:1-1-other/app:pull"}, []token.Access{rights(app, "pull", "push")}},
+		{"a registry whose name begins alike", "full", []string{"repository:1-1-demo2/app:pull", "repository:1-1-dem/app:pull"}, nil},
+		{"the registry itself", "full", []string{"repository:1-1-demo:pull"}, nil},
+		{"the registry deeper down", "full", []string{"repository:x/1-1-demo/app:pull"}, nil},
+		{"a port", "full", []string{"repository:1-1-demo:80/app:pull"}, nil},
+		{"no registry", "full", []string{"repository:app:pull"}, nil},
+		{"the catalog", "full", []string{"registry:catalog:*"}, nil},
+		{"the catalog, as a repository", "full", []string{"repository:catalog:*", "repository:_catalog:*"}, nil},
+		{"a class", "full", []string{"repository(plugin):1-1-demo/app:pull"}, nil},
+		{"another type", "full", []string{"Repository:1-1-demo/app:pull", "image:1-1-demo/app:pull", ":1-1-demo/app:pull"}, nil},
+		{"no form", "full", []string{"repository", "repository:", "repository::", ":::", "pull", "repository:pull"}, nil},
+		{"some good among bad", "full", []string{"registry:catalog:* repository:1-1-demo/../other:pull repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+	} {
+		secret := users[test.user]
+		form := url.Values{"grant_type": {"password"}, "username": {test.user}, "password": {secret}}
+		if test.scopes != nil {
+			form["scope"] = test.scopes
+		}
+		for method, r := range map[string]*http.Request{
+			"GET": get(t, base, test.user, secret, scope(test.scopes...)), "POST": post(t, base, form),
+		} {
+			a := do(t, r)
+			got := h.granted(t, a)
+			if len(got)+len(test.want) > 0 && !reflect.DeepEqual(got, test.want) {
+				t.Errorf("%s: %s as %s with %q: got %v, want %v", test.what, method, test.user, test.scopes, got, test.want)
+			}
+			if !strings.Contains(string(segment(t, a.Token, 1)), `"access":[`) {
+				t.Errorf("%s: %s: the token's access is no array; want one, if empty", test.what, method)
+			}
+			h.wantLogged(t, test.what, a, secret)
+		}
+	}
+}
+
+func TestWhoseScopeDecidesWhoAmongNamesakes(t *testing.T) {
+	h := newHouse(t)
+	first, _ := h.create(t, h.demo, accounts.NewUser{Name: "same", Duration: 1, Secret: chosen("pw")})
+	second, _ := h.create(t, h.other, accounts.NewUser{Name: "same", Duration: 1, Secret: chosen("pw")})
+	base := h.serve(t)
+	for _, test := range []struct {
+		account, scope string
+		want           int64
+	}{
+		{"same", "repository:1-1-demo/app:pull", first.ID},
+		{"same", "repository:1-1-other/app:pull", second.ID},
+		{"same", "registry:catalog:* repository:1-1-other/app:pull repository:1-1-demo/app:pull", second.ID}, // the first repository
+		{"1-1-demo+same", "repository:1-1-other/app:pull", first.ID},
+		{"1-1-other+same", "", second.ID},
+		{"1-1-none+same", "", 0},
+		{"same", "repository:1-1-none/app:pull", 0},
+	} {
+		a := do(t, get(t, base, test.account, "pw", scope(test.scope)))
+		if test.want == 0 {
+			h.wantDenied(t, test.account+" for "+test.scope, a, http.StatusUnauthorized, "UNAUTHORIZED")
+			continue
+		}
+		claims, err := h.Issuer.Verify(a.Token)
+		if err != nil || claims.UserID != test.want {
+			t.Errorf("%s for %q: %+v, %v; want the user %d", test.account, test.scope, claims, err, test.want)
+		}
+		h.log.take()
+	}
+}
+
+func TestTokenNeverOutlivesItsUser(t *testing.T) {
+	h := newHouse(t)
+	h.clock.set(noon.Add(123_456 * time.Microsecond))
+	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	base := h.serve(t)
+	for _, test := range []struct {
+		left time.Duration
+		want int // seconds
+	}{
+		{10 * time.Minute, 300},
+		{301 * time.Second, 300},
+		{299 * time.Second, 299},
+		{90 * time.Second, 90},
+		{1500 * time.Millisecond, 2}, // from whole second to whole second: 122.6 to 124.1 are 122 to 124
+		{time.Second, 1},
+		{time.Microsecond, 0},
+	} {
+		h.clock.set(u.ExpiresAt.Add(-test.left))
+		a := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull")))
+		if a.status != http.StatusOK || a.ExpiresIn != test.want {
+			t.Errorf("a user with %v left: got %d %s, want expires_in %d", test.left, a.status, a.body, test.want)
+			continue
+		}
+		h.clock.set(u.ExpiresAt)
+		if claims, err := h.Issuer.Verify(a.Token); err == nil {
+			t.Errorf("a token that was made with %v left, when its user has ended: %+v; want it refused", test.left, claims)
+		}
+	}
+	h.log.take()
+	h.wantDenied(t, "at its end", do(t, get(t, base, "ci", secret, nil)), http.StatusUnauthorized, "UNAUTHORIZED", secret)
+
+	// Should it end between login and signature, the token is good for nothing.
+	text, issued, ends, err := h.Issuer.Sign(accounts.Account{User: u, Namespace: "1-1-demo"}, nil)
+	if err != nil || ends.After(u.ExpiresAt) {
+		t.Errorf("Sign for a user that has ended: issued %v, ends %v, %v; want it to end with the user, at %v", issued, ends, err, u.ExpiresAt)
+	}
+	if claims, err := h.Issuer.Verify(text); err == nil {
+		t.Errorf("that token: %+v; want it refused", claims)
+	}
+}
+
+func TestRefreshToken(t *testing.T) {
+	const app = "1-1-demo/app"
+	day := 24 * time.Hour
+	for _, test := range []struct {
+		what   string
+		change func(t *testing.T, h *house, u accounts.User) error
+		want   []token.Access // nil: denied
+	}{
+		{"nothing", func(*testing.T, *house, accounts.User) error { return nil }, []token.Access{rights(app, "pull", "push")}},
+		{"a day less a moment", func(_ *testing.T, h *house, _ accounts.User) error {
+			h.clock.add(day - time.Microsecond)
+			return nil
+		}, []token.Access{rights(app, "pull", "push")}},
+		{"its days are over", func(_ *testing.T, h *house, _ accounts.User) error { h.clock.add(day); return nil }, nil},
+		{"its days are cut", func(t *testing.T, h *house, u accounts.User) error { return h.Accounts.SetDuration(t.Context(), u, 0) }, nil},
+		{"deleted", func(t *testing.T, h *house, u accounts.User) error { return h.Accounts.DeleteUser(t.Context(), u) }, nil},
+		{"narrowed", func(t *testing.T, h *house, u accounts.User) error {
+			return h.Accounts.SetReadOnly(t.Context(), u, true)
+		}, []token.Access{rights(app, "pull")}},
+		{"a new secret", func(t *testing.T, h *house, u accounts.User) error {
+			_, err := h.Accounts.RenewSecret(t.Context(), u)
+			return err
+		}, nil},
+		{"deleted, and another of its name", func(t *testing.T, h *house, u accounts.User) error {
+			err := h.Accounts.DeleteUser(t.Context(), u)
+			h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+			return err
+		}, nil},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			h := newHouse(t)
+			base := h.serve(t)
+			u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+			refresh := do(t, get(t, base, "ci", secret, url.Values{"offline_token": {"true"}})).RefreshToken
+			if refresh == "" || strings.Contains(refresh, secret) {
+				t.Fatalf("the refresh token is %q; want one, and without the secret", refresh)
+			}
+			if err := test.change(t, h, u); err != nil {
+				t.Fatal(err)
+			}
+			h.log.take()
+			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}, "scope": {"repository:1-1-demo/app:pull,push"}}
+			a := do(t, post(t, base, form))
+			if test.want == nil {
+				h.wantDenied(t, test.what, a, http.StatusUnauthorized, "UNAUTHORIZED", refresh, secret)
+				return
+			}
+			if got := h.granted(t, a); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("%s: got %v, want %v", test.what, got, test.want)
+			}
+			h.wantLogged(t, test.what, a, refresh, secret)
+		})
+	}
+}
+
+func TestRefreshTokenMisused(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	good := do(t, get(t, base, "ci", secret, url.Values{"offline_token": {"true"}}))
+	payload := good.RefreshToken[:strings.LastIndexByte(good.RefreshToken, '.')]
+	mac := good.RefreshToken[len(payload)+1:]
+
+	other := *h.Handler // the same accounts and keys, for another service
+	other.Issuer = &token.Issuer{Keys: h.Issuer.Keys, Service: "other.example.com", Now: h.clock.Now}
+	form := url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}
+	h.log.take()
+	w := httptest.NewRecorder()
+	other.ServeHTTP(w, post(t, "", form))
+	h.wantDenied(t, "at another service", read(t, w.Code, w.Header(), w.Body.String()), http.StatusUnauthorized, "UNAUTHORIZED", good.RefreshToken)
+
+	for what, text := range map[string]string{
+		"empty":                    "",
+		"cut":                      good.RefreshToken[:len(good.RefreshToken)-1],
+		"longer":                   good.RefreshToken + "A",
+		"no code":                  payload,
+		"no code, a dot":           payload + ".",
+		"only the code":            "." + mac,
+		"another user":             "2.1." + mac,
+		"another version":          "1.2." + mac,
+		"an access token":          good.Token,
+		"the secret":               secret,
+		"garbage":                  strings.Repeat("\x00\xff", 100),
+		"dots":                     "...",
+		"numbers beyond the range": "99999999999999999999.99999999999999999999." + mac,
+	} {
+		a := do(t, post(t, base, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {text}}))
+		secrets := []string{good.RefreshToken, secret}
+		if len(text) > 4 {
+			secrets = append(secrets, text)
+		}
+		h.wantDenied(t, what, a, http.StatusUnauthorized, "UNAUTHORIZED", secrets...)
+	}
+}
+
+// containerd asks by POST first, and by GET where that is not known. So it
+// sends them (remotes/docker/auth, FetchTokenWithOAuth and FetchToken).
+func TestContainerdsWay(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	send := func(method, query, body string, basic bool) answer {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, base+"/token"+query, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("User-Agent", "containerd/v2.1.4")
+		if method == http.MethodPost {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+		}
+		if basic {
+			r.SetBasicAuth("ci", secret)
+		}
+		return do(t, r)
+	}
+	const scopes = "repository%3A1-1-demo%2Fapp%3Apull+repository%3A1-1-demo%2Fbase%3Apull"
+	want := []token.Access{rights("1-1-demo/app", "pull"), rights("1-1-demo/base", "pull")}
+	first := send(http.MethodPost, "", "client_id=containerd-client&grant_type=password&password="+secret+"&scope="+scopes+"&service="+service+"&username=ci&access_type=offline", false)
+	if got := h.granted(t, first); !reflect.DeepEqual(got, want) {
+		t.Errorf("POST password: got %v, want %v", got, want)
+	}
+	second := send(http.MethodPost, "", "client_id=containerd-client&grant_type=refresh_token&refresh_token="+url.QueryEscape(first.RefreshToken)+"&scope="+scopes+"&service="+service, false)
+	if got := h.granted(t, second); !reflect.DeepEqual(got, want) || second.RefreshToken != "" {
+		t.Errorf("POST refresh_token: got %v and %q, want %v and no refresh token, not asked for", got, second.RefreshToken, want)
+	}
+	third := send(http.MethodGet, "?client_id=containerd-client&offline_token=true&scope=repository%3A1-1-demo%2Fapp%3Apull&scope=repository%3A1-1-demo%2Fbase%3Apull&service="+service, "", true)
+	if got := h.granted(t, third); !reflect.DeepEqual(got, want) {
+		t.Errorf("GET: got %v, want %v", got, want)
+	}
+	h.log.take()
+	wrong := "client_id=containerd-client&grant_type=password&password=wrong&scope=" + scopes + "&service=" + service + "&username=ci"
+	h.wantDenied(t, "POST with a wrong secret", send(http.MethodPost, "", wrong, false), http.StatusUnauthorized, "UNAUTHORIZED")
+}
+
+func TestOtherMethods(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	for _, method := range []string{http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions, "get", "BREW"} {
+		r := get(t, base, "ci", secret, nil)
+		r.Method = method
+		a := do(t, r)
+		if got, want := a.header.Get("Allow"), "GET, POST"; got != want {
+			t.Errorf("%s: Allow: got %q, want %q", method, got, want)
+		}
+		if method == http.MethodHead {
+			if a.status != http.StatusMethodNotAllowed || a.body != "" {
+				t.Errorf("HEAD: got %d %q, want 405 without a body", a.status, a.body)
+			}
+			h.wantLogged(t, method, a, secret)
+			continue
+		}
+		h.wantDenied(t, method, a, http.StatusMethodNotAllowed, "UNSUPPORTED", secret)
+	}
+}
+
+func TestStoreThatIsClosed(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	refresh := do(t, get(t, base, "ci", secret, url.Values{"offline_token": {"true"}})).RefreshToken
+	h.log.take()
+	if err := h.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for what, r := range map[string]*http.Request{
+		"GET":              get(t, base, "ci", secret, nil),
+		"POST":             post(t, base, url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}}),
+		"POST, refreshing": post(t, base, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}}),
+	} {
+		a := do(t, r)
+		if got := a.header.Get("Retry-After"); got != "1" {
+			t.Errorf("%s: Retry-After: got %q, want 1", what, got)
+		}
+		if strings.Contains(a.body, "database") || strings.Contains(a.body, "sql") {
+			t.Errorf("%s: answered %s; want nothing of what broke inside", what, a.body)
+		}
+		if text := h.log.text.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "closed") {
+			t.Errorf("%s: logged %q; want an error that says what broke", what, text)
+		}
+		h.wantDenied(t, what, a, http.StatusServiceUnavailable, "UNAVAILABLE", secret, refresh)
+	}
+}
+
+func TestKeysThatAreLost(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	removeKeys(t, h.keys)
+	h.wantDenied(t, "no key", do(t, get(t, base, "ci", secret, nil)), http.StatusServiceUnavailable, "UNAVAILABLE", secret)
+}
+
+func TestFailuresAreLimitedOverHTTP(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: chosen("pw")})
+	_, made := h.create(t, h.demo, accounts.NewUser{Name: "made", Duration: 1})
+	// fail fails from ten addresses, in both ways by turns.
+	fail := func(what string, addresses func(i int) string) {
+		t.Helper()
+		for i := range 10 {
+			r := get(t, "", "ci", "a-guess", nil)
+			if i%2 == 1 {
+				r = post(t, "", url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {"a-guess"}})
+			}
+			a := h.call(t, r, addresses(i))
+			h.wantDenied(t, fmt.Sprintf("%s: failure %d", what, i), a, http.StatusUnauthorized, "UNAUTHORIZED", "a-guess")
+		}
+	}
+	want := func(what, from string, status int) answer {
+		t.Helper()
+		r := get(t, "", "ci", "pw", nil)
+		r.Header.Set("X-Forwarded-For", "203.0.113.9")
+		r.Header.Set("Forwarded", "for=203.0.113.9")
+		a := h.call(t, r, from)
+		if a.status != status {
+			t.Errorf("%s: the right secret from %s: got %d %s, want %d", what, from, a.status, a.body, status)
+		}
+		return a
+	}
+	fail("IPv4", func(i int) string { return "192.0.2.1:" + strconv.Itoa(1000+i) })
+	h.log.take()
+	limited := want("IPv4", "192.0.2.1:9", http.StatusTooManyRequests)
+	if got := limited.header.Get("Retry-After"); got != "300" {
+		t.Errorf("Retry-After: got %q, want 300", got)
+	}
+	h.wantDenied(t, "IPv4", limited, http.StatusTooManyRequests, "TOOMANYREQUESTS", "pw")
+	want("IPv4, as IPv6", "[::ffff:192.0.2.1]:9", http.StatusTooManyRequests)
+	want("IPv4, another", "192.0.2.2:9", http.StatusOK)
+	if a := h.call(t, get(t, "", "made", made, nil), "192.0.2.1:9"); a.status != http.StatusOK {
+		t.Errorf("a made secret from the limited address: got %d %s, want 200", a.status, a.body)
+	}
+	h.log.take()
+	fail("IPv6", func(i int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:%d", 7*i, i+1, 1000+i) })
+	want("IPv6", "[2001:db8:1:2::ffff]:9", http.StatusTooManyRequests)
+	want("IPv6, with a zone", "[2001:db8:1:2::1%eth0]:9", http.StatusTooManyRequests)
+	want("IPv6, another /64", "[2001:db8:1:3::1]:9", http.StatusOK)
+
+	h.clock.add(100*time.Second + 500*time.Millisecond)
+	if got := want("later", "192.0.2.1:9", http.StatusTooManyRequests).header.Get("Retry-After"); got != "200" {
+		t.Errorf("Retry-After with 199.5 s left: got %q, want 200", got)
+	}
+	h.clock.set(noon.Add(5 * time.Minute))
+	want("when it is over", "192.0.2.1:9", http.StatusOK)
+	want("when it is over", "[2001:db8:1:2::1]:9", http.StatusOK)
+}
+
+func TestRemoteAddressOfNoKnownForm(t *testing.T) {
+	h := newHouse(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	for _, from := range []string{"", "@", "/run/socket", "192.0.2.1", "::1", "[::1]", "host:80", "fe80::1%eth0", "[fe80::1%eth0]:80", ":::"} {
+		if a := h.call(t, get(t, "", "ci", secret, nil), from); a.status != http.StatusOK {
+			t.Errorf("from %q: got %d %s, want 200", from, a.status, a.body)
+		}
+	}
+}
+
+// Who has gone is told nothing, and in the log once.
+func TestCallerThatHasGone(t *testing.T) {
+	h := newHouse(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := h.call(t, get(t, "", "ci", secret, nil).WithContext(ctx), "192.0.2.1:9")
+	h.wantDenied(t, "gone", a, http.StatusServiceUnavailable, "UNAVAILABLE", secret)
+}
+
+func TestManyTokensAtOnce(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	ids := make([]string, 64)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() {
+			r := get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("request %d: got %d, want 200", i, response.StatusCode)
+				return
+			}
+			ids[i], err = idOf(response.Body, h.Issuer)
+			if err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(ids)
+	if got := len(slices.Compact(ids)); got != 64 {
+		t.Errorf("64 tokens have %d different ids; want 64", got)
+	}
+}
+
+var errNoID = errors.New("the token has no id")
