@@ -79,8 +79,10 @@ func decode[T any](answer *http.Response, op operation[T]) (T, error) {
 			fault.Message = "it was done, but the answer broke off"
 		case len(body) > MaxAnswerBytes:
 			fault.Message = fmt.Sprintf("it was done, but the answer is larger than %d bytes", MaxAnswerBytes)
-		case json.Unmarshal(body, &value) != nil || !op.whole(value):
+		case json.Unmarshal(body, &value) != nil:
 			fault.Message = "it was done, but the answer is not the JSON that the document declares"
+		case !op.whole(value):
+			fault.Message = "it was done, but the answer lacks what was made"
 		default:
 			return value, nil
 		}

@@ -82,7 +82,7 @@ func WithInsecureHTTP() Option { return func(c *config) { c.insecureHTTP = true 
 // New returns a client. Without options it takes its settings from the
 // environment: GCORE_API_KEY, GCORE_BASE_URL, GCORE_CLOUD_PROJECT_ID,
 // GCORE_CLOUD_REGION_ID. It fails if there is no API key or a setting is not
-// valid, and does not connect.
+// valid, and does not connect. Project and region may also come with a call.
 func New(options ...Option) (*Client, error) {
 	c := config{
 		http:      &http.Client{Timeout: DefaultTimeout},
@@ -164,6 +164,9 @@ func (c *Client) call(options []Option) (config, *apiclient.Client, error) {
 		if config, err = config.with(options); err != nil {
 			return config, nil, err
 		}
+	}
+	if config.project == 0 || config.region == 0 {
+		return config, nil, fmt.Errorf("client: %w: set GCORE_CLOUD_PROJECT_ID and GCORE_CLOUD_REGION_ID, or use WithProject and WithRegion", registryusers.ErrInvalid)
 	}
 	api, err := config.api()
 	return config, api, err

@@ -240,7 +240,7 @@ func (a *answer) log() {
 	var panicked panicError
 	isPanic := errors.As(a.problem.cause, &panicked)
 	level := slog.LevelInfo
-	if a.status >= 500 || isPanic {
+	if a.status >= 500 && !errors.Is(a.request.Context().Err(), context.Canceled) || isPanic {
 		level = slog.LevelError
 	}
 	ctx := a.request.Context()

@@ -79,6 +79,9 @@ type Options struct {
 // way to authenticate other than an API key in the header Authorization, a
 // request body that is not JSON, a schema that does not compile.
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
+	if api == nil {
+		return nil, errors.New("server: the implementation is nil")
+	}
 	doc, err := apiserver.GetSpec()
 	if err != nil {
 		return nil, fmt.Errorf("server: the embedded document: %w", err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -17,19 +19,33 @@ import (
 
 // adminCommand works on the data directory itself, also while serve runs.
 func adminCommand() *cobra.Command {
-	admin := &cobra.Command{Use: "admin", Short: "Work on the data directory, also while serve runs"}
+	admin := group("admin", "Work on the data directory, also while serve runs",
+		group("registry", "Create and list registries", registryCreateCommand(), registryListCommand()),
+		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
+		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
+		group("token-key", "Add, list and remove the keys that sign tokens", tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand()),
+		gcCommand())
 	addConfigFlag(admin)
 	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")
-	registry := &cobra.Command{Use: "registry", Short: "Create and list registries"}
-	registry.AddCommand(registryCreateCommand(), registryListCommand())
-	key := &cobra.Command{Use: "key", Short: "Create, list and remove API keys"}
-	key.AddCommand(keyCreateCommand(), keyListCommand(), keyRemoveCommand())
-	user := &cobra.Command{Use: "user", Short: "List, change and remove users"}
-	user.AddCommand(userListCommand(), userRemoveCommand(), userSetCommand())
-	tokenKey := &cobra.Command{Use: "token-key", Short: "Add, list and remove the keys that sign tokens"}
-	tokenKey.AddCommand(tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand())
-	admin.AddCommand(registry, key, user, tokenKey, gcCommand())
 	return admin
+}
+
+// group returns a command that only holds others: without one of them it is an
+// error, so that a mistyped command does not seem to have worked.
+func group(name, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("%s has no command %q; see --help", cmd.CommandPath(), args[0])
+			}
+			return usagef("%s needs a command; see --help", cmd.CommandPath())
+		},
+	}
+	cmd.AddCommand(commands...)
+	return cmd
 }
 
 // withAccounts makes a command's RunE of a function that works on the accounts.
@@ -42,7 +58,11 @@ func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer
 // withDir makes a command's RunE of a function that works on the data directory.
 func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
-		dir, err := datadir.Open(cmd.Context(), cmd.Flag("data").Value.String(), nil)
+		path := cmd.Flag("data").Value.String()
+		if _, err := os.Stat(filepath.Join(path, "registryusers.db")); err != nil && cmd.Name() != "create" {
+			return usagef("there is no data directory %s: name it with --data", path)
+		}
+		dir, err := datadir.Open(cmd.Context(), path, nil)
 		if err != nil {
 			return err
 		}

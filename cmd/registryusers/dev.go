@@ -39,8 +39,8 @@ func dev(ctx context.Context, dir *datadir.Dir, url string, stdout io.Writer) er
 	if err == nil && json.Unmarshal(data, &file) != nil {
 		return fmt.Errorf("%s is damaged: remove it, and --dev makes another", path)
 	}
-	_, err = dir.Accounts.Authenticate(ctx, registryusers.NewSecret(file.APIKey))
-	if errors.Is(err, registryusers.ErrUnauthenticated) {
+	key, err := dir.Accounts.Authenticate(ctx, registryusers.NewSecret(file.APIKey))
+	if errors.Is(err, registryusers.ErrUnauthenticated) || err == nil && !key.May(registry.ProjectID) {
 		var token registryusers.Secret
 		_, token, err = dir.Accounts.CreateKey(ctx, registry.ProjectID)
 		file.APIKey = token.Reveal()

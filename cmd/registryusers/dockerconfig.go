@@ -6,23 +6,27 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/registryusers/registryusers"
 )
 
 // checkDockerConfig refuses, before a user is made for it, a file that could
 // not take its login.
-func checkDockerConfig(path, name string) error {
+func checkDockerConfig(path, host, name string) error {
 	if name == "" {
 		return usagef("a user with the empty name logs in as REGISTRY+, which is not known here: --docker-config cannot be used")
 	}
-	_, _, err := readDockerConfig(path)
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return usagef("--docker-config: %w", err)
+	}
+	_, _, err := readDockerConfig(path, host)
 	return err
 }
 
 // addLogin adds a login to a docker configuration file, and leaves all else in it.
 func addLogin(path, host, name string, secret registryusers.Secret) error {
-	config, auths, err := readDockerConfig(path)
+	config, auths, err := readDockerConfig(path, host)
 	if err != nil {
 		return err
 	}
@@ -40,7 +44,7 @@ func addLogin(path, host, name string, secret registryusers.Secret) error {
 	return writeFile(path, append(text, '\n'))
 }
 
-func readDockerConfig(path string) (config, auths map[string]json.RawMessage, err error) {
+func readDockerConfig(path, host string) (config, auths map[string]json.RawMessage, err error) {
 	config, auths = map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -52,8 +56,10 @@ func readDockerConfig(path string) (config, auths map[string]json.RawMessage, er
 	if json.Unmarshal(text, &config) != nil || config == nil {
 		return nil, nil, usagef("%s is not a docker configuration: it must be a JSON object", path)
 	}
-	if store, ok := config["credsStore"]; ok && string(store) != `""` {
-		return nil, nil, usagef("%s keeps its logins in a credential store (credsStore), where docker would not look for this one: name another file", path)
+	var helpers map[string]string
+	_ = json.Unmarshal(config["credHelpers"], &helpers) // of another form, docker does not read them either
+	if store, ok := config["credsStore"]; ok && string(store) != `""` || helpers[host] != "" {
+		return nil, nil, usagef("%s keeps its logins in a credential store (credsStore, credHelpers), where docker would not look for this one: name another file", path)
 	}
 	if old, ok := config["auths"]; ok && (json.Unmarshal(old, &auths) != nil || auths == nil) {
 		return nil, nil, usagef("%s is not a docker configuration: auths must be a JSON object", path)

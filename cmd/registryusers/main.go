@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -79,6 +80,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 func exitCode(err error) int {
 	var usage usageError
+	var unreachable *url.Error
 	switch {
 	case errors.As(err, &usage), errors.Is(err, registryusers.ErrInvalid):
 		return 2
@@ -88,7 +90,8 @@ func exitCode(err error) int {
 		return 4
 	case errors.Is(err, registryusers.ErrUnauthenticated), errors.Is(err, registryusers.ErrForbidden):
 		return 5
-	case errors.Is(err, registryusers.ErrUnavailable), errors.Is(err, registryusers.ErrTooManyRequests):
+	case errors.Is(err, registryusers.ErrUnavailable), errors.Is(err, registryusers.ErrTooManyRequests),
+		errors.As(err, &unreachable):
 		return 6
 	}
 	return 1

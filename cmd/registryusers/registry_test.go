@@ -279,8 +279,8 @@ func TestPodmanLogin(t *testing.T) {
 	}
 }
 
-// TestPrintedRegistryLines follows what serve --dev prints, through to a push
-// and a pull; skopeo stands in for the docker engine.
+// TestPrintedRegistryLines follows what serve --dev prints and what the README
+// says, through to a push and a pull.
 func TestPrintedRegistryLines(t *testing.T) {
 	tool(t, "skopeo", true)
 	data := t.TempDir()
@@ -292,27 +292,34 @@ func TestPrintedRegistryLines(t *testing.T) {
 	secret := p.user(t, data, "user1", `"duration":14`)
 
 	line := regexp.MustCompile(`docker push (\S+)/IMAGE`).FindStringSubmatch(printed)
-	if line == nil {
-		t.Fatalf("no push line in\n%s", printed)
+	if line == nil || line[1] != p.host()+"/1-1-demo" {
+		t.Fatalf("no push line for this server in\n%s", printed)
 	}
-	layout, image, _ := images(t)
-	reference := "docker://" + line[1] + "/hello"
-	if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-creds", "user1:"+secret, "oci:"+layout+":image", reference); !ok {
-		t.Fatal(out)
+	runs := func(t *testing.T, line string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-c", strings.NewReplacer("SECRET", secret, "127.0.0.1:8080", p.host(), "dir:pulled", "dir:"+t.TempDir()).Replace(line))
+		cmd.Dir = filepath.Join("..", "..")
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+t.TempDir())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
 	}
-	out, ok := skopeo(t, "inspect", "--tls-verify=false", "--creds", "user1:"+secret, "--format", "{{.Digest}}", reference)
-	if !ok || out != image.String() {
-		t.Errorf("got %s, want %s", out, image)
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
 	}
-
-	docker := tool(t, "docker", false)
-	line = regexp.MustCompile(`docker login .*`).FindStringSubmatch(printed)
-	cmd := exec.Command("sh", "-c", strings.Replace(line[0], "docker", docker, 1))
-	cmd.Args[2] = strings.Replace(cmd.Args[2], "SECRET", secret, 1)
-	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+t.TempDir())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%s: %v\n%s", line[0], err, out)
+	lines := regexp.MustCompile(`(?m)^\$ (skopeo .*)$`).FindAllStringSubmatch(string(readme), -1)
+	if len(lines) < 2 {
+		t.Fatalf("README.md has %d lines with skopeo, want a push and a pull", len(lines))
 	}
+	for _, line := range lines {
+		runs(t, line[1])
+	}
+	t.Run("docker", func(t *testing.T) {
+		tool(t, "docker", false)
+		runs(t, regexp.MustCompile(`docker login .*`).FindString(printed))
+		runs(t, regexp.MustCompile(`docker login .*`).FindString(string(readme)))
+	})
 }
 
 // outside starts an outside registry, of the distribution project, with the

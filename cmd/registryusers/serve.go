@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,7 @@ type serveOptions struct {
 	insecureHTTP, isDev bool
 	registry, service   string
 	tokenX5C            bool
+	trustedProxies      []string
 }
 
 func serveCommand() *cobra.Command {
@@ -58,6 +61,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.registry, "registry", "on", "on: images are kept here; off: an outside registry has them, and takes this server's tokens")
 	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
+	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For is believed; failed logins are counted by address")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
 	return cmd
 }
@@ -71,16 +75,16 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err := o.check(); err != nil {
 		return err
 	}
-	dir, err := datadir.Open(ctx, o.data, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("cannot listen (choose another address with --listen): %w", err)
 	}
 	defer listener.Close()
+	dir, err := datadir.Open(ctx, o.data, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
 
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	handlers, closeHandlers, err := o.handlers(ctx, dir, logger)
@@ -90,7 +94,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	defer func() { err = errors.Join(err, closeHandlers()) }()
 	base := o.url
 	if base == "" {
-		base = (&url.URL{Scheme: scheme(config), Host: listener.Addr().String()}).String()
+		base = scheme(config) + "://" + reachable(listener.Addr())
 	}
 	if o.isDev {
 		if err := dev(ctx, dir, base, stdout); err != nil {
@@ -128,15 +132,29 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	return nil
 }
 
+// validateAnswers is set in the tests' build: every answer must fit the document.
+var validateAnswers string
+
 // handlers puts together what is served.
 func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (httpserver.Handlers, func() error, error) {
 	var handlers httpserver.Handlers
+	for _, text := range o.trustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return handlers, nil, usagef("--trusted-proxy must be address ranges such as 10.0.0.0/8")
+		}
+		handlers.Proxies = append(handlers.Proxies, prefix)
+	}
 	keys, err := token.OpenKeys(dir.Keys())
 	if err != nil {
 		return handlers, nil, err
 	}
 	implementation := api.New(dir.Accounts)
-	handlers.API, err = server.New(implementation, server.Options{Authenticator: implementation, Logger: logger})
+	handlers.API, err = server.New(implementation, server.Options{
+		Authenticator:   implementation,
+		Logger:          logger,
+		ValidateAnswers: validateAnswers != "",
+	})
 	if err != nil {
 		return handlers, nil, err
 	}
@@ -198,6 +216,14 @@ func (o *serveOptions) tls() (*tls.Config, error) {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// reachable returns the address to reach a listener at from this machine.
+func reachable(address net.Addr) string {
+	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return address.String()
 }
 
 func scheme(config *tls.Config) string {

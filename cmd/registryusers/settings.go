@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -30,20 +29,18 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 	if cmd.Flags().Lookup("config") == nil {
 		return nil
 	}
-	known := map[string]bool{}
-	note := func(f *pflag.Flag) { known[f.Name] = true }
 	serve, _, err := cmd.Root().Find([]string{"serve"})
 	if err != nil {
 		return err
 	}
-	serve.Flags().VisitAll(note)
-	cmd.Flags().VisitAll(note)
 	set := func(source, name, value string) error {
-		if name == "help" || !known[name] {
+		if name == "help" || serve.Flag(name) == nil {
 			return fmt.Errorf("%s: there is no setting %q", source, name)
 		}
-		flag := cmd.Flags().Lookup(name)
-		if flag == nil || flag.Changed { // another command's, or set already
+		if cmd != serve && name != "data" && name != "config" { // serve's alone
+			return nil
+		}
+		if cmd.Flag(name).Changed {
 			return nil
 		}
 		if err := cmd.Flags().Set(name, value); err != nil {
@@ -99,10 +96,14 @@ func readSettings(path string) ([]setting, error) {
 	}
 	defer f.Close()
 	var document yaml.Node
-	if err := yaml.NewDecoder(io.LimitReader(f, 1<<20)).Decode(&document); errors.Is(err, io.EOF) {
+	decoder := yaml.NewDecoder(io.LimitReader(f, 1<<20))
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil // empty
 	} else if err != nil {
 		return nil, fmt.Errorf("config file %s is not valid YAML: %w", path, err)
+	}
+	if decoder.Decode(new(yaml.Node)) == nil {
+		return nil, fmt.Errorf("config file %s has two documents", path)
 	}
 	root := document.Content[0]
 	if root.Kind != yaml.MappingNode {

@@ -11,15 +11,11 @@ import (
 )
 
 func userCommand() *cobra.Command {
-	user := &cobra.Command{
-		Use:   "user",
-		Short: "Create users through the API",
-		Long: `Create users through the API: this program's server, or the vendor's.
+	user := group("user", "Create users through the API", userCreateCommand())
+	user.Long = `Create users through the API: this program's server, or the vendor's.
 
 The environment says which, and as whom: GCORE_BASE_URL, GCORE_API_KEY,
-GCORE_CLOUD_PROJECT_ID, GCORE_CLOUD_REGION_ID.`,
-	}
-	user.AddCommand(userCreateCommand())
+GCORE_CLOUD_PROJECT_ID, GCORE_CLOUD_REGION_ID.`
 	return user
 }
 
@@ -40,11 +36,6 @@ func userCreateCommand() *cobra.Command {
 			if output != "table" && output != "json" {
 				return usagef("--output must be table or json")
 			}
-			if dockerConfig != "" {
-				if err := checkDockerConfig(dockerConfig, args[0]); err != nil {
-					return err
-				}
-			}
 			var options []client.Option
 			if insecureHTTP {
 				options = append(options, client.WithInsecureHTTP())
@@ -52,6 +43,14 @@ func userCreateCommand() *cobra.Command {
 			c, err := client.New(options...)
 			if err != nil {
 				return usageError{err}
+			}
+			if registryHost == "" {
+				registryHost = c.Host()
+			}
+			if dockerConfig != "" {
+				if err := checkDockerConfig(dockerConfig, registryHost, args[0]); err != nil {
+					return err
+				}
 			}
 			u, err := c.CreateUser(cmd.Context(), registry, client.NewUser{Name: args[0], Duration: days, ReadOnly: readOnly})
 			if err != nil {
@@ -69,10 +68,7 @@ func userCreateCommand() *cobra.Command {
 			if err != nil || dockerConfig == "" {
 				return err
 			}
-			if registryHost == "" {
-				registryHost = c.Host()
-			}
-			if err := addLogin(dockerConfig, registryHost, args[0], u.Secret); err != nil {
+			if err := addLogin(dockerConfig, registryHost, u.Name, u.Secret); err != nil {
 				return fmt.Errorf("the user was created, but its login could not be written: %w", err)
 			}
 			return nil

@@ -77,8 +77,6 @@ type Store interface {
 	CreateUser(ctx context.Context, at Place, u User) (User, error)
 	// User returns a registry's user of that name. ErrUserNotFound.
 	User(ctx context.Context, registryID int64, name string) (User, error)
-	// UserBySecret returns the user whose verifier has the index. ErrUserNotFound.
-	UserBySecret(ctx context.Context, index []byte) (User, error)
 	// AccountBySecret returns the account of the user whose verifier has the
 	// index; Account, of the user with the id; AccountByName, of the user of a
 	// registry. ErrUserNotFound.
@@ -88,7 +86,7 @@ type Store interface {
 	// AccountsByName returns accounts of that name in any registry, with
 	// chosen secrets, by id and no more than limit.
 	AccountsByName(ctx context.Context, name string, limit int) ([]Account, error)
-	// Users returns a registry's users, by id.
+	// Users returns a registry's users, by id. ErrRegistryNotFound.
 	Users(ctx context.Context, registryID int64) ([]User, error)
 	// SetReadOnly, SetEnd and SetSecret change a user; SetSecret makes its
 	// SecretVersion one more. ErrUserNotFound.
@@ -203,7 +201,7 @@ func end(created time.Time, days int64) (time.Time, error) {
 	return created.Add(time.Duration(days) * 24 * time.Hour), nil
 }
 
-// Users returns a registry's users, by id.
+// Users returns a registry's users, by id. ErrRegistryNotFound.
 func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
 	return s.store.Users(ctx, registryID)
 }

@@ -412,7 +412,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 	if bytes.Equal(renewed.Verifier.Index, before) || renewed.SecretVersion != 2 {
 		t.Errorf("after RenewSecret: %+v; want another index and the version 2", renewed)
 	}
-	if _, err := h.store.UserBySecret(t.Context(), before); !errors.Is(err, registryusers.ErrUserNotFound) {
+	if _, err := h.store.AccountBySecret(t.Context(), before); !errors.Is(err, registryusers.ErrUserNotFound) {
 		t.Errorf("the old secret finds its user: %v; want %v", err, registryusers.ErrUserNotFound)
 	}
 

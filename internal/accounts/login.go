@@ -87,8 +87,8 @@ const maxNamesakes = 4
 // A made secret is found by its index, in one read. With a chosen one, the
 // long form of the name or the repository says whose registry is meant; without
 // either, at most four users of the name are tried, and where there are more,
-// the login needs the long form. Failures cost what a wrong secret costs, and
-// are limited: ten in five minutes for a name from an address, a hundred for an
+// the login needs the long form. A repository where nobody has the name says
+// nothing. Failures cost what a wrong secret costs, and are limited: ten in five minutes for a name from an address, a hundred for an
 // address; made secrets are let in regardless.
 //
 // ErrUnauthenticated: there is no such name, or the secret is wrong, or the
@@ -106,22 +106,28 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	if err != nil && !isNotFound(err) {
 		return Account{}, err
 	}
-	if err := s.failures.check(name, attempt.From, s.now()); err != nil {
+	hinted := !long && attempt.Repository != ""
+	if hinted {
+		namespace, _, _ = strings.Cut(attempt.Repository, "/")
+	}
+	counted := failureKey{name, namespace, attempt.From}
+	if err := s.failures.check(counted, s.now()); err != nil {
 		return Account{}, err
 	}
-	if !long && attempt.Repository != "" {
-		namespace, _, long = strings.Cut(attempt.Repository, "/")
+	candidates, err := s.namesakes(ctx, namespace, name, long || hinted)
+	if err == nil && len(candidates) == 0 && hinted { // the repository may be another's, to no avail
+		candidates, err = s.namesakes(ctx, "", name, false)
 	}
-	candidates, err := s.namesakes(ctx, namespace, name, long)
 	if err != nil {
 		return Account{}, err
 	}
-	return s.judge(ctx, candidates, name, attempt)
+	return s.judge(ctx, candidates, counted, attempt.Secret)
 }
 
-// judge returns the candidate whose chosen secret the attempt has.
-func (s *Service) judge(ctx context.Context, candidates []Account, name string, attempt LoginAttempt) (Account, error) {
-	if account, ok := s.remembered(candidates, attempt.Secret); ok {
+// judge returns the candidate whose chosen secret it is. A failure is counted
+// under the key.
+func (s *Service) judge(ctx context.Context, candidates []Account, counted failureKey, secret registryusers.Secret) (Account, error) {
+	if account, ok := s.remembered(candidates, secret); ok {
 		return s.current(account)
 	}
 	release, err := s.acquire(ctx)
@@ -130,19 +136,21 @@ func (s *Service) judge(ctx context.Context, candidates []Account, name string, 
 	}
 	defer release()
 	// Others may have failed, or got in, while this one waited.
-	if err := s.failures.check(name, attempt.From, s.now()); err != nil {
+	if err := s.failures.check(counted, s.now()); err != nil {
 		return Account{}, err
 	}
-	account, ok := s.remembered(candidates, attempt.Secret)
+	account, ok := s.remembered(candidates, secret)
 	if !ok {
-		if account, err = s.try(candidates, attempt.Secret); err != nil {
+		if account, err = s.try(candidates, secret); err != nil {
 			if errors.Is(err, registryusers.ErrUnauthenticated) {
-				s.failures.add(name, attempt.From, s.now())
+				s.failures.add(counted, s.now())
 			}
 			return Account{}, err
 		}
 	}
-	s.failures.forget(name, attempt.From)
+	if len(candidates) == 1 { // among namesakes, one's success forgives no guesses at another
+		s.failures.forget(counted)
+	}
 	return s.current(account)
 }
 
@@ -160,7 +168,7 @@ func (s *Service) namesakes(ctx context.Context, namespace, name string, long bo
 		return nil, nil
 	}
 	account, err := s.store.AccountByName(ctx, project, region, registry, name)
-	if isNotFound(err) {
+	if isNotFound(err) || err == nil && account.Verifier.Hash == "" {
 		return nil, nil
 	}
 	return []Account{account}, err
@@ -169,7 +177,7 @@ func (s *Service) namesakes(ctx context.Context, namespace, name string, long bo
 // remembered returns the candidate whose secret it was a while ago.
 func (s *Service) remembered(candidates []Account, secret registryusers.Secret) (Account, bool) {
 	for _, account := range candidates {
-		if account.Verifier.Hash != "" && s.verdicts.has(s.verdicts.key(account.Verifier.Hash, secret.Reveal()), s.now()) {
+		if s.verdicts.has(s.verdicts.key(account.Verifier.Hash, secret.Reveal()), s.now()) {
 			return account, true
 		}
 	}
@@ -179,22 +187,17 @@ func (s *Service) remembered(candidates []Account, secret registryusers.Secret) 
 // try returns the candidate whose secret it is, and remembers it.
 // ErrUnauthenticated: it is nobody's.
 func (s *Service) try(candidates []Account, secret registryusers.Secret) (Account, error) {
-	tried := false
 	for _, account := range candidates {
-		if account.Verifier.Hash == "" {
-			continue
-		}
 		salt, want, err := parseHash(account.Verifier.Hash)
 		if err != nil {
 			return Account{}, err
 		}
-		tried = true
 		if subtle.ConstantTimeCompare(argon2id(secret.Reveal(), salt), want) == 1 {
 			s.verdicts.add(s.verdicts.key(account.Verifier.Hash, secret.Reveal()), s.now())
 			return account, nil
 		}
 	}
-	if !tried { // an unknown name costs what a wrong secret costs
+	if len(candidates) == 0 { // an unknown name costs what a wrong secret costs
 		argon2id(secret.Reveal(), make([]byte, argonSalt))
 	}
 	return Account{}, registryusers.ErrUnauthenticated
@@ -312,13 +315,19 @@ type LimitError struct{ RetryAfter time.Duration }
 func (e *LimitError) Error() string { return "too many failed logins" }
 func (e *LimitError) Unwrap() error { return registryusers.ErrTooManyRequests }
 
-// failures counts failed logins, for a name from an address and for an address.
+// failures counts failed logins: for a name from an address, in whatever form
+// the name was given, and for an address.
 type failures struct {
 	mu     sync.Mutex
 	counts map[failureKey]failureCount
 }
 
-type failureKey struct{ name, from string }
+// failureKey is what a count is of. Failures with a name count under it with
+// the namespace that it was meant in, under it alone, and under neither.
+type failureKey struct{ name, namespace, from string }
+
+// whatever stands for a namespace, or a name, of whatever text: no account has it.
+const whatever = "*"
 
 type failureCount struct {
 	n   int
@@ -330,21 +339,23 @@ const (
 	maxFailures        = 10  // for a name from an address
 	maxAddressFailures = 100 // for an address
 	maxFailureCounts   = 10_000
-	maxFailureName     = 64 // bytes kept of a name; longer ones share a count
+	maxFailureText     = 100 // bytes kept of a name; longer ones share a count
 )
 
 func newFailures() *failures { return &failures{counts: make(map[failureKey]failureCount)} }
 
-// keys returns the counts that an attempt is in: the pair's, the address's.
-func (f *failures) keys(name, from string) (pair, address failureKey) {
-	return failureKey{"+" + name[:min(len(name), maxFailureName)], from}, failureKey{"", from}
+// widen returns the three counts that a failure is in.
+func (k failureKey) widen() (meant, name, address failureKey) {
+	keep := func(text string) string { return strings.Clone(text[:min(len(text), maxFailureText)]) }
+	k.name, k.namespace = keep(k.name), keep(k.namespace)
+	return k, failureKey{k.name, whatever, k.from}, failureKey{whatever, whatever, k.from}
 }
 
-func (f *failures) check(name, from string, now time.Time) error {
+func (f *failures) check(key failureKey, now time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	pair, address := f.keys(name, from)
-	for key, most := range map[failureKey]int{pair: maxFailures, address: maxAddressFailures} {
+	_, name, address := key.widen()
+	for key, most := range map[failureKey]int{name: maxFailures, address: maxAddressFailures} {
 		if count := f.counts[key]; count.n >= most && now.Before(count.end) {
 			return &LimitError{RetryAfter: count.end.Sub(now)}
 		}
@@ -352,11 +363,11 @@ func (f *failures) check(name, from string, now time.Time) error {
 	return nil
 }
 
-func (f *failures) add(name, from string, now time.Time) {
+func (f *failures) add(key failureKey, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	pair, address := f.keys(name, from)
-	for _, key := range []failureKey{pair, address} {
+	meant, name, address := key.widen()
+	for _, key := range []failureKey{meant, name, address} {
 		count := f.counts[key]
 		if !now.Before(count.end) {
 			bound(f.counts, maxFailureCounts, func(c failureCount) bool { return !now.Before(c.end) })
@@ -367,12 +378,17 @@ func (f *failures) add(name, from string, now time.Time) {
 	}
 }
 
-// forget clears the count of a name from an address, after a success.
-func (f *failures) forget(name, from string) {
+// forget takes back, after a success, the failures of the same name in the same
+// namespace: they were slips, and no guesses at another's secret.
+func (f *failures) forget(key failureKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	pair, _ := f.keys(name, from)
-	delete(f.counts, pair)
+	meant, name, _ := key.widen()
+	if count, ok := f.counts[name]; ok {
+		count.n = max(0, count.n-f.counts[meant].n)
+		f.counts[name] = count
+	}
+	delete(f.counts, meant)
 }
 
 // bound makes room in m, which is full: of what is over, and then of anything,

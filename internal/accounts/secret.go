@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
@@ -95,12 +96,18 @@ var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, a
 // collected.
 const maxHashing = 2
 
+// maxWait is how long one waits for the others.
+const maxWait = 20 * time.Second
+
 // acquire waits until an argon2id may work: at most GOMAXPROCS of them do at a
-// time, and [maxHashing]. It gives up with ctx.
+// time, and [maxHashing]. It gives up with ctx, and after [maxWait] with
+// ErrUnavailable.
 func (s *Service) acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case s.hashing <- struct{}{}:
 		return func() { <-s.hashing }, nil
+	case <-time.After(maxWait):
+		return nil, fmt.Errorf("%w: too many secrets wait to be hashed", registryusers.ErrUnavailable)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
 	}

@@ -5,6 +5,7 @@
 //	DIR/keys/server.json     the server key, mode 0600
 //	DIR/keys/token-*.pem     the keys that sign tokens, mode 0600
 //	DIR/images/              the registry's images
+//	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
 package datadir
 
 import (

@@ -195,7 +195,7 @@ func (c *client) wantCut(what string, since time.Time, want time.Duration) {
 
 func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 	for _, text := range []string{"", "G", "GET / HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: "} {
-		inHouse(t, func(t *testing.T, h *house) {
+		inHouse(t, func(_ *testing.T, h *house) {
 			c, start := h.dial(), time.Now()
 			c.send(text)
 			c.wantCut(fmt.Sprintf("headers begin with %q", text), start, 10*time.Second)
@@ -204,7 +204,7 @@ func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 }
 
 func TestClientThatDripsItsHeadersIsCutOff(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		c, start := h.dial(), time.Now()
 		c.send("GET /v2/ HTTP/1.1\r\nX: ")
 		h.drip(c, 60, time.Second)
@@ -359,7 +359,7 @@ func TestClientThatDoesNotTakeItsAnswerIsCutOff(t *testing.T) {
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		c := h.dial()
 		c.send("GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
 		c.want(http.MethodGet, http.StatusOK)
@@ -368,7 +368,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 }
 
 func TestHeadersTooLargeAre431(t *testing.T) {
-	for _, size := range []int{1 << 10, 16 << 10, 40 << 10, 1 << 20} {
+	for _, size := range []int{1 << 10, 16 << 10, 80 << 10, 1 << 20} {
 		inHouse(t, func(t *testing.T, h *house) {
 			c := h.dial()
 			h.drips.Go(func() { // the server may hang up before the end

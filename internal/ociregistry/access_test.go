@@ -46,7 +46,7 @@ func (w *world) wantChallenge(what string, got answer, want string) {
 
 func TestStrangerIsToldWhereToGetWhichToken(t *testing.T) {
 	digest := sum("something")
-	for _, request := range []struct{ method, path, scope string }{
+	requests := []struct{ method, path, scope string }{
 		{http.MethodGet, "/v2/", ""},
 		{http.MethodHead, manifests, "repository:1-1-demo/app:pull"},
 		{http.MethodGet, manifests, "repository:1-1-demo/app:pull"},
@@ -59,20 +59,21 @@ func TestStrangerIsToldWhereToGetWhichToken(t *testing.T) {
 		{http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/?mount=" + digest + "&from=1-1-demo/other",
 			"repository:1-1-demo/app:pull,push repository:1-1-demo/other:pull"},
 		{http.MethodGet, "/v2/_catalog", "registry:catalog:*"},
+	}
+	for _, side := range []struct {
+		settings
+		host, realm string
+	}{
+		{settings{url: "https://images.example"}, "", "https://images.example/token"},
+		{settings{}, "seen-as.example:5000", "http://seen-as.example:5000/token"},
+		{settings{tls: true}, "seen-as.example", "https://seen-as.example/token"},
 	} {
-		for _, side := range []struct {
-			settings
-			host, realm string
-		}{
-			{settings{url: "https://images.example"}, "", "https://images.example/token"},
-			{settings{}, "seen-as.example:5000", "http://seen-as.example:5000/token"},
-			{settings{tls: true}, "seen-as.example", "https://seen-as.example/token"},
-		} {
-			w := newWorld(t, side.settings)
-			var headers []string
-			if side.host != "" {
-				headers = append(headers, "Host: "+side.host)
-			}
+		w := newWorld(t, side.settings)
+		var headers []string
+		if side.host != "" {
+			headers = append(headers, "Host: "+side.host)
+		}
+		for _, request := range requests {
 			got := w.send(request.method, request.path, "", headers...)
 			want := fmt.Sprintf("Bearer realm=%q,service=%q", side.realm, service)
 			if request.scope != "" {
@@ -481,7 +482,7 @@ func TestPathsThatPlayTricks(t *testing.T) {
 		"/v2/1-1-demo/app/manifests/v1%00",
 		"/v2/%001-1-demo/app/manifests/v1",
 		"/v2/1-1-demo%ff/app/manifests/v1",
-		"/v2/1-1-demo​/app/manifests/v1",
+		"/v2/1-1-demo\u200b/app/manifests/v1",
 		"/v2/１-1-demo/app/manifests/v1",
 		"/v2/2-1-demo;1-1-demo/app/manifests/v1",
 		"/v2/2-1-demo/app/manifests/v1?name=1-1-demo/app",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,17 +40,16 @@ type visitor struct {
 
 type visitorKey struct{}
 
-func routes() *mux.Router { return v2.RouterWithPrefix("") }
-
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, start: time.Now()}
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
+	route, repository := d.match(r)
 	v, err := d.identify(r)
 	reason := ""
 	if err != nil {
 		reason = err.Error()
 	} else if v != nil {
-		reason = d.forbidden(v, r)
+		reason = v.forbidden(r.Method, route, repository)
 	}
 	switch {
 	case err != nil && !errors.Is(err, registryusers.ErrUnauthenticated):
@@ -63,7 +63,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		d.next.ServeHTTP(recorder, r)
 	}
-	d.log(r, recorder, v, reason)
+	d.log(r, recorder, v, repository, reason)
 }
 
 // identify returns the visitor, or nil if the request has no token.
@@ -79,7 +79,7 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 	}
 	claims, err := d.issuer.Verify(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", registryusers.ErrUnauthenticated, err)
+		return nil, err
 	}
 	account, err := d.accounts.Current(r.Context(), claims.UserID, claims.SecretVersion)
 	if err != nil {
@@ -88,17 +88,23 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 	return &visitor{claims, account}, nil
 }
 
-// forbidden says why the visitor may never do what the request asks for, with
-// whatever token, or nothing.
-func (d *door) forbidden(v *visitor, r *http.Request) string {
+// match returns the name of the registry's route that the request takes, and
+// the repository it is about, or "" of either. The routes let no name through
+// that breaks the repositories' grammar.
+func (d *door) match(r *http.Request) (route, repository string) {
 	var match mux.RouteMatch
-	if !d.routes.Match(r, &match) {
-		return ""
+	if !d.routes.Match(r, &match) || match.Route == nil {
+		return "", ""
 	}
-	repository := match.Vars["name"]
-	isRead := r.Method == http.MethodGet || r.Method == http.MethodHead
+	return match.Route.GetName(), match.Vars["name"]
+}
+
+// forbidden says why the visitor may never do what a request asks for, with
+// whatever token, or nothing.
+func (v *visitor) forbidden(method, route, repository string) string {
+	isRead := method == http.MethodGet || method == http.MethodHead
 	switch {
-	case match.Route != nil && match.Route.GetName() == v2.RouteNameCatalog:
+	case route == v2.RouteNameCatalog:
 		return "the catalog is for nobody"
 	case repository == "":
 		return ""
@@ -123,22 +129,14 @@ func (d *door) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, 
 	}
 	grant := &auth.Grant{User: auth.UserInfo{Name: v.account.FullName()}}
 	for _, access := range needed {
-		if access.Type != "repository" || !v.claims.Allows(access.Name, access.Action) || !may(v.account, access) {
+		if access.Type != "repository" || !v.claims.Allows(access.Name, access.Action) ||
+			!slices.Contains(v.account.Actions(access.Name), access.Action) {
 			challenge.reason = "insufficient_scope"
 			return nil, challenge
 		}
 		grant.Resources = append(grant.Resources, access.Resource)
 	}
 	return grant, nil
-}
-
-func may(account accounts.Account, access auth.Access) bool {
-	for _, action := range account.Actions(access.Name) {
-		if action == access.Action {
-			return true
-		}
-	}
-	return false
 }
 
 // challenge tells a client where to get a token, and for what (RFC 6750,
@@ -158,7 +156,7 @@ func (c *challenge) SetHeaders(r *http.Request, w http.ResponseWriter) {
 	base := c.door.url
 	if base == "" {
 		base = "http://" + r.Host
-		if r.TLS != nil {
+		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 			base = "https://" + r.Host
 		}
 	}
@@ -187,7 +185,7 @@ func scopes(needed []auth.Access) string {
 	return strings.Join(texts, " ")
 }
 
-func (d *door) log(r *http.Request, w *recorder, v *visitor, reason string) {
+func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason string) {
 	level := slog.LevelInfo
 	if w.status >= 500 {
 		level = slog.LevelError
@@ -201,6 +199,9 @@ func (d *door) log(r *http.Request, w *recorder, v *visitor, reason string) {
 	}
 	if v != nil {
 		attrs = append(attrs, slog.Int64("user_id", v.account.ID))
+	}
+	if repository != "" {
+		attrs = append(attrs, slog.String("repository", repository))
 	}
 	if reason != "" {
 		attrs = append(attrs, slog.String("message", reason))
@@ -217,9 +218,10 @@ type recorder struct {
 }
 
 func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+	if w.status != 0 {
+		return
 	}
+	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
 

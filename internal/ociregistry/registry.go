@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/distribution/distribution/v3/registry/storage"
@@ -66,7 +67,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 			o.Logger.LogAttrs(ctx, slog.LevelError, "registry: blobs are not swept", slog.String("error", err.Error()))
 		}
 	}
-	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: routes()}
+	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix("")}
 	app, err := newApp(ctx, o, d)
 	if err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func sweep(ctx context.Context, root string) error {
 	}
 	// An upload cannot go on in another process: its state is signed by a key
 	// of the one that began it.
-	storage.PurgeUploads(ctx, files, time.Now(), true)
+	storage.PurgeUploads(ctx, files, time.Now().AddDate(10, 0, 0), true) // those too that have no date
 	if err := addLayerDirs(root); err != nil {
 		return fmt.Errorf("sweeping %s: %w", root, err)
 	}

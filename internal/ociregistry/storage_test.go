@@ -44,8 +44,7 @@ func options(t *testing.T, root string) ociregistry.Options {
 	return ociregistry.Options{Root: root, Accounts: dir.Accounts, Issuer: issuer, Logger: quiet}
 }
 
-// wantOpenError wants no registry, and an error with the words; and the same
-// of a sweep.
+// wantOpenError wants no registry, and an error with the words.
 func wantOpenError(t *testing.T, o ociregistry.Options, words ...string) {
 	t.Helper()
 	registry, err := ociregistry.Open(t.Context(), o)
@@ -290,6 +289,32 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 				w.wantPulled(user, "1-1-demo/app:v2", image)
 			})
 		}
+	}
+}
+
+// What cannot be swept can still be served.
+func TestServerStartsThoughItCannotSweep(t *testing.T) {
+	w := newWorld(t, settings{onDisk: true})
+	user, image := w.pusher(w.one), newImage(t, 1)
+	w.push(user, "1-1-demo/app:v1", image)
+	w.close()
+	link := filepath.Join(w.dir.Images(), "docker", "registry", "v2", "repositories", "1-1-demo", "damaged",
+		"_manifests", "revisions", "sha256", strings.Repeat("0", 64), "link")
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(link, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := w.blobs()
+	wantWords(t, "Sweep", ociregistry.Sweep(t.Context(), w.dir.Images(), quiet), w.dir.Images())
+	w.open()
+	if got := w.blobs(); !slices.Equal(got, before) {
+		t.Errorf("after a sweep that failed: got the blobs %q, want %q", got, before)
+	}
+	w.wantPulled(user, "1-1-demo/app:v1", image)
+	if text := w.log.String(); !strings.Contains(text, `"level":"ERROR"`) {
+		t.Errorf("after a sweep that failed: got the log\n%s\nwant an error in it", text)
 	}
 }
 

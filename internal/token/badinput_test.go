@@ -116,8 +116,8 @@ func TestTenThousandScopes(t *testing.T) {
 		}
 		return scopes
 	}
-	if got := h.granted(t, do(t, get(t, base, "ci", secret, scope(many(100)...)))); len(got) != 100 {
-		t.Errorf("100 scopes: %d granted, want 100", len(got))
+	if got := h.granted(t, do(t, get(t, base, "ci", secret, scope(many(50)...)))); len(got) != 50 {
+		t.Errorf("50 scopes: %d granted, want 50", len(got))
 	}
 	h.log.take()
 	form := url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}}
@@ -126,7 +126,7 @@ func TestTenThousandScopes(t *testing.T) {
 		short[key] = value
 	}
 	for what, r := range map[string]*http.Request{
-		"101":                     get(t, base, "ci", secret, scope(many(101)...)),
+		"51":                      get(t, base, "ci", secret, scope(many(51)...)),
 		"10,000":                  get(t, base, "ci", secret, scope(many(10_000)...)),
 		"10,000, spaces":          get(t, base, "ci", secret, scope(strings.Join(many(10_000), " "))),
 		"10,000 by POST":          post(t, base, short),

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,13 +22,13 @@ import (
 // FuzzParseScopes states what a scope can give at most, whatever its text:
 // each repository once, of the account's own registry, by a clean path that
 // was asked for letter by letter; each action once, and one that the account
-// has; and no more than a hundred scopes.
+// has; and no more scopes than maxScopes.
 func FuzzParseScopes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second string) {
 		values := []string{first, second}
 		scopes, ok := parseScopes(values)
-		if n := len(strings.Fields(first)) + len(strings.Fields(second)); ok != (n <= 100) || len(scopes) > n {
-			t.Fatalf("parseScopes(%q): got %d and %t, want at most %d, and true up to 100", values, len(scopes), ok, n)
+		if n := len(strings.Fields(first)) + len(strings.Fields(second)); ok != (n <= maxScopes) || len(scopes) > n {
+			t.Fatalf("parseScopes(%q): got %d and %t, want at most %d, and true up to %d", values, len(scopes), ok, n, maxScopes)
 		}
 		for _, scope := range scopes {
 			if scope.Type != "repository" || !clean(scope.Name) || len(scope.Actions) == 0 {
@@ -74,13 +75,13 @@ func distinct(values []string) []string { return slices.Compact(slices.Sorted(sl
 
 // FuzzFromQuery states what a GET is taken for: one with a Basic header is the
 // name before the first colon and the secret behind it, byte for byte, the
-// first service, and no more than a hundred scopes; anything else is denied,
+// first service, and no more scopes than maxScopes; anything else is denied,
 // with a text that is always the same.
 func FuzzFromQuery(f *testing.F) {
 	known := []string{
 		"the query is not valid",
 		"log in with the name and the secret of a registry user",
-		"there are more than 100 scopes",
+		fmt.Sprintf("there are more than %d scopes", maxScopes),
 	}
 	f.Fuzz(func(t *testing.T, authorization, query string) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/token", nil)
@@ -100,7 +101,7 @@ func FuzzFromQuery(f *testing.F) {
 			t.Errorf("fromQuery(%q, %q): got %q and %q, want %q and %q, %v", authorization, query, asked.account, asked.secret.Reveal(), name, secret, err)
 		}
 		values, err := url.ParseQuery(query)
-		if err != nil || asked.service != values.Get("service") || asked.offline != (values.Get("offline_token") == "true") || len(asked.scopes) > 100 {
+		if err != nil || asked.service != values.Get("service") || asked.offline != (values.Get("offline_token") == "true") || len(asked.scopes) > maxScopes {
 			t.Errorf("fromQuery(%q, %q): got %q, %t and %d scopes, want %v, %v", authorization, query, asked.service, asked.offline, len(asked.scopes), values, err)
 		}
 	})

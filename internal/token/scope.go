@@ -11,12 +11,12 @@ import (
 
 const (
 	repositoryType = "repository"
-	maxScopes      = 100
+	maxScopes      = 50 // of the longest names: their token fits into a request's header
 )
 
 // parseScopes reads scopes ("repository:NAME:pull,push", several separated by
 // spaces). What is not of the form, or not about a repository, is left out: it
-// gives no right. ok is false for more than a hundred.
+// gives no right. ok is false for more than [maxScopes].
 func parseScopes(values []string) (scopes []Access, ok bool) {
 	n := 0
 	for _, value := range values {

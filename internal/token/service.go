@@ -115,6 +115,9 @@ func fromForm(w http.ResponseWriter, r *http.Request) (request, *denial) {
 		asked.account, asked.secret = form.Get("username"), registryusers.NewSecret(form.Get("password"))
 	case "refresh_token":
 		asked.refresh = registryusers.NewSecret(form.Get("refresh_token"))
+		if asked.refresh.Reveal() == "" {
+			return request{}, unauthorized("the refresh token is not valid")
+		}
 	default:
 		return request{}, invalid("grant_type must be password or refresh_token")
 	}
@@ -235,7 +238,9 @@ func (h *Handler) log(r *http.Request, account accounts.Account, d *denial) {
 	} else {
 		attrs = append(attrs, slog.Int("status", d.status), slog.String("message", d.message))
 		if d.cause != nil {
-			level = slog.LevelError
+			if r.Context().Err() == nil { // else the client has gone
+				level = slog.LevelError
+			}
 			attrs = append(attrs, slog.String("error", d.cause.Error()))
 		}
 	}

@@ -7,11 +7,13 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
@@ -34,17 +36,9 @@ type Claims struct {
 
 // Allows reports whether the token allows an action on a repository.
 func (c *Claims) Allows(repository, action string) bool {
-	for _, access := range c.Access {
-		if access.Type != repositoryType || access.Name != repository {
-			continue
-		}
-		for _, allowed := range access.Actions {
-			if allowed == action {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Access, func(a Access) bool {
+		return a.Type == repositoryType && a.Name == repository && slices.Contains(a.Actions, action)
+	})
 }
 
 // Lifetime is how long a token lasts, if its user does.
@@ -104,10 +98,17 @@ func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, 
 	return token, issued, ends, err
 }
 
-var errInvalid = errors.New("the token is not valid")
+// denied is why a token is not good: a [registryusers.ErrUnauthenticated].
+type denied string
+
+func (d denied) Error() string { return string(d) }
+func (d denied) Unwrap() error { return registryusers.ErrUnauthenticated }
+
+const errInvalid = denied("the token is not valid")
 
 // Verify returns what a token says, if one of the keys signed it, for this
-// service, and it has not ended. Its error does not quote the token.
+// service, and it has not ended. Otherwise the error is a [registryusers.ErrUnauthenticated],
+// or says that the keys cannot be read; it does not quote the token.
 func (i *Issuer) Verify(text string) (*Claims, error) {
 	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil || len(token.Headers) != 1 {
@@ -128,13 +129,13 @@ func (i *Issuer) Verify(text string) (*Claims, error) {
 		now := i.Now()
 		switch {
 		case claims.Issuer != i.Service, len(claims.Audience) != 1, claims.Audience[0] != i.Service:
-			return nil, errors.New("the token is of another service")
+			return nil, denied("the token is of another service")
 		case claims.Expiry == nil, !now.Before(claims.Expiry.Time()):
-			return nil, errors.New("the token has ended")
+			return nil, denied("the token has ended")
 		case claims.NotBefore == nil, now.Before(claims.NotBefore.Time()):
-			return nil, errors.New("the token has not begun")
+			return nil, denied("the token has not begun")
 		}
 		return &claims, nil
 	}
-	return nil, errors.New("the token is signed by an unknown key")
+	return nil, denied("the token is signed by an unknown key")
 }

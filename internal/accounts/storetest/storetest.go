@@ -29,7 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"RegistryOnlyAtItsPlace", testPlace},
 		{"Users", testUsers},
 		{"UserNamesAreUniqueInTheirRegistry", testUserNames},
-		{"UserBySecret", testUserBySecret},
+		{"AccountBySecret", testAccountBySecret},
 		{"Accounts", testAccounts},
 		{"AccountsByName", testAccountsByName},
 		{"ChangesOfOneUser", testChanges},
@@ -57,18 +57,17 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	if got, err := s.Registries(ctx); err != nil || len(got) != 0 {
 		t.Errorf("Registries() = %v, %v; want none", got, err)
 	}
-	if got, err := s.Users(ctx, 1); err != nil || len(got) != 0 {
-		t.Errorf("Users(1) = %v, %v; want none", got, err)
-	}
+	_, err := s.Users(ctx, 1)
+	wantIs(t, "Users(1)", err, registryusers.ErrRegistryNotFound)
 	if got, err := s.Keys(ctx); err != nil || len(got) != 0 {
 		t.Errorf("Keys() = %v, %v; want none", got, err)
 	}
-	_, err := s.Registry(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1})
+	_, err = s.Registry(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1})
 	wantIs(t, "Registry", err, registryusers.ErrRegistryNotFound)
 	_, err = s.User(ctx, 1, "")
 	wantIs(t, "User", err, registryusers.ErrUserNotFound)
-	_, err = s.UserBySecret(ctx, index("none"))
-	wantIs(t, "UserBySecret", err, registryusers.ErrUserNotFound)
+	_, err = s.AccountBySecret(ctx, index("none"))
+	wantIs(t, "AccountBySecret", err, registryusers.ErrUserNotFound)
 	_, err = s.Key(ctx, 1)
 	wantIs(t, "Key", err, registryusers.ErrKeyNotFound)
 	_, err = s.CreateUser(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"))
@@ -239,11 +238,11 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	u.Verifier.Index = index("another")
 	_, err := s.CreateUser(t.Context(), place(r), u)
 	wantIs(t, "CreateUser with an expired user's name", err, registryusers.ErrUserExists)
-	_, err = s.UserBySecret(t.Context(), index("another"))
-	wantIs(t, "UserBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
+	_, err = s.AccountBySecret(t.Context(), index("another"))
+	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
 }
 
-func testUserBySecret(t *testing.T, s accounts.Store) {
+func testAccountBySecret(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
 	chosen := user("chosen")
@@ -252,11 +251,11 @@ func testUserBySecret(t *testing.T, s accounts.Store) {
 		t.Fatal(err)
 	}
 	for _, want := range []accounts.User{a, b} {
-		got, err := s.UserBySecret(t.Context(), want.Verifier.Index)
+		got, err := s.AccountBySecret(t.Context(), want.Verifier.Index)
 		if err != nil {
-			t.Errorf("UserBySecret(%s's): %v", want.Name, err)
+			t.Errorf("AccountBySecret(%s's): %v", want.Name, err)
 		}
-		wantUser(t, "UserBySecret", got, want)
+		wantUser(t, "AccountBySecret", got.User, want)
 	}
 	for name, index := range map[string][]byte{
 		"nobody's":      index("nobody"),
@@ -266,9 +265,9 @@ func testUserBySecret(t *testing.T, s accounts.Store) {
 		"longer":        append(a.Verifier.Index[:32:32], 0),
 		"a chosen hash": []byte(chosen.Verifier.Hash),
 	} {
-		got, err := s.UserBySecret(t.Context(), index)
+		got, err := s.AccountBySecret(t.Context(), index)
 		if !errors.Is(err, registryusers.ErrUserNotFound) {
-			t.Errorf("UserBySecret(%s) = %+v, %v; want %v", name, got, err, registryusers.ErrUserNotFound)
+			t.Errorf("AccountBySecret(%s) = %+v, %v; want %v", name, got, err, registryusers.ErrUserNotFound)
 		}
 	}
 }
@@ -454,9 +453,9 @@ func testSetSecret(t *testing.T, s accounts.Store) {
 			t.Fatalf("SetSecret(%d): %v", i, err)
 		}
 		if old != nil {
-			got, err := s.UserBySecret(t.Context(), old)
+			got, err := s.AccountBySecret(t.Context(), old)
 			if !errors.Is(err, registryusers.ErrUserNotFound) {
-				t.Errorf("UserBySecret(the index before %d) = %+v, %v; want %v", i, got, err, registryusers.ErrUserNotFound)
+				t.Errorf("AccountBySecret(the index before %d) = %+v, %v; want %v", i, got, err, registryusers.ErrUserNotFound)
 			}
 		}
 		u.Verifier, u.SecretVersion = v, u.SecretVersion+1
@@ -466,11 +465,11 @@ func testSetSecret(t *testing.T, s accounts.Store) {
 		}
 		wantUser(t, "SetSecret, User", got, u)
 		if v.Index != nil {
-			got, err := s.UserBySecret(t.Context(), v.Index)
+			got, err := s.AccountBySecret(t.Context(), v.Index)
 			if err != nil {
-				t.Errorf("UserBySecret(the new index): %v", err)
+				t.Errorf("AccountBySecret(the new index): %v", err)
 			}
-			wantUser(t, "SetSecret, UserBySecret", got, u)
+			wantUser(t, "SetSecret, AccountBySecret", got.User, u)
 		}
 		old = v.Index
 	}
@@ -484,8 +483,8 @@ func testDeleteUser(t *testing.T, s accounts.Store) {
 	}
 	_, err := s.User(t.Context(), r.ID, "a")
 	wantIs(t, "User after DeleteUser", err, registryusers.ErrUserNotFound)
-	_, err = s.UserBySecret(t.Context(), a.Verifier.Index)
-	wantIs(t, "UserBySecret after DeleteUser", err, registryusers.ErrUserNotFound)
+	_, err = s.AccountBySecret(t.Context(), a.Verifier.Index)
+	wantIs(t, "AccountBySecret after DeleteUser", err, registryusers.ErrUserNotFound)
 	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), a.ID), registryusers.ErrUserNotFound)
 	if all, err := s.Users(t.Context(), r.ID); err != nil || len(all) != 1 || all[0].ID != b.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", r.ID, all, err, b)
@@ -599,10 +598,11 @@ func testTimes(t *testing.T, s accounts.Store) {
 		if err = s.SetEnd(t.Context(), u.ID, 1, want); err != nil {
 			t.Fatal(err)
 		}
-		if u, err = s.UserBySecret(t.Context(), u.Verifier.Index); err != nil {
+		a, err := s.AccountBySecret(t.Context(), u.Verifier.Index)
+		if err != nil {
 			t.Fatal(err)
 		}
-		check("ExpiresAt after SetEnd", u.ExpiresAt)
+		check("ExpiresAt after SetEnd", a.ExpiresAt)
 
 		k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: want})
 		if err != nil {
@@ -672,7 +672,7 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 		if id == 0 {
 			continue
 		}
-		got, err := s.UserBySecret(t.Context(), index(fmt.Sprint(i)))
+		got, err := s.AccountBySecret(t.Context(), index(fmt.Sprint(i)))
 		if err != nil || got.ID != id || id != all[0].ID {
 			t.Errorf("the winner's secret finds %+v, %v; want the user %d", got, err, all[0].ID)
 		}
@@ -712,7 +712,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 	}
 	found := 0
 	for i := range racers {
-		if _, err := s.UserBySecret(t.Context(), index(fmt.Sprint(i))); err == nil {
+		if _, err := s.AccountBySecret(t.Context(), index(fmt.Sprint(i))); err == nil {
 			found++
 		}
 	}
@@ -738,12 +738,10 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"Registry":        func() error { _, err := s.Registry(ctx, place(r)); return err },
 		"Registries":      func() error { _, err := s.Registries(ctx); return err },
 		"CreateUser":      func() error { _, err := s.CreateUser(ctx, place(r), user("new")); return err },
-		"User":            func() error { _, err := s.User(ctx, r.ID, "a"); return err },
 		"AccountBySecret": func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
 		"Account":         func() error { _, err := s.Account(ctx, u.ID); return err },
 		"AccountByName":   func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
 		"AccountsByName":  func() error { _, err := s.AccountsByName(ctx, "a", 1); return err },
-		"UserBySecret":    func() error { _, err := s.UserBySecret(ctx, u.Verifier.Index); return err },
 		"Users":           func() error { _, err := s.Users(ctx, r.ID); return err },
 		"SetReadOnly":     func() error { return s.SetReadOnly(ctx, u.ID, true) },
 		"SetEnd":          func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },

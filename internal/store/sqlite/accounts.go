@@ -63,14 +63,13 @@ func (s *Store) User(ctx context.Context, registryID int64, name string) (accoun
 	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE registry_id = ? AND name = ?", registryID, name)
 }
 
-// UserBySecret implements [accounts.Store].
-func (s *Store) UserBySecret(ctx context.Context, index []byte) (accounts.User, error) {
-	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE secret_index = ?", index)
-}
-
 // Users implements [accounts.Store].
 func (s *Store) Users(ctx context.Context, registryID int64) ([]accounts.User, error) {
-	return all(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
+	users, err := all(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
+	if err == nil && len(users) == 0 {
+		_, err = one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound, selectRegistry+"WHERE id = ?", registryID)
+	}
+	return users, err
 }
 
 func scanUser(row scanner) (accounts.User, error) {

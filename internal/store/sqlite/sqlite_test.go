@@ -93,7 +93,7 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 		if err := writer.SetReadOnly(t.Context(), created.ID, true); err != nil {
 			t.Fatalf("%d: SetReadOnly: %v", i, err)
 		}
-		if got, err := reader.UserBySecret(t.Context(), u.Verifier.Index); err != nil || got.ID != created.ID || !got.ReadOnly {
+		if got, err := reader.AccountBySecret(t.Context(), u.Verifier.Index); err != nil || got.ID != created.ID || !got.ReadOnly {
 			t.Fatalf("%d: the other reads %+v, %v; want the user %d, read-only", i, got, err, created.ID)
 		}
 		if err := reader.DeleteUser(t.Context(), created.ID); err != nil {
@@ -437,7 +437,7 @@ func TestReopen(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := s.UserBySecret(t.Context(), want.Verifier.Index); err != nil || got.ID != want.ID {
+		if got, err := s.AccountBySecret(t.Context(), want.Verifier.Index); err != nil || got.ID != want.ID {
 			t.Errorf("Open %d: UserBySecret = %+v, %v; want %+v", i, got, err, want)
 		}
 		if err := migrate(t.Context(), s.write); err != nil {
