@@ -127,18 +127,18 @@ func TestFailuresOfOneAddressAreLimited(t *testing.T) {
 	now := time.Now()
 	for i := range maxAddressFailures {
 		name := fmt.Sprint("user", i)
-		if err := f.check(failureKey{name, "", "a"}, now); err != nil {
+		if err := f.check(failureKey{name: name, from: "a"}, now); err != nil {
 			t.Fatalf("failure %d: %v; want it allowed", i, err)
 		}
-		f.add(failureKey{name, "", "a"}, now)
+		f.add(failureKey{name: name, from: "a"}, now)
 	}
-	if err := f.check(failureKey{"another", "", "a"}, now); !errors.Is(err, registryusers.ErrTooManyRequests) {
+	if err := f.check(failureKey{name: "another", from: "a"}, now); !errors.Is(err, registryusers.ErrTooManyRequests) {
 		t.Errorf("after %d failures from one address: %v; want %v", maxAddressFailures, err, registryusers.ErrTooManyRequests)
 	}
-	if err := f.check(failureKey{"another", "", "b"}, now); err != nil {
+	if err := f.check(failureKey{name: "another", from: "b"}, now); err != nil {
 		t.Errorf("from another address: %v; want it allowed", err)
 	}
-	if err := f.check(failureKey{"another", "", "a"}, now.Add(failureWindow)); err != nil {
+	if err := f.check(failureKey{name: "another", from: "a"}, now.Add(failureWindow)); err != nil {
 		t.Errorf("when the time is over: %v; want it allowed", err)
 	}
 }
@@ -146,7 +146,7 @@ func TestFailuresOfOneAddressAreLimited(t *testing.T) {
 func TestMemoryOfLoginsIsBounded(t *testing.T) {
 	f, v, now := newFailures(), newVerdicts(), time.Now()
 	for i := range maxFailureCounts/2 + 10 { // each is in two counts
-		f.add(failureKey{strings.Repeat("x", 1<<10), "", fmt.Sprint(i)}, now)
+		f.add(failureKey{name: strings.Repeat("x", 1<<10), from: fmt.Sprint(i)}, now)
 	}
 	if got := len(f.counts); got > maxFailureCounts+1 {
 		t.Errorf("%d counts are kept; want %d or so", got, maxFailureCounts)

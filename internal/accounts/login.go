@@ -110,7 +110,7 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	if hinted {
 		namespace, _, _ = strings.Cut(attempt.Repository, "/")
 	}
-	counted := failureKey{name, namespace, attempt.From}
+	counted := failureKey{name: name, namespace: namespace, from: attempt.From}
 	if err := s.failures.check(counted, s.now()); err != nil {
 		return Account{}, err
 	}
@@ -324,10 +324,19 @@ type failures struct {
 
 // failureKey is what a count is of. Failures with a name count under it with
 // the namespace that it was meant in, under it alone, and under neither.
-type failureKey struct{ name, namespace, from string }
+type failureKey struct {
+	name, namespace, from string
+	width                 width
+}
 
-// whatever stands for a namespace, or a name, of whatever text: no account has it.
-const whatever = "*"
+// width says how much of a key counts.
+type width int
+
+const (
+	asMeant    width = iota // all of it
+	anyMeaning              // not the namespace
+	anyName                 // the address alone
+)
 
 type failureCount struct {
 	n   int
@@ -348,7 +357,7 @@ func newFailures() *failures { return &failures{counts: make(map[failureKey]fail
 func (k failureKey) widen() (meant, name, address failureKey) {
 	keep := func(text string) string { return strings.Clone(text[:min(len(text), maxFailureText)]) }
 	k.name, k.namespace = keep(k.name), keep(k.namespace)
-	return k, failureKey{k.name, whatever, k.from}, failureKey{whatever, whatever, k.from}
+	return k, failureKey{name: k.name, from: k.from, width: anyMeaning}, failureKey{from: k.from, width: anyName}
 }
 
 func (f *failures) check(key failureKey, now time.Time) error {
