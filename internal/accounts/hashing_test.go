@@ -180,3 +180,21 @@ func TestForeignHashIsAnErrorAndNoRefusal(t *testing.T) {
 		}
 	}
 }
+
+// Slips of an earlier window must not pay for guesses of this one.
+func TestOldSlipsForgiveNoNewGuesses(t *testing.T) {
+	f, now := newFailures(), time.Now()
+	mine := failureKey{name: "u", namespace: "mine", from: "a"}
+	victims := failureKey{name: "u", namespace: "victim's", from: "a"}
+	for range maxFailures - 1 {
+		f.add(mine, now)
+	}
+	now = now.Add(failureWindow)
+	for range maxFailures {
+		f.add(victims, now)
+	}
+	f.forget(mine)
+	if err := f.check(victims, now); !errors.Is(err, registryusers.ErrTooManyRequests) {
+		t.Errorf("ten guesses, after a success that followed older slips: %v; want %v", err, registryusers.ErrTooManyRequests)
+	}
+}

@@ -393,8 +393,9 @@ func (f *failures) forget(key failureKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	meant, name, _ := key.widen()
-	if count, ok := f.counts[name]; ok {
-		count.n = max(0, count.n-f.counts[meant].n)
+	// A count that began before the name's was not all in it.
+	if count, slips := f.counts[name], f.counts[meant]; count.n > 0 && !slips.end.Before(count.end) {
+		count.n = max(0, count.n-slips.n)
 		f.counts[name] = count
 	}
 	delete(f.counts, meant)
