@@ -59,12 +59,12 @@ type operation[T any] struct {
 	name    string
 	success int
 	whole   func(T) bool  // whether the answer has what it must
-	errors  map[int]error // what a status means here, beyond its general error
-	secrets []registryusers.Secret
+	errors  map[int]error // what each declared status means here, beyond its general error
 }
 
-// decode reads an answer's body as a T, or makes an [*Error] of it. It closes the body.
-func decode[T any](answer *http.Response, op operation[T]) (T, error) {
+// decode reads an answer's body as a T, or makes an [*Error] of it, without
+// the secrets that were sent. It closes the body.
+func decode[T any](answer *http.Response, op operation[T], secrets ...registryusers.Secret) (T, error) {
 	defer answer.Body.Close()
 	var value T
 	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswerBytes+1))
@@ -86,7 +86,7 @@ func decode[T any](answer *http.Response, op operation[T]) (T, error) {
 		default:
 			return value, nil
 		}
-		fault.redact(op.secrets)
+		fault.redact(secrets)
 		return *new(T), fault
 	}
 
@@ -100,7 +100,7 @@ func decode[T any](answer *http.Response, op operation[T]) (T, error) {
 	if fault.Message == "" { // a proxy's page, half a JSON, nothing
 		fault.Message = strings.ToLower(http.StatusText(answer.StatusCode))
 	}
-	fault.redact(op.secrets)
+	fault.redact(secrets)
 	if fault.kind = op.errors[answer.StatusCode]; fault.kind == nil {
 		fault.kind = status.Err(answer.StatusCode)
 	}

@@ -4,12 +4,60 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiclient"
+	"github.com/registryusers/registryusers/gen/apiserver"
 )
+
+// Every operation of the document has its method, and each of its statuses a
+// meaning, written here by hand: a newer document that has more of either
+// fails this test until the client knows what to make of it.
+func TestEveryOperationAndStatusIsKnown(t *testing.T) {
+	known := map[string][]int{
+		"CreateUser": append(slices.Collect(maps.Keys(createUser.errors)), createUser.success),
+	}
+
+	generated, ours := reflect.TypeFor[apiclient.ClientInterface](), reflect.TypeFor[*Client]()
+	for i := range generated.NumMethod() {
+		name := strings.TrimSuffix(generated.Method(i).Name, "WithBody")
+		if _, ok := ours.MethodByName(name); !ok || known[name] == nil {
+			t.Errorf("operation %s: the document has it, and Client has no such method, or this list not its statuses", name)
+		}
+	}
+	doc, err := apiserver.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			want := []int{}
+			for status := range op.Responses.Map() {
+				if status == "default" {
+					continue
+				}
+				code, err := strconv.Atoi(status)
+				if err != nil {
+					t.Errorf("operation %s (%s %s): status %s is none that the client tells apart", op.OperationID, method, path, status)
+				}
+				want = append(want, code)
+			}
+			got := known[op.OperationID]
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("operation %s (%s %s): the client knows the statuses %d, the document declares %d", op.OperationID, method, path, got, want)
+			}
+		}
+	}
+}
 
 func TestNothingPrintsASecret(t *testing.T) {
 	const key, secret = "7$KeY-in-the-clear", "SeCrEt-in-the-clear"
@@ -19,14 +67,13 @@ func TestNothingPrintsASecret(t *testing.T) {
 	}
 	n := NewUser{Name: "u", Secret: registryusers.NewSecret(secret)}
 	u := User{Name: "u", Secret: registryusers.NewSecret(secret)}
-	op := operation[User]{secrets: []registryusers.Secret{c.config.key, n.Secret}}
 	type unexported struct {
 		c Client
 		n NewUser
 		u *User
 	}
 	for _, value := range []any{
-		c, *c, c.config, &c.config, n, &n, u, &u, op, &op,
+		c, *c, c.config, &c.config, n, &n, u, &u,
 		[]User{u}, map[string]NewUser{"n": n}, unexported{*c, n, &u}, &unexported{*c, n, &u},
 	} {
 		printed := map[string]string{"slog": slog.AnyValue(value).String()}

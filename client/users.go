@@ -62,6 +62,13 @@ type (
 	}
 )
 
+var createUser = operation[models.CreatedUser]{
+	name:    "create user",
+	success: 201,
+	whole:   func(u models.CreatedUser) bool { return u.ID > 0 && !u.Secret.IsZero() },
+	errors:  map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
+}
+
 // CreateUser creates a user in a registry and returns it with its secret,
 // which no later call tells. The options are for this call alone.
 //
@@ -87,13 +94,7 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	if err != nil {
 		return User{}, fmt.Errorf("client: create user: %w", err)
 	}
-	model, err := decode(answer, operation[models.CreatedUser]{
-		name:    "create user",
-		success: 201,
-		whole:   func(u models.CreatedUser) bool { return u.ID > 0 && !u.Secret.IsZero() },
-		errors:  map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
-		secrets: []registryusers.Secret{config.key, user.Secret},
-	})
+	model, err := decode(answer, createUser, config.key, user.Secret)
 	if err != nil {
 		return User{}, err
 	}

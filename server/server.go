@@ -65,6 +65,14 @@ type Options struct {
 	// was sent, or a body. Default: [slog.Default].
 	Logger *slog.Logger
 
+	// Statuses, if not nil, says what the implementation was written for: for
+	// each operation, by the document's operationId, the statuses it answers
+	// with, in any order. [New] then refuses a document that declares other
+	// operations or statuses, and names them, so that a newer document is not
+	// served in part. The default answer stands for none: leave it out. Default:
+	// not checked.
+	Statuses map[string][]int
+
 	// ValidateAnswers checks every answer against the document before it is
 	// sent, those with undeclared statuses too; one that does not fit becomes
 	// a 500, and the log says why. It costs some hundred microseconds a
@@ -77,7 +85,8 @@ type Options struct {
 //
 // It fails when the document asks for what it cannot serve, and names it: a
 // way to authenticate other than an API key in the header Authorization, a
-// request body that is not JSON, a schema that does not compile.
+// request body that is not JSON, a schema that does not compile, operations and
+// statuses other than [Options.Statuses].
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
@@ -115,6 +124,11 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 	routes, err := newRouter(doc)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
+	}
+	if options.Statuses != nil {
+		if err := checkStatuses(doc, options.Statuses); err != nil {
+			return nil, fmt.Errorf("server: Options.Statuses: %w", err)
+		}
 	}
 	mount(routes)
 	if err := routes.err(); err != nil {

@@ -153,6 +153,7 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 	handlers.API, err = server.New(implementation, server.Options{
 		Authenticator:   implementation,
 		Logger:          logger,
+		Statuses:        api.Statuses,
 		ValidateAnswers: validateAnswers != "",
 	})
 	if err != nil {

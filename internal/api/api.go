@@ -17,6 +17,13 @@ type API struct{ accounts *accounts.Service }
 
 var _ apiserver.StrictServerInterface = (*API)(nil)
 
+// Statuses are the statuses that each operation is written to answer with, for
+// server.Options: a document that declares another is not served until its
+// meaning is written here and in the accounts' rules.
+var Statuses = map[string][]int{
+	"CreateUser": {201, 404, 409},
+}
+
 // New returns the API of the accounts.
 func New(accounts *accounts.Service) *API { return &API{accounts} }
 

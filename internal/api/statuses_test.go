@@ -1,0 +1,159 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/api"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/server"
+)
+
+// failing is the real implementation, which can be made to fail.
+type failing struct {
+	*api.API
+	err error
+}
+
+func (f *failing) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.API.CreateUser(ctx, r)
+}
+
+// Every operation's every declared status is reached, and the answer fits the
+// document: by the server's own check, which is on, and by one from outside.
+// The default answer stands for every status that the server gives besides.
+func TestEveryDeclaredStatus(t *testing.T) {
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	users := accounts.New(store, accounts.NewServerKey("test", [32]byte{1}), time.Now)
+	if _, err := users.CreateRegistry(t.Context(), 3, 5, "demo"); err != nil {
+		t.Fatal(err)
+	}
+	_, token, err := users.CreateKey(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	implementation := &failing{API: api.New(users)}
+	var log bytes.Buffer
+	handler, err := server.New(implementation, server.Options{
+		Authenticator:   implementation,
+		Logger:          slog.New(slog.NewTextHandler(&log, nil)),
+		Statuses:        api.Statuses,
+		ValidateAnswers: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	type attempt struct {
+		operation, declared string // the status, as the document declares it
+		status              int    // as it is answered
+		method, path        string
+		header              http.Header // besides the API key and the content type
+		body                string
+		err                 error // of the implementation
+	}
+	const (
+		here = "/cloud/v1/registries/3/5/1/users"
+		user = `{"name":"u","duration":1}`
+	)
+	create := func(declared string, status int, path, body string) attempt {
+		return attempt{operation: "CreateUser", declared: declared, status: status, method: http.MethodPost, path: path, body: body}
+	}
+	with := func(a attempt, edit func(*attempt)) attempt { edit(&a); return a }
+	fails := func(status int, err error) attempt {
+		return with(create("default", status, here, user), func(a *attempt) { a.err = err })
+	}
+	attempts := []attempt{
+		create("201", 201, here, user),
+		create("201", 201, here, `{"name":"v","duration":-1,"read_only":true,"secret":"chosen"}`),
+		create("404", 404, "/cloud/v1/registries/3/5/2/users", user),
+		create("409", 409, here, user),
+		create("default", 400, here, `{"name":"U","duration":400}`),
+		create("default", 400, here, ""),
+		create("default", 400, "/cloud/v1/registries/x/5/1/users", user),
+		with(create("default", 401, here, user), func(a *attempt) { a.header = http.Header{"Authorization": {"apikey wrong"}} }),
+		with(create("default", 401, here, user), func(a *attempt) { a.header = http.Header{"Authorization": nil} }),
+		create("default", 403, "/cloud/v1/registries/4/5/1/users", user),
+		with(create("default", 405, here, ""), func(a *attempt) { a.method = http.MethodPut }),
+		create("default", 413, here, strings.Repeat(" ", server.MaxBodyBytes+1)),
+		with(create("default", 415, here, user), func(a *attempt) { a.header = http.Header{"Content-Type": {"text/plain"}} }),
+		fails(429, registryusers.ErrTooManyRequests),
+		fails(500, errors.New("the disk is full")),
+		fails(503, registryusers.ErrUnavailable),
+	}
+
+	doc, err := apiserver.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := map[string]*routers.Route{} // by operation
+	missing := map[string]bool{}          // operations and statuses that no attempt has reached
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			routes[op.OperationID] = &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: op}
+			for status := range op.Responses.Map() {
+				missing[op.OperationID+" "+status] = true
+			}
+		}
+	}
+	for _, a := range attempts {
+		name := a.operation + " " + strconv.Itoa(a.status)
+		request := httptest.NewRequest(a.method, a.path, strings.NewReader(a.body))
+		request.Header.Set("Authorization", "apikey "+token.Reveal())
+		request.Header.Set("Content-Type", "application/json")
+		for key, values := range a.header {
+			request.Header[key] = values
+		}
+		implementation.err = a.err
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, request)
+		if w.Code != a.status {
+			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, &log)
+			continue
+		}
+		route := routes[a.operation]
+		if route == nil {
+			t.Errorf("%s: the document has no such operation", name)
+			continue
+		}
+		if declared := route.Operation.Responses.Status(a.status); declared == nil == (a.declared != "default") {
+			t.Errorf("%s: is it declared as itself? got %t", name, declared != nil)
+		}
+		if err := openapi3filter.ValidateResponse(t.Context(), &openapi3filter.ResponseValidationInput{
+			RequestValidationInput: &openapi3filter.RequestValidationInput{Request: request, Route: route},
+			Status:                 w.Code,
+			Header:                 w.Header(),
+			Body:                   io.NopCloser(w.Body),
+			Options:                &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+		}); err != nil {
+			t.Errorf("%s: the answer does not fit the document: %v", name, err)
+		}
+		delete(missing, a.operation+" "+a.declared)
+	}
+	for name := range missing {
+		t.Errorf("%s: the document declares it, and no attempt here reaches it", name)
+	}
+}
