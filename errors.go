@@ -30,6 +30,15 @@ var (
 	ErrRegistryExists = fmt.Errorf("registry %w", ErrExists)
 	ErrUserExists     = fmt.Errorf("user %w", ErrExists)
 
+	// ErrIdempotencyKeyReused: another request had the same Idempotency-Key
+	// within the last 24 hours (422). It is an ErrInvalid.
+	ErrIdempotencyKeyReused = fmt.Errorf("%w: the Idempotency-Key was used for another request", ErrInvalid)
+
+	// ErrUserChanged: the request is repeated with its Idempotency-Key, and the
+	// user that it created has been removed since, or has another secret (409).
+	// It is an ErrExists, which is all that a client's error tells besides its text.
+	ErrUserChanged error = specific{"the user that this Idempotency-Key created was removed or given another secret since", ErrExists}
+
 	// ErrTooManyRequests: the caller must wait before it tries again (429).
 	ErrTooManyRequests = errors.New("too many requests")
 
@@ -40,3 +49,12 @@ var (
 	// (502, 503, 504).
 	ErrUnavailable = errors.New("service unavailable")
 )
+
+// specific is an error with a text of its own that is also a general one.
+type specific struct {
+	text    string
+	general error
+}
+
+func (e specific) Error() string { return e.text }
+func (e specific) Unwrap() error { return e.general }

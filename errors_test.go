@@ -26,6 +26,8 @@ var sentinels = []struct {
 	{"ErrExists", registryusers.ErrExists, "already exists", nil},
 	{"ErrRegistryExists", registryusers.ErrRegistryExists, "registry already exists", []error{registryusers.ErrExists}},
 	{"ErrUserExists", registryusers.ErrUserExists, "user already exists", []error{registryusers.ErrExists}},
+	{"ErrIdempotencyKeyReused", registryusers.ErrIdempotencyKeyReused, "invalid request: the Idempotency-Key was used for another request", []error{registryusers.ErrInvalid}},
+	{"ErrUserChanged", registryusers.ErrUserChanged, "the user that this Idempotency-Key created was removed or given another secret since", []error{registryusers.ErrExists}},
 	{"ErrTooManyRequests", registryusers.ErrTooManyRequests, "too many requests", nil},
 	{"ErrInternal", registryusers.ErrInternal, "internal server error", nil},
 	{"ErrUnavailable", registryusers.ErrUnavailable, "service unavailable", nil},

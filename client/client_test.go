@@ -48,7 +48,7 @@ const apiKey = "7$ApIkEy-Xq81"
 func newClient(t *testing.T, baseURL string, options ...client.Option) *client.Client {
 	t.Helper()
 	c, err := client.New(append([]client.Option{
-		client.WithBaseURL(baseURL), client.WithAPIKey(apiKey), client.WithProject(3), client.WithRegion(5),
+		client.WithBaseURL(baseURL), client.WithAPIKey(apiKey), client.WithProject(3), client.WithRegion(5), client.WithoutRetry(),
 	}, options...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -422,7 +422,8 @@ func TestStatusToError(t *testing.T) {
 			})
 			_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
 			e := wantError(t, body, err, status)
-			if got := e.Unwrap(); got != want {
+			got := e.Unwrap()
+			if want != nil && !slices.Contains(got, want) || want == nil && len(got) > 0 {
 				t.Errorf("%d %s: %v; want %v", status, body, got, want)
 			}
 			if !strings.Contains(err.Error(), strconv.Itoa(status)) {
@@ -461,7 +462,7 @@ func TestErrorsFieldsAndText(t *testing.T) {
 		{
 			"a proxy's page", 502, "", "<html><body>\n<h1>502 Bad Gateway</h1></body></html>",
 			client.Error{Message: "bad gateway"},
-			"create user: bad gateway (502)",
+			"create user: bad gateway (502); outcome unknown, it may have been done or not",
 		},
 		{
 			"half a JSON", 409, "header-id", `{"exception_class":"ConflictError","message":"user alr`,
@@ -470,7 +471,7 @@ func TestErrorsFieldsAndText(t *testing.T) {
 		},
 		{"nothing", 404, "", "", client.Error{Message: "not found"}, "create user: not found (404)"},
 		{"null", 404, "", "null", client.Error{Message: "not found"}, "create user: not found (404)"},
-		{"another JSON", 500, "", `["x"]`, client.Error{Message: "internal server error"}, "create user: internal server error (500)"},
+		{"another JSON", 500, "", `["x"]`, client.Error{Message: "internal server error"}, "create user: internal server error (500); outcome unknown, it may have been done or not"},
 		{"another form", 403, "", `{"detail":"no"}`, client.Error{Message: "forbidden"}, "create user: forbidden (403)"},
 		{"no content", 204, "", "", client.Error{Message: "no content"}, "create user: no content (204)"},
 		{"another success", 200, "", created, client.Error{Message: "ok"}, "create user: ok (200)"},
@@ -603,7 +604,7 @@ func TestAnswersBodyIsBounded(t *testing.T) {
 			}
 		} else {
 			e := wantError(t, test.name, err, test.status)
-			if e.Message != test.message || e.Unwrap() != test.is {
+			if e.Message != test.message || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("%s: %v, which is %v; want the message %q, and %v", test.name, err, e.Unwrap(), test.message, test.is)
 			}
 			if !reflect.DeepEqual(u, client.User{}) {
@@ -770,17 +771,12 @@ func TestRedactingAShortSecret(t *testing.T) {
 }
 
 func TestAPIKeyThatIsNoHeaderValueIsNotShown(t *testing.T) {
-	var requests atomic.Int32
-	s := newServer(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
-	for _, end := range []string{"\n", "\r\nX-Injected: 1", "\x00"} {
-		_, err := newClient(t, s.URL, client.WithAPIKey(apiKey+end)).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
+	for _, end := range []string{"\n", "\r\nX-Injected: 1", "\x00", " ", "é"} {
+		_, err := client.New(client.WithAPIKey(apiKey + end))
 		if err == nil {
-			t.Errorf("CreateUser with a key that ends in %q succeeded", end)
+			t.Errorf("New with a key that ends in %q succeeded", end)
 		}
 		wantNoSecret(t, "a key that is no header value", err, apiKey)
-	}
-	if requests.Load() != 0 {
-		t.Errorf("%d requests were sent; want none", requests.Load())
 	}
 }
 

@@ -60,6 +60,36 @@ func ExampleClient_CreateUser() {
 	// until 2024-07-18
 }
 
+// A call whose outcome is unknown is repeated with its own key: the server
+// makes no second user, and tells the secret of the first.
+func ExampleWithIdempotencyKey() {
+	answers := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if answers++; answers == 1 {
+			panic(http.ErrAbortHandler) // the user is made, and the answer lost
+		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"id": 1, "name": "ci", "secret": "made for `+r.Header.Get("Idempotency-Key")+`"}`)
+	}))
+	defer server.Close()
+
+	c, err := client.New(client.WithBaseURL(server.URL), client.WithAPIKey("1$Wf3nKq8ZtLs5"), client.WithProject(1), client.WithRegion(1))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const job = "nightly-2024-06-18" // kept where the next run finds it
+	user := client.NewUser{Name: "ci", Duration: 30}
+	_, err = c.CreateUser(context.Background(), 1, user, client.WithIdempotencyKey(job), client.WithoutRetry())
+	fmt.Println(errors.Is(err, client.ErrOutcomeUnknown))
+
+	created, err := c.CreateUser(context.Background(), 1, user, client.WithIdempotencyKey(job))
+	fmt.Println(created.Secret.Reveal(), err)
+	// Output:
+	// true
+	// made for nightly-2024-06-18 <nil>
+}
+
 func ExampleError() {
 	server := answering(http.StatusBadRequest, `{
 		"exception_class": "ValidationError",

@@ -3,27 +3,31 @@ package client
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiclient"
 	"github.com/registryusers/registryusers/gen/models"
 )
 
 // NewUser is a user to create.
 type NewUser struct {
-	// Name is at most 16 lowercase letters and digits, unique in its registry.
+	// Name is at most 16 lowercase letters and digits, none is possible too,
+	// and unique in its registry.
 	Name string
 	// Duration is how many days the user lasts, -1 to 365: 0 ends at once, -1 never.
 	Duration int64
 	// ReadOnly lets the user pull and not push.
 	ReadOnly bool
-	// Secret is the user's secret. The zero Secret has the server make one.
+	// Secret is the user's secret, in UTF-8. The zero Secret has the server make one.
 	Secret registryusers.Secret
 }
 
 // User is a user of a registry.
 type User struct {
-	ID        int64
+	ID        int64  // 1 or more
 	Name      string // as the server answers; the vendor's has the registry in it
 	ReadOnly  bool
 	Duration  int64 // days; -1 never ends
@@ -42,10 +46,11 @@ func (u User) Expires() (end time.Time, ends bool) {
 	return u.ExpiresAt, true
 }
 
-// createBody and createdUser have the fields of the generated models: a
-// conversion that no longer compiles says that the document's have changed.
+// These have the fields of the generated models: a conversion that no longer
+// compiles says that the document's have changed.
 type (
-	createBody struct {
+	createParams struct{ IdempotencyKey string }
+	createBody   struct {
 		Duration int64
 		Name     string
 		ReadOnly bool
@@ -62,6 +67,9 @@ type (
 	}
 )
 
+// The one parameter beside the path goes with every request: see attempt.
+var _ = models.CreateUserParams(createParams{})
+
 var createUser = operation[models.CreatedUser]{
 	name:    "create user",
 	success: 201,
@@ -72,29 +80,41 @@ var createUser = operation[models.CreatedUser]{
 // CreateUser creates a user in a registry and returns it with its secret,
 // which no later call tells. The options are for this call alone.
 //
-// An answer that is not success is an [*Error], which is one of
+// A try that fails is repeated, as [WithRetry] says, on connection errors and
+// answers of 408, 429 and 5xx. Every try has the same Idempotency-Key, new for
+// each call, so that a server that knows the header creates one user at most,
+// and answers a repeat as it did the first time.
+//
+// What can be seen to be wrong beforehand is [registryusers.ErrInvalid], and is
+// not sent. An answer that is not success is an [*Error], which is one of
 // [registryusers.ErrInvalid], [registryusers.ErrUnauthenticated],
 // [registryusers.ErrForbidden], [registryusers.ErrRegistryNotFound],
 // [registryusers.ErrUserExists], [registryusers.ErrTooManyRequests],
 // [registryusers.ErrUnavailable] and [registryusers.ErrInternal], under
 // [errors.Is]. Without an answer (no connection, ctx done) the error is the
-// HTTP client's, and the user may have been created or not.
+// HTTP client's.
+//
+// Either is also [ErrOutcomeUnknown] if the user may have been created without
+// an answer that told. With [registryusers.ErrUserExists], after such a try: the
+// user that exists may be this call's, of a server that does not know the
+// header (the vendor's may not), and its secret cannot be had.
 func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (User, error) {
-	config, api, err := c.call(options)
+	config, err := c.call(options)
 	if err != nil {
 		return User{}, err
 	}
-	answer, err := api.CreateUser(ctx, //nolint:bodyclose // decode closes it
-		config.project, config.region, registryID, models.CreateUserRequest(createBody{
-			Duration: user.Duration,
-			Name:     user.Name,
-			ReadOnly: user.ReadOnly,
-			Secret:   registryusers.NewSecretText(user.Secret.Reveal()),
-		}))
-	if err != nil {
-		return User{}, fmt.Errorf("client: create user: %w", err)
+	if !utf8.ValidString(user.Name) || !utf8.ValidString(user.Secret.Reveal()) { // JSON would change it
+		return User{}, fmt.Errorf("client: create user: %w: name and secret must be UTF-8", registryusers.ErrInvalid)
 	}
-	model, err := decode(answer, createUser, config.key, user.Secret)
+	body := models.CreateUserRequest(createBody{
+		Duration: user.Duration,
+		Name:     user.Name,
+		ReadOnly: user.ReadOnly,
+		Secret:   registryusers.SecretText(user.Secret),
+	})
+	model, err := do(ctx, config, &createUser, func(edit apiclient.RequestEditorFn) (*http.Response, error) {
+		return config.api.CreateUser(ctx, config.project.value, config.region.value, registryID, nil, body, edit)
+	}, user.Secret)
 	if err != nil {
 		return User{}, err
 	}

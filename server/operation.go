@@ -36,8 +36,9 @@ type operation struct {
 type parameter struct {
 	*openapi3.Parameter
 	position int            // in the path, or -1
-	integer  *schema.Schema // of a parameter that is one integer
-	engine   bool           // kin-openapi judges it as OpenAPI 3.1, at a price
+	scalar   *schema.Schema // of a parameter that is one integer or one string, as it is written
+	integer  bool
+	engine   bool // kin-openapi judges it as OpenAPI 3.1, at a price
 }
 
 func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item *openapi3.PathItem, method string, spec *openapi3.Operation) (*operation, error) {
@@ -96,13 +97,27 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 		return p, err
 	}
 	p.engine = !compiled.Simple()
-	if spec.Schema.Value.Type.Is("integer") {
-		p.integer = compiled
+	p.integer = spec.Schema.Value.Type.Is("integer")
+	if (p.integer || spec.Schema.Value.Type.Is("string")) && isPlain(spec) {
+		p.scalar = compiled
+	}
+	if p.integer {
 		if n, ok := spec.Schema.Value.Default.(float64); ok && n == math.Trunc(n) && math.Abs(n) < 1<<53 {
 			spec.Schema.Value.Default = int64(n) // kin-openapi would fill a million in as 1e+06
 		}
 	}
 	return p, nil
+}
+
+// isPlain reports whether a parameter's one value is sent as it is written.
+func isPlain(spec *openapi3.Parameter) bool {
+	switch spec.In {
+	case openapi3.ParameterInPath, openapi3.ParameterInHeader:
+		return spec.Style == "" || spec.Style == openapi3.SerializationSimple
+	case openapi3.ParameterInQuery:
+		return (spec.Style == "" || spec.Style == openapi3.SerializationForm) && !spec.AllowReserved
+	}
+	return false
 }
 
 func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -133,8 +148,8 @@ func (op *operation) checkParameters(r *http.Request) []schema.Violation {
 	var violations []schema.Violation
 	var input *openapi3filter.RequestValidationInput
 	for _, p := range op.parameters {
-		if p.integer != nil && p.position >= 0 {
-			violations = p.checkInteger(violations, r.PathValue(op.pathNames[p.position]))
+		if p.scalar != nil && p.In != openapi3.ParameterInQuery && p.Schema.Value.Default == nil {
+			violations = p.checkScalar(violations, op.sent(p, r, nil))
 			continue
 		}
 		if input == nil {
@@ -149,21 +164,44 @@ func (op *operation) checkParameters(r *http.Request) []schema.Violation {
 	return violations
 }
 
-// checkParameter judges, with kin-openapi, a parameter that is not an id.
-func (op *operation) checkParameter(violations []schema.Violation, p parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
-	var sent []string
+// sent returns the values that a request has for a parameter, as they are written.
+func (op *operation) sent(p parameter, r *http.Request, query url.Values) []string {
 	switch p.In {
-	case openapi3.ParameterInQuery:
-		sent = input.QueryParams[p.Name]
+	case openapi3.ParameterInPath:
+		return []string{r.PathValue(op.pathNames[p.position])}
 	case openapi3.ParameterInHeader:
-		sent = input.Request.Header.Values(p.Name)
+		return r.Header.Values(p.Name)
+	case openapi3.ParameterInQuery:
+		return query[p.Name]
 	}
+	return nil
+}
+
+// checkScalar judges a parameter that is one integer or one string.
+func (p parameter) checkScalar(violations []schema.Violation, sent []string) []schema.Violation {
+	switch {
+	case len(sent) == 0 && p.Required:
+		return append(violations, schema.Violation{Field: p.Name, Why: "is required"})
+	case len(sent) == 0:
+		return violations
+	case len(sent) > 1:
+		return append(violations, schema.Violation{Field: p.Name, Why: "must be given once"})
+	case p.integer:
+		return p.checkInteger(violations, sent[0])
+	}
+	return p.checkValue(violations, sent[0])
+}
+
+// checkParameter judges a parameter of any form, and fills in its default:
+// with kin-openapi, where there is more to it than one value as it is written.
+func (op *operation) checkParameter(violations []schema.Violation, p parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
+	sent := op.sent(p, input.Request, input.QueryParams)
 	single := p.Schema != nil && !p.Schema.Value.Type.Includes("array") && !p.Schema.Value.Type.Includes("object")
+	if p.scalar != nil && (len(sent) > 0 || p.Schema.Value.Default == nil) {
+		return p.checkScalar(violations, sent)
+	}
 	if single && len(sent) > 1 {
 		return append(violations, schema.Violation{Field: p.Name, Why: "must be given once"})
-	}
-	if p.integer != nil && len(sent) == 1 {
-		return p.checkInteger(violations, sent[0])
 	}
 	// Without a route kin-openapi uses its quick visitor; with one, as the
 	// document is OpenAPI 3.1, an engine that it compiles for every call.
@@ -192,7 +230,11 @@ func (p parameter) checkInteger(violations []schema.Violation, text string) []sc
 	if err != nil || strconv.FormatInt(n, 10) != text {
 		return append(violations, schema.Violation{Field: p.Name, Why: "must be an integer in canonical decimal digits, of 64 bits at most"})
 	}
-	for _, v := range p.integer.Check(n) {
+	return p.checkValue(violations, n)
+}
+
+func (p parameter) checkValue(violations []schema.Violation, value any) []schema.Violation {
+	for _, v := range p.scalar.Check(value) {
 		violations = append(violations, schema.Violation{Field: p.Name, Why: v.Why})
 	}
 	return violations

@@ -101,7 +101,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-	CreateUserWithBody(ctx context.Context, projectID int64, regionID int64, registryID int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateUserWithBody(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateUser Create registry user
 	//
@@ -110,7 +110,7 @@ type ClientInterface interface {
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-	CreateUser(ctx context.Context, projectID int64, regionID int64, registryID int64, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateUser(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // CreateUserWithBody Create registry user
@@ -120,8 +120,8 @@ type ClientInterface interface {
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-func (c *Client) CreateUserWithBody(ctx context.Context, projectID int64, regionID int64, registryID int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateUserRequestWithBody(c.Server, projectID, regionID, registryID, contentType, body)
+func (c *Client) CreateUserWithBody(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUserRequestWithBody(c.Server, projectID, regionID, registryID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -139,8 +139,8 @@ func (c *Client) CreateUserWithBody(ctx context.Context, projectID int64, region
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-func (c *Client) CreateUser(ctx context.Context, projectID int64, regionID int64, registryID int64, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateUserRequest(c.Server, projectID, regionID, registryID, body)
+func (c *Client) CreateUser(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUserRequest(c.Server, projectID, regionID, registryID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -152,18 +152,18 @@ func (c *Client) CreateUser(ctx context.Context, projectID int64, regionID int64
 }
 
 // NewCreateUserRequest calls the generic CreateUser builder with application/json body
-func NewCreateUserRequest(server string, projectID int64, regionID int64, registryID int64, body CreateUserJSONRequestBody) (*http.Request, error) {
+func NewCreateUserRequest(server string, projectID int64, regionID int64, registryID int64, params *CreateUserParams, body CreateUserJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateUserRequestWithBody(server, projectID, regionID, registryID, "application/json", bodyReader)
+	return NewCreateUserRequestWithBody(server, projectID, regionID, registryID, params, "application/json", bodyReader)
 }
 
 // NewCreateUserRequestWithBody constructs an http.Request for the CreateUser method, with any body, and a specified content type
-func NewCreateUserRequestWithBody(server string, projectID int64, regionID int64, registryID int64, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateUserRequestWithBody(server string, projectID int64, regionID int64, registryID int64, params *CreateUserParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -208,6 +208,19 @@ func NewCreateUserRequestWithBody(server string, projectID int64, regionID int64
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -263,7 +276,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-	CreateUserWithBodyWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
+	CreateUserWithBodyWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
 
 	// CreateUserWithResponse Create registry user
 	//
@@ -272,12 +285,13 @@ type ClientWithResponsesInterface interface {
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-	CreateUserWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
+	CreateUserWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error)
 }
 
 // CreateUserResponse201Headers the declared response headers of an HTTP 201 response for CreateUser
 type CreateUserResponse201Headers struct {
-	XRequestID *string
+	IdempotentReplayed *string
+	XRequestID         *string
 }
 
 // CreateUserResponse404Headers the declared response headers of an HTTP 404 response for CreateUser
@@ -375,8 +389,8 @@ func (r CreateUserResponse) ContentType() string {
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-func (c *ClientWithResponses) CreateUserWithBodyWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error) {
-	rsp, err := c.CreateUserWithBody(ctx, projectID, regionID, registryID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateUserWithBodyWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUserResponse, error) {
+	rsp, err := c.CreateUserWithBody(ctx, projectID, regionID, registryID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -390,8 +404,8 @@ func (c *ClientWithResponses) CreateUserWithBodyWithResponse(ctx context.Context
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users (the `CreateUser` operationId).
-func (c *ClientWithResponses) CreateUserWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error) {
-	rsp, err := c.CreateUser(ctx, projectID, regionID, registryID, body, reqEditors...)
+func (c *ClientWithResponses) CreateUserWithResponse(ctx context.Context, projectID int64, regionID int64, registryID int64, params *CreateUserParams, body CreateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUserResponse, error) {
+	rsp, err := c.CreateUser(ctx, projectID, regionID, registryID, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -445,6 +459,13 @@ func ParseCreateUserResponse(rsp *http.Response) (*CreateUserResponse, error) {
 	switch {
 	case rsp.StatusCode == 201:
 		var headers CreateUserResponse201Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

@@ -26,7 +26,7 @@ import (
 type ServerInterface interface {
 	// CreateUser Create registry user
 	// (POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users)
-	CreateUser(w http.ResponseWriter, r *http.Request, projectID int64, regionID int64, registryID int64)
+	CreateUser(w http.ResponseWriter, r *http.Request, projectID int64, regionID int64, registryID int64, params CreateUserParams)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -71,8 +71,32 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateUserParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		siw.Handler.CreateUser(w, r, projectID, regionID, registryID)
+		siw.Handler.CreateUser(w, r, projectID, regionID, registryID, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -222,6 +246,7 @@ type CreateUserRequestObject struct {
 	ProjectID  int64 `json:"project_id"`
 	RegionID   int64 `json:"region_id"`
 	RegistryID int64 `json:"registry_id"`
+	Params     CreateUserParams
 	Body       *CreateUserJSONRequestBody
 }
 
@@ -230,7 +255,8 @@ type CreateUserResponseObject interface {
 }
 
 type CreateUser201ResponseHeaders struct {
-	XRequestID *string
+	IdempotentReplayed *string
+	XRequestID         *string
 }
 
 type CreateUser201JSONResponse struct {
@@ -245,6 +271,9 @@ func (response CreateUser201JSONResponse) VisitCreateUserResponse(w http.Respons
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
 	if response.Headers.XRequestID != nil {
 		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestID))
 	}
@@ -379,12 +408,13 @@ type strictHandler struct {
 }
 
 // CreateUser operation middleware
-func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request, projectID int64, regionID int64, registryID int64) {
+func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request, projectID int64, regionID int64, registryID int64, params CreateUserParams) {
 	var request CreateUserRequestObject
 
 	request.ProjectID = projectID
 	request.RegionID = regionID
 	request.RegistryID = registryID
+	request.Params = params
 
 	var body CreateUserJSONRequestBody
 	if err := runtime.BindJSONBody(r, &body); err != nil {
@@ -418,50 +448,53 @@ func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request, proj
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"1Frvchs3kn+VPiRXJVWGFPXHupgpfVAsxcdyLDOiE92tR6tAM80hohlgFsBIolWs2nfYN9wn2Wpghpwh",
-	"QcXZxLu1/kCT6P+N7sYPsJ9YoopSSZTWsOETmyFPUbuvl2j1vHc6tajpZ4om0aK0Qkk2ZFfCzuDo4CVw",
-	"mcKLwWEEdoZgMFEyNWAVPHBh4RanSiNwqewMNVg977OImWSGBSedhZCiqAo2HETMzktkQyakxQw1Wywi",
-	"dnV11Tut7AylFQm3uM2NwX5tnhQjWectKXgQdta1W9syVguZOVP/17vEv1RobG+Ubpp5P0MQKdgZt3Wc",
-	"+h41ZPwewc6EAe2FvwFhDeQqgxk3npMX+Gu2H3tmpqo87WnK+NYgX0YQsynPDcbsm6XyxjQ8iDyHRMlp",
-	"LhILPONCdg2jpEx/8CrYdbThySJiGk2ppEFXAOdaK7f1iZIWpaWvvCxzyqpQcu8XQ+49tUx8qXHKhuyL",
-	"vVVR7Xmq2fPanJXN5DZBTLnIMSW/txdiyEjNvddm3VJAz4lv8Acq4zn5Du/CxVqH38nn2vbO5sADGSi1",
-	"KlFb4TcDHxN0EjdJzo0J1+idkCmoKSBZikBJBEk1MlUakCczMJbbypD2tc2PmJD3PBfpzVRgnjr9PE0F",
-	"Kef5uOOKsFiYQCkvlXKt+ZxtbPQVtc8DN/CglcxcW3qvnMkIHmaoqZ/ok2v0y26YyLqLav3q9hdMLKPO",
-	"yVSPFnvmTpQ9VXp3e6WiMaLZ0OoKFxEr0BieheZHx6XIJYpDidooSYY18jSYrXq7bsTvmBabiuuIKFw2",
-	"ZHUtjc7YorYoNKbUwuvFsIqw4xn1uLA56fK1t57BRcQuMRPG6vmPBvUrjdziZT0DJqgFz8VH33Xdakwc",
-	"Z3rD7Wb4pAkcg1ASUm6xZ0VBruEjL0rnzsHg4Kg3OO7tf/1+8HJ4eDx8cdg/PHwxGAz+tOIzFOpznNcR",
-	"mypdkBOsbacJ2seTwqkNbWFaae5dDkbAk0RV0gKFza2QGZD2CFI+N+1Y9o86Du8ftbJ+1pjYPN5IqBQa",
-	"zfYc1paVBJTpvzWR597VLYkM9YALYHTWSVQ3T22bQtrjo5a9URrMmO+LoClHaiemMqj311Lg11r7c+Gl",
-	"At3N0xsl88BhfIk87REJSFvbpDtXOwbdSsscycI7Uru0eatUjlySUYOJxm21UBNbOSu5MQ9Kp620TRqm",
-	"4FSpF3Xd8OS+6XuR9/jYHaeiKJV2vpTcztiQZcLOqtt+ooq9joLurwZErCaVIP/qzVlltdV8UXuWdJpi",
-	"mZFOBj9hWm05J+qpWg8F0hCef8/Nvc84Mwr+6LHw4fGLaIWMe/ufOE7CzXG6AgDW4SwfrSvePsQylhOH",
-	"PeEWQUjI1QPqhBuMCEoaYVwQrtzVFGRV3KI2DvPnaC1qEzkd7iivA4AcZWZnxL9/DMmMa54Q56d3Z8lJ",
-	"NXn/5w+893HQe3n9NIj2jxdfst/culNe5XbZm/+SVv5EWEJsqhD2I2q1BCrtGVC7zlj0nzwQ/vlsrE2S",
-	"eogsO/DZqfAbpwEJ1mjLYS2DSaWFnU/chdJ1/ul49AYD58HpeAR3OPfIcXV1EEr24S2/QzCVdldSIZO8",
-	"Sh2+Bdom+JmX4g7nPxPqzKnxUrilm4ARMssRTMkTdK1GSmGuKg1W3aHsx/LcF+aw0QH7B4dHX/LbJMXp",
-	"z4ywPBvWN6hm/A4ZXWyUFh/XRggvBQXmJreQUxXCs8LAuxIlxSqo/YFnmcbMgauGYEpMxLSO3YPfSoqp",
-	"QAM8z+F1ojRCqVVaJdaAkHRLb2Kdihz7MLKQqHsaMK9yVaURvDq7iODsYhLB1enpOIKzMzWBsVYWEzIS",
-	"wTu3pTCxSvMMI5hYjbwQhOQpcd9xY8/TzCNwkaC/+NRF4x1qvP/7X//mrcLpeMQiRm746A8GB8e9wYve",
-	"4H/eHwyGh4fDo+P+i6OvD44OvhoMhoMBlbgqUfJSsCE77O/3B8zNsJmrm72EtO7d7zeNIdDsPZVakec3",
-	"Il3sPRFBydV3KmX3y7cQ9ZwyAWDgaxc4SHxwI8wXYZKgMe7smSFNccuFRL0c/ZSDJbKkK22rB5zjmhfo",
-	"Bvbww7rFsXfbAztXZG4aLEtsFRZrN69v8NUzwSbu23j72YRdlKOthpcp/Bx23YH5nOV6w36n7evl3e1b",
-	"lc7/sHeXZ4fjGl6rT6HOK9DBYP8z+hKAb4EnouYi54o8RctFbrpvRL/nlSZiR4Ojz//OtSwlqSxMVSXT",
-	"PzaEl58/BA9yc8JYc8BHYewftg2hZ9DnpNe4a2drzBQWXZb1MsCImaooOFlrpmkHIVOb8syh02b3CHc8",
-	"9hKV4mQJDp9YzmVG83FuZ+5sNarSiWtvh5tAmVhOtSogc6dOveqOIMLPSS5QWjjxKzuxBADgpbi5w/mJ",
-	"Mn2U90Ir2c/Q7sTs9at3l+c3p+PRzZvz/4/ZbgTwBbhDWvhH5zoP7gxMuCRsT9jKYhrL3VguRxaFeFNf",
-	"v+AEvBd9d2D1V6dV3wNDz1f71pp6J4PIr62G/3JpOZaXKw18O9k/qldojp7EHv3HLHIellpIuxP0sy/S",
-	"XUZzuk75a9VOd8mTO54hFFxISmyd6J1Yxjb2zfFoY+Z/Tgv/1f1o4dnXvVdK457bql6mGvbtHP6M/wQ+",
-	"j32JcZfsTiuZOFd3duGJhOs6GJ74Oulf4MMrt+QDsF6+fyXszOPRnZi9nRNkgTc4p1IgPtJt9caoTSNA",
-	"rUl5vdEO7/QvVxv9o9voC3yozdX56r9/d/Zux+uO7aD+O2lLOzMX+DAm9GCePEdsa7wwOhvWAY2k3Rk0",
-	"mmLrT3Uih+nNhXcI4OrFr9LVbwjuT7tuiLRYJUC4Z3D4rxOQIofapZJLkeyg1n03AnZ2HeuCPqaF7Y+p",
-	"7qY7Mfvvr+7jWMYsgkAe+6Oz3VguYskW14v2dcGNguai8OGaTnT/9uuHRKVzguXWlma4t8dL0fdBJ6pg",
-	"xFuPmqcGWnzLNcJbtDx3l5ZUmDLn84sNInVDc51Zwj1ugMPE496A+BbGjipj4RKpf0xQQYvcElvD6AHJ",
-	"dY6W8Pk96rn/Z4CRnKJGGXQ+yPYrauC0LM0n6vK8LYXfiRxhMuMaQyra1LZQrvwb0GgclGqT22KVdHn5",
-	"tR0M87UUvR7/CM+W0BrDmuhPQttqq1xDbQmNxnDJZRZM0YrWFij4Fm5PaLNKY7lMwtxLWkvge8VT+Jbn",
-	"RNAhqTWGjmiWNa8k6zKe0mJ+yyXPMIU31S1qiTboYYApoGKsjM00Tn74/hkVLaaWigu0D0rfhWwvSS32",
-	"cc4TLOikea1VFWyLDZa2uJ/qQbGG1GL/oVKWh5hrQovVnwch3oayxuwQWZjbkTrsNIvdcRI20CJviGG6",
-	"pYs75LaYqmy48BpKi3ky+V86v0PcS1Kb3T3RBblrSpfZnU3bt3qdoy0seWlmysIkmWFa5cHqDjAFVDwn",
-	"2RF4z02wkP16i9FdRk6TbRvaIa+LXaoc4dQYkcnC/deXLfIbfC1FP6m8KoIZaSiL68U/AgAA//8=",
+	"1Drtchu3ta9yguTOlSdLiqQ+bsyMfiiW48txLDOiE7c1VQXaPVwi2gW2AFYSrWGn79A37JN0DrBL7pKg",
+	"ojRxO80PhcT5PjifoB9YrPJCSZTWsOEDmyNPULuPowTzQlmUtnOBRcYXmNBxgibWorBCSTZk74Wdw6DX",
+	"j2DKrC5xyuBujhK4BOQ6E6hB419KNBbuCNXOEQzPEVbc40XnNS4g1sgtJg6hNKi7LGImnmPOSSjKMmfD",
+	"D04Eu4yYXRTIhsxYLWTKlsuIXaDVi87pzKLeoeXh4DlwmcBR7yDyemCsZGLAKrjjwsI1zpRG4FLZOWqw",
+	"etFWIhdS5KRHb6WAkBZT1E6D9+/fd05LO0dpRcwt7lKDnOXEE2Mk6bxB5dzUlrtt7B86F96pnVHgTt7N",
+	"EQR5ktvKTn2LGlJ+i2DnwtQ38jUIayBTKcy5Wd3ML8m+75i5KrOko8njO418ThEx45nBKft6fe3rYMgy",
+	"iJWcZSK2wFMuZPjGHYvQlS8jptEUShp04fpSa+WuPlaSgpY+8qLIyKtCyf2fDan30BDxhcYZG7LP99cp",
+	"sO+hZt9zc1K2nVsbMeMiw4T0bqTNRiCGhFTY+03UHQH0GPkWfiAyHqNv4S6drZX5LX9uXO98ATzggUKr",
+	"ArUV/jLwPkZHcRVn3JhwjN4ImYCaAZKkCJREkBQjM6UBeTwHY7ktDXHfuPyICXnLM5FczQRmiePPk0QQ",
+	"c56NW6oIi7kJhPKKKdeaL9jWRb+n9LnjBu60kqmvXk4rJzKiMqcpn+gv1+iPXTGRVRZV/NX1zxhbRpmT",
+	"qg4ddsyNKDqq8Op2CkVlRLMhVbdlxHI0hqeh+tFSKXKO4lCgNkqSYI08CXqruq4r8RuqxTbjyiIylw1Z",
+	"FUujM7asJApNHePDVjCsLWxpRjkubEa8fOxtetBV+VQYqxc/GNQvXMe4qGrABLXgmfjos64djVVvueJ2",
+	"23zi5JuPUBISbrFjRU6q4T3PC6fOoDc47PSOO/2v3vWeDw+Oh0cH3YODo16v96c1niFTH8O8jNhM6ZyU",
+	"YE05tdEvqg54akNXmJSae5WDFvA4VqW0QGZzK2QKxD2ChC9M05b+YUvh/mHD62e1iO32RkSF0Gh2+7CS",
+	"rCSgTP6jjnzpVd3hyFAOOANGZy1Htf3UlCmkPT5syBslQY/5vAiKcqCmY2ji6W+4wJ817ufcUwWymydX",
+	"SmaBZnyBPOkQyM1UTZGur7YEupOGOKKFt8R2JfNaqQy5JKEGY427YqECNnxWcGPulE4abpvUSMGqUh3q",
+	"KuFJfdP1JO/wvl1ORV4o7XQpuJ2zIUuFnZfX3Vjl+y0G7W/1ELGuVIL0qy5n7dVG8kXNWtJKipVHWh58",
+	"QrXa0SeqqloVBeIQrn+P1b1PWDNyfu9n4YPjo2g9GXf6Tywn4eQ4XQ8A1s1Z3lq/EMBUTuXEzZ5wjSAk",
+	"ZOoOdcwNRjRKGmGcES7c1QxkmV+jNm7mz9Ba1CZyPFwrrwyADGVq54TfP4Z4zjWPCfPp2VlwYk3a//kD",
+	"73zsdZ5fPvSi/vHyC/arU3fGy8yucvPfkspPHEsITeXCfkStVoNKswZUqjMW/TcXhH/dGxuVpCoiqwx8",
+	"tCr8ympAhNW05WYtg3GphV1M3ELpMv90PHqNgX5wOh7BDS785LheHYSSXXjDbxBMqd1KKmSclYmbb4Gu",
+	"CX7ihbjBxU80dWaUeAlc0yZghEwzBFPwGF2qEVNYqFKDVTcou1P50gfmsOYB/cHB4Rf8Ok5w9hOjWZ4N",
+	"qw2qLr9DRouN0uLjRgnhhSDDXOUWcqZC86ww8LZASbYKSn/gaaoxdcNVDTAFxmJW2e6H31KKmUADPMvg",
+	"Vaw0QqFVUsbWgJC0pde2zkSGXRhZiNUtFZgXmSqTCF6cnUdwdj6J4P3p6TiCszM1gbFWFmMSEsFbd6Uw",
+	"sUrzFCOYWI08FzTJk+O+5ca+TFI/gYsY/eJTBY1XqNb+H3/7u5cKp+MRixip4a0f9AbHnd5Rp/d/7wa9",
+	"4cHB8PC4e3T41eBw8GWvN+z1KMRVgZIXgg3ZQbff7TFXw+YubvZj4rp/268TQ6DZfyi0Is2vRLLcfyCA",
+	"kuvPFMrum08hyjllAoOBj13gIPHOlTAfhHGMxrjeM0eq4pYL6R6NPGfywWqypJW2kQNOcc1zdAV7+GFT",
+	"4tir7Qc7F2SuGqxCbG0WayavT/D1M8H23Lf19rM9dpGPdgpeufBTyHUN8zHJ1YX93rL7VDYGR0dwK4y4",
+	"zrDRTKm7uuvlWYb6fw3EcyVi7MK3SsPgEOaqpD4NGgvktsYOvxve4CKiyrM6qEpaBCna9SsWDHr9r1dP",
+	"eS1WwvqyYO5QYwKHg0F3VxHaeKRsPVA1+/5nnb9ePvSjwdGR7/qbbf5pm//lah3+RiWL3+0p69F+szEC",
+	"V4299bA26PU/oS6BiTjw6lbvxq5uJGi5yEz72W3Ha/Vj718hkt/4hBaxw97hp3+EXOW5VBZmqpRJ2xm/",
+	"1YTnn94Ev4FkNAAvAO+Fseb3siH0Rv0Y9QZ2pWw10IZJVwmyMjBipsxzTtLqVtdaX6gs8NStDvXt0VB4",
+	"34lVgpPV5P7AMi5Tal4LO3eDj1Gljl3tdUMtKDOVM61ySN1IUJ26+YCWmzgTKC2c+JO9qQQA4IW4usHF",
+	"iTJdlLdCK9lN0e5N2asXby9eXp2OR1evX/5xyp5FAJ+Dm6CEr6WVH9yAEnNJixcNvhaTqXw2lat+QiZe",
+	"1b/hnIDXouumie56lOj6qd3jVbo1WtJJL/Jn6868Olr1zNVJPVuf9A+rE6raJ1O/mk1Z5DQstJB2L6hn",
+	"VyTPGDWyyuWvVNPdBY9veIqQcyHJsZWj96Zyaqc+Oe7tlPmvs9x/dF8ay8arzgulcd9dVSdVNfpuDD+A",
+	"PQHP9xBCfEZyZ6WMnap7z+CBiKs4GJ74OOme490Ld+QNsJ6++17YuV8W9qbszcJ109e4oFAgPOJt9VbR",
+	"TiJArYl5ddFuGO1erC/6B3fR53hXiav81X339uztnuc9tb3q/3GT2ok5x7sxjXbmwWNMbTXMjc6GlUEj",
+	"afd6Naep9SMXgcPw+jViCODixZ/SXj4E918zbgi0XDtAuN8o4LMTkCKDSqWCSxHvodZdVwL2njnUJf2Z",
+	"5bY7prib7U3Z/3x5O53KKYsg4Mfu6OzZVC6nki0vl81dzpWCeov7cEmzgX+Y90Wi1BmNK9YWZri/zwvR",
+	"9UbHKmeEW5Wah3qQ+YZrhDdoeeY2ykQY6nfnW0DKhnrXXM3inGaziV9KAuQ7EFusjIULpPwxQQYNcINs",
+	"Y4EKUG5iNIhf3qJe+N9oRnKGGmVQ+SDaL7CB06IwT+TlcRsMvxUZwmTONYZYNKFNokz5B7rROEjVBDfJ",
+	"Sun88ks3GMZrMHo1/gEeDaENhA3SH4W25U66GtogGo3hgss06KI1rEmQ8x3YHtBElcZyGYexV7AGwXeK",
+	"J/ANzwigQ1QbCC3SNK2fsDZpPKSB/IZLnmICr8tr1BJtUMMAUoDFWBmbapx8/90jLBpIDRbnaO+UvgnJ",
+	"XoEa6OOMx5hTp3mlVRlMiy2UJrmv6kGyGtRA/75UloeQK0AD1feDEG4N2UB2E1kY24Fa6FSLXTsJC2iA",
+	"t8gw2ZHFLXCTTJU2HHg1pIE8mfw/9e8Q9grURHfvp0HsCtJGdr1p91VvYjSJJS/MXFmYxHNMyiwY3QGk",
+	"AIvHKFsE77gJBrI/byC6ZeQ03nWhLfAm2YXKEE6NEanM3b+i2kG/hddg9KPKyjzokRqyvFz+MwAA//8=",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,

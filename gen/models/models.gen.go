@@ -85,5 +85,11 @@ type CreateUserRequest struct {
 	Secret registryusers.SecretText `json:"secret,omitempty,omitzero"`
 }
 
+// CreateUserParams defines parameters for CreateUser.
+type CreateUserParams struct {
+	// IdempotencyKey 1 to 255 visible characters of the caller's choice. For 24 hours a repeat of the request with the same key, by the same API key, gets the same 201; another request with it is answered 422.
+	IdempotencyKey string `json:"Idempotency-Key,omitempty"`
+}
+
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = CreateUserRequest

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"regexp"
 	"runtime"
@@ -72,9 +73,16 @@ type Store interface {
 	// Registries returns all registries, by id.
 	Registries(ctx context.Context) ([]Registry, error)
 
-	// CreateUser stores u, in the registry at the place, under a new id.
-	// ErrRegistryNotFound, ErrUserExists.
-	CreateUser(ctx context.Context, at Place, u User) (User, error)
+	// CreateUser stores u, in the registry at the place, under a new id, and
+	// with it, if r is not nil, the record r of its creation.
+	// ErrRegistryNotFound, ErrUserExists, ErrExists: there is a record of that
+	// key whose end is after u.CreatedAt.
+	CreateUser(ctx context.Context, at Place, u User, r *Record) (User, error)
+	// Record returns the record of that key, and its user, if it is still
+	// there. ErrNotFound.
+	Record(ctx context.Context, key []byte) (Record, *User, error)
+	// DeleteRecords removes the records whose end is not after now.
+	DeleteRecords(ctx context.Context, now time.Time) error
 	// User returns a registry's user of that name. ErrUserNotFound.
 	User(ctx context.Context, registryID int64, name string) (User, error)
 	// AccountBySecret returns the account of the user whose verifier has the
@@ -160,33 +168,67 @@ type NewUser struct {
 	Secret   registryusers.SecretText // empty: one is made
 }
 
+// CreatedUser is a user that was just made, with its secret, which is not to be had again.
+type CreatedUser struct {
+	User
+	Secret   registryusers.SecretText
+	Replayed bool // an earlier call with the same idempotency key made it
+}
+
 // CreateUser makes a user in the registry at the place, for the holder of the
-// API key, and returns it with its secret, which is not to be had again.
+// API key. A call with an idempotency key (not "") that made a user is answered
+// alike when it is repeated, for [RecordLifetime].
 // ErrInvalid, ErrForbidden (decided from the place alone), ErrRegistryNotFound,
-// ErrUserExists (an expired user still exists).
-func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, n NewUser) (User, registryusers.SecretText, error) {
-	var none registryusers.SecretText
+// ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (for
+// another request), ErrUserChanged (a repeat, after the user was removed or got
+// another secret).
+func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, idempotencyKey string, n NewUser) (CreatedUser, error) {
 	if !caller.May(at.ProjectID) {
-		return User{}, none, registryusers.ErrForbidden
+		return CreatedUser{}, registryusers.ErrForbidden
 	}
 	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1}
 	var err error
 	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
-		return User{}, none, err
+		return CreatedUser{}, err
 	}
-	secret := n.Secret
-	if !secret.IsZero() { // no argon2id for who asks for what is not there
-		if _, err := s.store.Registry(ctx, at); err != nil {
-			return User{}, none, err
+	if idempotencyKey == "" {
+		return s.create(ctx, at, u, n.Secret, makeSecret, nil)
+	}
+	c := s.creation(caller, at, idempotencyKey, n)
+	if created, err := s.replay(ctx, c, n, u.CreatedAt); !isNotFound(err) {
+		return created, err
+	}
+	r := c.record(u.CreatedAt)
+	created, err := s.create(ctx, at, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
+	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, at the same time
+		if created, err := s.replay(ctx, c, n, u.CreatedAt); !isNotFound(err) {
+			return created, err
 		}
 	}
-	if u.Verifier, secret, err = s.verifier(ctx, secret); err != nil {
-		return User{}, none, err
+	return created, err
+}
+
+// create stores u with the chosen secret, or with the one that made returns.
+func (s *Service) create(ctx context.Context, at Place, u User, chosen registryusers.SecretText, made func() string, r *Record) (CreatedUser, error) {
+	secret := chosen
+	if chosen.IsZero() {
+		secret = registryusers.NewSecretText(made())
+		u.Verifier.Index = s.index(secret.Reveal())
+	} else {
+		// No argon2id for who asks for what is not there.
+		_, err := s.store.Registry(ctx, at)
+		if err == nil {
+			u.Verifier.Hash, err = s.hash(ctx, chosen.Reveal())
+		}
+		if err != nil {
+			return CreatedUser{}, err
+		}
 	}
-	if u, err = s.store.CreateUser(ctx, at, u); err != nil {
-		return User{}, none, err
+	u, err := s.store.CreateUser(ctx, at, u, r)
+	if err != nil {
+		return CreatedUser{}, err
 	}
-	return u, secret, nil
+	return CreatedUser{User: u, Secret: secret}, nil
 }
 
 // end returns the end of a user of that many days of 24 hours.
@@ -229,14 +271,11 @@ func (s *Service) SetDuration(ctx context.Context, u User, days int64) error {
 // RenewSecret makes a new secret for a user; the old one is good no more.
 // ErrUserNotFound.
 func (s *Service) RenewSecret(ctx context.Context, u User) (registryusers.SecretText, error) {
-	v, secret, err := s.verifier(ctx, registryusers.SecretText{})
-	if err != nil {
+	secret := makeSecret()
+	if err := s.store.SetSecret(ctx, u.ID, Verifier{Index: s.index(secret)}); err != nil {
 		return registryusers.SecretText{}, err
 	}
-	if err := s.store.SetSecret(ctx, u.ID, v); err != nil {
-		return registryusers.SecretText{}, err
-	}
-	return secret, nil
+	return registryusers.NewSecretText(secret), nil
 }
 
 // DeleteUser removes a user; its name is free again. ErrUserNotFound.

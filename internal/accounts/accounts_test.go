@@ -62,11 +62,11 @@ func newHouse(t *testing.T) *house {
 // create creates a user that must come to be.
 func (h *house) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
 	t.Helper()
-	u, secret, err := h.CreateUser(t.Context(), h.all, h.at, n)
-	if err != nil {
-		t.Fatalf("CreateUser(%+v): %v", n, err)
+	u, err := h.CreateUser(t.Context(), h.all, h.at, "", n)
+	if err != nil || u.Replayed {
+		t.Fatalf("CreateUser(%+v): %v, replayed %t", n, err, u.Replayed)
 	}
-	return u, secret
+	return u.User, u.Secret
 }
 
 // stored returns the user as the store has it.
@@ -123,9 +123,11 @@ func TestInvalidDuration(t *testing.T) {
 	h := newHouse(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	for _, days := range []int64{-2, -365, math.MinInt64, 36526, 106752, 213504, math.MaxInt64} {
-		got, secret, err := h.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "new", Duration: days})
-		if !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
-			t.Errorf("CreateUser for %d days = %+v, %v; want %v", days, got, err, registryusers.ErrInvalid)
+		for _, key := range []string{"", "key"} {
+			got, err := h.CreateUser(t.Context(), h.all, h.at, key, accounts.NewUser{Name: "new", Duration: days})
+			if !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !got.Secret.IsZero() {
+				t.Errorf("CreateUser for %d days, with the key %q = %+v, %v; want %v", days, key, got, err, registryusers.ErrInvalid)
+			}
 		}
 		if err := h.SetDuration(t.Context(), u, days); !errors.Is(err, registryusers.ErrInvalid) {
 			t.Errorf("SetDuration(%d): %v; want %v", days, err, registryusers.ErrInvalid)
@@ -175,9 +177,14 @@ func (s untouchable) Registry(context.Context, accounts.Place) (accounts.Registr
 	return accounts.Registry{}, nil
 }
 
-func (s untouchable) CreateUser(_ context.Context, _ accounts.Place, u accounts.User) (accounts.User, error) {
+func (s untouchable) CreateUser(_ context.Context, _ accounts.Place, u accounts.User, _ *accounts.Record) (accounts.User, error) {
 	s.t.Error("the store was asked to create a user")
 	return u, nil
+}
+
+func (s untouchable) Record(context.Context, []byte) (accounts.Record, *accounts.User, error) {
+	s.t.Error("the store was asked for a record")
+	return accounts.Record{}, nil, registryusers.ErrNotFound
 }
 
 func (s untouchable) Key(context.Context, int64) (accounts.Key, error) {
@@ -194,10 +201,12 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 			{Name: "invalid", Duration: -7},
 		} {
 			at := accounts.Place{ProjectID: test.project, RegionID: 5, RegistryID: 1}
-			u, secret, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: test.key}, at, n)
-			if !errors.Is(err, registryusers.ErrForbidden) || u.ID != 0 || !secret.IsZero() {
-				t.Errorf("CreateUser(%s) with a key of project %d in project %d = %+v, %v; want %v",
-					n.Name, test.key, test.project, u, err, registryusers.ErrForbidden)
+			for _, key := range []string{"", "key"} {
+				u, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: test.key}, at, key, n)
+				if !errors.Is(err, registryusers.ErrForbidden) || u.ID != 0 || !u.Secret.IsZero() {
+					t.Errorf("CreateUser(%s), with the key %q, with an API key of project %d in project %d = %+v, %v; want %v",
+						n.Name, key, test.key, test.project, u, err, registryusers.ErrForbidden)
+				}
 			}
 		}
 	}
@@ -230,9 +239,9 @@ func TestOrderOfAnswers(t *testing.T) {
 		{"taken, a key for all", h.all, h.at, registryusers.ErrUserExists},
 	} {
 		for _, chosen := range []string{"", "chosen"} {
-			u, secret, err := h.CreateUser(t.Context(), test.key, test.at,
+			u, err := h.CreateUser(t.Context(), test.key, test.at, "",
 				accounts.NewUser{Name: "taken", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
-			if !errors.Is(err, test.want) || u.ID != 0 || !secret.IsZero() {
+			if !errors.Is(err, test.want) || u.ID != 0 || !u.Secret.IsZero() {
 				t.Errorf("%s, with the secret %q: %+v, %v; want %v", test.name, chosen, u, err, test.want)
 			}
 		}
@@ -369,7 +378,7 @@ func TestCanceledWhileHashing(t *testing.T) {
 	h := newHouse(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _, err := h.CreateUser(ctx, h.all, h.at, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("chosen")})
+	_, err := h.CreateUser(ctx, h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("chosen")})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("CreateUser with a canceled context: %v; want %v", err, context.Canceled)
 	}
@@ -417,7 +426,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 	}
 
 	h.now = accounts.Never // all but this one's days are over; its name is still taken
-	if _, _, err := h.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
+	if _, err := h.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
 		t.Errorf("CreateUser with a taken name: %v; want %v", err, registryusers.ErrUserExists)
 	}
 	h.now = noon
@@ -452,7 +461,7 @@ func TestExpiredUserKeepsItsName(t *testing.T) {
 	if !u.Expired(h.now) {
 		t.Fatalf("%+v is not expired at %v", u, h.now)
 	}
-	if _, _, err := h.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
+	if _, err := h.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
 		t.Errorf("CreateUser with an expired user's name: %v; want %v", err, registryusers.ErrUserExists)
 	}
 }
@@ -467,7 +476,7 @@ func TestRaceForOneName(t *testing.T) {
 			if i%16 == 0 { // some with a chosen secret, which takes longer
 				n.Secret = registryusers.NewSecretText("chosen")
 			}
-			_, _, errs[i] = h.CreateUser(t.Context(), h.all, h.at, n)
+			_, errs[i] = h.CreateUser(t.Context(), h.all, h.at, "", n)
 		})
 	}
 	wg.Wait()
@@ -642,9 +651,13 @@ func (broken) CreateKey(_ context.Context, k accounts.Key) (accounts.Key, error)
 func (broken) Registry(context.Context, accounts.Place) (accounts.Registry, error) {
 	return accounts.Registry{}, errBroken
 }
-func (broken) CreateUser(_ context.Context, _ accounts.Place, u accounts.User) (accounts.User, error) {
+func (broken) CreateUser(_ context.Context, _ accounts.Place, u accounts.User, _ *accounts.Record) (accounts.User, error) {
 	return u, errBroken
 }
+func (broken) Record(context.Context, []byte) (accounts.Record, *accounts.User, error) {
+	return accounts.Record{}, nil, errBroken
+}
+func (broken) DeleteRecords(context.Context, time.Time) error { return errBroken }
 
 // A store that cannot answer must not make a good key look like a bad one.
 func TestStoreErrorsPassThrough(t *testing.T) {
@@ -660,16 +673,24 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			return err
 		},
 		"CreateUser, made": func() error {
-			u, secret, err := s.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: "u"})
-			if !secret.IsZero() || u.Name != "" {
+			u, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u"})
+			if !u.Secret.IsZero() || u.Name != "" {
 				t.Error("CreateUser gave out a user that is not stored")
 			}
 			return err
 		},
 		"CreateUser, chosen": func() error {
-			_, _, err := s.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
+			_, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
 			return err
 		},
+		"CreateUser, with an idempotency key": func() error {
+			u, err := s.CreateUser(t.Context(), accounts.Key{}, at, "key", accounts.NewUser{Name: "u"})
+			if !u.Secret.IsZero() || u.Name != "" {
+				t.Error("CreateUser gave out a user that is not stored")
+			}
+			return err
+		},
+		"Sweep": func() error { return s.Sweep(t.Context()) },
 	} {
 		if err := call(); !errors.Is(err, errBroken) || errors.Is(err, registryusers.ErrUnauthenticated) {
 			t.Errorf("%s: %v; want the store's %v", what, err, errBroken)
@@ -681,7 +702,7 @@ func TestClockDefaultsToNow(t *testing.T) {
 	h := newHouse(t)
 	s := accounts.New(h.store, accounts.NewServerKey("k", [32]byte{}), nil)
 	before := time.Now().UTC().Truncate(time.Microsecond)
-	u, _, err := s.CreateUser(t.Context(), h.all, h.at, accounts.NewUser{Name: "u", Duration: 1})
+	u, err := s.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if after := time.Now(); err != nil || u.CreatedAt.Before(before) || u.CreatedAt.After(after) {
 		t.Errorf("CreateUser: created at %v, %v; want between %v and %v", u.CreatedAt, err, before, after)
 	}

@@ -1,7 +1,9 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
@@ -13,31 +15,43 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
+// accepting is a store that takes every user.
+type accepting struct{ Store }
+
+func (accepting) Registry(context.Context, Place) (Registry, error) { return Registry{}, nil }
+
+func (accepting) CreateUser(_ context.Context, _ Place, u User, _ *Record) (User, error) {
+	return u, nil
+}
+
 func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
-	s := New(nil, NewServerKey("k", [32]byte{}), nil)
+	s := New(accepting{}, NewServerKey("k", [32]byte{}), nil)
 	if got, want := cap(s.hashing), min(runtime.GOMAXPROCS(0), maxHashing); got != want {
 		t.Fatalf("%d argon2id may be at work at a time; want GOMAXPROCS, %d", got, want)
 	}
 	for range cap(s.hashing) {
 		s.hashing <- struct{}{} // as if that many were at work
 	}
+	create := func(ctx context.Context, chosen string) (CreatedUser, error) {
+		return s.create(ctx, Place{}, User{}, registryusers.NewSecretText(chosen), makeSecret, nil)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, _, err := s.verifier(ctx, registryusers.NewSecretText("chosen"))
+		_, err := create(ctx, "chosen")
 		done <- err
 	}()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("a hash that waits, its context canceled: %v; want %v", err, context.Canceled)
 	}
-	if v, secret, err := s.verifier(t.Context(), registryusers.SecretText{}); err != nil || len(v.Index) == 0 || secret.IsZero() {
-		t.Errorf("a made secret: %v, %v, %v; want one without waiting", v, secret, err)
+	if u, err := create(t.Context(), ""); err != nil || len(u.Verifier.Index) == 0 || u.Secret.IsZero() {
+		t.Errorf("a made secret: %+v, %v; want one without waiting", u, err)
 	}
 	<-s.hashing
-	v, _, err := s.verifier(t.Context(), registryusers.NewSecretText("chosen"))
-	if err != nil || !strings.HasPrefix(v.Hash, "$argon2id$") {
-		t.Errorf("with one place free: %v, %v; want a hash", v, err)
+	u, err := create(t.Context(), "chosen")
+	if err != nil || !strings.HasPrefix(u.Verifier.Hash, "$argon2id$") {
+		t.Errorf("with one place free: %+v, %v; want a hash", u, err)
 	}
 	if got, want := len(s.hashing), cap(s.hashing)-1; got != want {
 		t.Errorf("%d places are taken after the hash; want %d, its own given back", got, want)
@@ -50,11 +64,10 @@ func TestManyHashesAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range hashes {
 		wg.Go(func() {
-			v, _, err := s.verifier(t.Context(), registryusers.NewSecretText("the same"))
-			if err != nil {
+			var err error
+			if hashes[i], err = s.hash(t.Context(), "the same"); err != nil {
 				t.Errorf("hash %d: %v", i, err)
 			}
-			hashes[i] = v.Hash
 		})
 	}
 	wg.Wait()
@@ -101,6 +114,210 @@ func TestMadeSecretsAreSpreadEvenly(t *testing.T) {
 	}
 	if len(count) != 62 {
 		t.Errorf("%d different letters; want the 62 letters and digits", len(count))
+	}
+}
+
+func TestMadeSecretsAreSpelledTheSameInEveryVersion(t *testing.T) {
+	zero, ones := make([]byte, 32), bytes.Repeat([]byte{0xff}, 32)
+	small := func(n byte) []byte { return append(make([]byte, 31), n) }
+	for _, test := range []struct {
+		random []byte
+		want   string
+	}{
+		{zero, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{small(1), "BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{small(61), "9AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{small(62), "ABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{append([]byte{0x80}, make([]byte, 31)...), "g4QEdr5hWBFG731nDnpKEYvRvIYwfKkf"},
+		{ones, "BzhI6Y1FtCKM4xtRHQVVIwgjgRwiBVKB"},
+	} {
+		if got := spell(test.random); got != test.want {
+			t.Errorf("spell(%x) = %s; want %s", test.random, got, test.want)
+		}
+	}
+}
+
+// counting returns n bytes, from that one on.
+func counting(from byte, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = from + byte(i)
+	}
+	return b
+}
+
+// What another program made of the same key, salt and request.
+func TestKnownAnswerOfADerivedSecret(t *testing.T) {
+	s := New(nil, NewServerKey("k", [32]byte(counting(0, 32))), nil)
+	c := s.creation(Key{ID: 7}, Place{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
+	for what, pair := range map[string][2]string{
+		"the secret":                  {s.derive(c, counting(32, 32)), "NQzp4sdQPd5cH0srwpmHSbx9P1XCD9ab"},
+		"the idempotency key's hash":  {hex.EncodeToString(c.key), "29791309943f4b2c8329119949696eb954dc34266dec4b531bc0dc7bfb2816e4"},
+		"the hash of what was wanted": {hex.EncodeToString(c.request), "d1fde2c3d5bf11980574a6355ec4405e40cd14429306299b0c603d279522e33e"},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %s; want %s", what, pair[0], pair[1])
+		}
+	}
+}
+
+// Each of what a made secret is derived from changes it, and what the user is
+// to be does not: a repeat must be able to make it again.
+func TestWhatADerivedSecretDependsOn(t *testing.T) {
+	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
+	caller, at, n := Key{ID: 7}, Place{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
+	salt := counting(0, 32)
+	secret := s.derive(s.creation(caller, at, "key", n), salt)
+	if again := s.derive(s.creation(Key{ID: 7, ProjectID: 3}, at, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
+		t.Errorf("the same key, salt and place derive %s and %s; want one secret", secret, again)
+	}
+	seen := map[string]string{secret: "the first"}
+	for what, derived := range map[string]string{
+		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).derive(s.creation(caller, at, "key", n), salt),
+		"another salt":            s.derive(s.creation(caller, at, "key", n), counting(1, 32)),
+		"another idempotency key": s.derive(s.creation(caller, at, "kez", n), salt),
+		"another API key":         s.derive(s.creation(Key{ID: 8}, at, "key", n), salt),
+		"another project":         s.derive(s.creation(caller, Place{4, 5, 1}, "key", n), salt),
+		"another region":          s.derive(s.creation(caller, Place{3, 6, 1}, "key", n), salt),
+		"another registry":        s.derive(s.creation(caller, Place{3, 5, 2}, "key", n), salt),
+		"digits moved":            s.derive(s.creation(caller, Place{35, 1, 1}, "key", n), salt),
+		"digits moved to the key": s.derive(s.creation(caller, Place{3, 5, 0}, "1key", n), salt),
+	} {
+		if other, ok := seen[derived]; ok {
+			t.Errorf("%s and %s derive the same secret", what, other)
+		}
+		seen[derived] = what
+	}
+
+	letter := make(map[rune]int)
+	for i := range 200 {
+		derived := s.derive(s.creation(caller, at, fmt.Sprint(i), n), salt)
+		if len(derived) != 32 {
+			t.Fatalf("a derived secret has %d letters; want 32", len(derived))
+		}
+		for _, c := range derived {
+			letter[c]++
+		}
+	}
+	for _, c := range letters {
+		if letter[c] == 0 {
+			t.Errorf("%q is in none of 200 derived secrets", c)
+		}
+		delete(letter, c)
+	}
+	if len(letter) > 0 {
+		t.Errorf("derived secrets have %v besides letters and digits", letter)
+	}
+}
+
+// A record's hashes tell apart whatever a caller can.
+func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
+	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
+	chosen, other := registryusers.NewSecretText("chosen"), registryusers.NewSecretText("other")
+	request := func(n NewUser) string { return string(s.creation(Key{ID: 7}, Place{3, 5, 1}, "key", n).request) }
+	if request(NewUser{Secret: chosen}) != request(NewUser{Secret: other}) {
+		t.Error("the hash of a request depends on its secret: a fast hash of that is then stored")
+	}
+	seen := make(map[string]NewUser)
+	for _, name := range []string{"", "u", "1", "0", "true", "false", "1 true", "true u", " "} {
+		for _, duration := range []int64{-1, 0, 1, 10, 365} {
+			for _, n := range []NewUser{{}, {ReadOnly: true}, {Secret: chosen}, {ReadOnly: true, Secret: chosen}} {
+				n.Name, n.Duration = name, duration
+				if same, ok := seen[request(n)]; ok {
+					t.Errorf("%+v and %+v have the same hash", n, same)
+				}
+				seen[request(n)] = n
+			}
+		}
+	}
+}
+
+// recorded is a store in which every create has the record and the user.
+type recorded struct {
+	Store
+	record *Record
+	user   *User
+}
+
+func (s recorded) Record(context.Context, []byte) (Record, *User, error) {
+	return *s.record, s.user, nil
+}
+
+func TestRepeatOfAChosenSecretWaitsItsTurn(t *testing.T) {
+	var store recorded
+	s := New(&store, NewServerKey("k", [32]byte{}), nil)
+	hash, err := s.hash(t.Context(), "chosen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("chosen")}
+	r := s.creation(Key{}, Place{}, "key", n).record(time.Now())
+	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: hash}}
+
+	for range cap(s.hashing) {
+		s.hashing <- struct{}{} // as if that many were at work
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := s.CreateUser(ctx, Key{}, Place{}, "key", n)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("a repeat while others hash: %v; want it to wait", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatalf("a repeat that waits, its context canceled: %v; want %v", err, context.Canceled)
+	}
+	<-s.hashing
+	if u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n); err != nil || !u.Replayed {
+		t.Errorf("with one place free: %+v, %v; want it answered", u, err)
+	}
+	if got, want := len(s.hashing), cap(s.hashing)-1; got != want {
+		t.Errorf("%d places are taken after the repeat; want %d, its own given back", got, want)
+	}
+}
+
+// A hash that is not understood says nothing of the secret.
+func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
+	var store recorded
+	s := New(&store, NewServerKey("k", [32]byte{}), nil)
+	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("chosen")}
+	r := s.creation(Key{}, Place{}, "key", n).record(time.Now())
+	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: "$2b$10$x"}}
+	u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n)
+	if err == nil || errors.Is(err, registryusers.ErrInvalid) || u.ID != 0 || !u.Secret.IsZero() {
+		t.Errorf("CreateUser = %+v, %v; want an error that says nothing of the request", u, err)
+	}
+	if len(s.hashing) != 0 {
+		t.Errorf("%d places are taken; want none", len(s.hashing))
+	}
+}
+
+// No secret is told that would not let anybody in.
+func TestRepeatTellsNoSecretThatIsNotTheUsers(t *testing.T) {
+	var store recorded
+	s := New(&store, NewServerKey("k", [32]byte{}), nil)
+	n := NewUser{Name: "u"}
+	c := s.creation(Key{}, Place{}, "key", n)
+	r := c.record(time.Now())
+	store.record = &r
+	for _, test := range []struct {
+		index []byte
+		want  error
+	}{
+		{s.index(s.derive(c, r.Salt)), nil},
+		{s.index("another"), registryusers.ErrUserChanged},
+		{nil, registryusers.ErrUserChanged},
+	} {
+		store.user = &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Index: test.index}}
+		u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n)
+		if !errors.Is(err, test.want) || u.Secret.IsZero() != (err != nil) {
+			t.Errorf("with the index %x: %+v, %v; want %v", test.index, u, err, test.want)
+		}
 	}
 }
 

@@ -143,7 +143,7 @@ func TestNamesakes(t *testing.T) {
 			got, err := h.login(t, "same", "pw-four", "")
 			wantLogin(t, "the fourth of four", got, err, ids["four"])
 		}
-		u, _, err := h.CreateUser(t.Context(), h.all, at, accounts.NewUser{Name: "same", Duration: 1, Secret: registryusers.NewSecretText("pw-" + registry)})
+		u, err := h.CreateUser(t.Context(), h.all, at, "", accounts.NewUser{Name: "same", Duration: 1, Secret: registryusers.NewSecretText("pw-" + registry)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,18 +280,18 @@ func TestFourNamesakesEachWithItsSecret(t *testing.T) {
 	places := []accounts.Place{h.at, h.registry(t, "two"), h.registry(t, "three"), h.registry(t, "four")}
 	for i, at := range places {
 		secret := fmt.Sprint("secret", i)
-		u, _, err := h.CreateUser(t.Context(), h.all, at, accounts.NewUser{Name: "same", Duration: 1, Secret: pw(secret)})
+		u, err := h.CreateUser(t.Context(), h.all, at, "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw(secret)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids[secret] = u.ID
 	}
 	// One with a made secret is found by it, and is no fifth.
-	u, made, err := h.CreateUser(t.Context(), h.all, h.registry(t, "five"), accounts.NewUser{Name: "same", Duration: 1})
+	u, err := h.CreateUser(t.Context(), h.all, h.registry(t, "five"), "", accounts.NewUser{Name: "same", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids[made.Reveal()] = u.ID
+	ids[u.Secret.Reveal()] = u.ID
 	for secret, id := range ids {
 		got, err := h.login(t, "same", secret, "")
 		wantLogin(t, fmt.Sprintf("one of four, with %.8q", secret), got, err, id)
@@ -303,7 +303,7 @@ func TestFourNamesakesEachWithItsSecret(t *testing.T) {
 func TestOneNameAndOneChosenSecretInTwoRegistries(t *testing.T) {
 	h := newHouse(t)
 	first, _ := h.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
-	second, _, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	second, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestArgon2idsOfALogin(t *testing.T) {
 	for i := range 5 {
 		at := h.registry(t, fmt.Sprint("more", i))
 		u := accounts.User{Name: "five", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: h.stored(t, "chosen").Verifier}
-		if _, err := h.store.CreateUser(t.Context(), at, u); err != nil {
+		if _, err := h.store.CreateUser(t.Context(), at, u, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -449,7 +449,7 @@ func TestStoredHashThatIsNotUnderstood(t *testing.T) {
 		h := newHouse(t)
 		_, err := h.store.CreateUser(t.Context(), h.at, accounts.User{
 			Name: "u", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Hash: hash},
-		})
+		}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -519,7 +519,7 @@ func TestASuccessForgetsTheFailuresOfItsNameAlone(t *testing.T) {
 func TestASuccessForgivesNoGuessesAtANamesake(t *testing.T) {
 	h := newHouse(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("victim's")})
-	if _, _, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), accounts.NewUser{Name: "u", Duration: 1, Secret: pw("mine")}); err != nil {
+	if _, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("mine")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, form := range []struct{ what, victim, mine, repository string }{

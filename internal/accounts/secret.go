@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -43,16 +44,6 @@ type Verifier struct {
 	Hash string
 }
 
-// verifier returns what is to be kept of a secret, which it makes if none is chosen.
-func (s *Service) verifier(ctx context.Context, chosen registryusers.SecretText) (Verifier, registryusers.SecretText, error) {
-	if chosen.IsZero() {
-		made := makeSecret()
-		return Verifier{Index: s.index(made)}, registryusers.NewSecretText(made), nil
-	}
-	hash, err := s.hash(ctx, chosen.Reveal())
-	return Verifier{Hash: hash}, chosen, err
-}
-
 // index is the keyed hash under which a made secret is found.
 func (s *Service) index(secret string) []byte { return s.key.mac("user secret", secret) }
 
@@ -64,19 +55,21 @@ const (
 
 // makeSecret returns a new random secret.
 func makeSecret() string {
-	secret := make([]byte, 0, madeLength)
-	var random [2 * madeLength]byte
-	for {
-		_, _ = rand.Read(random[:]) // never fails: crypto/rand
-		for _, b := range random {
-			if b &= 63; int(b) < len(letters) { // the rest would favour some letters
-				secret = append(secret, letters[b])
-				if len(secret) == madeLength {
-					return string(secret)
-				}
-			}
-		}
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand
+	return spell(random[:])
+}
+
+// spell makes a secret of 32 random bytes, a number of 256 bits: its last 32
+// digits to the base of 62. No digit is likelier than another by more than 2^-65.
+func spell(random []byte) string {
+	secret := make([]byte, madeLength)
+	number, base, digit := new(big.Int).SetBytes(random), big.NewInt(int64(len(letters))), new(big.Int)
+	for i := range secret {
+		number.DivMod(number, base, digit)
+		secret[i] = letters[digit.Int64()]
 	}
+	return string(secret)
 }
 
 // The cost of argon2id: OWASP's recommendation for its smallest memory but one.

@@ -41,32 +41,41 @@ func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (con
 // caller returns the API key that Authenticate found.
 func caller(ctx context.Context) accounts.Key { return ctx.Value(callerKey{}).(accounts.Key) }
 
-// createdUser has the fields of the document's answer: a conversion that no
-// longer compiles says that the document's have changed.
-type createdUser struct {
-	CreatedAt time.Time
-	Duration  int64
-	ExpiresAt time.Time
-	ID        int64
-	Name      string
-	ReadOnly  bool
-	Secret    registryusers.SecretText
-}
+// createdUser has the fields of the document's answer, and createParams those
+// of its parameters beside the path: a conversion that no longer compiles says
+// that the document's have changed.
+type (
+	createdUser struct {
+		CreatedAt time.Time
+		Duration  int64
+		ExpiresAt time.Time
+		ID        int64
+		Name      string
+		ReadOnly  bool
+		Secret    registryusers.SecretText
+	}
+	createParams struct{ IdempotencyKey string }
+)
 
 // CreateUser implements [apiserver.StrictServerInterface].
 func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
 	at := accounts.Place{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.RegistryID}
-	user, secret, err := a.accounts.CreateUser(ctx, caller(ctx), at, accounts.NewUser(*r.Body))
+	user, err := a.accounts.CreateUser(ctx, caller(ctx), at, createParams(r.Params).IdempotencyKey, accounts.NewUser(*r.Body))
 	if err != nil {
 		return nil, err
 	}
-	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser(createdUser{
+	answer := apiserver.CreateUser201JSONResponse{Body: models.CreatedUser(createdUser{
 		CreatedAt: user.CreatedAt,
 		Duration:  user.Duration,
 		ExpiresAt: user.ExpiresAt,
 		ID:        user.ID,
 		Name:      user.Name,
 		ReadOnly:  user.ReadOnly,
-		Secret:    secret,
-	})}, nil
+		Secret:    user.Secret,
+	})}
+	if user.Replayed {
+		replayed := "true"
+		answer.Headers.IdempotentReplayed = &replayed
+	}
+	return answer, nil
 }

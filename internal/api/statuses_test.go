@@ -73,7 +73,8 @@ func TestEveryDeclaredStatus(t *testing.T) {
 		method, path        string
 		header              http.Header // besides the API key and the content type
 		body                string
-		err                 error // of the implementation
+		err                 error  // of the implementation
+		replayed            string // Idempotent-Replayed, as it is answered
 	}
 	const (
 		here = "/cloud/v1/registries/3/5/1/users"
@@ -84,11 +85,23 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	}
 	with := func(a attempt, edit func(*attempt)) attempt { edit(&a); return a }
 	fails := func(status int, err error) attempt {
-		return with(create("default", status, here, user), func(a *attempt) { a.err = err })
+		declared := "default"
+		if status == http.StatusConflict {
+			declared = "409"
+		}
+		return with(create(declared, status, here, user), func(a *attempt) { a.err = err })
+	}
+	keyed := func(a attempt, replayed string) attempt {
+		return with(a, func(a *attempt) { a.header, a.replayed = http.Header{"Idempotency-Key": {"key"}}, replayed })
 	}
 	attempts := []attempt{
 		create("201", 201, here, user),
 		create("201", 201, here, `{"name":"v","duration":-1,"read_only":true,"secret":"chosen"}`),
+		keyed(create("201", 201, here, `{"name":"w","duration":1}`), ""),
+		keyed(create("201", 201, here, `{"name":"w","duration":1.0,"secret":""}`), "true"),
+		keyed(create("default", 422, here, `{"name":"w","duration":2}`), ""),
+		with(create("default", 400, here, user), func(a *attempt) { a.header = http.Header{"Idempotency-Key": {"a b"}} }),
+		fails(409, registryusers.ErrUserChanged),
 		create("404", 404, "/cloud/v1/registries/3/5/2/users", user),
 		create("409", 409, here, user),
 		create("default", 400, here, `{"name":"U","duration":400}`),
@@ -133,6 +146,9 @@ func TestEveryDeclaredStatus(t *testing.T) {
 		if w.Code != a.status {
 			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, &log)
 			continue
+		}
+		if got := w.Header().Get("Idempotent-Replayed"); got != a.replayed {
+			t.Errorf("%s: Idempotent-Replayed: got %q, want %q", name, got, a.replayed)
 		}
 		route := routes[a.operation]
 		if route == nil {

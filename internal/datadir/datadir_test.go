@@ -130,7 +130,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
-	u, secret, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: "u", Duration: 1})
+	u, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,8 +152,48 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	if _, err := d.Accounts.Authenticate(t.Context(), token); err != nil {
 		t.Errorf("Authenticate after opening again: %v", err)
 	}
-	if got := index(readKey(t, path), secret); !bytes.Equal(got, u.Verifier.Index) {
+	if got := index(readKey(t, path), u.Secret); !bytes.Equal(got, u.Verifier.Index) {
 		t.Errorf("the secret's index under the file's key is %x; want %x, as it was stored", got, u.Verifier.Index)
+	}
+}
+
+// A repeat is answered alike wherever the directory is: what it needs of the
+// server key and of the database is in there.
+func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d := open(t, path)
+	r, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, at := accounts.Key{ID: 1}, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	requests := []accounts.NewUser{
+		{Name: "made", Duration: 1},
+		{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
+	}
+	var firsts []accounts.CreatedUser
+	for _, n := range requests {
+		first, err := d.Accounts.CreateUser(t.Context(), caller, at, n.Name, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		firsts = append(firsts, first)
+	}
+	closeDir(t, d)
+	copied := filepath.Join(t.TempDir(), "copied")
+	if err := os.CopyFS(copied, os.DirFS(path)); err != nil {
+		t.Fatal(err)
+	}
+	for what, place := range map[string]string{"after a restart": path, "on a copy": copied} {
+		d := open(t, place)
+		defer closeDir(t, d)
+		for i, n := range requests {
+			got, err := d.Accounts.CreateUser(t.Context(), caller, at, n.Name, n)
+			want := firsts[i]
+			if err != nil || !got.Replayed || got.ID != want.ID || got.CreatedAt != want.CreatedAt || got.ExpiresAt != want.ExpiresAt || got.Secret.Reveal() != want.Secret.Reveal() {
+				t.Errorf("%s: %s: %+v, %v, replayed %t; want the first answer, %+v, and its secret", what, n.Name, got, err, got.Replayed, want)
+			}
+		}
 	}
 }
 
@@ -421,11 +461,11 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		k := readKey(t, path)
 		for i, d := range dirs {
 			name := string(rune('a' + i))
-			u, secret, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, accounts.NewUser{Name: name, Duration: 1})
+			u, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(index(k, secret), u.Verifier.Index) {
+			if !bytes.Equal(index(k, u.Secret), u.Verifier.Index) {
 				t.Errorf("Dir %d made a secret under another key than the file's", i)
 			}
 		}

@@ -119,11 +119,11 @@ func newProcess(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	at := place{accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}, "1-1-demo"}
-	u, secret, err := dir.Accounts.CreateUser(t.Context(), accounts.Key{}, at.Place, accounts.NewUser{Name: "user", Duration: 1})
+	u, err := dir.Accounts.CreateUser(t.Context(), accounts.Key{}, at.Place, "", accounts.NewUser{Name: "user", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.user = login{u, at, secret.Reveal()}
+	p.user = login{u.User, at, u.Secret.Reveal()}
 
 	p.cmd = exec.Command(os.Args[0]) // it ends with its input, in order
 	p.cmd.Env = append(os.Environ(), serverEnvironment+"="+path)

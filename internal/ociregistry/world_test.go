@@ -234,12 +234,12 @@ type login struct {
 // newUser creates a user, whose days have no end unless it says so.
 func (w *world) newUser(at place, n accounts.NewUser) login {
 	w.t.Helper()
-	u, secret, err := w.dir.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.Place, n)
+	u, err := w.dir.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.Place, "", n)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.hide(secret.Reveal())
-	return login{u, at, secret.Reveal()}
+	w.hide(u.Secret.Reveal())
+	return login{u.User, at, u.Secret.Reveal()}
 }
 
 func (w *world) pusher(at place) login {

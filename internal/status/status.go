@@ -16,6 +16,7 @@ var table = []struct {
 	code  int
 	class string
 }{
+	{registryusers.ErrIdempotencyKeyReused, http.StatusUnprocessableEntity, "ValidationError"},
 	{registryusers.ErrInvalid, http.StatusBadRequest, "ValidationError"},
 	{registryusers.ErrUnauthenticated, http.StatusUnauthorized, "token_not_valid"},
 	{registryusers.ErrForbidden, http.StatusForbidden, "ForbiddenError"},
@@ -25,6 +26,7 @@ var table = []struct {
 	{registryusers.ErrNotFound, http.StatusNotFound, "NotFoundError"},
 	{registryusers.ErrRegistryExists, http.StatusConflict, "ConflictError"},
 	{registryusers.ErrUserExists, http.StatusConflict, "ConflictError"},
+	{registryusers.ErrUserChanged, http.StatusConflict, "ConflictError"},
 	{registryusers.ErrExists, http.StatusConflict, "ConflictError"},
 	{registryusers.ErrTooManyRequests, http.StatusTooManyRequests, "HTTPError"},
 	{registryusers.ErrUnavailable, http.StatusServiceUnavailable, "ServiceUnavailable"},
@@ -49,10 +51,7 @@ func Class(code int) string {
 			return row.class
 		}
 	}
-	switch {
-	case code == http.StatusUnprocessableEntity:
-		return "ValidationError"
-	case code >= 500:
+	if code >= 500 {
 		return "InternalServerError"
 	}
 	return "HTTPError"

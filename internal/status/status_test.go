@@ -23,19 +23,21 @@ var rows = map[string]struct {
 	class   string
 	general error // what the status alone says
 }{
-	"ErrInvalid":          {registryusers.ErrInvalid, 400, "ValidationError", registryusers.ErrInvalid},
-	"ErrUnauthenticated":  {registryusers.ErrUnauthenticated, 401, "token_not_valid", registryusers.ErrUnauthenticated},
-	"ErrForbidden":        {registryusers.ErrForbidden, 403, "ForbiddenError", registryusers.ErrForbidden},
-	"ErrNotFound":         {registryusers.ErrNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
-	"ErrRegistryNotFound": {registryusers.ErrRegistryNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
-	"ErrUserNotFound":     {registryusers.ErrUserNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
-	"ErrKeyNotFound":      {registryusers.ErrKeyNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
-	"ErrExists":           {registryusers.ErrExists, 409, "ConflictError", registryusers.ErrExists},
-	"ErrRegistryExists":   {registryusers.ErrRegistryExists, 409, "ConflictError", registryusers.ErrExists},
-	"ErrUserExists":       {registryusers.ErrUserExists, 409, "ConflictError", registryusers.ErrExists},
-	"ErrTooManyRequests":  {registryusers.ErrTooManyRequests, 429, "HTTPError", registryusers.ErrTooManyRequests},
-	"ErrInternal":         {registryusers.ErrInternal, 500, "InternalServerError", registryusers.ErrInternal},
-	"ErrUnavailable":      {registryusers.ErrUnavailable, 503, "ServiceUnavailable", registryusers.ErrUnavailable},
+	"ErrInvalid":              {registryusers.ErrInvalid, 400, "ValidationError", registryusers.ErrInvalid},
+	"ErrIdempotencyKeyReused": {registryusers.ErrIdempotencyKeyReused, 422, "ValidationError", registryusers.ErrInvalid},
+	"ErrUnauthenticated":      {registryusers.ErrUnauthenticated, 401, "token_not_valid", registryusers.ErrUnauthenticated},
+	"ErrForbidden":            {registryusers.ErrForbidden, 403, "ForbiddenError", registryusers.ErrForbidden},
+	"ErrNotFound":             {registryusers.ErrNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrRegistryNotFound":     {registryusers.ErrRegistryNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrUserNotFound":         {registryusers.ErrUserNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrKeyNotFound":          {registryusers.ErrKeyNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrExists":               {registryusers.ErrExists, 409, "ConflictError", registryusers.ErrExists},
+	"ErrRegistryExists":       {registryusers.ErrRegistryExists, 409, "ConflictError", registryusers.ErrExists},
+	"ErrUserExists":           {registryusers.ErrUserExists, 409, "ConflictError", registryusers.ErrExists},
+	"ErrUserChanged":          {registryusers.ErrUserChanged, 409, "ConflictError", registryusers.ErrExists},
+	"ErrTooManyRequests":      {registryusers.ErrTooManyRequests, 429, "HTTPError", registryusers.ErrTooManyRequests},
+	"ErrInternal":             {registryusers.ErrInternal, 500, "InternalServerError", registryusers.ErrInternal},
+	"ErrUnavailable":          {registryusers.ErrUnavailable, 503, "ServiceUnavailable", registryusers.ErrUnavailable},
 }
 
 // declared returns the names of the sentinels that the root package declares.
@@ -62,8 +64,8 @@ func declared(t *testing.T) []string {
 
 func TestEverySentinelIsInThisTest(t *testing.T) {
 	names := declared(t)
-	if len(names) < 13 {
-		t.Errorf("sentinels in errors.go: got %q, want 13 or more", names)
+	if len(names) < 15 {
+		t.Errorf("sentinels in errors.go: got %q, want 15 or more", names)
 	}
 	for _, name := range names {
 		if _, ok := rows[name]; !ok {

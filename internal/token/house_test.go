@@ -112,11 +112,11 @@ func newHouse(t testing.TB) *house {
 // create creates a user that must come to be, and returns its secret.
 func (h *house) create(t testing.TB, at accounts.Place, n accounts.NewUser) (accounts.User, string) {
 	t.Helper()
-	u, secret, err := h.Accounts.CreateUser(t.Context(), accounts.Key{}, at, n)
+	u, err := h.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", n)
 	if err != nil {
 		t.Fatalf("CreateUser(%+v): %v", n, err)
 	}
-	return u, secret.Reveal()
+	return u.User, u.Secret.Reveal()
 }
 
 func chosen(secret string) registryusers.SecretText { return registryusers.NewSecretText(secret) }

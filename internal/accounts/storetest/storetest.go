@@ -39,10 +39,19 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"Keys", testKeys},
 		{"IDsAreNeverUsedAgain", testIDs},
 		{"Times", testTimes},
+		{"Records", testRecords},
+		{"NoRecordOfAUserThatIsRefused", testRecordOfRefusedUser},
+		{"NoUserOfARecordThatIsRefused", testUserOfRefusedRecord},
+		{"RecordsAreReplacedAtTheirEnd", testRecordEnds},
+		{"DeleteRecords", testDeleteRecords},
 		{"RaceForOneUserName", testRaceForUserName},
 		{"RaceForOneRegistryName", testRaceForRegistryName},
 		{"RaceToDelete", testRaceToDelete},
 		{"RaceToSetSecrets", testRaceToSetSecrets},
+		{"RaceForOneRecord", testRaceForRecord},
+		{"RaceForOneUserNameWithRecords", testRaceForUserNameWithRecords},
+		{"RaceToDeleteRecords", testRaceToDeleteRecords},
+		{"CanceledCreatesWithRecords", testCanceledWithRecord},
 		{"CanceledContextChangesNothing", testCanceled},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -70,7 +79,7 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	wantIs(t, "AccountBySecret", err, registryusers.ErrUserNotFound)
 	_, err = s.Key(ctx, 1)
 	wantIs(t, "Key", err, registryusers.ErrKeyNotFound)
-	_, err = s.CreateUser(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"))
+	_, err = s.CreateUser(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"), nil)
 	wantIs(t, "CreateUser", err, registryusers.ErrRegistryNotFound)
 }
 
@@ -144,13 +153,13 @@ func testPlace(t *testing.T, s accounts.Store) {
 	} {
 		_, err := s.Registry(t.Context(), test.at)
 		wantIs(t, "another "+test.name+": Registry", err, registryusers.ErrRegistryNotFound)
-		_, err = s.CreateUser(t.Context(), test.at, user("a"))
+		_, err = s.CreateUser(t.Context(), test.at, user("a"), nil)
 		wantIs(t, "another "+test.name+": CreateUser", err, registryusers.ErrRegistryNotFound)
 	}
 	createUser(t, s, r, "a")
 	wrong := at
 	wrong.ProjectID++
-	_, err := s.CreateUser(t.Context(), wrong, user("a"))
+	_, err := s.CreateUser(t.Context(), wrong, user("a"), nil)
 	wantIs(t, "a name that exists, another project: CreateUser", err, registryusers.ErrRegistryNotFound)
 	if errors.Is(err, registryusers.ErrExists) {
 		t.Errorf("a name that exists, another project: CreateUser: %v; want no word of the name", err)
@@ -169,7 +178,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 		{Name: "", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("")}, SecretVersion: 1},
 		{Name: "'; DROP TABLE users; --\x00ü", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("sql")}, SecretVersion: 3},
 	} {
-		got, err := s.CreateUser(t.Context(), place(r), u)
+		got, err := s.CreateUser(t.Context(), place(r), u, nil)
 		if err != nil {
 			t.Fatalf("CreateUser(%+v): %v", u, err)
 		}
@@ -224,7 +233,7 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	} {
 		u := user(test.name)
 		u.Verifier.Index = index(fmt.Sprint("secret ", i))
-		_, err := s.CreateUser(t.Context(), place(test.in), u)
+		_, err := s.CreateUser(t.Context(), place(test.in), u, nil)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateUser(%s, %q): %v; want %v", test.in.Name, test.name, err, test.want)
 		}
@@ -232,11 +241,11 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	// An expired user still exists.
 	u := user("old")
 	u.ExpiresAt = created.AddDate(-10, 0, 0)
-	if _, err := s.CreateUser(t.Context(), place(r), u); err != nil {
+	if _, err := s.CreateUser(t.Context(), place(r), u, nil); err != nil {
 		t.Fatal(err)
 	}
 	u.Verifier.Index = index("another")
-	_, err := s.CreateUser(t.Context(), place(r), u)
+	_, err := s.CreateUser(t.Context(), place(r), u, nil)
 	wantIs(t, "CreateUser with an expired user's name", err, registryusers.ErrUserExists)
 	_, err = s.AccountBySecret(t.Context(), index("another"))
 	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
@@ -247,7 +256,7 @@ func testAccountBySecret(t *testing.T, s accounts.Store) {
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
 	chosen := user("chosen")
 	chosen.Verifier = accounts.Verifier{Hash: "$argon2id$"}
-	if _, err := s.CreateUser(t.Context(), place(r), chosen); err != nil {
+	if _, err := s.CreateUser(t.Context(), place(r), chosen, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []accounts.User{a, b} {
@@ -279,7 +288,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 		for _, name := range []string{"u", ""} {
 			u := user(name)
 			u.Verifier.Index = index(in.Name + name)
-			u, err := s.CreateUser(t.Context(), place(in), u)
+			u, err := s.CreateUser(t.Context(), place(in), u, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -354,7 +363,7 @@ func testAccountsByName(t *testing.T, s accounts.Store) {
 		if i == 1 { // a made one
 			u.Verifier = accounts.Verifier{Index: index("made")}
 		}
-		u, err := s.CreateUser(t.Context(), place(r), u)
+		u, err := s.CreateUser(t.Context(), place(r), u, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -584,7 +593,7 @@ func testTimes(t *testing.T, s accounts.Store) {
 
 		u := user("a")
 		u.CreatedAt, u.ExpiresAt, u.Verifier.Index = want, want, index(fmt.Sprint(i))
-		if u, err = s.CreateUser(t.Context(), place(r), u); err != nil {
+		if u, err = s.CreateUser(t.Context(), place(r), u, nil); err != nil {
 			t.Fatal(err)
 		}
 		if u, err = s.User(t.Context(), r.ID, "a"); err != nil {
@@ -658,7 +667,7 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 	wantOneWinner(t, "CreateUser", race(func(i int) error {
 		u := user("same")
 		u.Verifier.Index = index(fmt.Sprint(i))
-		u, err := s.CreateUser(t.Context(), place(r), u)
+		u, err := s.CreateUser(t.Context(), place(r), u, nil)
 		if err == nil {
 			ids[i] = u.ID
 		}
@@ -723,11 +732,12 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 
 func testCanceled(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
-	u := createUser(t, s, r, "a")
+	u, kept := createWith(t, s, r, "a", record("a", created))
 	k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
 	}
+	fresh := record("new", created)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for method, call := range map[string]func() error{
@@ -735,22 +745,25 @@ func testCanceled(t *testing.T, s accounts.Store) {
 			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created})
 			return err
 		},
-		"Registry":        func() error { _, err := s.Registry(ctx, place(r)); return err },
-		"Registries":      func() error { _, err := s.Registries(ctx); return err },
-		"CreateUser":      func() error { _, err := s.CreateUser(ctx, place(r), user("new")); return err },
-		"AccountBySecret": func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
-		"Account":         func() error { _, err := s.Account(ctx, u.ID); return err },
-		"AccountByName":   func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
-		"AccountsByName":  func() error { _, err := s.AccountsByName(ctx, "a", 1); return err },
-		"Users":           func() error { _, err := s.Users(ctx, r.ID); return err },
-		"SetReadOnly":     func() error { return s.SetReadOnly(ctx, u.ID, true) },
-		"SetEnd":          func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },
-		"SetSecret":       func() error { return s.SetSecret(ctx, u.ID, accounts.Verifier{Index: index("new")}) },
-		"DeleteUser":      func() error { return s.DeleteUser(ctx, u.ID) },
-		"CreateKey":       func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
-		"Key":             func() error { _, err := s.Key(ctx, k.ID); return err },
-		"Keys":            func() error { _, err := s.Keys(ctx); return err },
-		"DeleteKey":       func() error { return s.DeleteKey(ctx, k.ID) },
+		"Registry":                  func() error { _, err := s.Registry(ctx, place(r)); return err },
+		"Registries":                func() error { _, err := s.Registries(ctx); return err },
+		"CreateUser":                func() error { _, err := s.CreateUser(ctx, place(r), user("new"), nil); return err },
+		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, place(r), user("new"), &fresh); return err },
+		"Record":                    func() error { _, _, err := s.Record(ctx, kept.Key); return err },
+		"DeleteRecords":             func() error { return s.DeleteRecords(ctx, accounts.Never) },
+		"AccountBySecret":           func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
+		"Account":                   func() error { _, err := s.Account(ctx, u.ID); return err },
+		"AccountByName":             func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
+		"AccountsByName":            func() error { _, err := s.AccountsByName(ctx, "a", 1); return err },
+		"Users":                     func() error { _, err := s.Users(ctx, r.ID); return err },
+		"SetReadOnly":               func() error { return s.SetReadOnly(ctx, u.ID, true) },
+		"SetEnd":                    func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },
+		"SetSecret":                 func() error { return s.SetSecret(ctx, u.ID, accounts.Verifier{Index: index("new")}) },
+		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.ID) },
+		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
+		"Key":                       func() error { _, err := s.Key(ctx, k.ID); return err },
+		"Keys":                      func() error { _, err := s.Keys(ctx); return err },
+		"DeleteKey":                 func() error { return s.DeleteKey(ctx, k.ID) },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a canceled context: %v; want %v", method, err, context.Canceled)
@@ -765,6 +778,8 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		t.Fatalf("Users() = %+v, %v; want one, as before", users, err)
 	}
 	wantUser(t, "after the canceled calls", users[0], u)
+	wantRecord(t, "after the canceled calls", s, kept, &u)
+	wantNoRecord(t, "after the canceled calls", s, fresh.Key)
 	keys, err := s.Keys(t.Context())
 	if want := []accounts.Key{k}; err != nil || !reflect.DeepEqual(keys, want) {
 		t.Errorf("Keys() = %+v, %v; want, as before, %+v", keys, err, want)
@@ -799,7 +814,7 @@ func user(name string) accounts.User {
 
 func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string) accounts.User {
 	t.Helper()
-	u, err := s.CreateUser(t.Context(), place(r), user(name))
+	u, err := s.CreateUser(t.Context(), place(r), user(name), nil)
 	if err != nil {
 		t.Fatalf("CreateUser(%q): %v", name, err)
 	}

@@ -15,7 +15,7 @@ var _ accounts.Store = (*Store)(nil)
 // CreateRegistry implements [accounts.Store].
 func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accounts.Registry, error) {
 	var err error
-	r.ID, err = s.insert(ctx, nil, registryusers.ErrRegistryExists,
+	r.ID, err = s.insert(ctx, s.write, nil, registryusers.ErrRegistryExists,
 		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (?, ?, ?, ?)",
 		r.ProjectID, r.RegionID, r.Name, r.CreatedAt.UnixMicro())
 	return r, err
@@ -43,17 +43,86 @@ func scanRegistry(row scanner) (accounts.Registry, error) {
 }
 
 // CreateUser implements [accounts.Store]. The database decides races: one
-// statement finds the registry and inserts.
-func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.User) (accounts.User, error) {
-	var err error
+// statement finds the registry and inserts, and another takes the record's key.
+func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.User, r *accounts.Record) (accounts.User, error) {
 	u.RegistryID = at.RegistryID
-	u.ID, err = s.insert(ctx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists,
+	var err error
+	if r == nil {
+		u.ID, err = s.insertUser(ctx, s.write, at, u)
+		return u, err
+	}
+	u.ID, err = s.insertWithRecord(ctx, at, u, r)
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // which ended it
+		err = ctx.Err()
+	}
+	return u, err
+}
+
+func (s *Store) insertWithRecord(ctx context.Context, at accounts.Place, u accounts.User, r *accounts.Record) (int64, error) {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, s.interpret(err)
+	}
+	defer tx.Rollback()
+	id, err := s.insertUser(ctx, tx, at, u)
+	if err != nil {
+		return 0, err
+	}
+	result, err := tx.ExecContext(ctx, `INSERT INTO create_records (key, request, salt, user_id, ends_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, user_id = excluded.user_id, ends_at = excluded.ends_at
+		WHERE ends_at <= ?`,
+		r.Key, r.Request, r.Salt, id, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
+	if err != nil {
+		return 0, s.interpret(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return 0, errors.Join(registryusers.ErrExists, err)
+	}
+	return id, s.interpret(tx.Commit())
+}
+
+func (s *Store) insertUser(ctx context.Context, db execer, at accounts.Place, u accounts.User) (int64, error) {
+	return s.insert(ctx, db, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists,
 		`INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version)
 		SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`,
 		u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
 		u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion,
 		at.RegistryID, at.ProjectID, at.RegionID)
-	return u, err
+}
+
+// Record implements [accounts.Store].
+func (s *Store) Record(ctx context.Context, key []byte) (accounts.Record, *accounts.User, error) {
+	r, err := one(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
+	if err != nil {
+		return r, nil, err
+	}
+	u, err := one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE id = ?", r.UserID)
+	if errors.Is(err, registryusers.ErrUserNotFound) {
+		return r, nil, nil
+	}
+	return r, &u, err
+}
+
+func scanRecord(row scanner) (accounts.Record, error) {
+	var r accounts.Record
+	var end int64
+	err := row.Scan(&r.Key, &r.Request, &r.Salt, &r.UserID, &end)
+	r.End = instant(end)
+	return r, err
+}
+
+// DeleteRecords implements [accounts.Store].
+func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
+	for { // in steps, which let others write in between
+		result, err := s.write.ExecContext(ctx,
+			"DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)", now.UnixMicro())
+		if err != nil {
+			return s.interpret(err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return s.interpret(err)
+		}
+	}
 }
 
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version FROM users "
@@ -146,7 +215,7 @@ func (s *Store) DeleteUser(ctx context.Context, userID int64) error {
 // CreateKey implements [accounts.Store].
 func (s *Store) CreateKey(ctx context.Context, k accounts.Key) (accounts.Key, error) {
 	var err error
-	k.ID, err = s.insert(ctx, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
+	k.ID, err = s.insert(ctx, s.write, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
 		k.ProjectID, k.Hash[:], k.CreatedAt.UnixMicro())
 	return k, err
 }
@@ -180,8 +249,8 @@ func (s *Store) DeleteKey(ctx context.Context, id int64) error {
 
 // insert runs an INSERT and returns the new row's id; none if no row came of
 // it, exists if a unique index already has it.
-func (s *Store) insert(ctx context.Context, none, exists error, query string, args ...any) (int64, error) {
-	result, err := s.write.ExecContext(ctx, query, args...)
+func (s *Store) insert(ctx context.Context, db execer, none, exists error, query string, args ...any) (int64, error) {
+	result, err := db.ExecContext(ctx, query, args...)
 	if exists != nil && isUnique(err) {
 		return 0, exists
 	}
@@ -206,6 +275,11 @@ func (s *Store) change(ctx context.Context, none error, query string, args ...an
 	return nil
 }
 
+// execer is the database, or a transaction.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
 type scanner interface{ Scan(...any) error }
 
 // What every request reads, by one index; these are prepared.
@@ -213,12 +287,13 @@ const (
 	accountBySecret = selectAccount + "WHERE u.secret_index = ?"
 	accountByID     = selectAccount + "WHERE u.id = ?"
 	keyByID         = selectKey + "WHERE id = ?"
+	recordByKey     = "SELECT key, request, salt, user_id, ends_at FROM create_records WHERE key = ?"
 )
 
 // prepare prepares what is read at every request.
 func (s *Store) prepare(ctx context.Context) error {
 	s.prepared = make(map[string]*sql.Stmt)
-	for _, query := range []string{accountBySecret, accountByID, keyByID} {
+	for _, query := range []string{accountBySecret, accountByID, keyByID, recordByKey} {
 		statement, err := s.read.PrepareContext(ctx, query)
 		if err != nil {
 			return err

@@ -83,11 +83,11 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 	for i := range 20 {
 		writer, reader = reader, writer
 		u.Verifier.Index = fmt.Append(nil, "index ", i)
-		created, err := writer.CreateUser(t.Context(), at, u)
+		created, err := writer.CreateUser(t.Context(), at, u, nil)
 		if err != nil {
 			t.Fatalf("%d: CreateUser: %v", i, err)
 		}
-		if _, err := reader.CreateUser(t.Context(), at, u); !errors.Is(err, registryusers.ErrUserExists) {
+		if _, err := reader.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
 			t.Fatalf("%d: CreateUser by the other: %v; want %v", i, err, registryusers.ErrUserExists)
 		}
 		if err := writer.SetReadOnly(t.Context(), created.ID, true); err != nil {
@@ -115,7 +115,7 @@ func TestRaceBetweenTwoStores(t *testing.T) {
 		wg.Go(func() {
 			u := u
 			u.Verifier.Index = fmt.Append(nil, i)
-			_, errs[i] = stores[i%2].CreateUser(t.Context(), at, u)
+			_, errs[i] = stores[i%2].CreateUser(t.Context(), at, u, nil)
 		})
 	}
 	wg.Wait()
@@ -167,7 +167,7 @@ func TestSettingsOnEveryPooledConnection(t *testing.T) {
 func TestForeignKeysAreEnforced(t *testing.T) {
 	s := openStore(t, newPath(t))
 	_, at, u := sample(t, s)
-	if _, err := s.CreateUser(t.Context(), at, u); err != nil {
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.write.ExecContext(t.Context(), "DELETE FROM registries"); err == nil {
@@ -403,9 +403,11 @@ func TestLockedByAnotherWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for method, call := range map[string]func() error{
-		"CreateUser":     func() error { _, err := s.CreateUser(t.Context(), at, u); return err },
-		"DeleteKey":      func() error { return s.DeleteKey(t.Context(), k.ID) },
-		"ClaimServerKey": func() error { _, err := s.ClaimServerKey(t.Context(), "id"); return err },
+		"CreateUser":                func() error { _, err := s.CreateUser(t.Context(), at, u, nil); return err },
+		"CreateUser, with a record": func() error { _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); return err },
+		"DeleteRecords":             func() error { return s.DeleteRecords(t.Context(), accounts.Never) },
+		"DeleteKey":                 func() error { return s.DeleteKey(t.Context(), k.ID) },
+		"ClaimServerKey":            func() error { _, err := s.ClaimServerKey(t.Context(), "id"); return err },
 	} {
 		err := call()
 		if !errors.Is(err, registryusers.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "locked") {
@@ -418,7 +420,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateUser(t.Context(), at, u); err != nil {
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
 		t.Errorf("CreateUser after the lock is gone: %v", err)
 	}
 }
@@ -433,7 +435,7 @@ func TestReopen(t *testing.T) {
 		}
 		if i == 0 {
 			_, at, u := sample(t, s)
-			if want, err = s.CreateUser(t.Context(), at, u); err != nil {
+			if want, err = s.CreateUser(t.Context(), at, u, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -511,7 +513,7 @@ func TestUnexpectedErrorsAreNotTheAPIs(t *testing.T) {
 	s := openStore(t, newPath(t))
 	_, at, u := sample(t, s)
 	u.Verifier = accounts.Verifier{} // neither a made nor a chosen secret
-	_, err := s.CreateUser(t.Context(), at, u)
+	_, err := s.CreateUser(t.Context(), at, u, nil)
 	if err == nil || !strings.Contains(err.Error(), "SQLite error") {
 		t.Errorf("CreateUser of a user without a verifier: %v; want SQLite's refusal", err)
 	}

@@ -1,0 +1,818 @@
+package accounts_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+)
+
+// mine is the API key of whoever creates here.
+var mine = accounts.Key{ID: 7, ProjectID: 3}
+
+// keyed creates with an idempotency key.
+func (h *house) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.CreatedUser, error) {
+	t.Helper()
+	return h.CreateUser(t.Context(), mine, h.at, key, n)
+}
+
+// first creates with an idempotency key a user that must come to be.
+func (h *house) first(t *testing.T, key string, n accounts.NewUser) accounts.CreatedUser {
+	t.Helper()
+	u, err := h.keyed(t, key, n)
+	if err != nil || u.Replayed || u.ID < 1 || u.Secret.IsZero() {
+		t.Fatalf("CreateUser(%q, %+v) = %+v, %v; want a new user with a secret", key, n, u, err)
+	}
+	return u
+}
+
+// wantReplay checks that an answer is the first one again.
+func wantReplay(t *testing.T, what string, got accounts.CreatedUser, err error, first accounts.CreatedUser) {
+	t.Helper()
+	type answer struct {
+		id, duration     int64
+		name, secret     string
+		readOnly         bool
+		created, expires time.Time
+	}
+	of := func(u accounts.CreatedUser) answer {
+		return answer{u.ID, u.Duration, u.Name, u.Secret.Reveal(), u.ReadOnly, u.CreatedAt, u.ExpiresAt}
+	}
+	if err != nil || !got.Replayed || of(got) != of(first) {
+		t.Errorf("%s: %+v, %v, replayed %t; want the first answer, %+v, replayed", what, of(got), err, got.Replayed, of(first))
+	}
+}
+
+// wantRefusal checks that an answer is an error, and nothing else.
+func wantRefusal(t *testing.T, what string, got accounts.CreatedUser, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) || !reflect.DeepEqual(got, accounts.CreatedUser{}) {
+		t.Errorf("%s: %+v, %v; want %v and no user", what, got, err, want)
+	}
+}
+
+// second returns another service, as of another process, on a database file.
+func second(t *testing.T, file string, key accounts.ServerKey, now func() time.Time) *accounts.Service {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return accounts.New(store, key, now)
+}
+
+// testKey is the server key of [newHouse].
+func testKey() accounts.ServerKey { return accounts.NewServerKey("test", [32]byte{1, 2, 3}) }
+
+// dump returns all of the database: what it holds must not change when a
+// request is refused.
+func (h *house) dump(t *testing.T) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(h.dir, "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var all strings.Builder
+	for _, table := range []string{"registries", "users", "create_records"} {
+		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			row := make([]any, len(columns))
+			for i := range row {
+				row[i] = &row[i]
+			}
+			if err := rows.Scan(row...); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&all, "%s", table)
+			for i, value := range row {
+				fmt.Fprintf(&all, " %s=%x", columns[i], value)
+			}
+			fmt.Fprintln(&all)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all.String()
+}
+
+// records returns how many records there are.
+func (h *house) records(t *testing.T) int { return strings.Count(h.dump(t), "create_records") }
+
+func wantRecords(t *testing.T, what string, h *house, want int) {
+	t.Helper()
+	if got := h.records(t); got != want {
+		t.Errorf("%s: %d records; want %d", what, got, want)
+	}
+}
+
+func TestRepeatedCreateIsAnsweredAsTheFirst(t *testing.T) {
+	h := newHouse(t)
+	for i, n := range []accounts.NewUser{
+		{Name: "made", Duration: 14},
+		{Name: "", Duration: 365, ReadOnly: true},
+		{Name: "ends", Duration: 0},
+		{Name: "never", Duration: -1},
+		{Name: "chosen", Duration: 14, Secret: pw("pässword & more")},
+		{Name: "chosenreader", Duration: -1, ReadOnly: true, Secret: pw("p")},
+	} {
+		key := fmt.Sprint("key", i)
+		h.now = noon
+		first := h.first(t, key, n)
+		before := h.dump(t)
+		for _, later := range []time.Duration{0, time.Microsecond, 23 * time.Hour} {
+			h.now = noon.Add(later)
+			got, err := h.keyed(t, key, n)
+			wantReplay(t, fmt.Sprintf("%s, %v later", n.Name, later), got, err, first)
+		}
+		if after := h.dump(t); after != before {
+			t.Errorf("%s: repeats changed the database from\n%sto\n%s", n.Name, before, after)
+		}
+		h.now = noon
+		want := first.ID
+		if n.Duration == 0 {
+			want = 0
+		}
+		account, err := h.login(t, "3-5-demo+"+n.Name, first.Secret.Reveal(), "")
+		wantLogin(t, n.Name, account, err, want)
+	}
+}
+
+func TestWithoutAnIdempotencyKeyNothingIsRepeated(t *testing.T) {
+	h := newHouse(t)
+	n := accounts.NewUser{Name: "u", Duration: 1}
+	h.create(t, n)
+	for _, key := range []string{"", "key", ""} {
+		got, err := h.keyed(t, key, n)
+		wantRefusal(t, fmt.Sprintf("again, with the key %q", key), got, err, registryusers.ErrUserExists)
+	}
+	wantRecords(t, "without a key", h, 0)
+	h.first(t, "key", accounts.NewUser{Name: "v", Duration: 1})
+	got, err := h.keyed(t, "", accounts.NewUser{Name: "v", Duration: 1})
+	wantRefusal(t, "the repeat without the key", got, err, registryusers.ErrUserExists)
+}
+
+// What was answered is known after a restart, on a copy of the data directory,
+// and to a process beside this one.
+func TestRepeatInAnotherProcess(t *testing.T) {
+	h := newHouse(t)
+	requests := map[string]accounts.NewUser{
+		"made":   {Name: "made", Duration: 14},
+		"chosen": {Name: "chosen", Duration: 14, Secret: pw("chosen")},
+	}
+	firsts := make(map[string]accounts.CreatedUser)
+	for key, n := range requests {
+		firsts[key] = h.first(t, key, n)
+	}
+	now := func() time.Time { return noon.Add(time.Hour) }
+	file := filepath.Join(h.dir, "test.db")
+	copied := func(files ...string) string {
+		dir := t.TempDir()
+		for _, name := range files {
+			data, err := os.ReadFile(filepath.Join(h.dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return filepath.Join(dir, "test.db")
+	}
+	replays := func(what string, s *accounts.Service) {
+		t.Helper()
+		for key, n := range requests {
+			got, err := s.CreateUser(t.Context(), mine, h.at, key, n)
+			wantReplay(t, what+": "+key, got, err, firsts[key])
+		}
+	}
+	replays("another service on the store", accounts.New(h.store, testKey(), now))
+	replays("another process on the file", second(t, file, testKey(), now))
+	replays("a copy of the files in use", second(t, copied("test.db", "test.db-wal"), testKey(), now))
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "VACUUM INTO ?", backup); err != nil {
+		t.Fatal(err)
+	}
+	replays("a backup", second(t, backup, testKey(), now))
+	if err := errors.Join(db.Close(), h.store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	replays("after a restart", second(t, file, testKey(), now))
+}
+
+func TestAnotherServerKeyKnowsNoRepeat(t *testing.T) {
+	h := newHouse(t)
+	n := accounts.NewUser{Name: "u", Duration: 1}
+	first := h.first(t, "key", n)
+	// Both its id and its bytes are other ones; the id alone does not matter.
+	other := accounts.New(h.store, accounts.NewServerKey("test", [32]byte{1, 2, 4}), func() time.Time { return h.now })
+	got, err := other.CreateUser(t.Context(), mine, h.at, "key", n)
+	wantRefusal(t, "the same request under another server key", got, err, registryusers.ErrUserExists)
+	got, err = other.CreateUser(t.Context(), mine, h.at, "key", accounts.NewUser{Name: "v", Duration: 1})
+	if err != nil || got.Replayed || got.ID == first.ID || got.Secret.Reveal() == first.Secret.Reveal() {
+		t.Errorf("another request under another server key: the user %d, %v, replayed %t; want a new one with a secret of its own", got.ID, err, got.Replayed)
+	}
+	got, err = h.keyed(t, "key", n)
+	wantReplay(t, "under the server key", got, err, first)
+}
+
+func TestRepeatAfterTheUserWasChanged(t *testing.T) {
+	for _, test := range []struct {
+		what   string
+		change func(h *house, u accounts.User) error
+		want   error // nil: the first answer, whatever the user is now
+	}{
+		{"narrowed", func(h *house, u accounts.User) error { return h.SetReadOnly(context.Background(), u, true) }, nil},
+		{"ended", func(h *house, u accounts.User) error { return h.SetDuration(context.Background(), u, 0) }, nil},
+		{"never to end", func(h *house, u accounts.User) error { return h.SetDuration(context.Background(), u, -1) }, nil},
+		{"given a new secret", func(h *house, u accounts.User) error {
+			_, err := h.RenewSecret(context.Background(), u)
+			return err
+		}, registryusers.ErrUserChanged},
+		{"given its own secret as a new one", func(h *house, u accounts.User) error {
+			return h.store.SetSecret(context.Background(), u.ID, u.Verifier)
+		}, registryusers.ErrUserChanged},
+		{"deleted", func(h *house, u accounts.User) error { return h.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
+		{"deleted, and another made of its name", func(h *house, u accounts.User) error {
+			n := accounts.NewUser{Name: u.Name, Duration: u.Duration}
+			if u.Verifier.Hash != "" {
+				n.Secret = pw("chosen")
+			}
+			err := h.DeleteUser(context.Background(), u)
+			if err == nil {
+				_, err = h.CreateUser(context.Background(), mine, h.at, "", n)
+			}
+			return err
+		}, registryusers.ErrUserChanged},
+	} {
+		for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
+			what := fmt.Sprintf("%s, secret chosen %t", test.what, !n.Secret.IsZero())
+			h := newHouse(t)
+			first := h.first(t, "key", n)
+			if err := test.change(h, first.User); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			before := h.dump(t)
+			got, err := h.keyed(t, "key", n)
+			if test.want == nil {
+				wantReplay(t, what, got, err, first)
+			} else {
+				wantRefusal(t, what, got, err, test.want)
+			}
+			n.Duration++
+			got, err = h.keyed(t, "key", n)
+			wantRefusal(t, what+", another request", got, err, registryusers.ErrIdempotencyKeyReused)
+			if after := h.dump(t); after != before {
+				t.Errorf("%s: repeats changed the database from\n%sto\n%s", what, before, after)
+			}
+		}
+	}
+}
+
+// The name is free after the user was removed, but its key is not: who wants
+// another user says so with another key.
+func TestAnotherKeyForTheNameOfARemovedUser(t *testing.T) {
+	h := newHouse(t)
+	n := accounts.NewUser{Name: "u", Duration: 1}
+	first := h.first(t, "one", n)
+	if err := h.DeleteUser(t.Context(), first.User); err != nil {
+		t.Fatal(err)
+	}
+	another := h.first(t, "two", n)
+	if another.ID <= first.ID || another.Secret.Reveal() == first.Secret.Reveal() {
+		t.Errorf("the second user's id is %d; want above %d, and another secret", another.ID, first.ID)
+	}
+	got, err := h.keyed(t, "two", n)
+	wantReplay(t, "the second one's key", got, err, another)
+	got, err = h.keyed(t, "one", n)
+	wantRefusal(t, "the first one's key", got, err, registryusers.ErrUserChanged)
+}
+
+func TestAnotherRequestWithTheSameKey(t *testing.T) {
+	for _, first := range []accounts.NewUser{
+		{Name: "made", Duration: 14},
+		{Name: "", Duration: 14},
+		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
+	} {
+		h := newHouse(t)
+		answer := h.first(t, "key", first)
+		before := h.dump(t)
+		for what, change := range map[string]func(n *accounts.NewUser){
+			"another name":         func(n *accounts.NewUser) { n.Name = "another" },
+			"a longer name":        func(n *accounts.NewUser) { n.Name += "0" },
+			"one day more":         func(n *accounts.NewUser) { n.Duration++ },
+			"no days":              func(n *accounts.NewUser) { n.Duration = 0 },
+			"never to end":         func(n *accounts.NewUser) { n.Duration = -1 },
+			"read-only":            func(n *accounts.NewUser) { n.ReadOnly = true },
+			"another secret":       func(n *accounts.NewUser) { n.Secret = pw("another") },
+			"the secret made":      func(n *accounts.NewUser) { n.Secret = answer.Secret },
+			"a longer secret":      func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + " ") },
+			"a longer secret, NUL": func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + "\x00") },
+			"no secret":            func(n *accounts.NewUser) { n.Secret = registryusers.SecretText{} },
+			"all of it": func(n *accounts.NewUser) {
+				*n = accounts.NewUser{Name: "z", Duration: 1, ReadOnly: true, Secret: pw("z")}
+			},
+		} {
+			n := first
+			change(&n)
+			if n.Secret.Reveal() == first.Secret.Reveal() && n.Name == first.Name && n.Duration == first.Duration && n.ReadOnly == first.ReadOnly {
+				continue // no change to this one
+			}
+			got, err := h.keyed(t, "key", n)
+			wantRefusal(t, first.Name+": "+what, got, err, registryusers.ErrIdempotencyKeyReused)
+		}
+		if after := h.dump(t); after != before {
+			t.Errorf("%s: other requests changed the database from\n%sto\n%s", first.Name, before, after)
+		}
+		got, err := h.keyed(t, "key", first)
+		wantReplay(t, first.Name+": the first request", got, err, answer)
+	}
+}
+
+// One key in other hands, or for another path, is another key.
+func TestOneKeyInOtherScopes(t *testing.T) {
+	h := newHouse(t)
+	place := func(project, region int64, registry string) accounts.Place {
+		r, err := h.CreateRegistry(t.Context(), project, region, registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return accounts.Place{ProjectID: project, RegionID: region, RegistryID: r.ID}
+	}
+	two := place(3, 5, "two")
+	type scope struct {
+		caller accounts.Key
+		at     accounts.Place
+		key    string
+	}
+	var scopes []scope
+	for _, caller := range []accounts.Key{{ID: 1}, {ID: 11}} {
+		for _, at := range []accounts.Place{h.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
+			for _, key := range []string{"key", "Key", "KEY", "key ", "1key", "\x00key", "2\x00key", "0", strings.Repeat("k", 255), strings.Repeat("k", 254)} {
+				scopes = append(scopes, scope{caller, at, key})
+			}
+		}
+	}
+	answers := make([]accounts.CreatedUser, len(scopes))
+	secrets := make(map[string]bool)
+	for i, s := range scopes {
+		var err error
+		answers[i], err = h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		if err != nil || answers[i].Replayed {
+			t.Fatalf("%+v: %+v, %v; want a new user", s, answers[i], err)
+		}
+		secrets[answers[i].Secret.Reveal()] = true
+	}
+	if len(secrets) != len(scopes) {
+		t.Errorf("%d different secrets for %d users", len(secrets), len(scopes))
+	}
+	for i, s := range scopes {
+		got, err := h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		wantReplay(t, fmt.Sprintf("%+v", s), got, err, answers[i])
+	}
+}
+
+func TestAFailedCreateIsNotRecorded(t *testing.T) {
+	const key = "key"
+	good := accounts.NewUser{Name: "good", Duration: 1}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, chosen := range []string{"", "chosen"} {
+		for _, test := range []struct {
+			what string
+			fail func(h *house) (accounts.CreatedUser, error)
+			want error
+		}{
+			{"the name is taken", func(h *house) (accounts.CreatedUser, error) {
+				return h.keyed(t, key, accounts.NewUser{Name: "taken", Duration: 1, Secret: pw(chosen)})
+			}, registryusers.ErrUserExists},
+			{"no registry", func(h *house) (accounts.CreatedUser, error) {
+				at := h.at
+				at.RegistryID = 99
+				return h.CreateUser(t.Context(), mine, at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(chosen)})
+			}, registryusers.ErrRegistryNotFound},
+			{"another project", func(h *house) (accounts.CreatedUser, error) {
+				return h.CreateUser(t.Context(), accounts.Key{ID: mine.ID, ProjectID: 4}, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(chosen)})
+			}, registryusers.ErrForbidden},
+			{"an impossible duration", func(h *house) (accounts.CreatedUser, error) {
+				return h.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(chosen)})
+			}, registryusers.ErrInvalid},
+			{"a caller who has gone", func(h *house) (accounts.CreatedUser, error) {
+				return h.CreateUser(canceled, mine, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(chosen)})
+			}, context.Canceled},
+		} {
+			h := newHouse(t)
+			h.create(t, accounts.NewUser{Name: "taken", Duration: 1})
+			before := h.dump(t)
+			for range 2 { // a failure is not repeated from memory either
+				got, err := test.fail(h)
+				wantRefusal(t, test.what, got, err, test.want)
+			}
+			if after := h.dump(t); after != before {
+				t.Errorf("%s: the database changed from\n%sto\n%s", test.what, before, after)
+			}
+			first := h.first(t, key, good)
+			got, err := h.keyed(t, key, good)
+			wantReplay(t, test.what+", then a good one", got, err, first)
+		}
+	}
+}
+
+// The same request succeeds under its key as soon as what was in its way is gone.
+func TestTheSameRequestAfterItsFailure(t *testing.T) {
+	h := newHouse(t)
+	taken, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	n := accounts.NewUser{Name: "u", Duration: 1}
+	got, err := h.keyed(t, "key", n)
+	wantRefusal(t, "the name is taken", got, err, registryusers.ErrUserExists)
+	if err := h.DeleteUser(t.Context(), taken); err != nil {
+		t.Fatal(err)
+	}
+	h.first(t, "key", n)
+
+	at := h.at
+	at.RegistryID++ // not made yet
+	got, err = h.CreateUser(t.Context(), mine, at, "key", n)
+	wantRefusal(t, "no registry", got, err, registryusers.ErrRegistryNotFound)
+	if made := h.registry(t, "two"); made != at {
+		t.Fatalf("the second registry is at %+v; want %+v", made, at)
+	}
+	if got, err = h.CreateUser(t.Context(), mine, at, "key", n); err != nil || got.Replayed {
+		t.Errorf("with the registry: %+v, %v; want a new user", got, err)
+	}
+}
+
+func TestRepeatIsKnownFor24Hours(t *testing.T) {
+	for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
+		h := newHouse(t)
+		h.now = noon.Add(999) // what counts is the time that is kept, in microseconds
+		first := h.first(t, "key", n)
+		end := noon.Add(24 * time.Hour)
+		for _, before := range []time.Duration{time.Second, time.Microsecond, 1} {
+			h.now = end.Add(-before)
+			got, err := h.keyed(t, "key", n)
+			wantReplay(t, fmt.Sprint(before, " before the end"), got, err, first)
+			if err := h.Sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wantRecords(t, fmt.Sprint("swept ", before, " before the end"), h, 1)
+		}
+		for _, after := range []time.Duration{0, 1, time.Microsecond, time.Hour} {
+			h.now = end.Add(after)
+			got, err := h.keyed(t, "key", n)
+			wantRefusal(t, fmt.Sprint(after, " after the end"), got, err, registryusers.ErrUserExists)
+		}
+		// The record that counts no more is in nobody's way, swept or not.
+		h.now = end
+		other := accounts.NewUser{Name: "another", Duration: 1}
+		second := h.first(t, "key", other)
+		if n.Secret.IsZero() && second.Secret.Reveal() == first.Secret.Reveal() {
+			t.Error("the second user has the first one's secret")
+		}
+		wantRecords(t, "replaced", h, 1)
+		got, err := h.keyed(t, "key", n)
+		wantRefusal(t, "the first request, when the key is another's", got, err, registryusers.ErrIdempotencyKeyReused)
+		h.now = end.Add(24*time.Hour - time.Microsecond)
+		got, err = h.keyed(t, "key", other)
+		wantReplay(t, "the second request, before its own end", got, err, second)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	h := newHouse(t)
+	if err := h.Sweep(t.Context()); err != nil {
+		t.Errorf("Sweep of nothing: %v", err)
+	}
+	n := accounts.NewUser{Name: "u", Duration: 14}
+	first := h.first(t, "key", n)
+	h.now = noon.Add(time.Hour)
+	later := h.first(t, "later", accounts.NewUser{Name: "later", Duration: 14})
+	h.now = noon.Add(24 * time.Hour)
+	for range 2 {
+		if err := h.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantRecords(t, "after 24 hours", h, 1)
+	}
+	account, err := h.login(t, "u", first.Secret.Reveal(), "")
+	wantLogin(t, "the user whose record is gone", account, err, first.ID)
+	got, err := h.keyed(t, "key", n)
+	wantRefusal(t, "the repeat", got, err, registryusers.ErrUserExists)
+	got, err = h.keyed(t, "later", accounts.NewUser{Name: "later", Duration: 14})
+	wantReplay(t, "the other's repeat", got, err, later)
+	h.now = noon.Add(25 * time.Hour)
+	if err := h.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRecords(t, "after 25 hours", h, 0)
+	// The same key and name, with all trace of the first gone: another secret.
+	if err := h.DeleteUser(t.Context(), first.User); err != nil {
+		t.Fatal(err)
+	}
+	if again := h.first(t, "key", n); again.Secret.Reveal() == first.Secret.Reveal() {
+		t.Error("the same request a day later made the same secret; want a salt of its own")
+	}
+}
+
+// gathered is a store in which the first looks at the record wait for each
+// other, so that all creates go on to create.
+type gathered struct {
+	accounts.Store
+	missing *atomic.Int32 // looks that are still to come
+	all     chan struct{} // closed by the last of them
+}
+
+func (s gathered) Record(ctx context.Context, key []byte) (accounts.Record, *accounts.User, error) {
+	r, u, err := s.Store.Record(ctx, key)
+	if s.missing.Add(-1) == 0 {
+		close(s.all)
+	}
+	select {
+	case <-s.all:
+	case <-time.After(3 * time.Second): // somebody does not look
+	}
+	return r, u, err
+}
+
+// atOnce creates n times at once, in two processes.
+func (h *house) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) ([]accounts.CreatedUser, []error) {
+	t.Helper()
+	other, err := sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	g := gathered{missing: new(atomic.Int32), all: make(chan struct{})}
+	g.missing.Store(int32(n))
+	var services []*accounts.Service
+	for _, store := range []accounts.Store{h.store, other} {
+		g.Store = store
+		services = append(services, accounts.New(g, testKey(), func() time.Time { return noon }))
+	}
+	users, errs := make([]accounts.CreatedUser, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			users[i], errs[i] = services[i%2].CreateUser(t.Context(), mine, h.at, "key", request(i))
+		})
+	}
+	wg.Wait()
+	return users, errs
+}
+
+func TestOneRequestManyTimesAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		what string
+		n    int // argon2id takes its time
+		accounts.NewUser
+	}{
+		{"made", 64, accounts.NewUser{Name: "u", Duration: 14}},
+		{"chosen", 4, accounts.NewUser{Name: "u", Duration: 14, Secret: pw("chosen")}},
+	} {
+		h := newHouse(t)
+		users, errs := h.atOnce(t, test.n, func(int) accounts.NewUser { return test.NewUser })
+		i := slices.IndexFunc(users, func(u accounts.CreatedUser) bool { return u.ID > 0 && !u.Replayed })
+		if i < 0 {
+			t.Fatalf("%s: nobody created: %v", test.what, errs)
+		}
+		first := users[i]
+		for j, u := range users {
+			if j != i {
+				wantReplay(t, fmt.Sprintf("%s, %d of %d at once", test.what, j, test.n), u, errs[j], first)
+			}
+		}
+		if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != first.ID {
+			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, first.ID)
+		}
+		wantRecords(t, test.what, h, 1)
+	}
+}
+
+func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
+	for _, test := range []struct {
+		what string
+		n    int
+		of   func(i int) accounts.NewUser
+	}{
+		{"different names", 64, func(i int) accounts.NewUser { return accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 14} }},
+		{"one name", 64, func(i int) accounts.NewUser { return accounts.NewUser{Name: "u", Duration: int64(i)} }},
+		{"different secrets", 4, func(i int) accounts.NewUser {
+			return accounts.NewUser{Name: "u", Duration: 14, Secret: pw(fmt.Sprint("secret", i))}
+		}},
+		{"different names and secrets", 4, func(i int) accounts.NewUser {
+			return accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 14, Secret: pw(fmt.Sprint("secret", i))}
+		}},
+	} {
+		h := newHouse(t)
+		users, errs := h.atOnce(t, test.n, test.of)
+		winner := -1
+		for i, u := range users {
+			if errs[i] == nil && winner < 0 {
+				winner = i
+				continue
+			}
+			wantRefusal(t, fmt.Sprintf("%s, %d of %d at once", test.what, i, test.n), u, errs[i], registryusers.ErrIdempotencyKeyReused)
+		}
+		if winner < 0 || users[winner].Replayed {
+			t.Fatalf("%s: nobody created", test.what)
+		}
+		if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != users[winner].ID {
+			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, users[winner].ID)
+		}
+		got, err := h.keyed(t, "key", test.of(winner))
+		wantReplay(t, test.what+": the winner's", got, err, users[winner])
+	}
+}
+
+// Repeats must not be a cheaper way, nor a much dearer one, to have the server work.
+func TestArgon2idsOfARepeat(t *testing.T) {
+	h := newHouse(t)
+	chosen := accounts.NewUser{Name: "chosen", Duration: 14, Secret: pw("chosen")}
+	made := accounts.NewUser{Name: "made", Duration: 14}
+	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("chosen")}
+	if err := h.DeleteUser(t.Context(), h.first(t, "gone", gone).User); err != nil {
+		t.Fatal(err)
+	}
+	with := func(n accounts.NewUser, change func(*accounts.NewUser)) accounts.NewUser {
+		change(&n)
+		return n
+	}
+	for _, test := range []struct {
+		what, key string
+		n         accounts.NewUser
+		want      int
+	}{
+		{"a made secret, the first", "made", made, 0},
+		{"a made secret, the repeat", "made", made, 0},
+		{"a made secret, one chosen with its key", "made", with(made, func(n *accounts.NewUser) { n.Secret = pw("chosen") }), 0},
+		{"a chosen secret, the first", "chosen", chosen, 1},
+		{"a chosen secret, the repeat", "chosen", chosen, 1},
+		{"another chosen secret", "chosen", with(chosen, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
+		{"another request", "chosen", with(chosen, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
+		{"a user that is gone", "gone", gone, 0},
+		{"a name that is taken, another key", "another", chosen, 1},
+	} {
+		if got := hashes(func() { _, _ = h.keyed(t, test.key, test.n) }); got != test.want {
+			t.Errorf("%s: %d argon2ids; want %d", test.what, got, test.want)
+		}
+	}
+}
+
+// spellings returns what a file would hold that holds the text, or a hash of
+// it that needs no key, in a form that somebody might have chosen.
+func spellings(text string) map[string]string {
+	sum256, sum512 := sha256.Sum256([]byte(text)), sha512.Sum512([]byte(text))
+	unkeyed := hmac.New(sha256.New, nil)
+	unkeyed.Write([]byte(text))
+	all := make(map[string]string)
+	for what, data := range map[string][]byte{"": []byte(text), "SHA-256 of ": sum256[:], "SHA-512 of ": sum512[:], "HMAC without a key of ": unkeyed.Sum(nil)} {
+		all[what+"it"] = string(data)
+		all[what+"it, in hex"] = hex.EncodeToString(data)
+		all[what+"it, in HEX"] = strings.ToUpper(hex.EncodeToString(data))
+		for offset := range 3 { // where in a group of three bytes it begins
+			shifted := append(make([]byte, offset), data...)
+			for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
+				encoded := encoding.EncodeToString(shifted)
+				first := (offset*8 + 5) / 6 // the letters that are of it alone
+				all[fmt.Sprintf("%sit, in %s at %d", what, name, offset)] = encoded[first : len(shifted)*8/6]
+			}
+		}
+	}
+	return all
+}
+
+func TestNoTraceOfARepeatsSecrets(t *testing.T) {
+	h := newHouse(t)
+	const key, chosen = "idempotency-key-Xq7wZ", "chosen-secret-Xq7wZ"
+	made := h.first(t, key, accounts.NewUser{Name: "madeuser", Duration: 14})
+	n := accounts.NewUser{Name: "chosenuser", Duration: 14, Secret: pw(chosen)}
+	h.first(t, key+"2", n)
+	for _, repeat := range []accounts.NewUser{n, {Name: "chosenuser", Duration: 14, Secret: pw(chosen + "another")}} {
+		_, _ = h.keyed(t, key+"2", repeat)
+	}
+	// The search finds what is there: a name, and the index in any form.
+	for what, text := range map[string]string{"the name": "chosenuser", "the index": string(made.Verifier.Index)} {
+		if len(filesWith(t, h.dir, text)) == 0 {
+			t.Fatalf("the files do not even have %s: the search is broken", what)
+		}
+	}
+	look := func(when string) {
+		for what, text := range map[string]string{
+			"the made secret": made.Secret.Reveal(), "the chosen secret": chosen, "the idempotency key": key, "the second idempotency key": key + "2",
+			"the key's scope": strings.Join([]string{"7", "create user", "3", "5", "1", key}, "\x00"),
+		} {
+			for form, spelling := range spellings(text) {
+				if files := filesWith(t, h.dir, spelling); len(files) > 0 {
+					t.Errorf("%s, %s: %s: it is in %q", when, what, form, files)
+				}
+			}
+		}
+	}
+	look("in use")
+	if err := h.store.Close(); err != nil { // the -wal goes into the file
+		t.Fatal(err)
+	}
+	look("closed")
+}
+
+// keyedHash is HMAC-SHA-256 under the server key of [newHouse].
+func keyedHash(data string) []byte {
+	h := hmac.New(sha256.New, append([]byte{1, 2, 3}, make([]byte, 29)...))
+	h.Write([]byte(data))
+	return h.Sum(nil)
+}
+
+// What is in the records of the last 24 hours must mean the same to the next
+// version of the program, so all of it is spelled out here: the hashes, HKDF
+// (RFC 5869) by hand, and the digits to the base of 62.
+func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
+	h := newHouse(t)
+	for _, n := range []accounts.NewUser{
+		{Name: "made", Duration: 14},
+		{Name: "", Duration: -1, ReadOnly: true},
+		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
+	} {
+		key := "key of " + n.Name
+		u := h.first(t, key, n)
+		scope := "7\x00create user\x003\x005\x001\x00" + key
+		r, of, err := h.store.Record(t.Context(), keyedHash("idempotency key\x00"+scope))
+		if err != nil || of == nil || of.ID != u.ID || r.UserID != u.ID {
+			t.Fatalf("%q: the record under its key: %+v, %+v, %v; want the user %d", n.Name, r, of, err, u.ID)
+		}
+		request := fmt.Sprintf("create user\x00%s\x00%d %t %t %s", scope, n.Duration, n.ReadOnly, !n.Secret.IsZero(), n.Name)
+		if !bytes.Equal(r.Request, keyedHash(request)) {
+			t.Errorf("%q: the request's hash is %x; want %x, of %q", n.Name, r.Request, keyedHash(request), request)
+		}
+		if want := noon.Add(24 * time.Hour); len(r.Salt) != 32 || !r.End.Equal(want) {
+			t.Errorf("%q: the salt has %d bytes, the end is %v; want 32, and %v", n.Name, len(r.Salt), r.End, want)
+		}
+		if !n.Secret.IsZero() {
+			continue
+		}
+		extract := hmac.New(sha256.New, r.Salt)
+		extract.Write(append([]byte{1, 2, 3}, make([]byte, 29)...))
+		expand := hmac.New(sha256.New, extract.Sum(nil))
+		expand.Write([]byte("user secret\x00" + scope + "\x01"))
+		number, base, digit := new(big.Int).SetBytes(expand.Sum(nil)), big.NewInt(62), new(big.Int)
+		var want strings.Builder
+		for range 32 {
+			number.DivMod(number, base, digit)
+			want.WriteByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"[digit.Int64()])
+		}
+		if got := u.Secret.Reveal(); got != want.String() {
+			t.Errorf("%q: the secret is %s; want %s, which its salt gives", n.Name, got, want.String())
+		}
+	}
+}
+
+func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
+	h := newHouse(t)
+	seen := make(map[string]bool)
+	for i := range 50 {
+		key := fmt.Sprint("key", i)
+		h.first(t, key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		r, _, err := h.store.Record(t.Context(), keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
+		if err != nil || len(r.Salt) != 32 || seen[string(r.Salt)] || bytes.Equal(r.Salt, make([]byte, 32)) {
+			t.Fatalf("the salt %d is %x, %v; want 32 random bytes", i, r.Salt, err)
+		}
+		seen[string(r.Salt)] = true
+	}
+}

@@ -1,0 +1,361 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// record returns a record of a create at that time, to store.
+func record(key string, at time.Time) accounts.Record {
+	return accounts.Record{Key: index("key " + key), Request: index("request " + key), Salt: index("salt " + key), End: at.Add(24 * time.Hour)}
+}
+
+// createWith creates a user of that name with the record, which must come to be.
+func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string, record accounts.Record) (accounts.User, accounts.Record) {
+	t.Helper()
+	u, err := s.CreateUser(t.Context(), place(r), user(name), &record)
+	if err != nil {
+		t.Fatalf("CreateUser(%q), with a record: %v", name, err)
+	}
+	record.UserID = u.ID
+	return u, record
+}
+
+// wantRecord checks the record of a key, and its user; nil: it is gone.
+func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.Record, user *accounts.User) {
+	t.Helper()
+	got, u, err := s.Record(t.Context(), want.Key)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: Record = %+v, %v; want %+v", what, got, err, want)
+	}
+	if !reflect.DeepEqual(u, user) {
+		t.Errorf("%s: the record's user is %+v; want %+v", what, u, user)
+	}
+}
+
+func wantNoRecord(t *testing.T, what string, s accounts.Store, key []byte) {
+	t.Helper()
+	r, u, err := s.Record(t.Context(), key)
+	if !errors.Is(err, registryusers.ErrNotFound) || u != nil {
+		t.Errorf("%s: Record = %+v, %+v, %v; want %v", what, r, u, err, registryusers.ErrNotFound)
+	}
+}
+
+func wantUsers(t *testing.T, what string, s accounts.Store, r accounts.Registry, want ...accounts.User) {
+	t.Helper()
+	got, err := s.Users(t.Context(), r.ID)
+	if err != nil || len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: Users() = %+v, %v; want %+v", what, got, err, want)
+	}
+}
+
+func testRecords(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	wantNoRecord(t, "at first", s, index("key a"))
+	a, first := createWith(t, s, r, "a", record("a", created))
+	odd := record("b", created)
+	odd.Key, odd.Request, odd.Salt, odd.End = []byte{0, 'k', 0xff, 0}, []byte{0}, bytes.Repeat([]byte{0xff}, 32), created.Add(time.Microsecond)
+	b, second := createWith(t, s, r, "b", odd)
+	createUser(t, s, r, "c") // has none
+	wantRecord(t, "a", s, first, &a)
+	wantRecord(t, "b", s, second, &b)
+	for what, key := range map[string][]byte{
+		"no key": nil, "empty": {}, "cut": first.Key[:31], "longer": append(bytes.Clone(first.Key), 0), "up to a zero": {0, 'k', 0xff},
+		"a request": first.Request, "a salt": first.Salt, "in hex": fmt.Appendf(nil, "%x", first.Key),
+	} {
+		wantNoRecord(t, what, s, key)
+	}
+
+	// The record is as it was, its user as it is now.
+	if err := s.SetReadOnly(t.Context(), a.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetEnd(t.Context(), a.ID, -1, accounts.Never); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetSecret(t.Context(), a.ID, accounts.Verifier{Hash: "$argon2id$"}); err != nil {
+		t.Fatal(err)
+	}
+	a.ReadOnly, a.Duration, a.ExpiresAt, a.Verifier, a.SecretVersion = true, -1, accounts.Never, accounts.Verifier{Hash: "$argon2id$"}, 2
+	wantRecord(t, "after changes", s, first, &a)
+	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
+		t.Fatal(err)
+	}
+	wantRecord(t, "after DeleteUser", s, first, nil)
+	createUser(t, s, r, "a")
+	wantRecord(t, "after another has the name", s, first, nil)
+	wantRecord(t, "the other record", s, second, &b)
+}
+
+func testRecordOfRefusedUser(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	taken, old := createWith(t, s, r, "taken", record("old", created))
+	elsewhere := place(r)
+	elsewhere.RegionID++
+	for _, test := range []struct {
+		what string
+		at   accounts.Place
+		want error
+	}{
+		{"a name that is taken", place(r), registryusers.ErrUserExists},
+		{"no such registry", elsewhere, registryusers.ErrRegistryNotFound},
+	} {
+		fresh := record("fresh", created)
+		u := user("taken")
+		u.Verifier.Index = index("another")
+		_, err := s.CreateUser(t.Context(), test.at, u, &fresh)
+		wantIs(t, test.what, err, test.want)
+		wantNoRecord(t, test.what, s, fresh.Key)
+
+		over := record("old", old.End)
+		over.Salt = index("another salt")
+		u.CreatedAt = old.End // so that the record of this key could be replaced
+		_, err = s.CreateUser(t.Context(), test.at, u, &over)
+		wantIs(t, test.what+", over an old record", err, test.want)
+		wantRecord(t, test.what+", over an old record", s, old, &taken)
+	}
+	// Nothing that was refused is in the way.
+	createWith(t, s, r, "new", record("fresh", created))
+}
+
+func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
+	r, other := registry(t, s, "demo"), registry(t, s, "other")
+	a, first := createWith(t, s, r, "a", record("one", created))
+	for what, in := range map[string]accounts.Registry{"the same registry": r, "another registry": other} {
+		again := record("one", created)
+		again.Request, again.Salt = index("another request"), index("another salt")
+		_, err := s.CreateUser(t.Context(), place(in), user("b"), &again)
+		wantIs(t, what, err, registryusers.ErrExists)
+		if errors.Is(err, registryusers.ErrUserExists) {
+			t.Errorf("%s: CreateUser, with a key that has a record: %v; want no word of a user", what, err)
+		}
+	}
+	wantRecord(t, "after the refusals", s, first, &a)
+	wantUsers(t, "after the refusals", s, r, a)
+	wantUsers(t, "after the refusals", s, other)
+	_, err := s.AccountBySecret(t.Context(), index("b"))
+	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
+	again := record("one", created)
+	_, err = s.CreateUser(t.Context(), place(r), user("a"), &again)
+	wantIs(t, "the name and the key again", err, registryusers.ErrExists)
+
+	b := createUser(t, s, r, "b") // its name and its secret are free
+	// A record outlasts its user: it says that there was one.
+	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.CreateUser(t.Context(), place(r), user("a"), &again)
+	wantIs(t, "after DeleteUser", err, registryusers.ErrExists)
+	wantUsers(t, "after DeleteUser", s, r, b)
+}
+
+func testRecordEnds(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	a, first := createWith(t, s, r, "a", record("one", created))
+	at := func(name string, now time.Time) (accounts.User, accounts.Record, error) {
+		u := user(name)
+		u.CreatedAt, u.ExpiresAt = now, now
+		replacing := record("one", now)
+		replacing.Request, replacing.Salt = index("request "+name), index("salt "+name)
+		u, err := s.CreateUser(t.Context(), place(r), u, &replacing)
+		replacing.UserID = u.ID
+		return u, replacing, err
+	}
+	for _, before := range []time.Duration{24 * time.Hour, time.Second, time.Microsecond} {
+		_, _, err := at("b", first.End.Add(-before))
+		wantIs(t, fmt.Sprint(before, " before its end"), err, registryusers.ErrExists)
+	}
+	wantRecord(t, "before its end", s, first, &a)
+	b, second, err := at("b", first.End)
+	wantIs(t, "at its end", err, nil)
+	wantRecord(t, "replaced at its end", s, second, &b)
+	_, _, err = at("c", second.End.Add(-time.Microsecond))
+	wantIs(t, "before the second one's end", err, registryusers.ErrExists)
+	c, third, err := at("c", second.End.AddDate(1, 0, 0))
+	wantIs(t, "long after its end", err, nil)
+	wantRecord(t, "replaced long after its end", s, third, &c)
+	wantUsers(t, "in the end", s, r, a, b, c)
+}
+
+func testDeleteRecords(t *testing.T, s accounts.Store) {
+	if err := s.DeleteRecords(t.Context(), created); err != nil {
+		t.Errorf("DeleteRecords, of none: %v", err)
+	}
+	r := registry(t, s, "demo")
+	users := make(map[string]accounts.User)
+	records := make(map[string]accounts.Record)
+	for name, end := range map[string]time.Time{
+		"past": created.AddDate(-1, 0, 0), "just past": created.Add(-time.Microsecond), "now": created,
+		"next": created.Add(time.Microsecond), "later": created.AddDate(0, 0, 1), "never": accounts.Never,
+	} {
+		kept := record(name, created)
+		kept.End = end
+		users[name], records[name] = createWith(t, s, r, name, kept)
+	}
+	gone := users["later"]
+	if err := s.DeleteUser(t.Context(), gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := s.DeleteRecords(t.Context(), created); err != nil {
+			t.Fatalf("DeleteRecords: %v", err)
+		}
+		for _, name := range []string{"past", "just past", "now"} {
+			wantNoRecord(t, name, s, records[name].Key)
+			u, err := s.User(t.Context(), r.ID, name)
+			if err != nil {
+				t.Errorf("%s: User: %v; want it kept, without its record", name, err)
+			}
+			wantUser(t, name, u, users[name])
+		}
+		for _, name := range []string{"next", "never"} {
+			u := users[name]
+			wantRecord(t, name, s, records[name], &u)
+		}
+		wantRecord(t, "of a user that is gone", s, records["later"], nil)
+	}
+	createWith(t, s, r, "new", record("now", created)) // the key is free
+}
+
+func testRaceForRecord(t *testing.T, s accounts.Store) {
+	for _, names := range []struct {
+		what string
+		of   func(i int) string
+	}{
+		{"different", func(i int) string { return fmt.Sprint("u", i) }},
+		{"same", func(int) string { return "same" }},
+	} {
+		what, r := names.what+" names", registry(t, s, names.what)
+		for _, now := range []time.Time{created, created.Add(24 * time.Hour)} { // at first, and over the record that is old by then
+			before, err := s.Users(t.Context(), r.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			winners := make([]accounts.User, racers)
+			salt := func(i int) []byte { return index(fmt.Sprint("salt ", i, now)) }
+			errs := race(func(i int) error {
+				u := user(names.of(i) + fmt.Sprint(now.Day())) // not taken by who won before
+				u.CreatedAt, u.Verifier.Index = now, index(fmt.Sprint(what, i, now))
+				kept := record(what, now)
+				kept.Salt = salt(i)
+				u, err := s.CreateUser(t.Context(), place(r), u, &kept)
+				winners[i] = u
+				return err
+			})
+			wantOneWinner(t, what+": CreateUser", errs, registryusers.ErrExists)
+			for i, err := range errs {
+				if err == nil {
+					want := record(what, now)
+					want.Salt, want.UserID = salt(i), winners[i].ID
+					wantRecord(t, what, s, want, &winners[i])
+					wantUsers(t, what, s, r, append(before, winners[i])...)
+				}
+			}
+		}
+	}
+}
+
+// One name, each with a key of its own: the losers leave no record.
+func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	errs := race(func(i int) error {
+		u := user("same")
+		u.Verifier.Index = index(fmt.Sprint(i))
+		kept := record(fmt.Sprint(i), created)
+		_, err := s.CreateUser(t.Context(), place(r), u, &kept)
+		return err
+	})
+	wantOneWinner(t, "CreateUser", errs, registryusers.ErrUserExists)
+	for i, err := range errs {
+		if err != nil {
+			wantNoRecord(t, "a loser", s, record(fmt.Sprint(i), created).Key)
+		}
+	}
+}
+
+// What is removed is what was over, whoever writes meanwhile.
+func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	old := record("old", created.AddDate(0, 0, -1)) // ends now
+	if _, err := s.CreateUser(t.Context(), place(r), user("old"), &old); err != nil {
+		t.Fatal(err)
+	}
+	key := func(i int) string { // some replace the old record, and one of them does
+		if i%4 == 1 {
+			return "old"
+		}
+		return fmt.Sprint(i)
+	}
+	errs := race(func(i int) error {
+		if i%2 == 0 {
+			return s.DeleteRecords(t.Context(), created)
+		}
+		kept := record(key(i), created)
+		_, err := s.CreateUser(t.Context(), place(r), user(fmt.Sprint(i)), &kept)
+		return err
+	})
+	replaced := 0
+	for i, err := range errs {
+		switch {
+		case i%4 == 1 && err == nil:
+			replaced++
+		case i%4 == 1 && errors.Is(err, registryusers.ErrExists):
+		case err != nil:
+			t.Errorf("%d: %v", i, err)
+		}
+		if i%2 == 1 {
+			if _, u, err := s.Record(t.Context(), record(key(i), created).Key); err != nil || u == nil {
+				t.Errorf("the record %s, which is not over: %v, its user %v; want both", key(i), err, u)
+			}
+		}
+	}
+	if replaced != 1 {
+		t.Errorf("%d replaced the old record; want one", replaced)
+	}
+}
+
+// Whenever a create is broken off, both are there, or neither.
+func testCanceledWithRecord(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	const n = 200
+	key := func(i int) []byte { return fmt.Append(nil, "key ", i) }
+	var wg sync.WaitGroup
+	for i := range n {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
+		wg.Go(func() {
+			defer cancel()
+			kept := accounts.Record{Key: key(i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
+			_, err := s.CreateUser(ctx, place(r), user(fmt.Sprint(i)), &kept)
+			_, u, gone := s.Record(t.Context(), key(i))
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%d: CreateUser: %v; want nil or %v", i, err, context.DeadlineExceeded)
+			}
+			if err == nil && (gone != nil || u == nil) {
+				t.Errorf("%d: CreateUser succeeded, and its record is %v, its user %v; want both", i, gone, u)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range n {
+		_, recorded, err := s.Record(t.Context(), key(i))
+		if err != nil && !errors.Is(err, registryusers.ErrNotFound) {
+			t.Errorf("%d: Record: %v", i, err)
+		}
+		u, err := s.User(t.Context(), r.ID, fmt.Sprint(i))
+		switch {
+		case errors.Is(err, registryusers.ErrUserNotFound) && recorded == nil:
+		case err != nil || recorded == nil || recorded.ID != u.ID:
+			t.Errorf("%d: the record's user is %+v, the user %+v, %v; want both or neither", i, recorded, u, err)
+		}
+	}
+	createWith(t, s, r, "after", record("after", created))
+}

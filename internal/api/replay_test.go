@@ -1,0 +1,399 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// answered is what came back for a create.
+type answered struct {
+	status   int
+	replayed []string // the values of the header
+	body     string
+	header   http.Header
+}
+
+// request returns a create with these Idempotency-Keys.
+func (h *house) request(t *testing.T, path, body string, keys ...string) *http.Request {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "apikey "+h.token)
+	if keys != nil {
+		request.Header["Idempotency-Key"] = keys
+	}
+	return request
+}
+
+// create sends a create over the wire.
+func (h *house) create(t *testing.T, path, body string, keys ...string) answered {
+	t.Helper()
+	answer, err := h.Client().Do(h.request(t, path, body, keys...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answered{answer.StatusCode, answer.Header.Values("Idempotent-Replayed"), string(data), answer.Header}
+}
+
+// here is the path of the house's registry.
+func (h *house) here() string { return path(3, 5, h.registry.ID) }
+
+// wantCreated checks that an answer is a first 201.
+func wantCreated(t *testing.T, what string, got answered) {
+	t.Helper()
+	if got.status != http.StatusCreated || len(got.replayed) > 0 {
+		t.Fatalf("%s: %d %s, Idempotent-Replayed %q; want 201 without it", what, got.status, got.body, got.replayed)
+	}
+}
+
+// wantReplay checks that an answer is the first one, byte for byte.
+func wantReplay(t *testing.T, what string, got, first answered) {
+	t.Helper()
+	if got.status != http.StatusCreated || len(got.replayed) != 1 || got.replayed[0] != "true" {
+		t.Errorf("%s: %d %s, Idempotent-Replayed %q; want 201 with the one value true", what, got.status, got.body, got.replayed)
+	}
+	if got.body != first.body {
+		t.Errorf("%s: %s; want the first answer, %s", what, got.body, first.body)
+	}
+	if a, b := got.header.Get("Content-Type"), first.header.Get("Content-Type"); a != b {
+		t.Errorf("%s: the content type %q; want the first one's, %q", what, a, b)
+	}
+	if a, b := got.header.Get("X-Request-Id"), first.header.Get("X-Request-Id"); a == "" || a == b {
+		t.Errorf("%s: the request id %q; want one of its own, not %q", what, a, b)
+	}
+}
+
+// wantError checks that an answer is an error in the document's form, and
+// returns it.
+func wantError(t *testing.T, what string, got answered, status int, class string) (e struct {
+	Class         string              `json:"exception_class"`
+	Message       string              `json:"message"`
+	RequestID     string              `json:"request_id"`
+	InvalidFields map[string][]string `json:"invalid_fields"`
+}) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(got.body), &e); err != nil {
+		t.Errorf("%s: %q: %v", what, got.body, err)
+	}
+	if got.status != status || e.Class != class || e.Message == "" || e.RequestID == "" || e.RequestID != got.header.Get("X-Request-Id") {
+		t.Errorf("%s: %d %s, request id %q; want %d, the class %s, a message and the same id", what, got.status, got.body, got.header.Get("X-Request-Id"), status, class)
+	}
+	if len(got.replayed) > 0 {
+		t.Errorf("%s: Idempotent-Replayed %q with an error", what, got.replayed)
+	}
+	return e
+}
+
+func (h *house) wantUsers(t *testing.T, what string, want int) {
+	t.Helper()
+	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != want {
+		t.Errorf("%s: %d users, %v; want %d", what, len(users), err, want)
+	}
+}
+
+func TestRepeatedCreateOverTheWire(t *testing.T) {
+	h := newHouse(t)
+	for i, body := range []string{
+		`{"name":"made","duration":14}`,
+		`{"name":"","duration":-1,"read_only":true}`,
+		`{"name":"chosen","duration":0,"secret":"chosen & <kept> \u00e4"}`,
+	} {
+		key := "key" + string(rune('0'+i))
+		first := h.create(t, h.here(), body, key)
+		wantCreated(t, body, first)
+		for range 2 {
+			wantReplay(t, body, h.create(t, h.here(), body, key), first)
+		}
+		wantError(t, body+" without the key", h.create(t, h.here(), body), 409, "ConflictError")
+		wantError(t, body+" with another key", h.create(t, h.here(), body, "another"), 409, "ConflictError")
+	}
+	h.wantUsers(t, "in the end", 3)
+}
+
+func TestTheSameRequestByValue(t *testing.T) {
+	h := newHouse(t)
+	first := h.create(t, h.here(), `{"name":"u","duration":14}`, "key")
+	wantCreated(t, "the first", first)
+	for _, body := range []string{
+		`{"name":"u","duration":14.0}`,
+		`{"name":"u","duration":1.4e1}`,
+		`{"name":"u","duration":140e-1}`,
+		`{"name":"u","duration":14,"read_only":false}`,
+		`{"name":"u","duration":14,"secret":""}`,
+		`{"secret":"","read_only":false,"duration":14,"name":"u"}`,
+		" {\n\t\"name\" : \"\\u0075\", \"duration\" : 14 }\r\n",
+		`{"name":"u","duration":14,"extra":1}`,
+		`{"name":"u","duration":14,"extra":{"name":"v","duration":1},"Duration":1,"SECRET":"x"}`,
+	} {
+		wantReplay(t, body, h.create(t, h.here(), body, "key"), first)
+	}
+	escaped := strings.Replace(h.here(), "/3/5/", "/%33/5/", 1)
+	wantReplay(t, "the path, escaped", h.create(t, escaped, `{"name":"u","duration":14}`, "key"), first)
+	wantReplay(t, "spaces around the key", h.create(t, h.here(), `{"name":"u","duration":14}`, "  key "), first)
+	h.wantUsers(t, "in the end", 1)
+}
+
+func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
+	h := newHouse(t)
+	first := h.create(t, h.here(), `{"name":"u","duration":14}`, "key")
+	wantCreated(t, "the first", first)
+	chosen := h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen")
+	wantCreated(t, "the chosen one", chosen)
+	for _, test := range []struct{ key, body string }{
+		{"key", `{"name":"u","duration":15}`},
+		{"key", `{"name":"u","duration":14,"read_only":true}`},
+		{"key", `{"name":"u0","duration":14}`},
+		{"key", `{"name":"u","duration":14,"secret":"marked-secret"}`},
+		{"chosen", `{"name":"v","duration":14,"secret":"marked-secret"}`},
+		{"chosen", `{"name":"v","duration":14}`},
+	} {
+		got := h.create(t, h.here(), test.body, test.key)
+		e := wantError(t, test.body, got, 422, "ValidationError")
+		if !strings.Contains(e.Message, "Idempotency-Key") {
+			t.Errorf("%s: the message %q; want it to name Idempotency-Key", test.body, e.Message)
+		}
+		for _, word := range []string{"marked", "chosen-one", `"` + test.key + `"`, "14"} {
+			if strings.Contains(got.body, word) {
+				t.Errorf("%s: %s; want no word of either request", test.body, got.body)
+			}
+		}
+	}
+	h.wantUsers(t, "in the end", 2)
+	wantReplay(t, "the first request", h.create(t, h.here(), `{"name":"u","duration":14}`, "key"), first)
+	wantReplay(t, "the chosen one", h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen"), chosen)
+}
+
+func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
+	for what, change := range map[string]func(h *house, u accounts.User) error{
+		"deleted":            func(h *house, u accounts.User) error { return h.accounts.DeleteUser(t.Context(), u) },
+		"given a new secret": func(h *house, u accounts.User) error { _, err := h.accounts.RenewSecret(t.Context(), u); return err },
+	} {
+		h := newHouse(t)
+		const body = `{"name":"u","duration":14}`
+		wantCreated(t, what, h.create(t, h.here(), body, "key"))
+		u, err := h.accounts.User(t.Context(), h.registry.ID, "u")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := change(h, u); err != nil {
+			t.Fatal(err)
+		}
+		got := h.create(t, h.here(), body, "key")
+		e := wantError(t, what, got, 409, "ConflictError")
+		if strings.Contains(e.Message, "already exists") || !strings.Contains(e.Message, "since") {
+			t.Errorf("%s: the message %q; want it to say what became of the user", what, e.Message)
+		}
+		if retry := got.header.Get("X-Should-Retry"); retry != "false" {
+			t.Errorf("%s: x-should-retry %q; want false", what, retry)
+		}
+	}
+}
+
+func TestOneRequestManyTimesAtOnceOverTheWire(t *testing.T) {
+	h := newHouse(t)
+	answers := make([]answered, 64)
+	var wg sync.WaitGroup
+	for i := range answers {
+		request := h.request(t, h.here(), `{"name":"u","duration":14}`, "key")
+		wg.Go(func() {
+			answer, err := h.Client().Do(request)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer answer.Body.Close()
+			data, err := io.ReadAll(answer.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			answers[i] = answered{answer.StatusCode, answer.Header.Values("Idempotent-Replayed"), string(data), answer.Header}
+		})
+	}
+	wg.Wait()
+	firsts := 0
+	for _, a := range answers {
+		if a.status != http.StatusCreated || a.body != answers[0].body {
+			t.Errorf("%d %s; want 201 and %s", a.status, a.body, answers[0].body)
+		}
+		if len(a.replayed) == 0 {
+			firsts++
+		}
+	}
+	if firsts != 1 {
+		t.Errorf("%d of %d answers are without Idempotent-Replayed; want one", firsts, len(answers))
+	}
+	h.wantUsers(t, "in the end", 1)
+}
+
+func TestGoodIdempotencyKeys(t *testing.T) {
+	h := newHouse(t)
+	var all strings.Builder // every visible character
+	for c := '!'; c <= '~'; c++ {
+		all.WriteRune(c)
+	}
+	for i, key := range []string{
+		"!", "~", "0", ",", `"`, `"quoted"`, "a,b", "%00", "null", all.String(), strings.Repeat("k", 255), strings.Repeat("~", 255),
+	} {
+		body := `{"name":"u` + string(rune('a'+i)) + `","duration":1}`
+		first := h.create(t, h.here(), body, key)
+		wantCreated(t, key, first)
+		wantReplay(t, key, h.create(t, h.here(), body, key), first)
+	}
+	h.wantUsers(t, "in the end", 12)
+}
+
+func TestBadIdempotencyKeys(t *testing.T) {
+	h := newHouse(t)
+	const body = `{"name":"u","duration":1}`
+	const marker = "mArKeR"
+	for what, keys := range map[string][]string{
+		"empty":                {""},
+		"256 characters":       {marker + strings.Repeat("k", 250)},
+		"10,000 characters":    {marker + strings.Repeat("k", 9994)},
+		"a space":              {marker + " x"},
+		"a tab":                {marker + "\tx"},
+		"not ASCII":            {marker + "ü"},
+		"not UTF-8":            {marker + "\xff"},
+		"fullwidth letters":    {marker + "\uff41"},
+		"DEL":                  {marker + "\x7f"},
+		"NUL":                  {marker + "\x00"},
+		"a line's end":         {marker + "\n"},
+		"two":                  {marker, "other"},
+		"the same twice":       {marker, marker},
+		"a good one and none":  {marker, ""},
+		"none and a good one":  {"", marker},
+		"two, together 255":    {strings.Repeat("k", 127), strings.Repeat("k", 127)},
+		"two, one of them bad": {marker, "a b"},
+	} {
+		// To the handler, as the wire does not carry all of these.
+		request := httptest.NewRequest(http.MethodPost, h.here(), strings.NewReader(body))
+		request.Header = h.request(t, h.here(), body, keys...).Header
+		w := httptest.NewRecorder()
+		h.Config.Handler.ServeHTTP(w, request)
+		got := answered{w.Code, w.Header().Values("Idempotent-Replayed"), w.Body.String(), w.Header()}
+		e := wantError(t, what, got, 400, "ValidationError")
+		if len(e.InvalidFields["Idempotency-Key"]) == 0 {
+			t.Errorf("%s: %s; want Idempotency-Key named", what, got.body)
+		}
+		if strings.Contains(got.body, marker) || strings.Contains(got.body, "kkk") || strings.Contains(got.body, "other") {
+			t.Errorf("%s: %s; want the value not repeated", what, got.body)
+		}
+	}
+	for what, keys := range map[string][]string{"empty": {""}, "a space": {"a b"}, "two": {"a", "b"}, "not ASCII": {"ü"}, "256 characters": {strings.Repeat("k", 256)}} {
+		wantError(t, what+", over the wire", h.create(t, h.here(), body, keys...), 400, "ValidationError")
+	}
+	// What no client of net/http sends, its server refuses by itself.
+	for what, key := range map[string]string{"DEL": "a\x7f", "NUL": "a\x00"} {
+		conn, err := net.Dial("tcp", h.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := "POST " + h.here() + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: apikey " + h.token +
+			"\r\nIdempotency-Key: " + key + "\r\nContent-Length: 25\r\n\r\n" + body
+		if _, err := io.WriteString(conn, raw); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || answer.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s, over the wire: %+v, %v; want 400", what, answer, err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.wantUsers(t, "in the end", 0)
+}
+
+// A key does not change which answer comes first.
+func TestOrderOfAnswersWithIdempotencyKeys(t *testing.T) {
+	h := newHouse(t)
+	const good = `{"name":"u","duration":1}`
+	wantCreated(t, "the first", h.create(t, h.here(), good, "used"))
+	for _, test := range []struct {
+		what, path, body, key string
+		status                int
+		class                 string
+	}{
+		{"a bad key and a bad body", h.here(), `{"name":"U"}`, "a b", 400, "ValidationError"},
+		{"a used key and a bad body", h.here(), `{"name":"U","duration":1}`, "used", 400, "ValidationError"},
+		{"a bad key in another project", path(4, 5, 1), good, "a b", 400, "ValidationError"},
+		{"a used key in another project", path(4, 5, h.registry.ID), good, "used", 403, "ForbiddenError"},
+		{"a used key for no registry", path(3, 5, 99), good, "used", 404, "NotFoundError"},
+	} {
+		wantError(t, test.what, h.create(t, test.path, test.body, test.key), test.status, test.class)
+	}
+	request := h.request(t, h.here(), good, "a b")
+	request.Header.Del("Authorization")
+	answer, err := h.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a bad key without an API key: %d; want 401", answer.StatusCode)
+	}
+	h.wantUsers(t, "in the end", 1)
+}
+
+func TestIdempotencyKeysAreKeptAndLoggedNowhere(t *testing.T) {
+	h := newHouse(t)
+	const marker = "mArKeR7f3a"
+	const body = `{"name":"goodname","duration":1}`
+	wantCreated(t, "the first", h.create(t, h.here(), body, marker))
+	for what, got := range map[string]answered{
+		"the repeat":         h.create(t, h.here(), body, marker),
+		"another request":    h.create(t, h.here(), `{"name":"v","duration":1}`, marker),
+		"a name taken":       h.create(t, h.here(), body, marker+"2"),
+		"no registry":        h.create(t, path(3, 5, 99), body, marker),
+		"another project":    h.create(t, path(4, 5, 1), body, marker),
+		"a bad body":         h.create(t, h.here(), `{}`, marker),
+		"a bad key":          h.create(t, h.here(), body, marker+" x"),
+		"two keys":           h.create(t, h.here(), body, marker, marker),
+		"a key too long":     h.create(t, h.here(), body, marker+strings.Repeat("k", 250)),
+		"no route":           h.create(t, "/nothing", body, marker),
+		"ids that are wrong": h.create(t, "/cloud/v1/registries/x/y/z/users", body, marker),
+	} {
+		if strings.Contains(got.body, marker) {
+			t.Errorf("%s: the answer repeats the key: %s", what, got.body)
+		}
+	}
+	h.Close() // then the log is complete
+	places := map[string][]byte{"the log": h.log.Bytes()}
+	entries, err := os.ReadDir(h.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if places[entry.Name()], err = os.ReadFile(filepath.Join(h.dir, entry.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Contains(places["the log"], []byte("CreateUser")) || !bytes.Contains(places["test.db-wal"], []byte("goodname")) {
+		t.Fatal("the log or the database has not even what it should: the search is broken")
+	}
+	for name, data := range places {
+		if bytes.Contains(data, []byte(marker)) {
+			t.Errorf("%s has the idempotency key in it", name)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// recordOf returns a record of the sample's time.
+func recordOf(key string, u accounts.User) *accounts.Record {
+	return &accounts.Record{Key: []byte(key), Request: []byte("a request"), Salt: []byte("a salt"), End: u.CreatedAt.Add(24 * time.Hour)}
+}
+
+func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
+	for what, name := range map[string]func(i int) string{
+		"different names": func(i int) string { return fmt.Sprint("u", i) },
+		"one name":        func(int) string { return "same" },
+	} {
+		path := newPath(t)
+		stores := []*Store{openStore(t, path), openStore(t, path)}
+		r, at, u := sample(t, stores[0])
+		errs := make([]error, 64)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				u := u
+				u.Name, u.Verifier.Index = name(i), fmt.Append(nil, "index ", i)
+				_, errs[i] = stores[i%2].CreateUser(t.Context(), at, u, recordOf("key", u))
+			})
+		}
+		wg.Wait()
+		won := 0
+		for _, err := range errs {
+			if err == nil {
+				won++
+			} else if !errors.Is(err, registryusers.ErrExists) {
+				t.Errorf("%s: CreateUser: %v; want nil or %v", what, err, registryusers.ErrExists)
+			}
+		}
+		users, err := stores[0].Users(t.Context(), r.ID)
+		if won != 1 || err != nil || len(users) != 1 {
+			t.Fatalf("%s: %d of %d creates succeeded, and there are the users %+v, %v; want one", what, won, len(errs), users, err)
+		}
+		want := *recordOf("key", u)
+		want.UserID = users[0].ID
+		for i, s := range stores {
+			if got, of, err := s.Record(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(got, want) || of == nil || of.ID != want.UserID {
+				t.Errorf("%s: store %d: Record = %+v, %+v, %v; want %+v and its user", what, i, got, of, err, want)
+			}
+		}
+	}
+}
+
+func TestTwoStoresSeeEachOthersRecordsAtOnce(t *testing.T) {
+	path := newPath(t)
+	writer, reader := openStore(t, path), openStore(t, path)
+	_, at, u := sample(t, writer)
+	for i := range 20 {
+		writer, reader = reader, writer
+		u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
+		created, err := writer.CreateUser(t.Context(), at, u, recordOf("key", u))
+		if err != nil {
+			t.Fatalf("%d: CreateUser: %v", i, err)
+		}
+		if r, of, err := reader.Record(t.Context(), []byte("key")); err != nil || r.UserID != created.ID || of == nil || of.Name != u.Name {
+			t.Fatalf("%d: the other's Record = %+v, %+v, %v; want the user %d", i, r, of, err, created.ID)
+		}
+		if err := reader.DeleteUser(t.Context(), created.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, of, err := writer.Record(t.Context(), []byte("key")); err != nil || of != nil {
+			t.Fatalf("%d: after the other's DeleteUser: the record's user is %+v, %v; want none", i, of, err)
+		}
+		if err := writer.DeleteRecords(t.Context(), u.CreatedAt.Add(24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := reader.Record(t.Context(), []byte("key")); !errors.Is(err, registryusers.ErrNotFound) {
+			t.Fatalf("%d: after the other's DeleteRecords: %v; want %v", i, err, registryusers.ErrNotFound)
+		}
+	}
+}
+
+func TestRecordSurvivesReopening(t *testing.T) {
+	path := newPath(t)
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, at, u := sample(t, s)
+	want := recordOf("key", u)
+	if u, err = s.CreateUser(t.Context(), at, u, want); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want.UserID = u.ID
+	if got, of, err := openStore(t, path).Record(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(&got, want) || !reflect.DeepEqual(of, &u) {
+		t.Errorf("Record = %+v, %+v, %v; want %+v, %+v", got, of, err, want, u)
+	}
+}
+
+// Beyond the thousand that are removed in one step.
+func TestDeleteManyRecords(t *testing.T) {
+	const n = 2500
+	for _, open := range []func(t *testing.T) *Store{
+		func(t *testing.T) *Store { return openStore(t, newPath(t)) },
+		openMemory,
+	} {
+		s := open(t)
+		_, _, u := sample(t, s)
+		now := u.CreatedAt.UnixMicro()
+		_, err := s.write.ExecContext(t.Context(), `
+			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+			INSERT INTO create_records (key, request, salt, user_id, ends_at)
+			SELECT randomblob(32), x'00', x'00', i, CASE i % 5 WHEN 0 THEN ? + i ELSE ? - i / 5 END FROM n`, n, now, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteRecords(t.Context(), u.CreatedAt); err != nil {
+			t.Fatalf("DeleteRecords: %v", err)
+		}
+		var left, lasting int
+		row := s.read.QueryRowContext(t.Context(), "SELECT count(*), count(*) FILTER (WHERE ends_at > ? AND user_id % 5 = 0) FROM create_records", now)
+		if err := row.Scan(&left, &lasting); err != nil || left != n/5 || lasting != n/5 {
+			t.Errorf("after DeleteRecords, of %d records %d are left, %d of them not over, %v; want %d", n, left, lasting, err, n/5)
+		}
+	}
+}
+
+// A database of the program's first version, with a user in it.
+func TestUpgradeFromVersionOne(t *testing.T) {
+	path := newPath(t)
+	script, err := migrations.ReadFile("migrations/0001_accounts.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw(t, path, string(script), "PRAGMA user_version = 1",
+		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (1, 1, 'demo', 0)",
+		`INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version)
+		VALUES (1, 'old', 0, 0, 0, 0, x'0102', 1)`)
+	s := openStore(t, path)
+	old, err := s.AccountBySecret(t.Context(), []byte{1, 2})
+	if err != nil || old.Name != "old" {
+		t.Errorf("AccountBySecret = %+v, %v; want the user old", old, err)
+	}
+	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}
+	u := accounts.User{Name: "new", ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Index: []byte("an index")}}
+	if u, err = s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil || u.ID <= old.ID {
+		t.Errorf("CreateUser, with a record = %+v, %v; want an id above %d", u, err, old.ID)
+	}
+	if _, of, err := s.Record(t.Context(), []byte("key")); err != nil || of == nil || of.ID != u.ID {
+		t.Errorf("Record: its user is %+v, %v; want %+v", of, err, u)
+	}
+}
+
+// Who waits for another's write must not hold what that one needs, nor go on
+// for ever.
+func TestRecordWhileAnotherWrites(t *testing.T) {
+	path := newPath(t)
+	s, other := openStore(t, path), openStore(t, path)
+	_, at, u := sample(t, s)
+	tx, err := other.write.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := s.CreateUser(ctx, at, u, recordOf("key", u)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("CreateUser while another writes: %v; want %v", err, context.DeadlineExceeded)
+	}
+	if waited := time.Since(start); waited > busyTimeout/2 {
+		t.Errorf("CreateUser gave up after %v; want it to end with its context", waited)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
+		t.Errorf("CreateUser when the other is done: %v", err)
+	}
+}
