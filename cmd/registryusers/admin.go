@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
 )
@@ -67,8 +67,41 @@ func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args [
 			return err
 		}
 		defer func() { err = errors.Join(err, dir.Close()) }()
-		return f(cmd.Context(), dir, cmd.OutOrStdout(), args)
+		err = f(cmd.Context(), dir, cmd.OutOrStdout(), args)
+		return advise(err, nextAdmin(err))
 	}
+}
+
+// nextAdmin says what to do about an error of an admin command.
+func nextAdmin(err error) string {
+	switch {
+	case errors.Is(err, registryusers.ErrRegistryNotFound), errors.Is(err, registryusers.ErrRegistryExists):
+		return "'registryusers admin registry ls' lists the registries."
+	case errors.Is(err, registryusers.ErrUserNotFound):
+		return "'registryusers admin user ls --registry ID' lists a registry's users."
+	case errors.Is(err, registryusers.ErrKeyNotFound):
+		return "'registryusers admin key ls' lists the API keys."
+	}
+	return ""
+}
+
+// listCommand returns a command "ls" that prints the rows that find returns.
+func listCommand(short string, titles []string, find func(context.Context, *datadir.Dir) ([]row, error)) *cobra.Command {
+	var output format
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
+			rows, err := find(ctx, dir)
+			if err != nil {
+				return err
+			}
+			return printRows(out, output, titles, rows)
+		}),
+	}
+	outputFlag(cmd, &output)
+	return cmd
 }
 
 func registryCreateCommand() *cobra.Command {
@@ -92,19 +125,25 @@ func registryCreateCommand() *cobra.Command {
 }
 
 func registryListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the registries",
-		Args:  cobra.NoArgs,
-		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
-			registries, err := s.Registries(ctx)
-			rows := [][]any{{"ID", "PROJECT", "REGION", "NAME", "CREATED"}}
-			for _, r := range registries {
-				rows = append(rows, []any{r.ID, r.ProjectID, r.RegionID, r.Name, day(r.CreatedAt)})
-			}
-			return errors.Join(err, table(out, rows))
-		}),
+	type registry struct {
+		ID        int64     `json:"id"`
+		ProjectID int64     `json:"project_id"`
+		RegionID  int64     `json:"region_id"`
+		Name      string    `json:"name"`
+		CreatedAt time.Time `json:"created_at"`
 	}
+	return listCommand("List the registries", []string{"ID", "PROJECT", "REGION", "NAME", "CREATED"},
+		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
+			registries, err := dir.Accounts.Registries(ctx)
+			rows := make([]row, 0, len(registries))
+			for _, r := range registries {
+				rows = append(rows, row{
+					[]any{r.ID, r.ProjectID, r.RegionID, r.Name, day(r.CreatedAt)},
+					registry{r.ID, r.ProjectID, r.RegionID, r.Name, r.CreatedAt},
+				})
+			}
+			return rows, err
+		})
 }
 
 func keyCreateCommand() *cobra.Command {
@@ -127,23 +166,24 @@ func keyCreateCommand() *cobra.Command {
 }
 
 func keyListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the API keys, without their tokens",
-		Args:  cobra.NoArgs,
-		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
-			keys, err := s.Keys(ctx)
-			rows := [][]any{{"ID", "PROJECT", "CREATED"}}
+	type key struct {
+		ID        int64     `json:"id"`
+		ProjectID int64     `json:"project_id,omitempty"` // absent: all
+		CreatedAt time.Time `json:"created_at"`
+	}
+	return listCommand("List the API keys, without their tokens", []string{"ID", "PROJECT", "CREATED"},
+		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
+			keys, err := dir.Accounts.Keys(ctx)
+			rows := make([]row, 0, len(keys))
 			for _, k := range keys {
 				project := "all"
 				if k.ProjectID != 0 {
 					project = strconv.FormatInt(k.ProjectID, 10)
 				}
-				rows = append(rows, []any{k.ID, project, day(k.CreatedAt)})
+				rows = append(rows, row{[]any{k.ID, project, day(k.CreatedAt)}, key{k.ID, k.ProjectID, k.CreatedAt}})
 			}
-			return errors.Join(err, table(out, rows))
-		}),
-	}
+			return rows, err
+		})
 }
 
 func keyRemoveCommand() *cobra.Command {
@@ -162,20 +202,28 @@ func keyRemoveCommand() *cobra.Command {
 }
 
 func userListCommand() *cobra.Command {
-	var registry int64
-	cmd := &cobra.Command{
-		Use:   "ls --registry ID",
-		Short: "List a registry's users",
-		Args:  cobra.NoArgs,
-		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
-			users, err := s.Users(ctx, registry)
-			rows := [][]any{{"ID", "NAME", "ACCESS", "CREATED", "EXPIRES"}}
-			for _, u := range users {
-				rows = append(rows, []any{u.ID, strconv.Quote(u.Name), access(u.ReadOnly), day(u.CreatedAt), ends(u.ExpiresAt, u.Duration != -1)})
-			}
-			return errors.Join(err, table(out, rows))
-		}),
+	type user struct {
+		ID        int64     `json:"id"`
+		Name      string    `json:"name"`
+		ReadOnly  bool      `json:"read_only"`
+		Duration  int64     `json:"duration"`
+		CreatedAt time.Time `json:"created_at"`
+		ExpiresAt time.Time `json:"expires_at"`
 	}
+	var registry int64
+	cmd := listCommand("List a registry's users", []string{"ID", "NAME", "ACCESS", "CREATED", "EXPIRES"},
+		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
+			users, err := dir.Accounts.Users(ctx, registry)
+			rows := make([]row, 0, len(users))
+			for _, u := range users {
+				rows = append(rows, row{
+					[]any{u.ID, strconv.Quote(u.Name), access(u.ReadOnly), day(u.CreatedAt), ends(u.ExpiresAt, u.Duration != -1)},
+					user{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt},
+				})
+			}
+			return rows, err
+		})
+	cmd.Use = "ls --registry ID"
 	registryFlag(cmd, &registry)
 	return cmd
 }
@@ -245,35 +293,4 @@ func userSetCommand() *cobra.Command {
 func registryFlag(cmd *cobra.Command, id *int64) {
 	cmd.Flags().Int64Var(id, "registry", 0, "id of the registry (required)")
 	_ = cmd.MarkFlagRequired("registry") // fails only for a flag that is not there
-}
-
-// table prints rows in columns.
-func table(out io.Writer, rows [][]any) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				_, _ = fmt.Fprint(w, "\t") // errors come with Flush
-			}
-			_, _ = fmt.Fprint(w, cell)
-		}
-		_, _ = fmt.Fprintln(w)
-	}
-	return w.Flush()
-}
-
-func day(t time.Time) string { return t.UTC().Format(time.DateTime) }
-
-func ends(t time.Time, ends bool) string {
-	if !ends {
-		return "never"
-	}
-	return day(t)
-}
-
-func access(readOnly bool) string {
-	if readOnly {
-		return "pull"
-	}
-	return "pull, push"
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,9 +42,7 @@ func jwksCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			encoder := json.NewEncoder(out)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(set)
+			return printJSON(out, set)
 		}),
 	}
 	addConfigFlag(cmd)
@@ -72,19 +68,27 @@ func tokenKeyAddCommand() *cobra.Command {
 }
 
 func tokenKeyListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the keys' ids; the last one signs",
-		Args:  cobra.NoArgs,
-		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
-			ids, err := keys.IDs()
-			for _, id := range ids {
-				_, printing := fmt.Fprintln(out, id)
-				err = errors.Join(err, printing)
-			}
-			return err
-		}),
+	type key struct {
+		ID    string `json:"id"`
+		Signs bool   `json:"signs"`
 	}
+	return listCommand("List the keys' ids; the newest one signs", []string{"ID", "SIGNS"},
+		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
+			keys, err := token.OpenKeys(dir.Keys())
+			if err != nil {
+				return nil, err
+			}
+			ids, err := keys.IDs()
+			rows := make([]row, 0, len(ids))
+			for i, id := range ids {
+				signs, mark := i == len(ids)-1, ""
+				if signs {
+					mark = "yes"
+				}
+				rows = append(rows, row{[]any{id, mark}, key{id, signs}})
+			}
+			return rows, err
+		})
 }
 
 func tokenKeyRemoveCommand() *cobra.Command {

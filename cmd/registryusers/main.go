@@ -1,7 +1,7 @@
 // Command registryusers serves the registry users API and calls it.
 //
 // Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
-// 3 not found, 4 exists already, 5 denied, 6 unavailable.
+// 3 not found, 4 exists already, 5 denied, 6 unavailable, 7 outcome unknown.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/client"
 )
 
 func main() {
@@ -37,7 +38,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Long: `Users for a container registry, made through an API.
 
 Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
-3 not found, 4 exists already, 5 denied, 6 unavailable.`,
+3 not found, 4 exists already, 5 denied, 6 unavailable, 7 outcome unknown: it
+may have been done or not.`,
 	}
 	root.AddCommand(serveCommand(), adminCommand(), userCommand(), jwksCommand(), versionCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -52,7 +54,11 @@ Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "registryusers:", err)
+	fmt.Fprintln(stderr, paint(stderr, red, "registryusers:"), err)
+	var advised advisedError
+	if errors.As(err, &advised) && advised.next != "" {
+		fmt.Fprintln(stderr, advised.next)
+	}
 	if !begun {
 		fmt.Fprintln(stderr, "Run 'registryusers --help' for the commands, or one of them with --help for its flags.")
 		return 2
@@ -78,10 +84,27 @@ type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// advisedError is an error of which it is known what to do next.
+type advisedError struct {
+	error
+	next string
+}
+
+func (e advisedError) Unwrap() error { return e.error }
+
+func advise(err error, next string) error {
+	if err == nil {
+		return nil
+	}
+	return advisedError{err, next}
+}
+
 func exitCode(err error) int {
 	var usage usageError
 	var unreachable *url.Error
 	switch {
+	case errors.Is(err, client.ErrOutcomeUnknown):
+		return 7
 	case errors.As(err, &usage), errors.Is(err, registryusers.ErrInvalid):
 		return 2
 	case errors.Is(err, registryusers.ErrNotFound):

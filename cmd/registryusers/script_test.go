@@ -32,6 +32,12 @@ func TestScripts(t *testing.T) {
 				ts.Setenv("GCORE_CLOUD_REGION_ID", "1")
 				ts.Setenv("ADDRESS", strings.TrimPrefix(p.url, "http://"))
 			},
+			// losing: has the client's requests go through a proxy that loses
+			// every answer.
+			"losing": func(ts *testscript.TestScript, _ bool, _ []string) {
+				proxy := newFaultProxy(t, ts.Getenv("GCORE_BASE_URL"), func(int) fault { return dropAnswer })
+				ts.Setenv("GCORE_BASE_URL", proxy.URL)
+			},
 			// exits CODE COMMAND...: runs a command line that must exit so.
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				err := ts.Exec(args[1], args[2:]...)

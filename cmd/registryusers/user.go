@@ -1,12 +1,17 @@
 package main
 
 import (
-	"encoding/json"
+	"bytes"
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 )
 
@@ -20,86 +25,145 @@ GCORE_CLOUD_PROJECT_ID, GCORE_CLOUD_REGION_ID.`
 }
 
 func userCreateCommand() *cobra.Command {
-	var (
-		registry, days int64
-		readOnly       bool
-		output         string
-		insecureHTTP   bool
-		dockerConfig   string
-		registryHost   string
-	)
+	var o createOptions
 	cmd := &cobra.Command{
 		Use:   "create NAME --registry ID --days N",
 		Short: "Create a user and print it with its secret, which is not to be had again",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "table" && output != "json" {
-				return usagef("--output must be table or json")
-			}
-			var options []client.Option
-			if insecureHTTP {
-				options = append(options, client.WithInsecureHTTP())
-			}
-			c, err := client.New(options...)
-			if err != nil {
-				return usageError{err}
-			}
-			if registryHost == "" {
-				registryHost = c.Host()
-			}
-			if dockerConfig != "" {
-				if err := checkDockerConfig(dockerConfig, registryHost, args[0]); err != nil {
-					return err
-				}
-			}
-			u, err := c.CreateUser(cmd.Context(), registry, client.NewUser{Name: args[0], Duration: days, ReadOnly: readOnly})
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				err = printJSON(cmd, u)
-			} else {
-				end, isEnding := u.Expires()
-				err = table(cmd.OutOrStdout(), [][]any{
-					{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"},
-					{u.ID, u.Name, access(u.ReadOnly), ends(end, isEnding), u.Secret.Reveal()},
-				})
-			}
-			if err != nil || dockerConfig == "" {
-				return err
-			}
-			if err := addLogin(dockerConfig, registryHost, u.Name, u.Secret); err != nil {
-				return fmt.Errorf("the user was created, but its login could not be written: %w", err)
-			}
-			return nil
-		},
+		Example: `  registryusers user create ci --registry 1 --days 30 --secret-only | docker login HOST -u ci --password-stdin
+  pass show registry/ci | registryusers user create ci --registry 1 --days -1 --secret-stdin`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.create(cmd, args[0]) },
 	}
-	registryFlag(cmd, &registry)
-	cmd.Flags().Int64Var(&days, "days", 0, "days it lasts, up to 365; 0 ends at once, -1 never (required)")
+	flags := cmd.Flags()
+	registryFlag(cmd, &o.registry)
+	flags.Int64Var(&o.days, "days", 0, "days it lasts, up to 365; 0 ends at once, -1 never (required)")
 	_ = cmd.MarkFlagRequired("days") // fails only for a flag that is not there
-	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	cmd.Flags().StringVar(&dockerConfig, "docker-config", "", "file to add the login to, which docker, crane, skopeo and podman read (\"config.json\" in $DOCKER_CONFIG)")
-	cmd.Flags().StringVar(&registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
-	cmd.Flags().BoolVar(&insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
+	flags.BoolVar(&o.readOnly, "read-only", false, "let it pull and not push")
+	flags.BoolVar(&o.secretStdin, "secret-stdin", false, "read the user's secret from standard input, without a line break at its end, rather than have one made")
+	flags.BoolVar(&o.secretOnly, "secret-only", false, "print the secret alone, for a pipe")
+	outputFlag(cmd, &o.output)
+	cmd.MarkFlagsMutuallyExclusive("secret-only", "output")
+	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "of an earlier create that had no answer: a repeat within 24 hours answers as it would have (default: a new one)")
+	flags.StringVar(&o.dockerConfig, "docker-config", "", "file to add the login to, which docker, crane, skopeo and podman read (\"config.json\" in $DOCKER_CONFIG)")
+	flags.StringVar(&o.registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
+	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
 	return cmd
 }
 
-// printJSON prints a user with the field names of the API.
-func printJSON(cmd *cobra.Command, u client.User) error {
-	encoder := json.NewEncoder(cmd.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	err := encoder.Encode(struct {
-		ID        int64     `json:"id"`
-		Name      string    `json:"name"`
-		ReadOnly  bool      `json:"read_only"`
-		Duration  int64     `json:"duration"`
-		CreatedAt time.Time `json:"created_at"`
-		ExpiresAt time.Time `json:"expires_at"`
-		Secret    string    `json:"secret"`
-	}{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
+type createOptions struct {
+	registry, days             int64
+	readOnly, insecureHTTP     bool
+	secretStdin, secretOnly    bool
+	output                     format
+	idempotencyKey             string
+	dockerConfig, registryHost string
+}
+
+func (o *createOptions) create(cmd *cobra.Command, name string) error {
+	if o.idempotencyKey == "" {
+		o.idempotencyKey = rand.Text() // to be told, should there be no answer
+	}
+	var options []client.Option
+	if o.insecureHTTP {
+		options = append(options, client.WithInsecureHTTP())
+	}
+	c, err := client.New(options...)
 	if err != nil {
-		return fmt.Errorf("printing the user: %w", err)
+		return usageError{err}
+	}
+	if o.registryHost == "" {
+		o.registryHost = c.Host()
+	}
+	if o.dockerConfig != "" {
+		if err := checkDockerConfig(o.dockerConfig, o.registryHost, name); err != nil {
+			return err
+		}
+	}
+	n := client.NewUser{Name: name, Duration: o.days, ReadOnly: o.readOnly}
+	if o.secretStdin {
+		if n.Secret, err = readSecret(cmd.InOrStdin()); err != nil {
+			return err
+		}
+	}
+	u, err := c.CreateUser(cmd.Context(), o.registry, n, client.WithIdempotencyKey(o.idempotencyKey))
+	if err != nil {
+		return advise(err, o.next(err))
+	}
+	if err := o.print(cmd.OutOrStdout(), u); err != nil {
+		return fmt.Errorf("the user was created, but not printed (repeat the command with --idempotency-key %s within 24 hours): %w", o.idempotencyKey, err)
+	}
+	if o.dockerConfig == "" {
+		return nil
+	}
+	if err := addLogin(o.dockerConfig, o.registryHost, u.Name, u.Secret); err != nil {
+		return fmt.Errorf("the user was created, but its login could not be written: %w", err)
 	}
 	return nil
+}
+
+// next says what to do about an error.
+func (o *createOptions) next(err error) string {
+	switch {
+	case errors.Is(err, client.ErrOutcomeUnknown) && !errors.Is(err, registryusers.ErrExists):
+		return fmt.Sprintf("Repeat the command with --idempotency-key %s within 24 hours: if the user was created, that tells its secret.", o.idempotencyKey)
+	case errors.Is(err, registryusers.ErrInvalid):
+		return "'registryusers user create --help' says what each flag may be."
+	case errors.Is(err, registryusers.ErrUnauthenticated):
+		return "Check GCORE_API_KEY; where the server runs, 'registryusers admin key create' makes a new one."
+	case errors.Is(err, registryusers.ErrForbidden):
+		return "The API key is for another project: check GCORE_CLOUD_PROJECT_ID."
+	case errors.Is(err, registryusers.ErrNotFound):
+		return "Check --registry, GCORE_CLOUD_PROJECT_ID and GCORE_CLOUD_REGION_ID; where the server runs, 'registryusers admin registry ls' lists the registries."
+	case errors.Is(err, registryusers.ErrExists):
+		return "Choose another name; where the server runs, 'registryusers admin user' lists and removes users, and makes new secrets."
+	case exitCode(err) == 6:
+		return "Check GCORE_BASE_URL, and that its server runs; then try again."
+	}
+	return ""
+}
+
+func (o *createOptions) print(out io.Writer, u client.User) error {
+	if o.secretOnly {
+		_, err := fmt.Fprintln(out, u.Secret.Reveal())
+		return err
+	}
+	if o.output == asJSON {
+		return printJSON(out, struct { // as the API names them
+			ID        int64     `json:"id"`
+			Name      string    `json:"name"`
+			ReadOnly  bool      `json:"read_only"`
+			Duration  int64     `json:"duration"`
+			CreatedAt time.Time `json:"created_at"`
+			ExpiresAt time.Time `json:"expires_at"`
+			Secret    string    `json:"secret"`
+		}{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
+	}
+	end, isEnding := u.Expires()
+	return printRows(out, asTable, []string{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"}, []row{
+		{cells: []any{u.ID, u.Name, access(u.ReadOnly), ends(end, isEnding), u.Secret.Reveal()}},
+	})
+}
+
+// maxSecret is the most that is read of a secret, in bytes.
+const maxSecret = 64 << 10
+
+// readSecret reads a secret to its end, or to the line break there.
+func readSecret(in io.Reader) (registryusers.Secret, error) {
+	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+	if err != nil {
+		return registryusers.Secret{}, fmt.Errorf("--secret-stdin: %w", err)
+	}
+	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+	switch {
+	case len(text) == 0:
+		return registryusers.Secret{}, usagef("--secret-stdin: standard input is empty; without the flag a secret is made")
+	case len(text) > maxSecret:
+		return registryusers.Secret{}, usagef("--secret-stdin: the secret is longer than %d bytes", maxSecret)
+	case bytes.ContainsAny(text, "\r\n"):
+		return registryusers.Secret{}, usagef("--secret-stdin: the secret must be one line")
+	case !utf8.Valid(text):
+		return registryusers.Secret{}, usagef("--secret-stdin: the secret must be UTF-8")
+	}
+	return registryusers.NewSecret(string(text)), nil
 }

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/client"
+)
+
+var (
+	faultCreates = flag.Int("creates", 1000, "how many users TestFaults creates")
+	faultSeed    = flag.Uint64("seed", rand.Uint64(), "of what goes wrong in TestFaults")
+)
+
+// fault is what a faultProxy does to one request.
+type fault int
+
+const (
+	none        fault = iota
+	dropBefore        // the connection ends before the request is passed on
+	dropMiddle        // the server gets half of the request
+	dropAnswer        // the request is carried out, the connection ends before the answer
+	halfAnswer        // the connection ends in the middle of the answer
+	halfJSON          // the answer comes to its end, the JSON in it does not
+	badGateway        // not passed on: a 502 with a page of HTML
+	lateGateway       // carried out, and then a 502 with a page of HTML
+	unavailable       // not passed on: a 503 with Retry-After
+	faults            // how many there are
+)
+
+// faultProxy stands between a client and the server, and fails requests.
+type faultProxy struct {
+	*httptest.Server
+	target   atomic.Value      // string: the server's URL
+	choose   func(n int) fault // for the n-th request, concurrently
+	requests atomic.Int64      // so far
+	done     [faults]atomic.Int64
+	replayed atomic.Int64 // answers that the server gave once more
+	down     atomic.Int64 // requests that found no server
+}
+
+func newFaultProxy(t *testing.T, target string, choose func(n int) fault) *faultProxy {
+	t.Helper()
+	p := &faultProxy{choose: choose}
+	p.target.Store(target)
+	p.Server = httptest.NewServer(p)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	f := p.choose(int(p.requests.Add(1)))
+	defer func() { p.done[f].Add(1) }()
+	switch f {
+	case dropBefore:
+	case dropMiddle:
+		p.sendHalf(r, body)
+	case badGateway:
+		gateway(w)
+	case unavailable:
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	default:
+		status, header, answer, err := p.forward(r, body)
+		if err != nil { // the server is down, or was just killed
+			p.down.Add(1)
+			gateway(w)
+			f = none
+			return
+		}
+		if header.Get("Idempotent-Replayed") != "" {
+			p.replayed.Add(1)
+		}
+		header.Del("Content-Length")
+		switch f {
+		case lateGateway:
+			gateway(w)
+		case dropAnswer:
+			panic(http.ErrAbortHandler)
+		case halfAnswer:
+			header.Set("Content-Length", strconv.Itoa(len(answer)))
+			answer = answer[:len(answer)/2] // net/http then ends the connection
+		case halfJSON:
+			answer = answer[:len(answer)/2]
+		}
+		if f != lateGateway {
+			for name, values := range header {
+				w.Header()[name] = values
+			}
+			w.WriteHeader(status)
+			_, _ = w.Write(answer)
+		}
+	}
+	if f == dropBefore || f == dropMiddle {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func gateway(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(http.StatusBadGateway)
+	_, _ = io.WriteString(w, "<html><h1>502 Bad Gateway</h1></html>")
+}
+
+func (p *faultProxy) forward(r *http.Request, body []byte) (int, http.Header, []byte, error) {
+	request, err := http.NewRequestWithContext(r.Context(), r.Method, p.target.Load().(string)+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	request.Header = r.Header.Clone()
+	request.GetBody = nil // every request once
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	return answer.StatusCode, answer.Header, data, err
+}
+
+// sendHalf sends the server a request whose body ends in its middle.
+func (p *faultProxy) sendHalf(r *http.Request, body []byte) {
+	target, err := url.Parse(p.target.Load().(string))
+	if err != nil {
+		return
+	}
+	connection, err := net.DialTimeout("tcp", target.Host, time.Second)
+	if err != nil {
+		return // it is down
+	}
+	defer connection.Close()
+	_, _ = fmt.Fprintf(connection, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", r.Method, r.URL.RequestURI(), target.Host, len(body))
+	for name := range r.Header {
+		if name != "Content-Length" {
+			_, _ = fmt.Fprintf(connection, "%s: %s\r\n", name, r.Header.Get(name))
+		}
+	}
+	_, _ = fmt.Fprintf(connection, "\r\n%s", body[:len(body)/2])
+}
+
+// TestFaults creates users through a proxy that fails almost every other
+// request, of a server that is killed again and again. Every create must end in
+// one user whose secret logs in: none lost, none doubled.
+func TestFaults(t *testing.T) {
+	t.Logf("to see the same faults: -seed %d -creates %d", *faultSeed, *faultCreates)
+	data := t.TempDir()
+	var random sync.Mutex
+	dice := rand.New(rand.NewPCG(*faultSeed, 0))
+	roll := func(n int) int {
+		random.Lock()
+		defer random.Unlock()
+		return dice.IntN(n)
+	}
+	start := func() *process { return serve(t, "--dev", "--registry", "off", "--data", data) }
+	server := start()
+	proxy := newFaultProxy(t, server.url, func(int) fault {
+		if f := fault(roll(2 * int(faults))); f < faults {
+			return f
+		}
+		return none
+	})
+	c, err := client.New(client.WithBaseURL(proxy.URL), client.WithAPIKey(readDev(t, data).APIKey), client.WithProject(1), client.WithRegion(1),
+		client.WithRetry(1000, 2*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// The executioner.
+	over, ended := make(chan struct{}), make(chan struct{})
+	kills := 0
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(time.Duration(200+roll(1000)) * time.Millisecond):
+			}
+			server.stop(os.Kill)
+			kills++
+			server = start() // fails the test if it does not come up
+			proxy.target.Store(server.url)
+		}
+	}()
+
+	const callers = 16
+	users := make([]client.User, *faultCreates)
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(users) {
+					return
+				}
+				n := client.NewUser{Name: "u" + strconv.Itoa(i), Duration: int64(i%365) + 1, ReadOnly: i%2 == 0}
+				if i%50 == 0 { // argon2id takes its time
+					n.Secret = registryusers.NewSecret("chosen-" + strconv.Itoa(i))
+				}
+				u, err := c.CreateUser(t.Context(), 1, n)
+				if err != nil {
+					t.Errorf("user %d: %v", i, err)
+				}
+				users[i] = u
+			}
+		})
+	}
+	group.Wait()
+	close(over)
+	<-ended
+
+	out, err := exec.CommandContext(t.Context(), binary, "admin", "--data", data, "user", "ls", "--registry", "1", "-o", "json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored []struct {
+		ID   int64
+		Name string
+	}
+	if err := json.Unmarshal(out, &stored); err != nil {
+		t.Fatal(err)
+	}
+	ids := make(map[string]int64, len(stored))
+	for _, u := range stored {
+		ids[u.Name] = u.ID
+	}
+	if len(stored) != len(users) || len(ids) != len(users) {
+		t.Errorf("%d users are stored, with %d names; want %d", len(stored), len(ids), len(users))
+	}
+	for i, u := range users {
+		if u.Name != "u"+strconv.Itoa(i) || ids[u.Name] != u.ID {
+			t.Errorf("user %d: got %v, stored with the id %d", i, u, ids[u.Name])
+			continue
+		}
+		if status := login(t, server.url, u.Name, u.Secret.Reveal()); status != http.StatusOK {
+			t.Errorf("user %d: its secret gets %d at the token service, want 200", i, status)
+		}
+	}
+	var counts []string
+	for f := range proxy.done {
+		n := proxy.done[f].Load()
+		if counts = append(counts, strconv.FormatInt(n, 10)); n == 0 {
+			t.Errorf("fault %d never happened", f)
+		}
+	}
+	if proxy.replayed.Load() == 0 || kills == 0 || proxy.down.Load() == 0 {
+		t.Errorf("%d answers were replayed, %d times the server was killed, %d requests met that; want some of each", proxy.replayed.Load(), kills, proxy.down.Load())
+	}
+	t.Logf("%d creates in %d requests; faults, from none on: %s; %d answers replayed; %d kills, met by %d requests",
+		len(users), proxy.requests.Load(), strings.Join(counts, " "), proxy.replayed.Load(), kills, proxy.down.Load())
+
+	// And no secret lies in the database.
+	database, err := os.ReadFile(filepath.Join(data, "registryusers.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(users, func(u client.User) bool { return bytes.Contains(database, []byte(u.Secret.Reveal())) }) {
+		t.Error("the database has a secret in it")
+	}
+}
+
+// login asks the token service for a token and returns the status.
+func login(t *testing.T, base, name, secret string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/token?service=registryusers", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth(name, secret)
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(io.Discard, answer.Body)
+	return answer.StatusCode
+}
