@@ -17,6 +17,7 @@ func TestPublicSurfaceIsTheGoldenOne(t *testing.T) {
 	for _, tt := range []struct{ pkg, golden string }{
 		{".", "registryusers.txt"},
 		{"./client", "client.txt"},
+		{"./client/clienttest", "clienttest.txt"},
 		{"./server", "server.txt"},
 	} {
 		t.Run(tt.pkg, func(t *testing.T) {

@@ -1,0 +1,106 @@
+// Package otelexample shows the client under OpenTelemetry. It is a module of
+// its own, so that the client links none of it.
+package otelexample
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/client"
+	"github.com/registryusers/registryusers/client/clienttest"
+)
+
+// The client traces by the transport that it is given. Each try of a call is a span.
+func Example() {
+	spans := tracetest.NewInMemoryExporter() // or one that sends them to a collector
+	tracing := otelhttp.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(spans)))
+
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusConflict)
+	}))
+	defer server.Close()
+	c, err := client.New(
+		client.WithHTTPClient(&http.Client{
+			Transport: otelhttp.NewTransport(http.DefaultTransport, tracing),
+			Timeout:   client.DefaultTimeout,
+		}),
+		client.WithBaseURL(server.URL),
+		client.WithAPIKey("1$Wf3nKq8ZtLs5"),
+		client.WithProject(1),
+		client.WithRegion(1),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Duration: 30})
+	fmt.Println(err)
+
+	for _, span := range spans.GetSpans() {
+		fmt.Println(span.Name, span.Status.Code)
+	}
+	// Output:
+	// create user: conflict (409)
+	// HTTP POST Error
+}
+
+func TestSpansHoldNoSecrets(t *testing.T) {
+	exporter := tracetest.NewInMemoryExporter()
+	tracing := otelhttp.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(exporter)))
+	srv := clienttest.NewServer(t)
+	c := srv.Client(client.WithHTTPClient(&http.Client{Transport: otelhttp.NewTransport(&http.Transport{DisableKeepAlives: true}, tracing)}))
+
+	const key, chosen = "a-key-of-one-call", "a secret that a person chose"
+	srv.Fail(clienttest.DropAnswer, clienttest.RetryAfter(http.StatusServiceUnavailable, 0))
+	made, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "made", Duration: 30}) // three tries
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "chosen", Duration: 30, Secret: registryusers.NewSecret(chosen)},
+		client.WithIdempotencyKey(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	spans := exporter.GetSpans()
+	if len(spans) != 4 {
+		t.Errorf("%d spans; want 4, one for each try", len(spans))
+	}
+	_, ofAPIKey, _ := strings.Cut(srv.APIKey.Reveal(), "$")
+	secrets := map[string]string{
+		"the API key":         ofAPIKey,
+		"the made secret":     made.Secret.Reveal(),
+		"the chosen secret":   chosen,
+		"the Idempotency-Key": key,
+	}
+	for _, span := range spans {
+		if len(span.Attributes) == 0 {
+			t.Errorf("span %s has no attributes", span.Name)
+		}
+		texts := []string{span.Name, span.Status.Description}
+		attributes := span.Attributes
+		for _, event := range span.Events {
+			texts = append(texts, event.Name)
+			attributes = append(attributes, event.Attributes...)
+		}
+		for _, attribute := range attributes {
+			texts = append(texts, string(attribute.Key), attribute.Value.String())
+		}
+		for what, secret := range secrets {
+			for _, text := range texts {
+				if secret == "" || strings.Contains(text, secret) {
+					t.Errorf("span %s: %q holds %s", span.Name, text, what)
+				}
+			}
+		}
+	}
+}
