@@ -1,0 +1,363 @@
+package differential
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/server"
+)
+
+const vendored = "../../api/cloud_api.yaml"
+
+// court has the two that are compared, and what they said so far.
+type court struct {
+	judge    validator.Validator
+	defaults map[string]any // of the fields, by the document
+
+	handler http.Handler
+	log     bytes.Buffer
+	reached *apiserver.CreateUserRequestObject
+
+	refused  map[hazard]int
+	accepted int
+	broken   map[string]int // the server's words for the rules that were broken
+}
+
+func newCourt(t testing.TB) *court {
+	t.Helper()
+	c := &court{refused: map[hazard]int{}, broken: map[string]int{}}
+	text, err := os.ReadFile(vendored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := libopenapi.NewDocument(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs []error
+	if c.judge, errs = validator.NewValidator(document); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	c.defaults = defaults(t, text)
+	c.handler, err = server.New(&implementation{court: c}, server.Options{
+		Authenticator:   server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
+		Logger:          slog.New(slog.NewJSONHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		ValidateAnswers: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// defaults reads the defaults of the create body's fields.
+func defaults(t testing.TB, text []byte) map[string]any {
+	t.Helper()
+	var document struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct{ Default any }
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]any{}
+	for name, property := range document.Components.Schemas["RegistryUserCreateSerializer"].Properties {
+		if property.Default != nil {
+			all[name] = property.Default
+		}
+	}
+	if len(all) == 0 {
+		t.Fatal("the document has no defaults where they are looked for")
+	}
+	return all
+}
+
+// implementation notes what reaches it. It has the other operations too, which nothing calls.
+type implementation struct {
+	apiserver.StrictServerInterface
+	court *court
+}
+
+func (i *implementation) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+	i.court.reached = &r
+	now := time.Date(2026, 5, 7, 20, 33, 46, 0, time.UTC)
+	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
+		ID: 1, Name: r.Body.Name, Duration: r.Body.Duration, ReadOnly: r.Body.ReadOnly, Secret: r.Body.Secret, CreatedAt: now, ExpiresAt: now,
+	}}, nil
+}
+
+// send has the server answer a request, and checks that it tells no marker.
+func (c *court) send(t *testing.T, what string, r *http.Request) *httptest.ResponseRecorder {
+	t.Helper()
+	r.Header.Set("Authorization", "apikey 1$"+marker)
+	r.Header.Set("Content-Type", "application/json")
+	c.reached = nil
+	c.log.Reset()
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, r)
+	told := fmt.Sprint(c.log.String(), w.Header())
+	if w.Code != http.StatusCreated { // whose name and secret are the caller's
+		told += w.Body.String()
+	}
+	for _, secret := range []string{marker, strings.ToUpper(marker), markerNumber} {
+		if strings.Contains(told, secret) {
+			t.Errorf("%s: the answer or the log quotes it:\n%s", what, told)
+		}
+	}
+	if w.Code >= 500 {
+		t.Errorf("%s: got %d %s\n%s", what, w.Code, w.Body, &c.log)
+	}
+	return w
+}
+
+// body compares the two on a body.
+func (c *court) body(t *testing.T, text []byte) {
+	t.Helper()
+	if len(text) > server.MaxBodyBytes {
+		return // 413, whatever it is
+	}
+	what := fmt.Sprintf("body %q", text[:min(len(text), 2000)])
+	value, hazards, err := parse(text)
+	target := "/cloud/v1/registries/1/2/3/users"
+	w := c.send(t, what, httptest.NewRequest(http.MethodPost, target, bytes.NewReader(text)))
+	for h := range hazards {
+		c.refused[h]++
+	}
+	valid := err == nil && len(hazards) == 0
+	if valid {
+		r := httptest.NewRequest(http.MethodPost, "https://api.gcore.com"+target, bytes.NewReader(text))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "apikey 1$x")
+		valid, _ = c.judge.ValidateHttpRequestSync(r)
+	}
+	if !valid {
+		if w.Code != http.StatusBadRequest || c.reached != nil {
+			t.Errorf("%s: the judge refuses it (%v, hazards %v); the server: %d, reached the implementation: %t", what, err, hazards, w.Code, c.reached != nil)
+		}
+		var answer struct {
+			InvalidFields map[string][]string `json:"invalid_fields"`
+		}
+		if json.Unmarshal(w.Body.Bytes(), &answer) == nil {
+			for _, whys := range answer.InvalidFields {
+				for _, why := range whys {
+					c.broken[why]++
+				}
+			}
+		}
+		return
+	}
+	c.accepted++
+	if w.Code != http.StatusCreated || c.reached == nil {
+		t.Errorf("%s: the judge accepts it; the server: %d %s", what, w.Code, w.Body)
+		return
+	}
+	fields := value.(map[string]any)
+	for name, value := range c.defaults {
+		if _, ok := fields[name]; !ok {
+			fields[name] = value
+		}
+	}
+	got := c.reached.Body
+	duration, _ := fields["duration"].(number)
+	if got.Name != fields["name"] || got.ReadOnly != fields["read_only"] || got.Secret.Reveal() != fields["secret"] ||
+		duration.integer == nil || duration.integer.Cmp(big.NewInt(got.Duration)) != 0 {
+		t.Errorf("%s: the implementation got {%q %d %t %q}, want %v", what, got.Name, got.Duration, got.ReadOnly, got.Secret.Reveal(), fields)
+	}
+}
+
+// canonical is how an id is written.
+var canonical = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+
+// ids compares the two on three segments of a path, as they are sent.
+func (c *court) ids(t *testing.T, segments [3]string) {
+	t.Helper()
+	target := "/cloud/v1/registries/" + strings.Join(segments[:], "/") + "/users"
+	if strings.ContainsAny(target, "\r\n") {
+		return // not one request's line
+	}
+	what := fmt.Sprintf("path %q", target)
+	const body = `{"name":"user1","duration":14}`
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(
+		"POST " + target + " HTTP/1.1\r\nHost: registry.example\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)))
+	if err != nil {
+		return // net/http answers 400 by itself
+	}
+	w := c.send(t, what, r)
+
+	path, _, _ := strings.Cut(target, "?")
+	sent := strings.Split(path, "/")
+	valid := len(sent) == 8
+	var want [3]int64
+	for i := 0; valid && i < 3; i++ {
+		text, err := url.PathUnescape(sent[4+i])
+		if valid = err == nil && canonical.MatchString(text); !valid {
+			c.refused[oddID]++
+			break
+		}
+		want[i], err = strconv.ParseInt(text, 10, 64)
+		if valid = err == nil; !valid { // more than 64 bits
+			c.refused[oddID]++
+		}
+	}
+	if valid {
+		r := httptest.NewRequest(http.MethodPost, fmt.Sprintf("https://api.gcore.com/cloud/v1/registries/%d/%d/%d/users", want[0], want[1], want[2]), strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "apikey 1$x")
+		if ok, errs := c.judge.ValidateHttpRequestSync(r); !ok {
+			t.Fatalf("%s: the judge refuses integers: %v", what, errs)
+		}
+		c.accepted++
+		if w.Code != http.StatusCreated || c.reached == nil || [3]int64{c.reached.ProjectID, c.reached.RegionID, c.reached.RegistryID} != want {
+			t.Errorf("%s: got %d, %+v; want 201 with %d", what, w.Code, c.reached, want)
+		}
+		return
+	}
+	if w.Code != http.StatusBadRequest && w.Code != http.StatusNotFound || c.reached != nil {
+		t.Errorf("%s: got %d, reached the implementation: %t; want 400 or 404", what, w.Code, c.reached != nil)
+	}
+}
+
+// FuzzBody compares the two on the bytes, and on a body that a grammar makes of
+// them: two requests each time.
+func FuzzBody(f *testing.F) {
+	c := newCourt(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c.body(t, data)
+		c.body(t, newChoices(data).body())
+	})
+}
+
+// FuzzIDs does the same with the ids of a path, which are separated by line
+// breaks in the bytes.
+func FuzzIDs(f *testing.F) {
+	c := newCourt(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c.ids(t, segments(data))
+		choices := newChoices(data)
+		c.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
+	})
+}
+
+func segments(data []byte) [3]string {
+	var s [3]string
+	copy(s[:], strings.SplitN(string(data), "\n", 3))
+	return s
+}
+
+// seeds reads the committed seeds of a fuzz test.
+func seeds(t *testing.T, name string) [][]byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "fuzz", name, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		literal, ok := strings.CutPrefix(strings.TrimSpace(string(text)), "go test fuzz v1\n[]byte(")
+		seed, err := strconv.Unquote(strings.TrimSuffix(literal, ")"))
+		if !ok || err != nil {
+			t.Fatalf("%s is not a seed: %v", file, err)
+		}
+		all = append(all, []byte(seed))
+	}
+	return all
+}
+
+// The seeds are there, and are of use: each refusal is among them, each rule is
+// broken by one, and each spelling of what is good is accepted.
+func TestSeedsOfBodies(t *testing.T) {
+	c := newCourt(t)
+	all := seeds(t, "FuzzBody")
+	for _, seed := range all {
+		c.body(t, seed)
+	}
+	for _, h := range refusals {
+		if h != oddID && c.refused[h] == 0 {
+			t.Errorf("no seed is refused for: %s", h)
+		}
+	}
+	for _, rule := range []string{
+		"is required", "must match ^[a-z0-9]{0,16}$", "must be at least -1", "must be at most 365",
+		"must be of type string", "must be of type integer", "must be of type boolean",
+	} {
+		if c.broken[rule] == 0 {
+			t.Errorf("no seed breaks the rule %q; those that are: %v", rule, c.broken)
+		}
+	}
+	for _, spelling := range []string{
+		`"duration":14}`, `"duration":14.0}`, `"duration":1.4e1}`, `"duration":140E-1}`, `"duration":-0}`, `"duration":-1}`, `"duration":365}`,
+		`"name":""`, `"n\u0061me"`, `"NAME"`, `"secret":""`, `"read_only":true`,
+	} {
+		if !slices.ContainsFunc(all, func(seed []byte) bool {
+			before := c.accepted
+			if bytes.Contains(seed, []byte(spelling)) {
+				c.body(t, seed)
+			}
+			return c.accepted > before
+		}) {
+			t.Errorf("no seed with %s is accepted", spelling)
+		}
+	}
+}
+
+func TestSeedsOfIDs(t *testing.T) {
+	c := newCourt(t)
+	all := seeds(t, "FuzzIDs")
+	for _, seed := range all {
+		c.ids(t, segments(seed))
+	}
+	if c.refused[oddID] < 10 || c.accepted < 5 {
+		t.Errorf("of %d seeds %d are refused as ids, and %d accepted; want 10 and 5", len(all), c.refused[oddID], c.accepted)
+	}
+}
+
+// The grammar reaches everything: what it makes is often accepted, and each
+// refusal and each rule comes up.
+func TestTheGrammarReachesEverything(t *testing.T) {
+	c := newCourt(t)
+	const times = 6000
+	for i := range times {
+		choices := newChoices([]byte(strconv.Itoa(i)))
+		choices.data = nil // at random alone
+		c.body(t, choices.body())
+		c.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
+	}
+	for _, h := range refusals {
+		if c.refused[h] == 0 {
+			t.Errorf("of %d bodies and paths none is refused for: %s", times, h)
+		}
+	}
+	if c.accepted < times/50 || len(c.broken) < 7 {
+		t.Errorf("of %d bodies and paths %d are accepted, and %d rules broken: %v", times, c.accepted, len(c.broken), c.broken)
+	}
+}
