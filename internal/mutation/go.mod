@@ -1,0 +1,3 @@
+module github.com/registryusers/registryusers/internal/mutation
+
+go 1.26.0

@@ -1,0 +1,497 @@
+// Package mutation shows what happens to the project when its document changes.
+//
+// Each mutation is made in a copy of the module, which is then generated anew,
+// compiled and tried. None may be ignored in silence: either the new rule is in
+// force without a hand's turn, or the compiler, the generator or server.New stop
+// where somebody has to decide.
+package mutation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the table in docs/new-document.md anew")
+
+// outcome is what may become of a mutation.
+type outcome string
+
+const (
+	enforced   outcome = "in force at run time, with nothing to do"
+	noCompile  outcome = "does not compile, where something must change"
+	noGenerate outcome = "the generator stops, and names the overlay's action"
+	noServe    outcome = "server.New refuses, and names what it cannot serve"
+)
+
+// mutation is a row of the table.
+type mutation struct {
+	name   string
+	edits  []edit
+	want   outcome
+	where  string   // for the table: where it shows
+	says   []string // in the output of what stops; for enforced, what the probe prints for each request
+	probes []request
+}
+
+// edit replaces text, which must be there once, in a file of the module.
+type edit struct{ file, old, new string }
+
+type request struct{ Method, Path, Body string }
+
+const document = "api/cloud_api.yaml"
+
+// doc is an edit of the document.
+func doc(before, after string) edit { return edit{document, before, after} }
+
+// Places in the document that the mutations change.
+const (
+	namePattern    = "          pattern: ^[a-z0-9]{0,16}$\n"
+	nameRequest    = "          pattern: ^[a-z0-9]{0,16}$\n          title: Name\n          type: string\n"
+	maximum        = "          maximum: 365\n"
+	secretField    = "        secret:\n          default: ''\n          description: User secret\n          title: Secret\n          type: string\n"
+	readOnly       = "          description: Read-only user\n          example: false\n          examples:\n            - false\n          title: Read Only\n          type: boolean\n"
+	requestEnd     = "      required:\n        - name\n        - duration\n      title: RegistryUserCreateSerializer\n"
+	answerFields   = "    RegistryUserCreateResponseSerializer:\n      properties:\n"
+	answerSecret   = "        secret:\n          description: User secret\n          title: Secret\n          type: string\n      required:\n        - id\n"
+	conflict       = "        '409':\n          description: User already exists\n"
+	parameters     = "      parameters:\n"
+	usersPath      = "  /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users:\n"
+	securityEnd    = "  securitySchemes:\n"
+	globalSecurity = "security:\n  - APIKey: []\n"
+	bodySchema     = "          application/json:\n            schema:\n              $ref: '#/components/schemas/RegistryUserCreateSerializer'\n"
+	requestProps   = "    RegistryUserCreateSerializer:\n      properties:\n"
+)
+
+const users = "/cloud/v1/registries/1/1/1/users"
+
+func create(body string) request { return request{"POST", users, body} }
+
+var table = []mutation{
+	{
+		name:  "a tighter pattern",
+		edits: []edit{doc(namePattern, "          pattern: ^[a-z]{0,4}$\n")},
+		want:  enforced, where: "400, naming the field and the pattern",
+		probes: []request{create(`{"name":"user1","duration":1}`), create(`{"name":"user","duration":1}`)},
+		says:   []string{`400 .*"name":\["must match \^\[a-z\]\{0,4\}\$"\]`, `404 .*"name":"user"`},
+	},
+	{
+		name:  "a wider maximum",
+		edits: []edit{doc(maximum, "          maximum: 400\n")},
+		want:  enforced, where: "the value reaches the implementation",
+		probes: []request{create(`{"name":"u","duration":400}`), create(`{"name":"u","duration":401}`)},
+		says:   []string{`404 .*"duration":400`, `400 .*must be at most 400`},
+	},
+	{
+		name:  "`additionalProperties: false`",
+		edits: []edit{doc(requestEnd, "      additionalProperties: false\n"+requestEnd)},
+		want:  enforced, where: "400",
+		probes: []request{create(`{"name":"u","duration":1,"more":2}`), create(`{"name":"u","duration":1}`)},
+		says:   []string{`400 .*has a field that is not allowed`, `404 .*"name":"u"`},
+	},
+	{
+		name:  "a new enum",
+		edits: []edit{doc(nameRequest, nameRequest+"          enum: [ci, cd]\n")},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`: the field has a type of its own",
+		says: []string{"client/users.go", "CreateUserRequest"},
+	},
+	{
+		name:  "a name that may be null",
+		edits: []edit{doc(nameRequest, strings.Replace(nameRequest, "type: string", "type: [string, 'null']", 1))},
+		want:  noCompile, where: "the conversions: the field is a pointer",
+		says: []string{"client/users.go", "CreateUserRequest"},
+	},
+	{
+		name:  "an optional field that may be null (`secret`, whose type the overlay sets)",
+		edits: []edit{doc(secretField, strings.Replace(secretField, "type: string", "type: [string, 'null']", 1))},
+		want:  enforced, where: "null is accepted, and is the default: no secret was chosen",
+		probes: []request{create(`{"name":"u","duration":1,"secret":null}`), create(`{"name":"u","duration":1,"secret":7}`), create(`{"name":"u","duration":1,"secret":"s"}`)},
+		says:   []string{`404 \{"duration":1,"name":"u"\}`, `400 .*"secret"`, `404 .*"secret":"s"`},
+	},
+	{
+		name: "a new required field of the request",
+		edits: []edit{
+			doc(requestProps, requestProps+"        team:\n          type: string\n"),
+			doc(requestEnd, strings.Replace(requestEnd, "        - name\n", "        - name\n        - team\n", 1)),
+		},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+	},
+	{
+		name:  "a new optional field of the request, with a default",
+		edits: []edit{doc(requestProps, requestProps+"        quota:\n          type: integer\n          default: 10\n")},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+	},
+	{
+		name:  "another default (`read_only` becomes true)",
+		edits: []edit{doc("          default: false\n", "          default: true\n")},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`: absent is no longer Go's zero value, and the field is a pointer",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+	},
+	{
+		name: "a new required field of the answer",
+		edits: []edit{
+			doc(answerFields, answerFields+"        team:\n          type: string\n"),
+			doc(answerSecret, strings.Replace(answerSecret, "        - id\n", "        - id\n        - team\n", 1)),
+		},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+	},
+	{
+		name:  "a new optional field of the answer",
+		edits: []edit{doc(answerFields, answerFields+"        team:\n          type: string\n")},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+	},
+	{
+		name: "a renamed property of the request",
+		edits: []edit{
+			doc("        duration:\n          description: User account operating time, days\n          example: 14\n          examples:\n            - 14\n          maximum", "        days:\n          description: User account operating time, days\n          example: 14\n          examples:\n            - 14\n          maximum"),
+			doc(requestEnd, strings.Replace(requestEnd, "- duration", "- days", 1)),
+		},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+	},
+	{
+		name:  "a removed property of the request",
+		edits: []edit{doc("        read_only:\n          default: false\n"+readOnly, "")},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+	},
+	{
+		name: "a removed property of the request that the overlay speaks of (`secret`, in both)",
+		edits: []edit{
+			doc(secretField, ""),
+			doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1)),
+		},
+		want: noGenerate, where: "`$.components.schemas.*.properties.secret`",
+		says: []string{"properties.secret"},
+	},
+	{
+		name:  "a removed property of the answer",
+		edits: []edit{doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1))},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+	},
+	{
+		name:  "a property of another type",
+		edits: []edit{doc("          maximum: 365\n          minimum: -1\n          title: Duration\n          type: integer\n", "          title: Duration\n          type: string\n")},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+	},
+	{
+		name:  "a new status of an error",
+		edits: []edit{doc(conflict, "        '402':\n          description: Out of credit\n"+conflict)},
+		want:  noServe, where: "`registryusers serve` does not start: `Options.Statuses`, from `internal/api`; and a test of `client` fails",
+		says: []string{"operation CreateUser: the document declares status 402, which is not listed"},
+	},
+	{
+		name:  "a new status of success",
+		edits: []edit{doc(conflict, "        '202':\n          description: Accepted\n"+conflict)},
+		want:  noServe, where: "`registryusers serve` does not start: `Options.Statuses`, from `internal/api`; and a test of `client` fails",
+		says: []string{"operation CreateUser: the document declares status 202, which is not listed"},
+	},
+	{
+		name:  "a removed status",
+		edits: []edit{doc(conflict, "")},
+		want:  noGenerate, where: "`$.paths.*.*.responses[\"409\"]`",
+		says: []string{`responses["409"]`},
+	},
+	{
+		name:  "a new operation",
+		edits: []edit{doc(usersPath, usersPath+"    get:\n      operationId: RegistryUsersHandler.get\n      parameters:\n        - {in: path, name: project_id, required: true, schema: {type: integer}}\n        - {in: path, name: region_id, required: true, schema: {type: integer}}\n        - {in: path, name: registry_id, required: true, schema: {type: integer}}\n      responses:\n        '200':\n          description: Users\n")},
+		want:  noCompile, where: "`internal/api/api.go`: the generated interface has a method more; and a test of `client` fails",
+		says: []string{"internal/api/api.go", "RegistryUsersHandlerGet"},
+	},
+	{
+		name:  "a removed operation",
+		edits: []edit{doc("    post:\n      tags:\n        - Registry\n", "    put:\n      tags:\n        - Registry\n")},
+		want:  noGenerate, where: "`$.paths[\"…/users\"].post`",
+		says: []string{`users"].post`},
+	},
+	{
+		name:  "a renamed path, or a parameter more in it",
+		edits: []edit{doc(usersPath, "  /cloud/v2/registries/{project_id}/{region_id}/{registry_id}/users:\n")},
+		want:  noGenerate, where: "`$.paths[\"…/users\"].post`",
+		says: []string{`users"].post`},
+	},
+	{
+		name:  "a new query or header parameter",
+		edits: []edit{doc(parameters, parameters+"        - in: query\n          name: dry_run\n          schema:\n            type: boolean\n")},
+		want:  noCompile, where: "the conversions of the parameters in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserParams", "internal/api/api.go", "createParams"},
+	},
+	{
+		name:  "a parameter that the overlay also adds",
+		edits: []edit{doc(parameters, parameters+"        - in: header\n          name: Idempotency-Key\n          schema:\n            type: string\n")},
+		want:  noGenerate, where: "`Idempotency-Key`, in the overlay's action on the operation",
+		says: []string{"Idempotency-Key"},
+	},
+	{
+		name: "a second security scheme, to choose from",
+		edits: []edit{
+			doc(globalSecurity, globalSecurity+"  - Session: []\n"),
+			doc(securityEnd, securityEnd+"    Session:\n      type: apiKey\n      in: cookie\n      name: sid\n"),
+		},
+		want: noServe, where: "`server.New`",
+		says: []string{"operation CreateUser", "security [APIKey Session]: exactly one scheme can be served"},
+	},
+	{
+		name: "another security scheme",
+		edits: []edit{
+			doc(globalSecurity, "security:\n  - Session: []\n"),
+			doc(securityEnd, securityEnd+"    Session:\n      type: http\n      scheme: bearer\n"),
+		},
+		want: noServe, where: "`server.New`",
+		says: []string{"operation CreateUser", "security scheme Session"},
+	},
+	{
+		name:  "a second media type of the request",
+		edits: []edit{doc(bodySchema, bodySchema+strings.Replace(bodySchema, "application/json", "application/xml", 1))},
+		want:  noCompile, where: "`internal/api/api.go`: the body is a reader; and `server.New` refuses",
+		says: []string{"internal/api/api.go", "r.Body"},
+	},
+}
+
+func TestMutations(t *testing.T) {
+	m := copyModule(t)
+	m.generate(t, "") // what is there must pass
+	m.build(t)
+	for _, row := range table {
+		t.Run(row.name, func(t *testing.T) {
+			defer m.restore(t)
+			for _, e := range row.edits {
+				m.edit(t, e)
+			}
+			if row.want == noGenerate {
+				m.generate(t, strings.Join(row.says, "\x00"))
+				return
+			}
+			m.generate(t, "")
+			m.goes(t, "what is tied to no operation must compile", "build", "./gen/...", "./server")
+			switch row.want {
+			case noCompile:
+				out, err := m.run(t, "", "go", "build", "./client", "./internal/api")
+				if err == nil {
+					t.Fatal("it compiles")
+				}
+				contains(t, out, row.says)
+			case noServe:
+				m.build(t)
+				out, err := m.run(t, "", "go", "run", "./cmd/registryusers", "serve", "--dev", "--data", t.TempDir(), "--listen", "127.0.0.1:0")
+				if err == nil {
+					t.Fatal("it serves")
+				}
+				contains(t, out, append(row.says, "registryusers: server: "))
+			case enforced:
+				m.build(t)
+				m.probe(t, row.probes, row.says)
+			}
+		})
+	}
+}
+
+// contains checks that an output has each of the texts.
+func contains(t *testing.T, out string, texts []string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(out, text) {
+			t.Errorf("got\n%s\nwant %q in it", out, text)
+		}
+	}
+}
+
+// module is a copy of the project to change.
+type module struct {
+	dir      string
+	pristine map[string][]byte // the files that a mutation or the generator changes
+}
+
+// copyModule copies the module without its tests and without the modules within it.
+func copyModule(t *testing.T) *module {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &module{dir: t.TempDir(), pristine: map[string][]byte{}}
+	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			_, err := os.Stat(filepath.Join(path, "go.mod"))
+			if name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata" || entry.Name() == "data" || err == nil) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if strings.HasSuffix(name, "_test.go") || !entry.Type().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(name, "api/") || strings.HasPrefix(name, "gen/") {
+			m.pristine[name] = text
+		}
+		return m.write(name, text)
+	})
+	if err == nil {
+		var probe []byte
+		if probe, err = os.ReadFile("testdata/probe/main.go"); err == nil {
+			err = m.write("internal/probe/main.go", probe)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.pristine[document]) == 0 {
+		t.Fatalf("there is no %s", document)
+	}
+	return m
+}
+
+func (m *module) write(name string, text []byte) error {
+	path := filepath.Join(m.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+func (m *module) restore(t *testing.T) {
+	t.Helper()
+	for name, text := range m.pristine {
+		if err := m.write(name, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (m *module) edit(t *testing.T, e edit) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.dir, e.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), e.old); n != 1 {
+		t.Fatalf("%s has this %d times, not once:\n%s", e.file, n, e.old)
+	}
+	if err := m.write(e.file, []byte(strings.Replace(string(text), e.old, e.new, 1))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// commandTime bounds each command: the slowest compiles.
+const commandTime = 5 * time.Minute
+
+// run runs a command in the module and returns all that it prints.
+func (m *module) run(t *testing.T, input string, name string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
+	defer cancel()
+	command := exec.CommandContext(ctx, name, args...)
+	command.Dir = m.dir
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=mod")
+	command.Stdin = strings.NewReader(input)
+	command.WaitDelay = 10 * time.Second
+	out, err := command.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatalf("%s %s did not end:\n%s", name, strings.Join(args, " "), out)
+	}
+	return string(out), err
+}
+
+// goes runs a go command that must succeed.
+func (m *module) goes(t *testing.T, why string, args ...string) {
+	t.Helper()
+	if out, err := m.run(t, "", "go", args...); err != nil {
+		t.Fatalf("%s: go %s: %v\n%s", why, strings.Join(args, " "), err, out)
+	}
+}
+
+// generate runs the generator, which must succeed, or stop and say all of the
+// texts in stops, which are separated by NUL.
+func (m *module) generate(t *testing.T, stops string) {
+	t.Helper()
+	out, err := m.run(t, "", "go", "generate", ".")
+	if stops == "" && err != nil {
+		t.Fatalf("the generator stops:\n%s", out)
+	}
+	if stops == "" {
+		return
+	}
+	if err == nil {
+		t.Fatal("the generator does not stop")
+	}
+	contains(t, out, strings.Split(stops, "\x00"))
+}
+
+func (m *module) build(t *testing.T) {
+	t.Helper()
+	m.goes(t, "everything must compile", "build", "./...")
+}
+
+// probe sends the requests to a server of the document, and checks what it prints.
+func (m *module) probe(t *testing.T, requests []request, want []string) {
+	t.Helper()
+	var input bytes.Buffer
+	for _, r := range requests {
+		if err := json.NewEncoder(&input).Encode(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := m.run(t, input.String(), "go", "run", "./internal/probe")
+	lines := strings.Split(strings.TrimSpace(out), "\n")[1:]
+	if err != nil || len(lines) != len(requests) || len(requests) != len(want) {
+		t.Fatalf("%v, %d requests, %d expectations, and\n%s", err, len(requests), len(want), out)
+	}
+	for i := range requests {
+		if !matches(want[i], lines[i]) {
+			t.Errorf("%+v: got %s, want %s", requests[i], lines[i], want[i])
+		}
+	}
+}
+
+// The table of the documentation is this one.
+func TestTheTableIsInTheDocumentation(t *testing.T) {
+	const file, begin, end = "../../docs/new-document.md", "<!-- table -->\n", "<!-- /table -->\n"
+	var b strings.Builder
+	b.WriteString("| the document has | then | where it shows |\n|---|---|---|\n")
+	for _, row := range table {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", row.name, row.want, row.where)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	old, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no lines %q and %q", file, begin, end)
+	}
+	if old == b.String() {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s does not have this table; go test -run Documentation -update writes it", file)
+	}
+	if err := os.WriteFile(file, []byte(before+begin+b.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
