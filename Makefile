@@ -1,7 +1,7 @@
 # Go compiles everything here without a C compiler.
 export CGO_ENABLED ?= 0
 
-.PHONY: run test generate verify lint
+.PHONY: run test fuzz generate spec verify lint
 
 run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds flags
 	go run ./cmd/registryusers serve --dev $(ARGS)
@@ -9,8 +9,19 @@ run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds
 test: ## run all tests
 	go test ./...
 
+# How long to fuzz each: a time, or a number of runs of two requests each.
+FUZZTIME ?= 500000x
+
+fuzz: ## compare the server with an independent judge on a million bodies, and on a million paths
+	cd internal/differential && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) .
+	cd internal/differential && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) .
+
 generate: ## write gen/ from api/
 	go generate ./...
+
+spec: ## take a newer document from FROM=FILE, a documentation page or YAML or JSON; see docs/new-document.md
+	@test -n "$(FROM)" || { echo "make spec: name the file, FROM=FILE" >&2; exit 2; }
+	cd internal/spec && go run . "$(abspath $(FROM))"
 
 verify: ## check that gen/ and go.mod are what their sources make
 	go generate ./...

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/oasdiff/oasdiff/checker"
+	"github.com/oasdiff/oasdiff/diff"
+	"github.com/oasdiff/oasdiff/flatten/commonparams"
+	"github.com/oasdiff/oasdiff/load"
+	"go.yaml.in/yaml/v4"
+)
+
+// describeChanges says what callers of base meet in revision: what breaks
+// them, what may, and what else. The judge is oasdiff.
+func describeChanges(base, revision *openapi3.T) (said string) {
+	incomparable := func(why any) string {
+		return fmt.Sprintf("oasdiff cannot compare the two (%v): git diff api/cloud_api.yaml shows what changed.\n", why)
+	}
+	defer func() {
+		if why := recover(); why != nil { // a null among the tags makes it panic, for one
+			said = incomparable(why)
+		}
+	}()
+	commonparams.Move(base)
+	commonparams.Move(revision)
+	compared, sources, err := diff.GetWithOperationsSourcesMap(diff.NewConfig(), &load.SpecInfo{Url: "base", Spec: base}, &load.SpecInfo{Url: "revision", Spec: revision})
+	if err != nil {
+		return incomparable(err)
+	}
+	var out strings.Builder
+	changes := checker.CheckBackwardCompatibilityUntilLevel(checker.NewConfig(checker.GetAllChecks()), compared, sources, checker.INFO)
+	for _, group := range []struct {
+		level checker.Level
+		title string
+	}{{checker.ERR, "Breaks callers:"}, {checker.WARN, "May break callers:"}, {checker.INFO, "Other changes:"}} {
+		writeGroup(&out, group.title, group.level, changes)
+	}
+	if parts := unjudgedParts(compared); len(parts) > 0 {
+		fmt.Fprintf(&out, "Changed, and not judged; see git diff api/cloud_api.yaml:\n  %s\n", strings.Join(parts, "\n  "))
+	}
+	if out.Len() == 0 {
+		return "No caller sees a difference: git diff api/cloud_api.yaml shows what changed.\n"
+	}
+	return out.String()
+}
+
+// writeGroup writes the changes of one level, by operation.
+func writeGroup(out *strings.Builder, title string, level checker.Level, changes checker.Changes) {
+	words := checker.NewDefaultLocalizer()
+	of := ""
+	for _, change := range changes {
+		if change.GetLevel() != level {
+			continue
+		}
+		if of == "" {
+			fmt.Fprintln(out, title)
+		}
+		where := strings.TrimSpace(change.GetOperation() + " " + change.GetPath())
+		if where == "" {
+			where = change.GetSection()
+		}
+		if where != of {
+			fmt.Fprintf(out, "  %s\n", where)
+			of = where
+		}
+		fmt.Fprintf(out, "    %s\n", change.GetUncolorizedText(words))
+	}
+}
+
+// unjudged names the parts of a document that oasdiff compares but has no
+// rules for, so that a change to one is not passed over in silence.
+var unjudged = []string{
+	"additionalProperties", "additionalPropertiesAllowed", "allowReserved", "callbacks", "encoding", "explode", "links",
+	"not", "servers", "style", "unevaluatedItemsAllowed", "unevaluatedPropertiesAllowed",
+}
+
+// unjudgedParts returns where in the document the unjudged parts changed.
+func unjudgedParts(compared *diff.Diff) []string {
+	if compared == nil {
+		return nil
+	}
+	var tree yaml.Node
+	if err := tree.Encode(map[string]any{"servers": compared.ServersDiff, "paths": compared.PathsDiff}); err != nil {
+		return []string{err.Error()}
+	}
+	var parts []string
+	var walk func(node *yaml.Node, trail []string, isName bool)
+	walk = func(node *yaml.Node, trail []string, isName bool) {
+		if node.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key, value := node.Content[i].Value, node.Content[i+1]
+			here := append(slices.Clip(trail), key)
+			switch {
+			case value.Tag == "!!null":
+			case !isName && slices.Contains(unjudged, key):
+				parts = append(parts, strings.Join(here, " "))
+			case key == "modified" || key == "paths" || key == "operations":
+				walk(value, trail, key == "modified")
+			default:
+				walk(value, here, false)
+			}
+		}
+	}
+	walk(&tree, nil, false)
+	return parts
+}

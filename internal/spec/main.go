@@ -1,0 +1,162 @@
+// Command spec vendors a newer OpenAPI document: it takes the document out of
+// FILE byte for byte, says what it changes for callers, puts it into api/ and
+// regenerates gen/. "make spec FROM=FILE" runs it; docs/new-document.md says
+// what to do with its answers.
+//
+//	spec [-root DIR] FILE
+//
+// FILE is the document itself, YAML or JSON, or a documentation page: Markdown
+// with the document in a fenced block. What FILE has is what api/ gets: line
+// ends, trailing blank lines and all.
+//
+// A refused FILE changes nothing, and so does the document that is vendored
+// already. The exit code is 0 on success, 1 for any failure, 2 for wrong usage.
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// maxSize bounds FILE. The largest published documents have a few MiB.
+const maxSize = 64 << 20
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], time.Now, os.Stdout, os.Stderr))
+}
+
+// run does what the command does, and returns its exit code.
+func run(ctx context.Context, args []string, now func() time.Time, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("spec", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: spec [-root DIR] FILE")
+		flags.PrintDefaults()
+	}
+	root := flags.String("root", "../..", "the project's `directory`")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() != 1 || flags.Arg(0) == "":
+		flags.Usage()
+		return 2
+	}
+	if err := vendorFile(ctx, flags.Arg(0), *root, now().UTC(), stdout); err != nil {
+		fmt.Fprintln(stderr, "spec:", err)
+		return 1
+	}
+	return 0
+}
+
+// vendorFile makes the document in file the one that root's code is generated
+// from, as of the day now.
+func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Writer) error {
+	content, err := readFile(file)
+	if err != nil {
+		return err
+	}
+	found, err := findDocument(file, content)
+	if err != nil {
+		return err
+	}
+	revision, err := found.load(ctx)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(root, "api", "cloud_api.yaml")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("%w; -root must name the project's directory", err)
+	}
+	if bytes.Equal(data, found.data) {
+		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s: nothing changed\n", revision.Info.Version)
+		return nil
+	}
+	base, err := document{path, 1, data}.load(ctx)
+	if err != nil {
+		return fmt.Errorf("the document to compare with: %w", err)
+	}
+	version := base.Info.Version
+	fmt.Fprint(out, describeChanges(base, revision), "\n")
+
+	// The record goes first: if only it gets there, the same command still
+	// sees a newer document, and does the rest.
+	record, err := sourceRecord(found.data, revision.Info.Version, now)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(root, "api", "SOURCE.yaml"), record); err != nil {
+		return err
+	}
+	if err := replaceFile(path, found.data); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "api/cloud_api.yaml is replaced: version %s was %s\n", revision.Info.Version, version)
+	if err := regenerate(ctx, root); err != nil {
+		return err
+	}
+	fmt.Fprint(out, `gen/ is regenerated. Next:
+
+  go build ./...   # what no longer compiles is left to do
+  make test
+
+Then commit api/ and gen/ with what you changed; docs/new-document.md says more.
+`)
+	return nil
+}
+
+// readFile returns what file has, if it is no larger than maxSize.
+func readFile(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxSize {
+		return nil, fmt.Errorf("%s: larger than %d MiB: that is no OpenAPI document", file, maxSize>>20)
+	}
+	return content, nil
+}
+
+// sourceRecord returns the content of api/SOURCE.yaml for a document.
+func sourceRecord(document []byte, version string, now time.Time) ([]byte, error) {
+	sum := sha256.Sum256(document)
+	fields, err := yaml.Dump(struct {
+		SHA256, Version, Vendored string
+	}{hex.EncodeToString(sum[:]), version, now.Format(time.DateOnly)})
+	return append([]byte("# What api/cloud_api.yaml is a copy of, byte for byte. Written by \"make spec\".\n"), fields...), err
+}
+
+// replaceFile makes path have content: all of it, or what it had before.
+func replaceFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // which fails once it is renamed
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
