@@ -212,7 +212,7 @@ func (c *court) ids(t *testing.T, segments [3]string) {
 
 	path, _, _ := strings.Cut(target, "?")
 	sent := strings.Split(path, "/")
-	valid := len(sent) == 8
+	valid := len(sent) == 8 && sent[7] == "users" // else it is another path, found or not
 	var want [3]int64
 	for i := 0; valid && i < 3; i++ {
 		text, err := url.PathUnescape(sent[4+i])
