@@ -12,15 +12,21 @@ const operation = "POST /cloud/v1/registries/{project_id}/{region_id}/{registry_
 // replacing pairs.
 func changes(t *testing.T, pairs ...string) string {
 	t.Helper()
-	base, err := document1(vendored(t)).load(t.Context())
+	return compare(t, vendored(t), edit(t, vendored(t), pairs...))
+}
+
+// compare returns what is said of the document revision, after base.
+func compare(t *testing.T, base, revision string) string {
+	t.Helper()
+	old, err := document1(base).load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	revision, err := document1(edit(t, vendored(t), pairs...)).load(t.Context())
+	newer, err := document1(revision).load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return describeChanges(base, revision)
+	return describeChanges(old, newer)
 }
 
 func TestChangesAreTold(t *testing.T) {
@@ -55,6 +61,8 @@ func TestChangesAreTold(t *testing.T) {
 		{"default", []string{"default: false", "default: true"}, []string{other + in("the `read_only` request property default value changed from `false` to `true`")}},
 		{"new status", []string{"        '404':\n", "        '422':\n          description: Invalid\n        '404':\n"}, []string{other + in("added the non-success response with the status `422`")}},
 		{"success status", []string{"'201'", "'200'"}, []string{breaks + in("removed the success response with the status `201`"), other + in("added the success response with the status `200`")}},
+		{"two changes", []string{"{0,16}", "{1,16}", "example: 14", "readOnly: true"},
+			[]string{may + in("changed the pattern of the request property `name` from `^[a-z0-9]{0,16}$` to `^[a-z0-9]{1,16}$`\n    the request required property `duration` became read-only\n")}},
 		{"new parameter", []string{"      parameters:\n", "      parameters:\n        - {in: query, name: dry, required: true, schema: {type: boolean}}\n"},
 			[]string{breaks + in("added the new required `query` request parameter `dry`")}},
 		{"removed operation", []string{"    post:\n", "    put:\n"}, []string{breaks + in("api removed"), other + "  PUT" + strings.TrimPrefix(operation, "POST") + "\n    endpoint added"}},
@@ -88,8 +96,11 @@ func TestNoCallerSeesADifference(t *testing.T) {
 		"shared parameter": {"      parameters:\n        - in: path\n          name: project_id\n          required: true\n          description: Project ID\n          schema:\n            type: integer\n", "      parameters:\n", "    post:\n", "    parameters:\n      - in: path\n        name: project_id\n        required: true\n        schema:\n          type: integer\n    post:\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := changes(t, pairs...); !strings.HasPrefix(got, "No caller sees a difference") || strings.Count(got, "\n") != 1 {
-				t.Errorf("got:\n%s", got)
+			base, revision := vendored(t), edit(t, vendored(t), pairs...)
+			for _, got := range []string{compare(t, base, revision), compare(t, revision, base)} {
+				if !strings.HasPrefix(got, "No caller sees a difference") || strings.Count(got, "\n") != 1 {
+					t.Errorf("got:\n%s", got)
+				}
 			}
 		})
 	}
@@ -99,6 +110,15 @@ func TestNoCallerSeesADifference(t *testing.T) {
 func TestDocumentsThatCannotBeCompared(t *testing.T) {
 	got := changes(t, "tags:\n", "tags:\n  - null\n")
 	if !strings.HasPrefix(got, "oasdiff cannot compare the two (") || strings.Count(got, "\n") != 1 {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
+// A property may be called as a part is.
+func TestANameIsNoPart(t *testing.T) {
+	base := edit(t, vendored(t), "        read_only:\n", "        style:\n          type: string\n        read_only:\n")
+	got := compare(t, base, edit(t, base, "        style:\n          type: string\n", "        style:\n          type: integer\n"))
+	if !strings.HasPrefix(got, "Breaks callers:\n") || strings.Contains(got, "not judged") {
 		t.Errorf("got:\n%s", got)
 	}
 }

@@ -50,7 +50,7 @@ func stoppingActions(overlay []byte, words string) []string {
 	for _, action := range file.Actions {
 		at := fmt.Sprintf("api/overlay.yaml:%d: the action on %s", action.Target.Line, action.Target.Value)
 		switch {
-		case strings.Contains(words, "selector "+strconv.Quote(action.Target.Value)):
+		case strings.Contains(words, strconv.Quote(action.Target.Value)):
 			actions = append(actions, at+" finds nothing to act on")
 		case parameter != nil && mentions(&action.Update, parameter[1]):
 			actions = append(actions, at+" adds the parameter "+parameter[1]+", which the document has itself")

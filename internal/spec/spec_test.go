@@ -68,7 +68,7 @@ func asJSON(t testing.TB, document string) string {
 func page(blocks ...string) string {
 	const head = "---\ntitle: Create registry user\nopenapi: post /cloud/v1/users\n---\n\n" +
 		"> ## Documentation Index\n> Fetch the index.\n\n# Create registry user\n\n    openapi: 3.1.0\n\n" +
-		"```python\nclient.create(openapi=3)\n```\n\n```yaml\ninfo:\n  openapi: 3.1.0\n```\n\n" +
+		"```python\nspec = {\"openapi\": [\n```\n\n```yaml\ninfo:\n  openapi: 3.1.0\n```\n\n```yaml\nkind: openapi\n```\n\n" +
 		"openapi is `openapi: 3.1.0` here.\n\n<Note>text</Note>\n\n## OpenAPI\n\n"
 	return head + strings.Join(blocks, "\n\n")
 }
@@ -360,6 +360,32 @@ func TestANewDocumentIsVendored(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAFileIsReplacedAsAWhole(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "api.yaml"), filepath.Join(dir, "other")
+	write(t, path, "old")
+	if err := os.Link(path, other); err != nil {
+		t.Skip(err)
+	}
+	if err := replaceFile(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path); got != "new" {
+		t.Errorf("got %q", got)
+	}
+	if got := read(t, other); got != "old" {
+		t.Errorf("the old file was written to: %q", got)
+	}
+	if err := replaceFile(dir, []byte("new")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	for _, dir := range []string{dir, filepath.Dir(dir)} {
+		if left, err := filepath.Glob(filepath.Join(dir, "*.*")); err != nil || len(left) > 1 {
+			t.Errorf("left behind: %q, %v", left, err)
+		}
 	}
 }
 
