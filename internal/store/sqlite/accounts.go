@@ -15,7 +15,7 @@ var _ accounts.Store = (*Store)(nil)
 // CreateRegistry implements [accounts.Store].
 func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accounts.Registry, error) {
 	var err error
-	r.ID, err = s.insert(ctx, s.write, nil, registryusers.ErrRegistryExists,
+	r.ID, err = s.insert(ctx, nil, registryusers.ErrRegistryExists,
 		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (?, ?, ?, ?)",
 		r.ProjectID, r.RegionID, r.Name, r.CreatedAt.UnixMicro())
 	return r, err
@@ -46,48 +46,19 @@ func scanRegistry(row scanner) (accounts.Registry, error) {
 // statement finds the registry and inserts, and another takes the record's key.
 func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.User, r *accounts.Record) (accounts.User, error) {
 	u.RegistryID = at.RegistryID
-	var err error
-	if r == nil {
-		u.ID, err = s.insertUser(ctx, s.write, at, u)
-		return u, err
-	}
-	u.ID, err = s.insertWithRecord(ctx, at, u, r)
-	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // which ended it
-		err = ctx.Err()
-	}
+	err := s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+		var err error
+		u.ID, err = s.insertIn(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
+			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
+			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion,
+			at.RegistryID, at.ProjectID, at.RegionID)
+		if err != nil || r == nil {
+			return err
+		}
+		return s.changeIn(ctx, tx, registryusers.ErrExists, insertRecord,
+			r.Key, r.Request, r.Salt, u.ID, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
+	})
 	return u, err
-}
-
-func (s *Store) insertWithRecord(ctx context.Context, at accounts.Place, u accounts.User, r *accounts.Record) (int64, error) {
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, s.interpret(err)
-	}
-	defer tx.Rollback()
-	id, err := s.insertUser(ctx, tx, at, u)
-	if err != nil {
-		return 0, err
-	}
-	result, err := tx.ExecContext(ctx, `INSERT INTO create_records (key, request, salt, user_id, ends_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, user_id = excluded.user_id, ends_at = excluded.ends_at
-		WHERE ends_at <= ?`,
-		r.Key, r.Request, r.Salt, id, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
-	if err != nil {
-		return 0, s.interpret(err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return 0, errors.Join(registryusers.ErrExists, err)
-	}
-	return id, s.interpret(tx.Commit())
-}
-
-func (s *Store) insertUser(ctx context.Context, db execer, at accounts.Place, u accounts.User) (int64, error) {
-	return s.insert(ctx, db, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists,
-		`INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version)
-		SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`,
-		u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
-		u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion,
-		at.RegistryID, at.ProjectID, at.RegionID)
 }
 
 // Record implements [accounts.Store].
@@ -114,13 +85,13 @@ func scanRecord(row scanner) (accounts.Record, error) {
 // DeleteRecords implements [accounts.Store].
 func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
 	for { // in steps, which let others write in between
-		result, err := s.write.ExecContext(ctx,
+		err := s.change(ctx, registryusers.ErrNotFound,
 			"DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)", now.UnixMicro())
-		if err != nil {
-			return s.interpret(err)
+		if errors.Is(err, registryusers.ErrNotFound) {
+			return nil
 		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return s.interpret(err)
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -215,7 +186,7 @@ func (s *Store) DeleteUser(ctx context.Context, userID int64) error {
 // CreateKey implements [accounts.Store].
 func (s *Store) CreateKey(ctx context.Context, k accounts.Key) (accounts.Key, error) {
 	var err error
-	k.ID, err = s.insert(ctx, s.write, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
+	k.ID, err = s.insert(ctx, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
 		k.ProjectID, k.Hash[:], k.CreatedAt.UnixMicro())
 	return k, err
 }
@@ -249,8 +220,17 @@ func (s *Store) DeleteKey(ctx context.Context, id int64) error {
 
 // insert runs an INSERT and returns the new row's id; none if no row came of
 // it, exists if a unique index already has it.
-func (s *Store) insert(ctx context.Context, db execer, none, exists error, query string, args ...any) (int64, error) {
-	result, err := db.ExecContext(ctx, query, args...)
+func (s *Store) insert(ctx context.Context, none, exists error, query string, args ...any) (id int64, err error) {
+	err = s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+		var err error
+		id, err = s.insertIn(ctx, tx, none, exists, query, args...)
+		return err
+	})
+	return id, err
+}
+
+func (s *Store) insertIn(ctx context.Context, tx *transaction, none, exists error, query string, args ...any) (int64, error) {
+	result, err := tx.ExecContext(ctx, query, args...)
 	if exists != nil && isUnique(err) {
 		return 0, exists
 	}
@@ -263,9 +243,15 @@ func (s *Store) insert(ctx context.Context, db execer, none, exists error, query
 	return result.LastInsertId()
 }
 
-// change runs an UPDATE or DELETE of one row; none if there is no such row.
+// change runs a statement that changes rows; none if it changed no row.
 func (s *Store) change(ctx context.Context, none error, query string, args ...any) error {
-	result, err := s.write.ExecContext(ctx, query, args...)
+	return s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+		return s.changeIn(ctx, tx, none, query, args...)
+	})
+}
+
+func (s *Store) changeIn(ctx context.Context, tx *transaction, none error, query string, args ...any) error {
+	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return s.interpret(err)
 	}
@@ -275,10 +261,16 @@ func (s *Store) change(ctx context.Context, none error, query string, args ...an
 	return nil
 }
 
-// execer is the database, or a transaction.
-type execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
+// What creates write; these are prepared.
+const (
+	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version)
+		SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
+	insertRecord = `INSERT INTO create_records (key, request, salt, user_id, ends_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, user_id = excluded.user_id, ends_at = excluded.ends_at
+		WHERE ends_at <= ?`
+)
+
+var written = []string{insertUser, insertRecord, savepoint, undo, release}
 
 type scanner interface{ Scan(...any) error }
 
@@ -290,8 +282,12 @@ const (
 	recordByKey     = "SELECT key, request, salt, user_id, ends_at FROM create_records WHERE key = ?"
 )
 
-// prepare prepares what is read at every request.
+// prepare prepares what is read at every request, and what creates write.
 func (s *Store) prepare(ctx context.Context) error {
+	var err error
+	if s.writer, err = newWriter(ctx, s.write, s.interpret); err != nil {
+		return err
+	}
 	s.prepared = make(map[string]*sql.Stmt)
 	for _, query := range []string{accountBySecret, accountByID, keyByID, recordByKey} {
 		statement, err := s.read.PrepareContext(ctx, query)

@@ -28,6 +28,7 @@ type Store struct {
 	read  *sql.DB // many, which see what was committed and wait for nobody
 
 	prepared map[string]*sql.Stmt // on read, by their text
+	writer   *writer              // on write
 }
 
 // Open opens the database file at path, makes it if there is none (mode 0600),
@@ -87,7 +88,12 @@ func dsn(path string, values url.Values) string {
 }
 
 // Close closes the database.
-func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
+func (s *Store) Close() error {
+	if s.writer != nil {
+		s.writer.close()
+	}
+	return errors.Join(s.read.Close(), s.write.Close())
+}
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -192,9 +198,9 @@ func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
 // ClaimServerKey makes id the server key's, unless there is one, and returns
 // the one there is.
 func (s *Store) ClaimServerKey(ctx context.Context, id string) (string, error) {
-	_, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id)
+	err := s.change(ctx, nil, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id)
 	if err != nil {
-		return "", s.interpret(err)
+		return "", err
 	}
 	return s.ServerKeyID(ctx)
 }

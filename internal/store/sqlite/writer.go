@@ -1,0 +1,196 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/registryusers/registryusers"
+)
+
+// What waits to be written is written together: one transaction for all that
+// has come while the one before was synced to the disk. A write that comes alone
+// costs one commit, and waits for nobody.
+const (
+	maxWaiting = 4096 // writes in the queue; further ones are refused
+	maxBatch   = 512  // writes in one transaction, which bounds how long the first one waits
+)
+
+// writer runs the writes of a store, one after the other.
+type writer struct {
+	db       *sql.DB // one connection
+	prepared map[string]*sql.Stmt
+	outward  func(error) error // what leaves the package of an error
+	queue    chan *write
+	stop     func()        // asks the loop to end
+	stopping chan struct{} // closed by stop
+	ended    chan struct{} // closed by the loop
+}
+
+// write is one caller's change.
+type write struct {
+	run  func(context.Context, *transaction) error
+	err  error         // of run, or of the commit
+	done chan struct{} // closed when err is there
+
+	// claimed decides between the writer, which runs it, and the caller, who
+	// gives it up.
+	claimed atomic.Bool
+}
+
+// transaction is what a write runs its statements in.
+type transaction struct {
+	tx       *sql.Tx
+	prepared map[string]*sql.Stmt
+}
+
+// ExecContext runs a statement, which is prepared if it is one of [written].
+func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if statement := t.prepared[query]; statement != nil {
+		return t.tx.StmtContext(ctx, statement).ExecContext(ctx, args...)
+	}
+	return t.tx.ExecContext(ctx, query, args...)
+}
+
+func newWriter(ctx context.Context, db *sql.DB, outward func(error) error) (*writer, error) {
+	w := &writer{db: db, prepared: make(map[string]*sql.Stmt), outward: outward,
+		queue: make(chan *write, maxWaiting), stopping: make(chan struct{}), ended: make(chan struct{})}
+	w.stop = sync.OnceFunc(func() { close(w.stopping) })
+	for _, query := range written {
+		statement, err := db.PrepareContext(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		w.prepared[query] = statement // closed with db
+	}
+	go w.loop()
+	return w, nil
+}
+
+// close ends the writer when the writes that wait are done.
+func (w *writer) close() {
+	w.stop()
+	<-w.ended
+}
+
+// do runs a write and returns when it is durable, or did nothing. run may be
+// undone and must not wait for anything but the database.
+func (w *writer) do(ctx context.Context, run func(context.Context, *transaction) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	write := &write{run: run, done: make(chan struct{})}
+	select {
+	case w.queue <- write:
+	default:
+		return fmt.Errorf("%w: %d writes wait already", registryusers.ErrUnavailable, maxWaiting)
+	}
+	select {
+	case <-write.done:
+		return write.err
+	case <-ctx.Done():
+		if write.claimed.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+	case <-w.ended:
+		if write.claimed.CompareAndSwap(false, true) {
+			return errClosed
+		}
+	}
+	<-write.done // it is being written, or was
+	return write.err
+}
+
+var errClosed = errors.New("the database is closed")
+
+func (w *writer) loop() {
+	defer close(w.ended)
+	batch := make([]*write, 0, maxBatch)
+	for {
+		select {
+		case first := <-w.queue:
+			batch = append(batch[:0], first)
+		case <-w.stopping:
+			select { // what came before
+			case first := <-w.queue:
+				batch = append(batch[:0], first)
+			default:
+				return
+			}
+		}
+		w.commit(w.fill(batch))
+	}
+}
+
+// fill adds what waits to a batch.
+func (w *writer) fill(batch []*write) []*write {
+	for len(batch) < maxBatch {
+		select {
+		case next := <-w.queue:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs a batch in one transaction, and tells each caller how it went.
+func (w *writer) commit(batch []*write) {
+	err := w.outward(w.transact(batch))
+	for _, write := range batch {
+		if err != nil { // also for a conflict, perhaps with what is undone
+			write.err = err
+		}
+		close(write.done)
+	}
+}
+
+// transact runs a batch in one transaction. What one of them breaks is undone
+// for it alone; an error is of all.
+func (w *writer) transact(batch []*write) (err error) {
+	ctx := context.Background() // a caller who goes must not undo the others
+	tx, err := w.db.BeginTx(ctx, nil)
+	if err != nil { // after a while, if it is another process that writes
+		return err
+	}
+	defer tx.Rollback()
+	t := &transaction{tx, w.prepared}
+	for _, write := range batch {
+		if !write.claimed.CompareAndSwap(false, true) {
+			continue // given up
+		}
+		if len(batch) == 1 {
+			if write.err = write.run(ctx, t); write.err != nil {
+				return nil // and all is undone
+			}
+		} else if write.err, err = runInSavepoint(ctx, t, write.run); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+const (
+	savepoint = "SAVEPOINT one"
+	release   = "RELEASE one"
+	undo      = "ROLLBACK TO one"
+)
+
+// runInSavepoint runs a write and undoes it if it fails. The second error says
+// that the transaction itself cannot go on.
+func runInSavepoint(ctx context.Context, t *transaction, run func(context.Context, *transaction) error) (failed, broken error) {
+	if _, err := t.ExecContext(ctx, savepoint); err != nil {
+		return nil, err
+	}
+	if failed = run(ctx, t); failed != nil {
+		if _, err := t.ExecContext(ctx, undo); err != nil {
+			return failed, err
+		}
+	}
+	_, err := t.ExecContext(ctx, release)
+	return failed, err
+}

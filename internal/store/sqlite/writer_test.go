@@ -1,0 +1,293 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// stalled is a store whose next writes wait for the one at work, until resume is
+// called.
+type stalled struct {
+	*Store
+	path   string
+	at     accounts.Place
+	resume func()
+}
+
+// newStalled must be called in a [synctest] bubble, whose Wait returns when all
+// writes that were begun wait.
+func newStalled(t *testing.T) *stalled {
+	t.Helper()
+	s := &stalled{path: filepath.Join(t.TempDir(), "test.db")}
+	var err error
+	if s.Store, err = Open(t.Context(), s.path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.at = accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	atWork, goOn := make(chan struct{}), make(chan struct{})
+	go func() {
+		if err := s.writer.do(t.Context(), func(context.Context, *transaction) error {
+			close(atWork)
+			<-goOn
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-atWork
+	s.resume = func() { close(goOn) }
+	return s
+}
+
+// create creates a user, whose name is its secret's index.
+func (s *stalled) create(ctx context.Context, name string, index int) error {
+	_, err := s.CreateUser(ctx, s.at, accounts.User{
+		Name: name, CreatedAt: time.Now(), ExpiresAt: time.Now(), SecretVersion: 1, Verifier: accounts.Verifier{Index: []byte(strconv.Itoa(index))},
+	}, nil)
+	return err
+}
+
+// commits returns how many transactions the write-ahead log has: the frames
+// that say how large the database is then (SQLite's file format, section 4.1).
+func (s *stalled) commits(t *testing.T) int {
+	t.Helper()
+	log, err := os.ReadFile(s.path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header, frameHeader = 32, 24
+	page := int(binary.BigEndian.Uint32(log[8:]))
+	n := 0
+	for at := header; at+frameHeader+page <= len(log); at += frameHeader + page {
+		if binary.BigEndian.Uint32(log[at+4:]) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Writes that wait together are synced to the disk together, and one that
+// conflicts fails alone.
+func TestWritesThatWaitShareACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStalled(t)
+		before := s.commits(t)
+		const callers = 200
+		errs := make([]error, callers)
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				name := "u" + strconv.Itoa(i)
+				if i%4 == 0 {
+					name = "same"
+				}
+				errs[i] = s.create(t.Context(), name, i)
+			})
+		}
+		synctest.Wait()
+		s.resume()
+		wg.Wait()
+		good, conflicts := 0, 0
+		for i, err := range errs {
+			switch {
+			case err == nil:
+				good++
+			case errors.Is(err, registryusers.ErrUserExists) && i%4 == 0:
+				conflicts++
+			default:
+				t.Errorf("create %d: %v", i, err)
+			}
+		}
+		if good != 151 || conflicts != 49 {
+			t.Errorf("%d were created, %d conflicted; want 151 and 49", good, conflicts)
+		}
+		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != good {
+			t.Errorf("%d users are stored, %v; want %d", len(users), err, good)
+		}
+		if got := s.commits(t) - before; got != 1 {
+			t.Errorf("%d commits, want 1", got)
+		}
+	})
+}
+
+func TestALoneWriteCostsOneCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStalled(t)
+		s.resume()
+		for i := range 5 {
+			before := s.commits(t)
+			if err := s.create(t.Context(), "u"+strconv.Itoa(i), i); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.commits(t) - before; got != 1 {
+				t.Errorf("%d commits, want 1", got)
+			}
+		}
+	})
+}
+
+func TestWritesBeyondTheQueueAreRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStalled(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var refused, gaveUp, other atomic.Int64
+		var wg sync.WaitGroup
+		for i := range maxWaiting + 100 {
+			wg.Go(func() {
+				switch err := s.create(ctx, "u"+strconv.Itoa(i), i); {
+				case errors.Is(err, registryusers.ErrUnavailable):
+					refused.Add(1)
+				case errors.Is(err, context.Canceled):
+					gaveUp.Add(1)
+				default:
+					other.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if refused.Load() != 100 {
+			t.Errorf("%d writes were refused, want 100", refused.Load())
+		}
+		cancel() // and those that gave up write nothing
+		wg.Wait()
+		s.resume()
+		if other.Load() > 0 {
+			t.Errorf("%d writes ended in another way than refused (%d) or given up (%d)", other.Load(), refused.Load(), gaveUp.Load())
+		}
+		synctest.Wait() // until the queue is empty of those that were given up
+		if err := s.create(t.Context(), "last", -1); err != nil {
+			t.Fatal(err)
+		}
+		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 1 {
+			t.Errorf("%d users are stored, %v; want the last one alone", len(users), err)
+		}
+	})
+}
+
+func TestCloseLetsWhatWaitsBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStalled(t)
+		const callers = 50
+		var wg sync.WaitGroup
+		var failed atomic.Int64
+		for i := range callers {
+			wg.Go(func() {
+				if err := s.create(t.Context(), "u"+strconv.Itoa(i), i); err != nil {
+					failed.Add(1)
+					t.Errorf("create %d: %v", i, err)
+				}
+			})
+		}
+		synctest.Wait()
+		closed := make(chan error)
+		go func() { closed <- s.Close() }()
+		s.resume()
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if err := s.create(t.Context(), "late", -1); err == nil {
+			t.Error("a write after Close succeeded")
+		}
+	})
+}
+
+// A write that fails in the middle leaves nothing of itself, alone or with others.
+func TestAFailedWriteIsUndone(t *testing.T) {
+	for _, others := range []int{0, 3} {
+		t.Run(strconv.Itoa(others)+" others", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { failedWrite(t, others) })
+		})
+	}
+}
+
+func failedWrite(t *testing.T, others int) {
+	s := newStalled(t)
+	var wg sync.WaitGroup
+	broken := errors.New("broken")
+	wg.Go(func() {
+		err := s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO registries (project_id, region_id, name, created_at) VALUES (8, 8, 'undone', 0)"); err != nil {
+				return err
+			}
+			return broken
+		})
+		if !errors.Is(err, broken) {
+			t.Errorf("got %v, want what the write returned", err)
+		}
+	})
+	for i := range others {
+		wg.Go(func() {
+			if err := s.create(t.Context(), "u"+strconv.Itoa(i), i); err != nil {
+				t.Errorf("create: %v", err)
+			}
+		})
+	}
+	synctest.Wait()
+	s.resume()
+	wg.Wait()
+	if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("%d registries, %v; want 1: what the write made is gone", len(all), err)
+	}
+	if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != others {
+		t.Errorf("%d users, %v; want the %d of the others", len(users), err, others)
+	}
+}
+
+// Who reads does not wait for who writes, and sees what was committed.
+func TestReadersDoNotWaitForTheWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStalled(t) // in a transaction
+		if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
+			t.Errorf("%d registries, %v; want 1", len(all), err)
+		}
+		s.resume()
+	})
+}
+
+// When the commit fails nobody is told anything else than that: not even a write
+// that conflicted, perhaps with one of those that were not committed.
+func TestAFailedCommitIsEverybodysFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStalled(t)
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				if err := s.create(t.Context(), "same", i); err == nil || errors.Is(err, registryusers.ErrUserExists) {
+					t.Errorf("create: %v, want that the commit failed", err)
+				}
+			})
+		}
+		wg.Go(func() {
+			_ = s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
+				// A reference that is looked at when the transaction ends.
+				_, _ = tx.ExecContext(ctx, "PRAGMA defer_foreign_keys = ON")
+				_, err := tx.ExecContext(ctx, "INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1)")
+				return err
+			})
+		})
+		synctest.Wait()
+		s.resume()
+		wg.Wait()
+		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 0 {
+			t.Errorf("%d users, %v; want none", len(users), err)
+		}
+	})
+}
