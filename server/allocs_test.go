@@ -1,64 +1,69 @@
 package server
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/registryusers/registryusers/gen/apiserver"
 )
 
-// maxCreateAllocs bounds the allocations of one valid create in the handler,
-// which has nothing to do but to judge and to answer.
-const maxCreateAllocs = 60
-
+// A create costs at most so many allocations in the handler, whose
+// implementation does nothing but answer.
 func TestCreateAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates too")
 	}
-	serve := newCreateLoop(t)
-	got := testing.AllocsPerRun(1000, serve)
-	t.Logf("a valid create: %v allocations", got)
-	if got > maxCreateAllocs {
-		t.Errorf("a valid create: got %v allocations, want at most %d", got, maxCreateAllocs)
-	}
-}
-
-func BenchmarkCreate(b *testing.B) {
-	serve := newCreateLoop(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		serve()
-	}
-}
-
-// newCreateLoop returns a function that sends the same create again and again,
-// and allocates nothing itself.
-func newCreateLoop(tb testing.TB) (serve func()) {
-	var answer apiserver.CreateUserResponseObject = apiserver.CreateUser201JSONResponse{}
-	handler, err := New(createFunc(func(context.Context, apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
-		return answer, nil
-	}), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	body := &rewinding{strings.NewReader(validBody)}
-	request := call{}.request()
-	w := &discarding{header: http.Header{}}
-	return func() {
-		body.Reset(validBody)
-		request.Body = body
-		clear(w.header)
-		w.status = 0
-		handler.ServeHTTP(w, request)
-		if w.status != http.StatusCreated {
-			tb.Fatalf("status: got %d, want 201", w.status)
+	handler := newQuiet(t)
+	for _, test := range []struct {
+		name, body string
+		status     int
+		most       float64
+	}{
+		{"valid", validBody, http.StatusCreated, 30},
+		{"invalid", invalidBody, http.StatusBadRequest, 32},
+	} {
+		got := testing.AllocsPerRun(1000, newLoop(t, handler, test.body, test.status))
+		t.Logf("%s create: %v allocations", test.name, got)
+		if got > test.most {
+			t.Errorf("%s create %s: got %v allocations, want at most %v", test.name, test.body, got, test.most)
 		}
 	}
 }
+
+// newQuiet returns the handler with an implementation that does nothing but
+// answer, and without an access log.
+func newQuiet(tb testing.TB) http.Handler {
+	tb.Helper()
+	handler, err := New(createFunc(created), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return handler
+}
+
+// newLoop returns a function that sends the same create again and again to h,
+// and allocates nothing itself.
+func newLoop(tb testing.TB, h http.Handler, text string, status int) (serve func()) {
+	tb.Helper()
+	body := &rewinding{strings.NewReader(text)}
+	request := call{}.request()
+	request.ContentLength = int64(len(text))
+	w := &discarding{header: http.Header{}}
+	return func() {
+		body.Reset(text)
+		request.Body = body
+		clear(w.header)
+		w.status = 0
+		h.ServeHTTP(w, request)
+		if w.status != status {
+			tb.Fatalf("status: got %d, want %d", w.status, status)
+		}
+	}
+}
+
+// invalidBody breaks two rules of the document.
+const invalidBody = `{"name":"M0rk3r","duration":900,"secret":"m0rk3r"}`
 
 // rewinding is a body that can be used again.
 type rewinding struct{ *strings.Reader }

@@ -17,6 +17,7 @@ import (
 	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/internal/schema"
 	"github.com/registryusers/registryusers/internal/status"
+	"github.com/registryusers/registryusers/internal/strictjson"
 )
 
 // answer is the response writer of one request. Success passes through it;
@@ -53,7 +54,7 @@ func (a *answer) WriteHeader(code int) {
 	if a.status != 0 {
 		return
 	}
-	if code < 200 || code > 599 || code < 400 && a.operation != nil && !a.operation.declares(code) {
+	if code < 200 || code > 599 || code < 400 && a.operation != nil && !a.operation.declared[code] {
 		a.problem.cause = fmt.Errorf("the implementation answered with status %d", code)
 		code = http.StatusInternalServerError
 	}
@@ -97,6 +98,20 @@ func (a *answer) failError(err error) {
 	}
 	code, sentinel := status.Of(err)
 	a.fail(code, problem{message: sentinel.Error(), cause: cause})
+}
+
+// failBody makes the answer the one to a body that could not be read or decoded.
+func (a *answer) failBody(err error) {
+	var over *http.MaxBytesError
+	var refused *strictjson.Error
+	switch {
+	case errors.As(err, &over):
+		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
+	case errors.As(err, &refused):
+		a.fail(http.StatusBadRequest, problem{message: "the body is not JSON that can be accepted: " + refused.Error()})
+	default:
+		a.fail(http.StatusBadRequest, problem{message: "the body could not be read to its end", cause: err})
+	}
 }
 
 // failFields makes the answer a 400 that names what is wrong.
@@ -237,8 +252,7 @@ func (a *answer) written() problem {
 }
 
 func (a *answer) log() {
-	var panicked panicError
-	isPanic := errors.As(a.problem.cause, &panicked)
+	panicked, isPanic := a.problem.cause.(panicError) //nolint:errorlint // finish does not wrap it
 	level := slog.LevelInfo
 	if a.status >= 500 && !errors.Is(a.request.Context().Err(), context.Canceled) || isPanic {
 		level = slog.LevelError

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"mime"
 	"net/http"
@@ -17,7 +16,6 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 
 	"github.com/registryusers/registryusers/internal/schema"
-	"github.com/registryusers/registryusers/internal/strictjson"
 )
 
 // operation checks the requests of one operation of the document.
@@ -31,6 +29,8 @@ type operation struct {
 
 	body         *schema.Schema // nil: the operation has none
 	bodyRequired bool
+
+	declared [600]bool // by status: the document has this answer, not just the default one
 }
 
 type parameter struct {
@@ -73,6 +73,9 @@ func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item 
 			return nil, fmt.Errorf("request body: %w", err)
 		}
 		op.bodyRequired = body.Required
+	}
+	for code := range op.declared {
+		op.declared[code] = spec.Responses.Status(code) != nil
 	}
 	return op, nil
 }
@@ -135,20 +138,19 @@ func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op.next(a, r)
 }
 
-// declares reports whether the document has an answer of this status. The
-// default one is for errors.
-func (op *operation) declares(status int) bool {
-	return op.route.Operation.Responses.Status(status) != nil
-}
-
 func (op *operation) checkParameters(r *http.Request) []schema.Violation {
 	if len(op.parameters) == 0 {
 		return nil
 	}
 	var violations []schema.Violation
 	var input *openapi3filter.RequestValidationInput
-	for _, p := range op.parameters {
-		if p.scalar != nil && p.In != openapi3.ParameterInQuery && p.Schema.Value.Default == nil {
+	for i := range op.parameters {
+		p := &op.parameters[i]
+		switch {
+		case p.integer && p.scalar != nil && p.position >= 0:
+			violations = p.checkInteger(violations, r.PathValue(op.pathNames[p.position]))
+			continue
+		case p.scalar != nil && p.In != openapi3.ParameterInQuery && p.Schema.Value.Default == nil:
 			violations = p.checkScalar(violations, op.sent(p, r, nil))
 			continue
 		}
@@ -165,7 +167,7 @@ func (op *operation) checkParameters(r *http.Request) []schema.Violation {
 }
 
 // sent returns the values that a request has for a parameter, as they are written.
-func (op *operation) sent(p parameter, r *http.Request, query url.Values) []string {
+func (op *operation) sent(p *parameter, r *http.Request, query url.Values) []string {
 	switch p.In {
 	case openapi3.ParameterInPath:
 		return []string{r.PathValue(op.pathNames[p.position])}
@@ -178,7 +180,7 @@ func (op *operation) sent(p parameter, r *http.Request, query url.Values) []stri
 }
 
 // checkScalar judges a parameter that is one integer or one string.
-func (p parameter) checkScalar(violations []schema.Violation, sent []string) []schema.Violation {
+func (p *parameter) checkScalar(violations []schema.Violation, sent []string) []schema.Violation {
 	switch {
 	case len(sent) == 0 && p.Required:
 		return append(violations, schema.Violation{Field: p.Name, Why: "is required"})
@@ -194,7 +196,7 @@ func (p parameter) checkScalar(violations []schema.Violation, sent []string) []s
 
 // checkParameter judges a parameter of any form, and fills in its default:
 // with kin-openapi, where there is more to it than one value as it is written.
-func (op *operation) checkParameter(violations []schema.Violation, p parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
+func (op *operation) checkParameter(violations []schema.Violation, p *parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
 	sent := op.sent(p, input.Request, input.QueryParams)
 	single := p.Schema != nil && !p.Schema.Value.Type.Includes("array") && !p.Schema.Value.Type.Includes("object")
 	if p.scalar != nil && (len(sent) > 0 || p.Schema.Value.Default == nil) {
@@ -225,15 +227,19 @@ func (op *operation) checkParameter(violations []schema.Violation, p parameter, 
 
 // checkInteger judges an integer, which must be written as Go and everyone
 // else would: canonical decimals, so that one id has one spelling.
-func (p parameter) checkInteger(violations []schema.Violation, text string) []schema.Violation {
+func (p *parameter) checkInteger(violations []schema.Violation, text string) []schema.Violation {
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != text {
+	var canonical [20]byte
+	if err != nil || string(strconv.AppendInt(canonical[:0], n, 10)) != text {
 		return append(violations, schema.Violation{Field: p.Name, Why: "must be an integer in canonical decimal digits, of 64 bits at most"})
+	}
+	if p.scalar.AnyInt() {
+		return violations
 	}
 	return p.checkValue(violations, n)
 }
 
-func (p parameter) checkValue(violations []schema.Violation, value any) []schema.Violation {
+func (p *parameter) checkValue(violations []schema.Violation, value any) []schema.Violation {
 	for _, v := range p.scalar.Check(value) {
 		violations = append(violations, schema.Violation{Field: p.Name, Why: v.Why})
 	}
@@ -265,26 +271,15 @@ func (op *operation) judgeBody(a *answer, r *http.Request) bool {
 		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
 		return false
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
-	var over *http.MaxBytesError
-	if errors.As(err, &over) {
-		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
-		return false
-	}
+	value, violations, err := op.body.Judge(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
 	if err != nil {
-		a.fail(http.StatusBadRequest, problem{message: "the body could not be read to its end", cause: err})
+		a.failBody(err)
 		return false
 	}
-	value, err := strictjson.Decode(data)
-	if err != nil {
-		a.fail(http.StatusBadRequest, problem{message: "the body is not JSON that can be accepted: " + err.Error()})
-		return false
-	}
-	if violations := op.body.Check(value); len(violations) > 0 {
+	if len(violations) > 0 {
 		a.failFields(violations)
 		return false
 	}
-	op.body.FillDefaults(value)
 	r.Body = judgedBody{value}
 	return true
 }
@@ -309,11 +304,8 @@ func isJSON(header http.Header) bool {
 }
 
 // judgedBody is a body that was read, decoded and judged. The generated code
-// binds its value; were it to fail, its fallback to a second parse reads the
-// body, and that always fails too.
-type judgedBody struct{ value any }
-
-func (b judgedBody) ValidatedValue() any { return b.value }
+// has it bind its value (see [schema.BindBody]); no second parser can read it.
+type judgedBody struct{ schema.Value }
 
 var errJudged = errors.New("the body was read already")
 

@@ -307,11 +307,11 @@ func TestOperationsParameterReplacesThePaths(t *testing.T) {
 // validated returns the value that the generated code would bind.
 func validated(t *testing.T, r *http.Request) any {
 	t.Helper()
-	body, ok := r.Body.(interface{ ValidatedValue() any })
+	body, ok := r.Body.(judgedBody)
 	if !ok {
 		t.Fatalf("body: got %T, want one that holds the value", r.Body)
 	}
-	return body.ValidatedValue()
+	return body.Tree()
 }
 
 func TestDefaultsAreFilledAtEveryLevel(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"compress/flate"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,6 +19,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/oapi-codegen/runtime"
 	. "github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/flatjson"
+	"github.com/registryusers/registryusers/internal/schema"
 )
 
 // ServerInterface represents all server handlers.
@@ -267,7 +268,7 @@ type CreateUser201JSONResponse struct {
 func (response CreateUser201JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+	if err := flatjson.Encode(&buf, &response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -294,7 +295,7 @@ type CreateUser404JSONResponse struct {
 func (response CreateUser404JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+	if err := flatjson.Encode(&buf, &response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -319,7 +320,7 @@ type CreateUser409JSONResponse struct {
 func (response CreateUser409JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+	if err := flatjson.Encode(&buf, &response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -343,7 +344,7 @@ type CreateUserdefaultJSONResponse struct {
 func (response CreateUserdefaultJSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+	if err := flatjson.Encode(&buf, &response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -417,7 +418,7 @@ func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request, proj
 	request.Params = params
 
 	var body CreateUserJSONRequestBody
-	if err := runtime.BindJSONBody(r, &body); err != nil {
+	if err := schema.BindBody(r, &body); err != nil {
 		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
 		return
 	}

@@ -36,6 +36,7 @@ type Schema struct {
 	root   *openapi3.Schema
 	engine *jsonschema.Schema // nil: kin-openapi's visitor judges
 	anyInt bool               // every int64 is valid: most ids
+	quick  *quick             // nil: bodies take the general path
 }
 
 // Compile compiles the schema that ref refers to or holds.
@@ -53,7 +54,7 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 		}
 	}
 	if walk.simple {
-		return &Schema{root: ref.Value, anyInt: anyInt(target)}, nil
+		return &Schema{root: ref.Value, anyInt: anyInt(target), quick: compileQuick(ref.Value)}, nil
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
@@ -105,6 +106,9 @@ func anyInt(target any) bool {
 	return object["type"] != nil
 }
 
+// AnyInt reports whether every integer of 64 bits is valid.
+func (s *Schema) AnyInt() bool { return s.anyInt }
+
 // Simple reports whether kin-openapi's visitor judges by the schema.
 func (s *Schema) Simple() bool { return s.engine == nil }
 
@@ -129,9 +133,6 @@ const maxViolations = 20
 // Check returns the rules that value, as strictjson decodes it, breaks when it
 // is part of a request, or the first twenty; none if it is valid.
 func (s *Schema) Check(value any) []Violation {
-	if _, ok := value.(int64); ok && s.anyInt {
-		return nil
-	}
 	if s.engine != nil {
 		var invalid *jsonschema.ValidationError
 		if err := s.engine.Validate(value); errors.As(err, &invalid) {

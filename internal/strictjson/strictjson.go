@@ -61,7 +61,7 @@ func (d decoder) value() (any, error) {
 	case '"':
 		return token.String(), nil
 	case '0':
-		value, reason := number(token.String())
+		value, reason := Number(token.String())
 		if reason != "" {
 			return nil, d.fail(reason)
 		}
@@ -122,10 +122,10 @@ func (d decoder) explain(err error) error {
 // maxInteger bounds the integers that every parser holds exactly (RFC 7493, section 2.2).
 const maxInteger = 1<<53 - 1
 
-// number returns the value of a JSON number, an int64 if it is integral, or
-// the reason to refuse it. It takes time in proportion to the literal's
+// Number returns the value of a JSON number as [Decode] gives it, an int64 or a
+// float64, or the reason to refuse it. It takes time in proportion to the literal's
 // length, whatever the exponent.
-func number(literal string) (value any, reason string) {
+func Number(literal string) (value any, reason string) {
 	unsigned := strings.TrimPrefix(literal, "-")
 	mantissa, exponent := unsigned, 0
 	if i := strings.IndexAny(unsigned, "eE"); i >= 0 {

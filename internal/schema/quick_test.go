@@ -1,0 +1,280 @@
+package schema_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/internal/strictjson"
+)
+
+// quickSchemas are judged while they are read. Among them they have every
+// keyword that such a schema may have.
+var quickSchemas = []struct{ name, schema string }{
+	{"a create", createBody},
+	{"closed", `{"type":"object","required":["b","a"],"additionalProperties":false,"title":"T","x-more":1,"properties":{
+		"a":{"type":"integer","minimum":0.5,"maximum":2.5,"default":1},
+		"b":{"type":"boolean","description":"d","example":true,"deprecated":true},
+		"c":{"type":"string","default":"c"}}}`},
+	{"strings", `{"type":"object","required":["a"],"properties":{
+		"a":{"type":"string","minLength":1,"maxLength":3},
+		"b":{"type":"string","enum":["pull","push",""]},
+		"c":{"type":"string","minLength":2,"maxLength":4,"pattern":"^[a-z](-?[a-z0-9])*$"},
+		"d":{"type":"string","pattern":"b"},
+		"e":{"type":"string","pattern":"^\\p{L}\\d?$"}}}`},
+	{"numbers", `{"type":"object","properties":{
+		"a":{"type":"number","minimum":0.1,"maximum":0.3},
+		"b":{"type":"integer","format":"int64","minimum":-9007199254740991,"maximum":9007199254740990},
+		"c":{"type":"number","minimum":1,"maximum":1e15,"default":1.5},
+		"d":{"type":"integer","minimum":-0.5}}}`},
+	{"by reference", `{"type":"object","required":["a"],"properties":{"a":{"$ref":"#/components/schemas/Name"}}}`},
+	{"many fields", `{"type":"object","required":["f9","f8"],"properties":{` + manyFields() + `}}`},
+}
+
+func manyFields() string {
+	var all []string
+	for i := range 30 {
+		all = append(all, fmt.Sprintf(`"f%d":{"type":"boolean"}`, i))
+	}
+	return strings.Join(all, ",")
+}
+
+func compileQuick(t testing.TB, text string) *schema.Schema {
+	t.Helper()
+	s := compile(t, text)
+	if !s.Quick() {
+		t.Fatalf("schema %s: Quick(): got false, want true", text)
+	}
+	return s
+}
+
+// judgement is what becomes of a body.
+type judgement struct {
+	tree       any
+	violations []schema.Violation
+	err        error
+}
+
+func judge(s *schema.Schema, body string) judgement {
+	value, violations, err := s.Judge(strings.NewReader(body))
+	if err != nil || len(violations) > 0 {
+		return judgement{nil, violations, err}
+	}
+	return judgement{value.Tree(), nil, nil}
+}
+
+// compareJudgements judges a body in both ways, which must come to the same,
+// value, violations and error, and reports whether the body is valid.
+func compareJudgements(t *testing.T, s *schema.Schema, body string) bool {
+	t.Helper()
+	got, want := judge(s, body), judge(s.General(), body)
+	for _, tree := range []any{got.tree, want.tree} { // what is read quickly has the declared fields alone
+		object, _ := tree.(map[string]any)
+		maps.DeleteFunc(object, func(name string, _ any) bool { return !slices.Contains(s.Fields(), name) })
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Judge(%q): got %#v while it is read, want as in the general way %#v", body, got, want)
+	}
+	return want.err == nil && want.violations == nil
+}
+
+func TestABodyIsJudgedAlikeWhileItIsReadAndAfterwards(t *testing.T) {
+	for i, tt := range quickSchemas {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := compileQuick(t, tt.schema)
+			var root map[string]any
+			if err := json.Unmarshal([]byte(documentText(tt.schema)), &root); err != nil {
+				t.Fatal(err)
+			}
+			g := generator{withNumbers(root).(map[string]any)}
+			rng := rand.New(rand.NewPCG(uint64(i), 11))
+			const bodies = 30_000
+			valid := 0
+			for range bodies {
+				text := respell(rng, toText(g.value(rng, g.resolve("#/components/schemas/T"), 0)))
+				if compareJudgements(t, s, text) {
+					valid++
+				}
+				if t.Failed() {
+					return
+				}
+			}
+			if valid < bodies/100 || valid > bodies-bodies/50 {
+				t.Errorf("valid bodies: got %d of %d, want between 1 and 98 in a hundred", valid, bodies)
+			}
+		})
+	}
+}
+
+// withNumbers gives numbers the type that a generator finds bounds by.
+func withNumbers(node any) any {
+	switch node := node.(type) {
+	case map[string]any:
+		for name, value := range node {
+			node[name] = withNumbers(value)
+		}
+	case []any:
+		for i, value := range node {
+			node[i] = withNumbers(value)
+		}
+	case float64:
+		return json.Number(fmt.Sprintf("%g", node))
+	}
+	return node
+}
+
+var integers = regexp.MustCompile(`:-?[0-9]+[,}]`)
+
+// respell writes JSON in another way, which may have another meaning or none.
+func respell(rng *rand.Rand, text string) string {
+	at := rng.IntN(len(text) + 1)
+	switch rng.IntN(14) {
+	case 0:
+		return integers.ReplaceAllStringFunc(text, func(found string) string {
+			end := len(found) - 1
+			return found[:end] + pick(rng, ".0", "e0", "E+0", ".", "e1", "e-1", ".5", "e999999999", "0") + found[end:]
+		})
+	case 1:
+		return strings.NewReplacer(":", " :\n", ",", "\t, ", "{", " {\r").Replace(text) + " \n"
+	case 2: // one letter escaped, in a name or a value
+		letters := regexp.MustCompile(`[a-z]`).FindAllStringIndex(text, -1)
+		if len(letters) == 0 {
+			return text
+		}
+		where := pick(rng, letters...)[0]
+		return text[:where] + fmt.Sprintf(`\u%04x`, text[where]) + text[where+1:]
+	case 3: // a field twice
+		return strings.Replace(text, "{", `{"a":true,"name":"x",`, 1)
+	case 4:
+		return text[:at]
+	case 5:
+		return text[:at] + pick(rng, "\xff", "\"", "{", "}", ",", "0", "\\", "\x00", "null", "\ufeff", `\ud800`, "[") + text[at:]
+	case 6:
+		return text + pick(rng, "{}", ",", "x", "\x00", " 1", "]")
+	case 7:
+		return pick(rng, "\ufeff", "[", " ", "\v") + text
+	}
+	return text
+}
+
+func FuzzJudge(f *testing.F) {
+	for i := range quickSchemas {
+		for _, body := range []string{
+			`{"name":"user1","duration":14,"read_only":true,"secret":"s"}`, `{"name":"USER1","duration":400}`, `{"duration":1.4e1,"name":""}`,
+			`{"n\u0061me":"a","duration":1}`, `{"name":"a","name":"b","duration":1}`, `{"name":"a","duration":1,"more":[{"a":[1e999999]}]}`,
+			`{"a":1,"b":true}`, `{"a":"\ud834\udd1e","b":"push","c":"a-b","d":"b","e":"é1"}`, `{"a":null,"b":[],"c":{}}`, `{"f9":true,"f8":1,"f7":2}`,
+			`[]`, `null`, ``, ` `, `{`, `{}`, `{}{}`, "\ufeff{}", "{\"a\":\"\xff\"}", `{"a":"\ud800"}`, `{"a":0.2,"b":9007199254740992,"c":1e15,"d":-0.5}`,
+		} {
+			f.Add(uint8(i), body)
+		}
+	}
+	var compiled []*schema.Schema
+	for _, s := range quickSchemas {
+		compiled = append(compiled, compileQuick(f, s.schema))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, body string) {
+		compareJudgements(t, compiled[int(which)%len(compiled)], body)
+	})
+}
+
+func TestBothWaysBindTheSame(t *testing.T) {
+	s := compileQuick(t, createBody)
+	rng := rand.New(rand.NewPCG(3, 4))
+	bound := 0
+	for range 20_000 {
+		body := respell(rng, toText(randomCreateBody(rng)))
+		quick, violations, err := s.Judge(strings.NewReader(body))
+		if err != nil || len(violations) > 0 {
+			continue
+		}
+		general, _, _ := s.General().Judge(strings.NewReader(body))
+		var got, want models.CreateUserRequest
+		gotErr, wantErr := quick.Bind(&got), general.Bind(&want)
+		if !reflect.DeepEqual(got, want) || (gotErr == nil) != (wantErr == nil) {
+			t.Fatalf("Bind(%s): got %#v and error %v, want %#v and %v", body, got, gotErr, want, wantErr)
+		}
+		bound++
+	}
+	if bound < 1_000 {
+		t.Errorf("bodies bound: got %d, want 1,000 or more", bound)
+	}
+}
+
+// What is not known whole is judged by the general validator.
+func TestOnlySchemasThatAreKnownWholeAreQuick(t *testing.T) {
+	field := func(more string) string { return `{"type":"object","properties":{"a":{` + more + `}}}` }
+	for _, tt := range []struct {
+		schema string
+		want   bool
+	}{
+		{field(`"type":"string"`), true},
+		{field(`"type":"string","format":"password"`), true},
+		{field(`"type":"string","format":"date-time"`), false},
+		{field(`"type":"string","format":"int64"`), false},
+		{field(`"type":"string","pattern":"\\u00E9"`), false},
+		{field(`"type":"string","readOnly":true`), false},
+		{field(`"type":"string","writeOnly":true`), false},
+		{field(`"type":["string","null"]`), false},
+		{field(`"type":"integer","exclusiveMinimum":1`), false},
+		{field(`"type":"integer","multipleOf":2`), false},
+		{field(`"type":"integer","enum":[1]`), false},
+		{field(`"type":"boolean","enum":[true]`), false},
+		{field(`"type":"string","const":"a"`), false},
+		{field(`"type":"string","allOf":[{"maxLength":1}]`), false},
+		{field(`"type":"object"`), false},
+		{field(`"type":"array","items":{"type":"string"}`), false},
+		{field(`"description":"of any type"`), false},
+		{field(`"type":"string","enum":["a"],"default":"a"`), true},
+		{`{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":{"type":"string"}}`, false},
+		{`{"type":"object","properties":{"a":{"type":"string"}},"additionalProperties":true}`, false},
+		{`{"type":"object","properties":{"a":{"type":"string"}},"minProperties":1}`, false},
+		{`{"type":"object","properties":{"a":{"type":"string"}},"required":["b"]}`, false},
+		{`{"type":"object","properties":{"a":{"type":"string"}},"x-go-type":"map[string]any"}`, false},
+		{`{"type":"object"}`, false},
+		{`{"type":"string"}`, false},
+		{`{"$ref":"#/components/schemas/Tree"}`, false},
+	} {
+		if got := compile(t, tt.schema).Quick(); got != tt.want {
+			t.Errorf("schema %s: Quick(): got %v, want %v", tt.schema, got, tt.want)
+		}
+	}
+}
+
+func TestJudgeTellsWhyABodyWasNotRead(t *testing.T) {
+	for _, s := range []*schema.Schema{compile(t, createBody), compile(t, createBody).General()} {
+		broken := errors.New("broken")
+		if _, violations, err := s.Judge(iotest.ErrReader(broken)); !errors.Is(err, broken) || violations != nil {
+			t.Errorf("Judge of a broken reader: got %q, %v, want the reader's error", violations, err)
+		}
+		var refused *strictjson.Error
+		if _, _, err := s.Judge(strings.NewReader(`{"name":"a","duration":1`)); !errors.As(err, &refused) {
+			t.Errorf("Judge of half a body: got %v, want a *strictjson.Error", err)
+		}
+	}
+}
+
+// A body's bytes are taken from a pool; the next body must find none of them.
+func TestThreatABodyIsReadFromAnothersBytes(t *testing.T) {
+	s := compile(t, createBody)
+	for range 100 {
+		if got := judge(s, `{"name":"m0rk3r","duration":1,"secret":"`+strings.Repeat("m0rk3r", 50)+`"}`); got.err != nil || got.violations != nil {
+			t.Fatalf("a valid body: got %+v", got)
+		}
+		for _, short := range []string{`{"name":"`, `{"name":"a","duration":`, `{`} {
+			if got := judge(s, short); got.err == nil {
+				t.Fatalf("Judge(%q): got %+v, want an error", short, got)
+			}
+		}
+	}
+}
