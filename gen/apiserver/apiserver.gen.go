@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -48,7 +49,8 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 	// ------------- Path parameter "project_id" -------------
 	var projectID int64
 
-	err = runtime.BindStyledParameterWithOptions("simple", "project_id", r.PathValue("project_id"), &projectID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	projectID, err = strconv.ParseInt(r.PathValue("project_id"), 10, 64)
+
 	if err != nil {
 		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "project_id", Err: err})
 		return
@@ -57,7 +59,8 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 	// ------------- Path parameter "region_id" -------------
 	var regionID int64
 
-	err = runtime.BindStyledParameterWithOptions("simple", "region_id", r.PathValue("region_id"), &regionID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	regionID, err = strconv.ParseInt(r.PathValue("region_id"), 10, 64)
+
 	if err != nil {
 		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "region_id", Err: err})
 		return
@@ -66,7 +69,8 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 	// ------------- Path parameter "registry_id" -------------
 	var registryID int64
 
-	err = runtime.BindStyledParameterWithOptions("simple", "registry_id", r.PathValue("registry_id"), &registryID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	registryID, err = strconv.ParseInt(r.PathValue("registry_id"), 10, 64)
+
 	if err != nil {
 		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "registry_id", Err: err})
 		return
