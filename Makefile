@@ -1,7 +1,7 @@
 # Go compiles everything here without a C compiler.
 export CGO_ENABLED ?= 0
 
-.PHONY: run test fuzz generate spec verify lint
+.PHONY: run test fuzz bench generate spec verify lint
 
 run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds flags
 	go run ./cmd/registryusers serve --dev $(ARGS)
@@ -12,9 +12,13 @@ test: ## run all tests
 # How long to fuzz each: a time, or a number of runs of two requests each.
 FUZZTIME ?= 500000x
 
-fuzz: ## compare the server with an independent judge on a million bodies, and on a million paths
+fuzz: ## compare the server with an independent judge on a million bodies and on a million paths, and its two ways to judge with each other
 	cd internal/differential && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) .
 	cd internal/differential && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) .
+	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./internal/schema
+
+bench: ## measure beside others, some ten minutes on a quiet machine; writes bench/RESULTS.md; ARGS adds flags
+	cd bench && go run . $(ARGS)
 
 generate: ## write gen/ from api/
 	go generate ./...

@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver of the store
+)
+
+// A binary serves the whole: API, token service, registry and store.
+type binary struct {
+	name string
+	// line is its command line, but for where to listen and to keep its data.
+	// Its first word is a program; "registryusers" is the one of this tree.
+	line    string
+	changes []change // to this tree before it is built
+	users   int      // who are there before anything is measured
+}
+
+// A change is one to a line of a source file, for comparison.
+type change struct{ file, old, new string }
+
+// binaries are those that are compared. Ratios are to the first.
+var binaries = []binary{
+	{name: "registryusers", line: "registryusers serve"},
+	{name: "one commit each", line: "registryusers serve", changes: []change{
+		{"internal/store/sqlite/writer.go", "maxBatch   = 512", "maxBatch   = 1"},
+	}},
+	{name: "creates not stored", line: "registryusers serve", changes: []change{{"internal/store/sqlite/accounts.go",
+		"	u.RegistryID = at.RegistryID\n",
+		"	if u.RegistryID, u.ID = at.RegistryID, 1; u.ID == 1 {\n		return u, nil\n	}\n",
+	}}},
+	{name: "5,000,000 users there", line: "registryusers serve", users: 5_000_000},
+}
+
+// A whole is what was measured of a binary.
+type whole struct {
+	name      string
+	durable   traffic // creates, each of a new user
+	first     float64 // ms from the start to the first 201, with an empty data directory
+	rest      float64 // MiB resident, once started
+	busy      float64 // the most MiB resident, with all connections busy
+	lone      float64 // p99 in ms of a create with nothing beside it
+	loneRatio float64 // to the p99 of an append and fdatasync
+}
+
+// build builds this tree's binary, with the changes made on the way: the tree
+// stays as it is. Each must find what it changes, once.
+func (b binary) build(ctx context.Context, dir string) (string, error) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp(dir, "build"); err != nil {
+		return "", err
+	}
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = map[string]string{}
+	for i, c := range b.changes {
+		file := filepath.Join(root, c.file)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if n := strings.Count(string(text), c.old); n != 1 {
+			return "", fmt.Errorf("%s has %q %d times, and must have it once", c.file, c.old, n)
+		}
+		changed := filepath.Join(dir, strconv.Itoa(i)+".go")
+		overlay.Replace[file] = changed
+		if err := os.WriteFile(changed, []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil {
+			return "", err
+		}
+	}
+	list := filepath.Join(dir, "overlay.json")
+	text, err := json.Marshal(overlay)
+	if err == nil {
+		err = os.WriteFile(list, text, 0o600)
+	}
+	if err != nil {
+		return "", err
+	}
+	built := filepath.Join(dir, "registryusers")
+	command := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-o", built, "./cmd/registryusers") //nolint:gosec // our own
+	command.Dir = root
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return built, nil
+}
+
+// An instance is a binary that serves a data directory of its own.
+type instance struct {
+	*process
+	dir  string
+	dev  dev
+	wire wire
+}
+
+// dev is what a binary says of the registry that --dev made.
+type dev struct {
+	APIKey     string `json:"api_key"`
+	ProjectID  int64  `json:"project_id"`
+	RegionID   int64  `json:"region_id"`
+	RegistryID int64  `json:"registry_id"`
+}
+
+// startTime bounds how long a binary may take to come up.
+const startTime = 30 * time.Second
+
+// open starts the binary on an empty directory, which close removes, and on
+// one with its users if it is to have some.
+func (b binary) open(ctx context.Context, built, under string) (_ *instance, err error) {
+	dir, err := os.MkdirTemp(under, "data")
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{dir: dir}
+	defer func() {
+		if err != nil {
+			in.close()
+		}
+	}()
+	if err := in.serve(ctx, b, built); err != nil || b.users == 0 {
+		return in, err
+	}
+	in.stop()
+	in.process = nil
+	if err := fill(ctx, filepath.Join(dir, "registryusers.db"), in.dev.RegistryID, b.users); err != nil {
+		return nil, fmt.Errorf("fill: %w", err)
+	}
+	return in, in.serve(ctx, b, built)
+}
+
+// serve starts the binary on the instance's directory.
+func (in *instance) serve(ctx context.Context, b binary, built string) error {
+	line := strings.Fields(b.line)
+	if len(line) == 0 {
+		return errors.New("an empty command line")
+	}
+	if line[0] == "registryusers" {
+		line[0] = built
+	}
+	addressFile := filepath.Join(in.dir, "address")
+	if err := os.Remove(addressFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	line = append(line, "--dev", "--data", in.dir, "--listen", "127.0.0.1:0", "--address-file", addressFile)
+	command := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // the caller's own words
+	var err error
+	if in.process, err = start(command); err != nil {
+		return err
+	}
+	err = in.await(startTime, func() error {
+		address, err := os.ReadFile(addressFile)
+		in.address = strings.TrimSpace(string(address))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%q: %w", line, err)
+	}
+	text, err := os.ReadFile(filepath.Join(in.dir, "dev.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &in.dev)
+	}
+	users := fmt.Sprintf("/cloud/v1/registries/%d/%d/%d/users", in.dev.ProjectID, in.dev.RegionID, in.dev.RegistryID)
+	in.wire = newWire(in.address, users, in.dev.APIKey, `{"name":"`+freshName+`","duration":14}`)
+	return err
+}
+
+// fill puts users with made secrets into a database that nobody serves.
+func fill(ctx context.Context, path string, registryID int64, users int) error {
+	db, err := sql.Open("sqlite", path+"?_pragma=synchronous(OFF)&_pragma=cache_size(-2000000)")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.ExecContext(ctx, `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		SELECT ?, printf('u%011d', i), 0, -1, 0, 253402300799000000, randomblob(32), 1 FROM n`, users, registryID)
+	if err == nil {
+		_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	}
+	return err
+}
+
+func (in *instance) close() {
+	if in.process != nil {
+		in.stop()
+	}
+	_ = os.RemoveAll(in.dir)
+}
+
+// firstAnswer returns the milliseconds from the start of a binary on an empty
+// directory to its first 201.
+func (b binary) firstAnswer(ctx context.Context, built, under string) (float64, error) {
+	begin := time.Now()
+	in, err := b.open(ctx, built, under)
+	if err != nil {
+		return 0, err
+	}
+	defer in.close()
+	c, err := dial(ctx, in.address, in.wire)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	err = c.create()
+	return milliseconds(time.Since(begin)), err
+}
+
+// measureBinaries measures each binary, in turns, with data under a directory.
+func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]whole, error) {
+	wholes, instances, built := make([]whole, len(all)), make([]*instance, len(all)), make([]string, len(all))
+	for i, b := range all {
+		wholes[i].name = b.name
+		var err error
+		if built[i], err = b.build(ctx, under); err == nil {
+			instances[i], err = b.open(ctx, built[i], under)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.name, err)
+		}
+		defer instances[i].close()
+	}
+	time.Sleep(min(length, time.Second)) // what runs at the start is over
+	for i, in := range instances {
+		wholes[i].rest = residentMiB(in.command.Process.Pid)
+	}
+	if err := measureLone(ctx, wholes, instances, under, rounds, length); err != nil {
+		return nil, err
+	}
+	loads := make([]func(time.Duration) (float64, float64, error), len(instances))
+	for i, in := range instances {
+		loads[i] = func(length time.Duration) (float64, float64, error) {
+			watched := watchResident(in.command.Process.Pid)
+			rate, p99, err := load(ctx, in.address, in.wire, length)
+			wholes[i].busy = max(wholes[i].busy, watched())
+			return rate, p99, err
+		}
+	}
+	traffics, err := compareLoads(loads, rounds, length)
+	if err != nil {
+		return nil, err
+	}
+	firsts := make([][]float64, len(all))
+	for range rounds {
+		for i, b := range all {
+			if b.users > 0 { // it does not begin with nothing
+				continue
+			}
+			ms, err := b.firstAnswer(ctx, built[i], under)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", b.name, err)
+			}
+			firsts[i] = append(firsts[i], ms)
+		}
+	}
+	for i := range wholes {
+		wholes[i].durable, wholes[i].first = traffics[i], median(firsts[i])
+	}
+	return wholes, nil
+}
+
+// measureLone measures creates with nothing beside them, and between them an append
+// to a file on the same disk that is made durable, as large as a page of the
+// database's log.
+func measureLone(ctx context.Context, wholes []whole, instances []*instance, under string, rounds int, length time.Duration) error {
+	file, err := os.CreateTemp(under, "append")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	p99s, rs := make([][]float64, len(instances)), make([][]float64, len(instances))
+	for range rounds {
+		for i, in := range instances {
+			create, appended, err := in.lone(ctx, file, length)
+			if err != nil {
+				return err
+			}
+			p99s[i], rs[i] = append(p99s[i], create), append(rs[i], create/appended)
+		}
+	}
+	for i := range instances {
+		wholes[i].lone, wholes[i].loneRatio = median(p99s[i]), median(rs[i])
+	}
+	return nil
+}
+
+// lone returns the p99 of creates and of the appends between them, in milliseconds.
+func (in *instance) lone(ctx context.Context, file *os.File, length time.Duration) (create, appended float64, err error) {
+	c, err := dial(ctx, in.address, in.wire)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	page := make([]byte, 4096)
+	var creates, appends []float64
+	for end := time.Now().Add(length); time.Now().Before(end) && ctx.Err() == nil; {
+		begin := time.Now()
+		if err := c.create(); err != nil {
+			return 0, 0, err
+		}
+		between := time.Now()
+		_, err := file.Write(page)
+		if err == nil {
+			err = datasync(file)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		creates = append(creates, milliseconds(between.Sub(begin)))
+		appends = append(appends, milliseconds(time.Since(between)))
+	}
+	return percentile99(creates), percentile99(appends), ctx.Err()
+}
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+// residentMiB returns how much memory a process holds, or 0 where the system
+// does not say.
+func residentMiB(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, _ := strconv.ParseFloat(kib, 64)
+	return n / 1024
+}
+
+// watchResident looks from time to time how much memory a process holds.
+// stop ends that and returns the most.
+func watchResident(pid int) (stop func() float64) {
+	end, most := make(chan struct{}), make(chan float64)
+	go func() {
+		highest := 0.0
+		for {
+			select {
+			case <-end:
+				most <- highest
+				return
+			case <-time.After(50 * time.Millisecond):
+				highest = max(highest, residentMiB(pid))
+			}
+		}
+	}()
+	return func() float64 {
+		close(end)
+		return <-most
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// connections is how many callers a server has at a time, each with a
+// connection of its own that it keeps.
+const connections = 64
+
+// wire is a create as it is sent. A template is copied for each connection.
+type wire struct {
+	bytes []byte
+	name  int // where the name begins if each request has one of its own, or -1
+}
+
+// freshName is a name as long as those that nextName writes over it.
+const freshName = "n00000000000"
+
+var names atomic.Uint64 // names that were used
+
+// newWire returns the request that creates a user. If the body has freshName in
+// it, every request sent will have a name that none had before.
+func newWire(address, path, key, body string) wire {
+	text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: apikey %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, address, key, len(body), body)
+	return wire{[]byte(text), bytes.LastIndex([]byte(text), []byte(freshName))}
+}
+
+// nextName gives the request the next name.
+func (w wire) nextName() {
+	if w.name < 0 {
+		return
+	}
+	digits := w.bytes[w.name+1 : w.name+len(freshName)]
+	n := names.Add(1)
+	for i := range digits {
+		digits[len(digits)-1-i] = byte('0' + n%10)
+		n /= 10
+	}
+}
+
+// A caller sends creates over one connection. It is net and bufio alone, so
+// that it leaves the processors to the server.
+type caller struct {
+	net.Conn
+	reader *bufio.Reader
+	wire   wire
+}
+
+func dial(ctx context.Context, address string, w wire) (*caller, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	w.bytes = bytes.Clone(w.bytes)
+	return &caller{conn, bufio.NewReaderSize(conn, 16<<10), w}, nil
+}
+
+// create sends one request and waits for its 201.
+func (c *caller) create() error {
+	c.wire.nextName()
+	if _, err := c.Write(c.wire.bytes); err != nil {
+		return err
+	}
+	status, err := readAnswer(c.reader)
+	if err == nil && status != 201 {
+		err = fmt.Errorf("status %d, want 201", status)
+	}
+	return err
+}
+
+// readAnswer reads one answer from a connection that is kept, and returns its status.
+func readAnswer(r *bufio.Reader) (status int, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < len("HTTP/1.1 200") {
+		return 0, fmt.Errorf("no status line: %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, err
+	}
+	length := -1 // -1: in chunks
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, err
+		}
+		name, value, more := bytes.Cut(line, []byte(":"))
+		if !more {
+			break
+		}
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if length >= 0 {
+		_, err = r.Discard(length)
+		return status, err
+	}
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, err
+		}
+		size, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 31)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := r.Discard(int(size) + len("\r\n")); err != nil || size == 0 { //nolint:gosec // 31 bits
+			return status, err
+		}
+	}
+}
+
+// load has all callers send creates for so long, and returns how many were
+// answered in a second and the 99th percentile of the time that each took, in
+// milliseconds.
+func load(ctx context.Context, address string, w wire, length time.Duration) (rate, p99 float64, err error) {
+	callers := make([]*caller, connections)
+	for i := range callers {
+		if callers[i], err = dial(ctx, address, w); err != nil {
+			return 0, 0, err
+		}
+		defer callers[i].Close()
+	}
+	took := make([][]float64, connections)
+	errs := make([]error, connections)
+	var done sync.WaitGroup
+	start := time.Now()
+	end := start.Add(length)
+	for i, c := range callers {
+		_ = c.SetDeadline(end.Add(10 * time.Second))
+		done.Go(func() {
+			for sent := time.Now(); sent.Before(end) && ctx.Err() == nil; {
+				if errs[i] = c.create(); errs[i] != nil {
+					return
+				}
+				answered := time.Now()
+				took[i] = append(took[i], answered.Sub(sent).Seconds()*1e3)
+				sent = answered
+			}
+		})
+	}
+	done.Wait()
+	elapsed := time.Since(start)
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		return 0, 0, err
+	}
+	var all []float64
+	for _, of := range took {
+		all = append(all, of...)
+	}
+	return float64(len(all)) / elapsed.Seconds(), percentile99(all), nil
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/server"
+)
+
+// newOurs returns package server's handler, with no access log.
+func newOurs() (http.Handler, error) {
+	return server.New(ours{}, server.Options{
+		Authenticator: ours{},
+		Logger:        slog.New(slog.DiscardHandler),
+	})
+}
+
+type ours struct{}
+
+func (ours) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
+		ID: answerID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly, Duration: r.Body.Duration,
+		CreatedAt: createdAt, ExpiresAt: expiresAt(int(r.Body.Duration)), Secret: registryusers.NewSecretText(secret),
+	}}, nil
+}
+
+func (ours) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
+	if token.Reveal() != key {
+		return nil, registryusers.ErrUnauthenticated
+	}
+	return ctx, nil
+}
