@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,6 +175,7 @@ func TestFaults(t *testing.T) {
 	}
 	start := func() *process { return serve(t, "--dev", "--registry", "off", "--data", data) }
 	server := start()
+	logs := []*logBuffer{&server.stderr}
 	proxy := newFaultProxy(t, server.url, func(int) fault {
 		if f := fault(roll(2 * int(faults))); f < faults {
 			return f
@@ -187,24 +187,6 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-
-	// The executioner.
-	over, ended := make(chan struct{}), make(chan struct{})
-	kills := 0
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-over:
-				return
-			case <-time.After(time.Duration(200+roll(1000)) * time.Millisecond):
-			}
-			server.stop(os.Kill)
-			kills++
-			server = start() // fails the test if it does not come up
-			proxy.target.Store(server.url)
-		}
-	}()
 
 	const callers = 16
 	users := make([]client.User, *faultCreates)
@@ -229,9 +211,24 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	group.Wait()
-	close(over)
-	<-ended
+	over := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(over)
+	}()
+	kills := 0
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		case <-time.After(time.Duration(200+roll(1000)) * time.Millisecond):
+			server.stop(os.Kill)
+			kills++
+			server = start()
+			logs = append(logs, &server.stderr)
+			proxy.target.Store(server.url)
+		}
+	}
 
 	out, err := exec.CommandContext(t.Context(), binary, "admin", "--data", data, "user", "ls", "--registry", "1", "-o", "json").Output()
 	if err != nil {
@@ -273,13 +270,28 @@ func TestFaults(t *testing.T) {
 	t.Logf("%d creates in %d requests; faults, from none on: %s; %d answers replayed; %d kills, met by %d requests",
 		len(users), proxy.requests.Load(), strings.Join(counts, " "), proxy.replayed.Load(), kills, proxy.down.Load())
 
-	// And no secret lies in the database.
-	database, err := os.ReadFile(filepath.Join(data, "registryusers.db"))
-	if err != nil {
-		t.Fatal(err)
+	// And no secret lies in the database, or was logged.
+	files, err := filepath.Glob(filepath.Join(data, "registryusers.db*"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("the database's files, of a server at work: got %q, %v, want its log beside it", files, err)
 	}
-	if slices.ContainsFunc(users, func(u client.User) bool { return bytes.Contains(database, []byte(u.Secret.Reveal())) }) {
-		t.Error("the database has a secret in it")
+	texts := make(map[string]string)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[filepath.Base(file)] = string(text)
+	}
+	for i, log := range logs {
+		texts[fmt.Sprintf("the log of server %d", i)] = log.String()
+	}
+	for where, text := range texts {
+		for i, u := range users {
+			if secret := u.Secret.Reveal(); secret != "" && strings.Contains(text, secret) {
+				t.Fatalf("%s has the secret of user %d in it", where, i)
+			}
+		}
 	}
 }
 

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 )
 
 // A repeat is answered alike after the server was killed, and by another
@@ -43,5 +47,56 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 			}
 		}
 		p.stop(os.Kill)
+	}
+}
+
+// The server removes the records of creates that can be repeated no more.
+func TestServeSweepsRecords(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, "--dev", "--registry", "off", "--data", data)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	for _, name := range []string{"ended", "kept"} {
+		if a := send(t, "POST", p.users(), `{"name":"`+name+`","duration":14}`, authorization, isJSON, "Idempotency-Key: "+name); a.status != 201 {
+			t.Fatalf("%s: got %d %s, want 201", name, a.status, a.body)
+		}
+	}
+	p.stop(os.Interrupt)
+
+	db, err := sql.Open("sqlite", filepath.Join(data, "registryusers.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	result, err := db.ExecContext(t.Context(), "UPDATE create_records SET ends_at = 1 WHERE user_id = (SELECT id FROM users WHERE name = 'ended')")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := result.RowsAffected(); n != 1 || err != nil {
+		t.Fatalf("records that were made to end: got %d, %v, want 1", n, err)
+	}
+	serve(t, "--registry", "off", "--data", data)
+	var left []string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		left = nil
+		rows, err := db.QueryContext(t.Context(), "SELECT name FROM create_records JOIN users ON users.id = user_id ORDER BY name")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				t.Fatal(err)
+			}
+			left = append(left, name)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if len(left) < 2 {
+			break
+		}
+	}
+	if !slices.Equal(left, []string{"kept"}) {
+		t.Errorf("records after the server swept: got %q, want that of kept alone", left)
 	}
 }

@@ -204,6 +204,9 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, idempote
 		if created, err := s.replay(ctx, c, n, u.CreatedAt); !isNotFound(err) {
 			return created, err
 		}
+		if !errors.Is(err, registryusers.ErrUserExists) { // a record was in the way, and is gone
+			err = fmt.Errorf("%w: the record of an earlier call with this idempotency key has just ended", registryusers.ErrUnavailable)
+		}
 	}
 	return created, err
 }

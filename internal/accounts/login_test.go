@@ -717,3 +717,50 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 	}
 	t.Logf("%d MiB", stats.Sys>>20)
 }
+
+// counting counts what is asked of a store.
+type counting struct {
+	accounts.Store
+	asked []string
+}
+
+func (c *counting) AccountBySecret(ctx context.Context, index []byte) (accounts.Account, error) {
+	c.asked = append(c.asked, "AccountBySecret")
+	return c.Store.AccountBySecret(ctx, index)
+}
+
+func (c *counting) Account(ctx context.Context, id int64) (accounts.Account, error) {
+	c.asked = append(c.asked, "Account")
+	return c.Store.Account(ctx, id)
+}
+
+func (c *counting) AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (accounts.Account, error) {
+	c.asked = append(c.asked, "AccountByName")
+	return c.Store.AccountByName(ctx, projectID, regionID, registry, name)
+}
+
+func (c *counting) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
+	c.asked = append(c.asked, "AccountsByName")
+	return c.Store.AccountsByName(ctx, name, limit)
+}
+
+// A login with a made secret, and a request with a token, cost one read each.
+func TestTheDoorReadsOnce(t *testing.T) {
+	h := newHouse(t)
+	u, secret := h.create(t, accounts.NewUser{Name: "user", Duration: 14})
+	store := &counting{Store: h.store}
+	s := accounts.New(store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
+	if _, err := s.Login(t.Context(), accounts.LoginAttempt{Account: "user", Secret: secret.Secret(), Repository: "3-5-demo/hello"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"AccountBySecret"}; !slices.Equal(store.asked, want) {
+		t.Errorf("a login asked the store for %q, want %q", store.asked, want)
+	}
+	store.asked = nil
+	if _, err := s.Current(t.Context(), u.ID, u.SecretVersion); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"Account"}; !slices.Equal(store.asked, want) {
+		t.Errorf("a request with a token asked the store for %q, want %q", store.asked, want)
+	}
+}

@@ -38,16 +38,23 @@ type creation struct {
 
 // creation tells a create from every other.
 func (s *Service) creation(caller Key, at Place, idempotencyKey string, n NewUser) creation {
+	// All that is asked for counts: a field more, and this does not compile.
+	asked := struct {
+		Duration int64
+		Name     string
+		ReadOnly bool
+		Secret   registryusers.SecretText
+	}(n)
 	decimal := func(n int64) string { return strconv.FormatInt(n, 10) }
 	c := creation{
 		scope: strings.Join([]string{
 			decimal(caller.ID), "create user", decimal(at.ProjectID), decimal(at.RegionID), decimal(at.RegistryID), idempotencyKey,
 		}, "\x00"),
-		secretIsGiven: !n.Secret.IsZero(),
+		secretIsGiven: !asked.Secret.IsZero(),
 	}
 	c.key = s.key.mac("idempotency key", c.scope)
 	// The name stands last, whatever is in it. Requests are compared within the scope.
-	c.request = s.key.mac("create user", fmt.Sprintf("%s\x00%d %t %t %s", c.scope, n.Duration, n.ReadOnly, c.secretIsGiven, n.Name))
+	c.request = s.key.mac("create user", fmt.Sprintf("%s\x00%d %t %t %s", c.scope, asked.Duration, asked.ReadOnly, c.secretIsGiven, asked.Name))
 	return c
 }
 
@@ -102,7 +109,9 @@ func (s *Service) replay(ctx context.Context, c creation, n NewUser, now time.Ti
 	return CreatedUser{User: *u, Secret: secret, Replayed: true}, nil
 }
 
-// compare reports, as ErrIdempotencyKeyReused, that a chosen secret is not the user's.
+// compare reports, as ErrIdempotencyKeyReused, that a chosen secret is not the
+// user's. It does not count who tries: it tells the holder of both the API key
+// and the idempotency key about a secret which that same caller chose.
 func (s *Service) compare(ctx context.Context, u User, secret registryusers.SecretText) error {
 	release, err := s.acquire(ctx)
 	if err != nil {

@@ -753,6 +753,63 @@ func TestNoTraceOfARepeatsSecrets(t *testing.T) {
 	look("closed")
 }
 
+// What a made secret was derived with is gone with the record: from the
+// database's free space and its log, too.
+func TestNoTraceOfAnEndedRecord(t *testing.T) {
+	h := newHouse(t)
+	var salts [][]byte
+	for i := range 40 { // several pages
+		key := fmt.Sprint("key ", i)
+		h.first(t, key, accounts.NewUser{Name: fmt.Sprint("user", i), Duration: 14})
+		scope := "7\x00create user\x003\x005\x001\x00" + key
+		r, _, err := h.store.Record(t.Context(), keyedHash("idempotency key\x00"+scope))
+		if err != nil {
+			t.Fatal(err)
+		}
+		salts = append(salts, r.Salt)
+	}
+	found := func() (n int) {
+		for _, salt := range salts {
+			n += len(filesWith(t, h.dir, string(salt)))
+		}
+		return n
+	}
+	if n := found(); n < len(salts) {
+		t.Fatalf("before they end: got %d salts in the files, want %d: the search is broken", n, len(salts))
+	}
+	h.now = h.now.Add(accounts.RecordLifetime)
+	if err := h.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := found(); n > 0 {
+		t.Errorf("after they ended, the database open: got %d salts in the files, want none", n)
+	}
+	if err := h.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := found(); n > 0 {
+		t.Errorf("after they ended, the database closed: got %d salts in the files, want none", n)
+	}
+}
+
+// forgetful finds no record.
+type forgetful struct{ *sqlite.Store }
+
+func (forgetful) Record(context.Context, []byte) (accounts.Record, *accounts.User, error) {
+	return accounts.Record{}, nil, registryusers.ErrNotFound
+}
+
+// A record that is in the way and then gone again is no conflict that the
+// caller could do something about, but trying again is.
+func TestARecordEndsWhileARepeatLooksForIt(t *testing.T) {
+	h := newHouse(t)
+	h.first(t, "key", accounts.NewUser{Name: "user", Duration: 14})
+	h.Service = accounts.New(forgetful{h.store}, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
+	if u, err := h.keyed(t, "key", accounts.NewUser{Name: "another", Duration: 14}); !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Errorf("got %+v, %v; want %v", u, err, registryusers.ErrUnavailable)
+	}
+}
+
 // keyedHash is HMAC-SHA-256 under the server key of [newHouse].
 func keyedHash(data string) []byte {
 	h := hmac.New(sha256.New, append([]byte{1, 2, 3}, make([]byte, 29)...))

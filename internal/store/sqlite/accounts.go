@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/registryusers/registryusers"
@@ -82,11 +83,14 @@ func scanRecord(row scanner) (accounts.Record, error) {
 	return r, err
 }
 
-// DeleteRecords implements [accounts.Store].
+// DeleteRecords implements [accounts.Store]. What was deleted is then in no file.
 func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
-	for { // in steps, which let others write in between
+	for deleted := false; ; deleted = true { // in steps, which let others write in between
 		err := s.change(ctx, registryusers.ErrNotFound,
 			"DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)", now.UnixMicro())
+		if errors.Is(err, registryusers.ErrNotFound) && deleted {
+			return s.emptyLog(ctx)
+		}
 		if errors.Is(err, registryusers.ErrNotFound) {
 			return nil
 		}
@@ -94,6 +98,14 @@ func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
+}
+
+// emptyLog moves what the write-ahead log has into the database and empties
+// it, unless somebody reads too long: writes would have to wait for that.
+func (s *Store) emptyLog(ctx context.Context) error {
+	_, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(100); PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout(%d)",
+		busyTimeout.Milliseconds()))
+	return s.interpret(err)
 }
 
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version FROM users "

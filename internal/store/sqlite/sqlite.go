@@ -83,6 +83,7 @@ func dsn(path string, values url.Values) string {
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode: each commit is synced
 		"foreign_keys(ON)",
+		"secure_delete(ON)", // what is deleted is overwritten
 	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
 }

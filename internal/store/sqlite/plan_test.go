@@ -1,0 +1,66 @@
+package sqlite
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What a request reads or writes costs the same whatever the number of users:
+// SQLite finds every row by an index.
+func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	queries := map[string]string{
+		"registry":         selectRegistry + "WHERE id = ? AND project_id = ? AND region_id = ?",
+		"user":             selectUser + "WHERE registry_id = ? AND name = ?",
+		"user of a record": selectUser + "WHERE id = ?",
+		"account by name":  selectAccount + "WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?",
+		"accounts by name": selectAccount + "WHERE u.name = ? AND u.secret_hash IS NOT NULL ORDER BY u.id LIMIT ?",
+		"insert user":      insertUser,
+		"insert record":    insertRecord,
+		"records at end":   "SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000",
+	}
+	for query := range s.prepared {
+		queries[query] = query
+	}
+	for name, query := range queries {
+		plan := explain(t, s, query)
+		for _, step := range plan {
+			if strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" {
+				t.Errorf("%s: the plan has a step %q: %q", name, step, plan)
+			}
+		}
+		if len(plan) == 0 && name != "insert record" { // which finds nothing first
+			t.Errorf("%s: no plan", name)
+		}
+	}
+	if plan := explain(t, s, "SELECT * FROM users WHERE duration = ?"); len(plan) != 1 || !strings.HasPrefix(plan[0], "SCAN") {
+		t.Errorf("a query without an index: got the plan %q, want SCAN: this test shows nothing", plan)
+	}
+}
+
+// explain returns the steps of a query's plan.
+func explain(t *testing.T, s *Store, query string) (steps []string) {
+	t.Helper()
+	rows, err := s.write.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, step)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
