@@ -45,7 +45,10 @@ type mutation struct {
 // edit replaces text, which must be there once, in a file of the module.
 type edit struct{ file, old, new string }
 
-type request struct{ Method, Path, Body string }
+type request struct {
+	Method, Path, Body string
+	Header             map[string]string
+}
 
 const document = "api/cloud_api.yaml"
 
@@ -73,7 +76,7 @@ const (
 
 const users = "/cloud/v1/registries/1/1/1/users"
 
-func create(body string) request { return request{"POST", users, body} }
+func create(body string) request { return request{Method: "POST", Path: users, Body: body} }
 
 var table = []mutation{
 	{
@@ -114,7 +117,7 @@ var table = []mutation{
 		edits: []edit{doc(secretField, strings.Replace(secretField, "type: string", "type: [string, 'null']", 1))},
 		want:  enforced, where: "null is accepted, and is the default: no secret was chosen",
 		probes: []request{create(`{"name":"u","duration":1,"secret":null}`), create(`{"name":"u","duration":1,"secret":7}`), create(`{"name":"u","duration":1,"secret":"s"}`)},
-		says:   []string{`404 \{"duration":1,"name":"u"\}`, `400 .*"secret"`, `404 .*"secret":"s"`},
+		says:   []string{`404 .*"Body":\{"duration":1,"name":"u"\}`, `400 .*"secret"`, `404 .*"secret":"s"`},
 	},
 	{
 		name: "a new required field of the request",

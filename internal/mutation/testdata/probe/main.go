@@ -1,8 +1,8 @@
-// Command probe serves the document over an implementation that is written for
-// none of its operations, and tells what becomes of requests: those on its
-// standard input, as JSON values, one after the other. For each it prints the
-// status, and what reached the implementation or the answer. It exits with 3 if
-// server.New refuses the document, and says why.
+// Command probe serves the document over an implementation that notes what
+// reaches it, and tells what becomes of requests: those on its standard input,
+// as JSON values, one after the other. For each it prints the status, the
+// operation with what reached it, and the answer. It exits with 3 if server.New
+// refuses the document, and says why.
 package main
 
 import (
@@ -24,18 +24,25 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// implementation has every operation of the generated interface, none of which
-// may be called but CreateUser.
-type implementation struct {
-	apiserver.StrictServerInterface
+// implementation has the document's operation; those of a larger document are
+// in another file, which the test writes.
+type implementation struct{}
+
+// reached is the operation that was called, and its request, in JSON.
+var reached string
+
+// note notes a call, and answers it: the registry is not found.
+func note(operation string, request any) error {
+	text, err := json.Marshal(request)
+	if err != nil {
+		panic(err)
+	}
+	reached = operation + string(text)
+	return registryusers.ErrRegistryNotFound
 }
 
-// reached is the body that came to CreateUser.
-var reached []byte
-
 func (implementation) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
-	reached, _ = json.Marshal(r.Body)
-	return nil, registryusers.ErrRegistryNotFound
+	return nil, note("CreateUser", r)
 }
 
 func main() {
@@ -50,7 +57,10 @@ func main() {
 	fmt.Println(reflect.TypeFor[apiserver.StrictServerInterface]().NumMethod(), "operations")
 	requests := json.NewDecoder(os.Stdin)
 	for {
-		var r struct{ Method, Path, Body string }
+		var r struct {
+			Method, Path, Body string
+			Header             map[string]string
+		}
 		if err := requests.Decode(&r); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
@@ -63,9 +73,12 @@ func main() {
 		} else {
 			request.Header.Set("Content-Type", "application/json")
 		}
-		reached = nil
+		for name, value := range r.Header {
+			request.Header.Set(name, value)
+		}
+		reached = ""
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, request)
-		fmt.Println(w.Code, string(reached)+string(bytes.TrimSpace(w.Body.Bytes())))
+		fmt.Println(w.Code, reached+" "+string(bytes.TrimSpace(w.Body.Bytes())))
 	}
 }
