@@ -65,7 +65,11 @@ type (
 		ReadOnly  bool
 		Secret    registryusers.SecretText
 	}
+	createdHeaders struct{ IdempotentReplayed, XRequestID *string }
 )
+
+// No header of a success is told to the caller so far.
+var _ = apiclient.CreateUserResponse201Headers(createdHeaders{})
 
 // The one parameter beside the path goes with every request: see attempt.
 var _ = models.CreateUserParams(createParams{})

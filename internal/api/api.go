@@ -41,9 +41,9 @@ func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (con
 // caller returns the API key that Authenticate found.
 func caller(ctx context.Context) accounts.Key { return ctx.Value(callerKey{}).(accounts.Key) }
 
-// createdUser has the fields of the document's answer, and createParams those
-// of its parameters beside the path: a conversion that no longer compiles says
-// that the document's have changed.
+// createdUser and createdHeaders have the fields of the document's answer, and
+// createParams those of its parameters beside the path: a conversion that no
+// longer compiles says that the document's have changed.
 type (
 	createdUser struct {
 		CreatedAt time.Time
@@ -53,6 +53,10 @@ type (
 		Name      string
 		ReadOnly  bool
 		Secret    registryusers.SecretText
+	}
+	createdHeaders struct {
+		IdempotentReplayed *string
+		XRequestID         *string // package server's to set
 	}
 	createParams struct{ IdempotencyKey string }
 )
@@ -64,18 +68,21 @@ func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObjec
 	if err != nil {
 		return nil, err
 	}
-	answer := apiserver.CreateUser201JSONResponse{Body: models.CreatedUser(createdUser{
-		CreatedAt: user.CreatedAt,
-		Duration:  user.Duration,
-		ExpiresAt: user.ExpiresAt,
-		ID:        user.ID,
-		Name:      user.Name,
-		ReadOnly:  user.ReadOnly,
-		Secret:    user.Secret,
-	})}
+	var headers createdHeaders
 	if user.Replayed {
 		replayed := "true"
-		answer.Headers.IdempotentReplayed = &replayed
+		headers.IdempotentReplayed = &replayed
 	}
-	return answer, nil
+	return apiserver.CreateUser201JSONResponse{
+		Headers: apiserver.CreateUser201ResponseHeaders(headers),
+		Body: models.CreatedUser(createdUser{
+			CreatedAt: user.CreatedAt,
+			Duration:  user.Duration,
+			ExpiresAt: user.ExpiresAt,
+			ID:        user.ID,
+			Name:      user.Name,
+			ReadOnly:  user.ReadOnly,
+			Secret:    user.Secret,
+		}),
+	}, nil
 }

@@ -65,6 +65,7 @@ const (
 	requestEnd     = "      required:\n        - name\n        - duration\n      title: RegistryUserCreateSerializer\n"
 	answerFields   = "    RegistryUserCreateResponseSerializer:\n      properties:\n"
 	answerSecret   = "        secret:\n          description: User secret\n          title: Secret\n          type: string\n      required:\n        - id\n"
+	created        = "        '201':\n          description: Created user details\n"
 	conflict       = "        '409':\n          description: User already exists\n"
 	parameters     = "      parameters:\n"
 	usersPath      = "  /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users:\n"
@@ -154,6 +155,12 @@ var table = []mutation{
 		edits: []edit{doc(answerFields, answerFields+"        team:\n          type: string\n")},
 		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+	},
+	{
+		name:  "a new header of the answer",
+		edits: []edit{doc(created, created+"          headers:\n            X-Quota:\n              schema:\n                type: integer\n")},
+		want:  noCompile, where: "the conversions of the headers in `client/users.go` and `internal/api/api.go`",
+		says: []string{"client/users.go", "CreateUserResponse201Headers", "internal/api/api.go", "CreateUser201ResponseHeaders"},
 	},
 	{
 		name: "a renamed property of the request",
