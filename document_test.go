@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,5 +46,123 @@ func TestTheVendoredDocumentIsUntouched(t *testing.T) {
 	}
 	if _, err := time.Parse(time.DateOnly, source.Vendored); err != nil {
 		t.Errorf("api/SOURCE.yaml: vendored: %v", err)
+	}
+}
+
+// A part is a mapping of the document or the overlay.
+type part map[string]yaml.Node
+
+// partOf returns a node's keys and values, none of what is no mapping.
+func partOf(node yaml.Node) part {
+	var p part
+	if node.Decode(&p) != nil {
+		return nil
+	}
+	return p
+}
+
+// an action of the overlay says where it is.
+type action struct{ Target, Update yaml.Node }
+
+func (a action) String() string {
+	return fmt.Sprintf("api/overlay.yaml:%d: the action on %s", a.Target.Line, a.Target.Value)
+}
+
+// readAPI returns the vendor's document, without the overlay, and the overlay's
+// actions on the targets that match a pattern.
+func readAPI(t *testing.T, targets string) (part, []action) {
+	t.Helper()
+	var document part
+	var overlay struct{ Actions []action }
+	for file, into := range map[string]any{"api/cloud_api.yaml": &document, "api/overlay.yaml": &overlay} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(data, into); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+	}
+	of := regexp.MustCompile(targets)
+	actions := slices.DeleteFunc(overlay.Actions, func(a action) bool { return !of.MatchString(a.Target.Value) })
+	if len(actions) == 0 {
+		t.Fatalf("the overlay has no action on %s", targets)
+	}
+	return document, actions
+}
+
+// operations returns each operation by its method and path.
+func (document part) operations(t *testing.T) map[string]part {
+	t.Helper()
+	all := map[string]part{}
+	for path, item := range partOf(document["paths"]) {
+		for method, operation := range partOf(item) {
+			if o := partOf(operation); o["responses"].Kind != 0 {
+				all[strings.ToUpper(method)+" "+path] = o
+			}
+		}
+	}
+	if len(all) == 0 {
+		t.Fatal("the document has no operations")
+	}
+	return all
+}
+
+// clashes returns the names that both have, that deep. Their case is of no
+// account, as it is not to a header.
+func clashes(depth int, ours, theirs part) []string {
+	var both []string
+	for name, our := range ours {
+		for other, their := range theirs {
+			switch {
+			case !strings.EqualFold(name, other):
+			case depth == 1:
+				both = append(both, other)
+			default:
+				for _, inner := range clashes(depth-1, partOf(our), partOf(their)) {
+					both = append(both, other+" "+inner)
+				}
+			}
+		}
+	}
+	return both
+}
+
+// The overlay adds the default answer, headers, and all that the errors have but
+// their descriptions. Merged with the vendor's own, were there any, one would
+// hide the other.
+func TestWhatTheOverlayAnswersIsItsOwn(t *testing.T) {
+	document, actions := readAPI(t, `\.responses(\["\d+"\])?$`)
+	for name, operation := range document.operations(t) {
+		for _, action := range actions {
+			responses := partOf(operation["responses"])
+			_, of, one := strings.Cut(action.Target.Value, `responses["`)
+			if !one { // the default answer
+				for _, what := range clashes(1, partOf(action.Update), responses) {
+					t.Errorf("%s adds the answer %s, and %s has its own now: revise the action", action, what, name)
+				}
+				continue
+			}
+			status := strings.TrimSuffix(of, `"]`)
+			response := partOf(responses[status])
+			both := clashes(2, partOf(action.Update), response) // the headers
+			for key := range response {
+				if key == "$ref" || status >= "400" && key != "description" && !strings.HasPrefix(key, "x-") {
+					both = append(both, key)
+				}
+			}
+			for _, what := range both {
+				t.Errorf("%s says what a %s has, and %s has its own %s now: revise the action", action, status, name, what)
+			}
+		}
+	}
+}
+
+func TestTheOverlaysComponentsAreItsOwn(t *testing.T) {
+	document, actions := readAPI(t, `^\$\.components$`)
+	for _, action := range actions {
+		for _, what := range clashes(2, partOf(action.Update), partOf(document["components"])) {
+			t.Errorf("%s adds %s, and the document has its own now: revise the action", action, what)
+		}
 	}
 }

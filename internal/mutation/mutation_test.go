@@ -30,6 +30,7 @@ const (
 	noCompile  outcome = "does not compile, where something must change"
 	noGenerate outcome = "the generator stops, and names the overlay's action"
 	noServe    outcome = "server.New refuses, and names what it cannot serve"
+	noTest     outcome = "`make test` fails, and names the overlay's action"
 )
 
 // mutation is a row of the table.
@@ -217,6 +218,30 @@ var table = []mutation{
 		says: []string{`responses["409"]`},
 	},
 	{
+		name:  "content of an error that the overlay gives content",
+		edits: []edit{doc(conflict, conflict+"          content:\n            application/problem+json:\n              schema:\n                type: object\n")},
+		want:  noTest, where: "`document_test.go`: `$.paths.*.*.responses[\"409\"]`",
+		says: []string{`the action on $.paths.*.*.responses["409"] says what a 409 has`, "has its own content now: revise the action"},
+	},
+	{
+		name:  "a header of an answer that the overlay also adds",
+		edits: []edit{doc(created, created+"          headers:\n            X-Request-Id:\n              schema:\n                type: integer\n")},
+		want:  noTest, where: "`document_test.go`: the overlay's action on the status",
+		says: []string{`the action on $.paths.*.*.responses["201"] says what a 201 has`, "has its own headers X-Request-Id now: revise the action"},
+	},
+	{
+		name:  "a default answer",
+		edits: []edit{doc(conflict, conflict+"        default:\n          description: Failed\n          content:\n            application/json:\n              schema:\n                type: object\n")},
+		want:  noTest, where: "`document_test.go`: `$.paths.*.*.responses`",
+		says: []string{"the action on $.paths.*.*.responses adds the answer default", "has its own now: revise the action"},
+	},
+	{
+		name:  "a schema, header or response of a name that the overlay also adds",
+		edits: []edit{doc(requestProps, "    Error:\n      type: object\n      required: [code]\n      properties:\n        code:\n          type: integer\n"+requestProps)},
+		want:  noTest, where: "`document_test.go`: the overlay's action on `$.components`",
+		says: []string{"the action on $.components adds schemas Error", "has its own now: revise the action"},
+	},
+	{
 		name:  "a new operation",
 		edits: []edit{doc(usersPath, usersPath+"    get:\n      operationId: RegistryUsersHandler.get\n      parameters:\n        - {in: path, name: project_id, required: true, schema: {type: integer}}\n        - {in: path, name: region_id, required: true, schema: {type: integer}}\n        - {in: path, name: registry_id, required: true, schema: {type: integer}}\n      responses:\n        '200':\n          description: Users\n")},
 		want:  noCompile, where: "`internal/api/api.go`: the generated interface has a method more; and a test of `client` fails",
@@ -276,6 +301,7 @@ func TestMutations(t *testing.T) {
 	m := copyModule(t)
 	m.generate(t, "") // what is there must pass
 	m.build(t)
+	m.goes(t, "the overlay must fit", overlayTests...)
 	for _, row := range table {
 		t.Run(row.name, func(t *testing.T) {
 			defer m.restore(t)
@@ -302,6 +328,13 @@ func TestMutations(t *testing.T) {
 					t.Fatal("it serves")
 				}
 				contains(t, out, append(row.says, "registryusers: server: "))
+			case noTest:
+				m.build(t)
+				out, err := m.run(t, "", "go", overlayTests...)
+				if err == nil {
+					t.Fatal("it passes")
+				}
+				contains(t, out, row.says)
 			case enforced:
 				m.build(t)
 				m.probe(t, row.probes, row.says)
@@ -309,6 +342,9 @@ func TestMutations(t *testing.T) {
 		})
 	}
 }
+
+// overlayTests run the tests of the document that are about the overlay.
+var overlayTests = []string{"test", "-run", "Overlay", "."}
 
 // contains checks that an output has each of the texts.
 func contains(t *testing.T, out string, texts []string) {
@@ -326,7 +362,8 @@ type module struct {
 	pristine map[string][]byte // the files that a mutation or the generator changes
 }
 
-// copyModule copies the module without its tests and without the modules within it.
+// copyModule copies the module without the modules within it, and of its tests
+// those of the document alone.
 func copyModule(t *testing.T) *module {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -349,7 +386,7 @@ func copyModule(t *testing.T) *module {
 			}
 			return nil
 		}
-		if strings.HasSuffix(name, "_test.go") || !entry.Type().IsRegular() {
+		if strings.HasSuffix(name, "_test.go") && name != "document_test.go" || !entry.Type().IsRegular() {
 			return nil
 		}
 		text, err := os.ReadFile(path)
