@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -163,6 +164,65 @@ func TestTheOverlaysComponentsAreItsOwn(t *testing.T) {
 	for _, action := range actions {
 		for _, what := range clashes(2, partOf(action.Update), partOf(document["components"])) {
 			t.Errorf("%s adds %s, and the document has its own now: revise the action", action, what)
+		}
+	}
+}
+
+// A parameter that an operation has replaces one of the same name that its path
+// has for all of its operations, and a header's name has no case.
+func TestTheOverlaysParametersAreItsOwn(t *testing.T) {
+	document, actions := readAPI(t, "")
+	parameters := func(node yaml.Node) (all []string) {
+		var list []part
+		if node.Kind != 0 && node.Decode(&list) != nil {
+			t.Error("the document has parameters that are no list")
+		}
+		for _, p := range list {
+			if ref := p["$ref"]; ref.Kind != 0 {
+				p = partOf(partOf(partOf(document["components"])["parameters"])[path.Base(ref.Value)])
+			}
+			in, name := p["in"], p["name"]
+			all = append(all, in.Value+" parameter "+name.Value)
+		}
+		return all
+	}
+	added := 0
+	for _, action := range actions {
+		for _, ours := range parameters(partOf(action.Update)["parameters"]) {
+			added++
+			for path, node := range partOf(document["paths"]) {
+				item := partOf(node)
+				theirs := parameters(item["parameters"])
+				for _, operation := range item {
+					theirs = append(theirs, parameters(partOf(operation)["parameters"])...)
+				}
+				for _, their := range theirs {
+					if strings.EqualFold(ours, their) {
+						t.Errorf("%s adds the %s, and %s has its own now, the %s: revise the action", action, ours, path, their)
+					}
+				}
+			}
+		}
+	}
+	if added == 0 {
+		t.Error("no action of the overlay adds parameters, as far as this test sees")
+	}
+}
+
+// What the overlay has the client leave out when it is zero must be optional.
+func TestTheOverlayOmitsNothingThatIsRequired(t *testing.T) {
+	document, actions := readAPI(t, `^\$\.components\.schemas\.\w+\.properties\[\?@\.default == false \|\| @\.default == ''\]$`)
+	for _, action := range actions {
+		schema := partOf(partOf(partOf(document["components"])["schemas"])[strings.Split(action.Target.Value, ".")[3]])
+		var required []string
+		if node := schema["required"]; node.Kind != 0 && node.Decode(&required) != nil {
+			t.Error("the document has a schema whose required properties are no list")
+		}
+		for _, name := range required {
+			zero, ok := partOf(partOf(schema["properties"])[name])["default"]
+			if ok && (zero.Value == "false" || zero.Value == "") {
+				t.Errorf("%s has %s left out when it is %q, and it is required now: revise the action", action, name, zero.Value)
+			}
 		}
 	}
 }

@@ -143,6 +143,22 @@ var table = []mutation{
 		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
 	},
 	{
+		name:  "an optional field becomes required, and keeps its default",
+		edits: []edit{doc(requestEnd, strings.Replace(requestEnd, "        - name\n", "        - name\n        - read_only\n", 1))},
+		want:  noTest, where: "`document_test.go`: the overlay's action on defaults, which has zero left out",
+		says: []string{`@.default == ''] has read_only left out when it is "false", and it is required now: revise the action`},
+	},
+	{
+		name: "an optional field becomes required, and loses its default",
+		edits: []edit{
+			doc(requestEnd, strings.Replace(requestEnd, "        - name\n", "        - name\n        - read_only\n", 1)),
+			doc("          default: false\n", ""),
+		},
+		want: enforced, where: "400, when it is absent",
+		probes: []request{create(`{"name":"u","duration":1}`), create(`{"name":"u","duration":1,"read_only":false}`)},
+		says:   []string{`400 .*"read_only":\["is required"\]`, `404 .*"Body":\{"duration":1,"name":"u","read_only":false\}`},
+	},
+	{
 		name: "a new required field of the answer",
 		edits: []edit{
 			doc(answerFields, answerFields+"        team:\n          type: string\n"),
@@ -272,6 +288,21 @@ var table = []mutation{
 		says: []string{"Idempotency-Key"},
 	},
 	{
+		name:  "a parameter that the overlay also adds, for all operations of the path",
+		edits: []edit{doc(usersPath, usersPath+"    parameters:\n      - in: header\n        name: Idempotency-Key\n        schema:\n          type: integer\n")},
+		want:  noTest, where: "`document_test.go`: `Idempotency-Key`, in the overlay's action on the operation",
+		says: []string{`users"].post adds the header parameter Idempotency-Key`, "has its own now, the header parameter Idempotency-Key: revise the action"},
+	},
+	{
+		name: "a parameter that the overlay also adds, in other letters and by reference",
+		edits: []edit{
+			doc(usersPath, usersPath+"    parameters:\n      - $ref: '#/components/parameters/Key'\n"),
+			doc(securityEnd, "  parameters:\n    Key:\n      in: header\n      name: idempotency-key\n      schema:\n        type: string\n"+securityEnd),
+		},
+		want: noTest, where: "`document_test.go`: `Idempotency-Key`, in the overlay's action on the operation",
+		says: []string{`users"].post adds the header parameter Idempotency-Key`, "has its own now, the header parameter idempotency-key: revise the action"},
+	},
+	{
 		name: "a second security scheme, to choose from",
 		edits: []edit{
 			doc(globalSecurity, globalSecurity+"  - Session: []\n"),
@@ -313,6 +344,14 @@ func TestMutations(t *testing.T) {
 				return
 			}
 			m.generate(t, "")
+			if row.want == noTest { // whether it compiles or not
+				out, err := m.run(t, "", "go", overlayTests...)
+				if err == nil {
+					t.Fatal("it passes")
+				}
+				contains(t, out, row.says)
+				return
+			}
 			m.goes(t, "what is tied to no operation must compile", "build", "./gen/...", "./server")
 			switch row.want {
 			case noCompile:
@@ -328,13 +367,6 @@ func TestMutations(t *testing.T) {
 					t.Fatal("it serves")
 				}
 				contains(t, out, append(row.says, "registryusers: server: "))
-			case noTest:
-				m.build(t)
-				out, err := m.run(t, "", "go", overlayTests...)
-				if err == nil {
-					t.Fatal("it passes")
-				}
-				contains(t, out, row.says)
 			case enforced:
 				m.build(t)
 				m.probe(t, row.probes, row.says)
