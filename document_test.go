@@ -40,7 +40,7 @@ func TestTheVendoredDocumentIsUntouched(t *testing.T) {
 	}
 	sum := sha256.Sum256(data)
 	if got := hex.EncodeToString(sum[:]); got != source.SHA256 {
-		t.Errorf("sha256 of api/cloud_api.yaml: got %s, want %s, as api/SOURCE.yaml has it", got, source.SHA256)
+		t.Errorf("sha256 of api/cloud_api.yaml: got %s, want %s, as api/SOURCE.yaml has it; is \"make spec\" to be run again?", got, source.SHA256)
 	}
 	if got := document.Info.Version; got == "" || got != source.Version {
 		t.Errorf("version of api/cloud_api.yaml: got %q, want %q, as api/SOURCE.yaml has it", got, source.Version)

@@ -31,7 +31,7 @@ func regenerate(ctx context.Context, root string) error {
 	for _, action := range stoppingActions(overlay, string(words)) {
 		what += "\n" + action
 	}
-	return fmt.Errorf("%s\nChange api/overlay.yaml so that it fits the new document, then run: make generate", what)
+	return fmt.Errorf("%s\nChange api/overlay.yaml so that it fits the new document, then run this command again", what)
 }
 
 var repeated = regexp.MustCompile(`duplicate local parameter \w+/(\S+)`)

@@ -10,7 +10,7 @@
 // ends, trailing blank lines and all.
 //
 // A refused FILE changes nothing, and so does the document that is vendored
-// already. The exit code is 0 on success, 1 for any failure, 2 for wrong usage.
+// already, unless the generator stopped on it: then it is run again. The exit code is 0 on success, 1 for any failure, 2 for wrong usage.
 package main
 
 import (
@@ -81,31 +81,35 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	if err != nil {
 		return fmt.Errorf("%w; -root must name the project's directory", err)
 	}
-	if bytes.Equal(data, found.data) {
-		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s: nothing changed\n", revision.Info.Version)
+	recordPath := filepath.Join(root, "api", "SOURCE.yaml")
+	version := revision.Info.Version
+	switch isVendored := bytes.Equal(data, found.data); {
+	case isVendored && isRecorded(recordPath, data):
+		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s: nothing changed\n", version)
 		return nil
+	case isVendored:
+		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s, but gen/ is not made from it yet\n", version)
+	default:
+		base, err := document{path, 1, data}.load(ctx)
+		if err != nil {
+			return fmt.Errorf("the document to compare with: %w", err)
+		}
+		fmt.Fprint(out, describeChanges(base, revision), "\n")
+		if err := replaceFile(path, found.data); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "api/cloud_api.yaml is replaced: version %s was %s\n", version, base.Info.Version)
 	}
-	base, err := document{path, 1, data}.load(ctx)
-	if err != nil {
-		return fmt.Errorf("the document to compare with: %w", err)
-	}
-	version := base.Info.Version
-	fmt.Fprint(out, describeChanges(base, revision), "\n")
-
-	// The record goes first: if only it gets there, the same command still
-	// sees a newer document, and does the rest.
-	record, err := sourceRecord(found.data, revision.Info.Version, now)
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(filepath.Join(root, "api", "SOURCE.yaml"), record); err != nil {
-		return err
-	}
-	if err := replaceFile(path, found.data); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "api/cloud_api.yaml is replaced: version %s was %s\n", revision.Info.Version, version)
 	if err := regenerate(ctx, root); err != nil {
+		return err
+	}
+
+	// The record goes last: without it, the same command does the rest.
+	record, err := sourceRecord(found.data, version, now)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(recordPath, record); err != nil {
 		return err
 	}
 	fmt.Fprint(out, `gen/ is regenerated. Next:
@@ -135,12 +139,26 @@ func readFile(file string) ([]byte, error) {
 	return content, nil
 }
 
+// isRecorded reports whether the record at path is of the document.
+func isRecorded(path string, document []byte) bool {
+	record, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	var fields struct{ SHA256 string }
+	return yaml.Load(record, &fields) == nil && fields.SHA256 == checksum(document)
+}
+
+func checksum(document []byte) string {
+	sum := sha256.Sum256(document)
+	return hex.EncodeToString(sum[:])
+}
+
 // sourceRecord returns the content of api/SOURCE.yaml for a document.
 func sourceRecord(document []byte, version string, now time.Time) ([]byte, error) {
-	sum := sha256.Sum256(document)
 	fields, err := yaml.Dump(struct {
 		SHA256, Version, Vendored string
-	}{hex.EncodeToString(sum[:]), version, now.Format(time.DateOnly)})
+	}{checksum(document), version, now.Format(time.DateOnly)})
 	return append([]byte("# What api/cloud_api.yaml is a copy of, byte for byte. Written by \"make spec\".\n"), fields...), err
 }
 

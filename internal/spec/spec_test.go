@@ -479,10 +479,13 @@ func TestTheGeneratorStops(t *testing.T) {
 			if got := read(t, root, "api", "cloud_api.yaml"); got != test.document {
 				t.Error("the new document is not in place")
 			}
-			for _, want := range []string{"the new document is in place, but the generator stopped", `generate.go:3: running "go"`, "run: make generate\n"} {
+			for _, want := range []string{"the new document is in place, but the generator stopped", `generate.go:3: running "go"`, "run this command again\n"} {
 				if !strings.Contains(stderr, want) {
 					t.Errorf("%q is not in:\n%s", want, stderr)
 				}
+			}
+			if got, was := read(t, root, "api", "SOURCE.yaml"), read(t, "testdata", "project", "api", "SOURCE.yaml"); got != was {
+				t.Errorf("the new document is recorded:\n%s", got)
 			}
 			named := regexp.MustCompile(`(?m)^api/overlay\.yaml:(\d+): the action on (.*) `+regexp.QuoteMeta(test.why)+`$`).FindAllStringSubmatch(stderr, -1)
 			if len(named) != len(test.targets) {
@@ -495,5 +498,36 @@ func TestTheGeneratorStops(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A run that the generator stopped goes on when it is repeated, and only then
+// is the document vendored.
+func TestAStoppedRunGoesOn(t *testing.T) {
+	root := checkout(t)
+	file, overlay := filepath.Join(t.TempDir(), "new.yaml"), filepath.Join(root, "api", "overlay.yaml")
+	write(t, file, strings.ReplaceAll(vendored(t), "RegistryUserCreateSerializer", "NewUser"))
+	for range 2 {
+		if code, stdout, stderr := spec(t, "-root", root, file); code != 1 || strings.Contains(stdout, "nothing changed") || !strings.Contains(stderr, "the generator stopped") {
+			t.Fatalf("got %d, %q, %q", code, stdout, stderr)
+		}
+	}
+	write(t, overlay, strings.ReplaceAll(read(t, overlay), "RegistryUserCreateSerializer", "NewUser"))
+	code, stdout, stderr := spec(t, "-root", root, file)
+	if code != 0 || !strings.HasPrefix(stdout, "api/cloud_api.yaml is this document already") || !strings.Contains(stdout, "gen/ is regenerated") {
+		t.Fatalf("got %d, %q, %q", code, stdout, stderr)
+	}
+	if got, want := read(t, root, "api", "SOURCE.yaml"), fmt.Sprintf("%x", sha256.Sum256([]byte(read(t, file)))); !strings.Contains(got, want) {
+		t.Errorf("api/SOURCE.yaml: got\n%swant %s in it", got, want)
+	}
+	if read(t, root, "gen", "models", "models.gen.go") == "" {
+		t.Error("gen/models is empty")
+	}
+	before := snapshot(t, root)
+	if code, stdout, stderr := spec(t, "-root", root, file); code != 0 || !strings.Contains(stdout, "nothing changed") {
+		t.Errorf("got %d, %q, %q", code, stdout, stderr)
+	}
+	if after := snapshot(t, root); after != before {
+		t.Errorf("changed:\n%s\nwas:\n%s", after, before)
 	}
 }
