@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -41,6 +42,7 @@ type court struct {
 	log     bytes.Buffer
 	reached *apiserver.CreateUserRequestObject
 
+	sent     int
 	refused  map[hazard]int
 	accepted int
 	broken   map[string]int // the server's words for the rules that were broken
@@ -119,13 +121,14 @@ func (c *court) send(t *testing.T, what string, r *http.Request) *httptest.Respo
 	r.Header.Set("Content-Type", "application/json")
 	c.reached = nil
 	c.log.Reset()
+	c.sent++
 	w := httptest.NewRecorder()
 	c.handler.ServeHTTP(w, r)
 	told := fmt.Sprint(c.log.String(), w.Header())
 	if w.Code != http.StatusCreated { // whose name and secret are the caller's
 		told += w.Body.String()
 	}
-	for _, secret := range []string{marker, strings.ToUpper(marker), markerNumber} {
+	for _, secret := range []string{marker, strings.ToUpper(marker), markerNumber, markerFloat} {
 		if strings.Contains(told, secret) {
 			t.Errorf("%s: the answer or the log quotes it:\n%s", what, told)
 		}
@@ -148,13 +151,16 @@ type createBody struct {
 // body compares the two on a body.
 func (c *court) body(t *testing.T, text []byte) {
 	t.Helper()
-	if len(text) > server.MaxBodyBytes {
-		return // 413, whatever it is
-	}
 	what := fmt.Sprintf("body %q", text[:min(len(text), 2000)])
-	value, hazards, err := parse(text)
 	target := "/cloud/v1/registries/1/2/3/users"
 	w := c.send(t, what, httptest.NewRequest(http.MethodPost, target, bytes.NewReader(text)))
+	if len(text) > server.MaxBodyBytes { // whatever it is
+		if w.Code != http.StatusRequestEntityTooLarge || c.reached != nil {
+			t.Errorf("%s: got %d, reached the implementation: %t; want 413 for %d bytes", what, w.Code, c.reached != nil, len(text))
+		}
+		return
+	}
+	value, hazards, err := parse(text)
 	for h := range hazards {
 		c.refused[h]++
 	}
@@ -219,20 +225,33 @@ func isClean(segments []string) bool {
 	})
 }
 
-// ids compares the two on three segments of a path, as they are sent.
+// pathRequest returns a request whose path has three segments, as it arrives,
+// or the error of net/http, which answers 400 by itself.
+func pathRequest(segments [3]string) (target string, r *http.Request, err error) {
+	const body = `{"name":"user1","duration":14}`
+	target = "/cloud/v1/registries/" + strings.Join(segments[:], "/") + "/users"
+	if strings.ContainsAny(target, "\r\n") {
+		return target, nil, errors.New("not one request's line")
+	}
+	r, err = http.ReadRequest(bufio.NewReader(strings.NewReader(
+		"POST " + target + " HTTP/1.1\r\nHost: registry.example\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)))
+	return target, r, err
+}
+
+// ids compares the two on three segments of a path, as they are sent; those that
+// cannot be are percent-encoded.
 func (c *court) ids(t *testing.T, segments [3]string) {
 	t.Helper()
-	target := "/cloud/v1/registries/" + strings.Join(segments[:], "/") + "/users"
-	if strings.ContainsAny(target, "\r\n") {
-		return // not one request's line
+	target, r, err := pathRequest(segments)
+	if err != nil {
+		for i := range segments {
+			segments[i] = url.PathEscape(segments[i])
+		}
+		if target, r, err = pathRequest(segments); err != nil {
+			t.Fatal(err)
+		}
 	}
 	what := fmt.Sprintf("path %q", target)
-	const body = `{"name":"user1","duration":14}`
-	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(
-		"POST " + target + " HTTP/1.1\r\nHost: registry.example\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)))
-	if err != nil {
-		return // net/http answers 400 by itself
-	}
 	w := c.send(t, what, r)
 
 	path, _, _ := strings.Cut(target, "?")
@@ -251,7 +270,7 @@ func (c *court) ids(t *testing.T, segments [3]string) {
 		}
 	}
 	if valid {
-		r := httptest.NewRequest(http.MethodPost, fmt.Sprintf("https://api.gcore.com/cloud/v1/registries/%d/%d/%d/users", want[0], want[1], want[2]), strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, fmt.Sprintf("https://api.gcore.com/cloud/v1/registries/%d/%d/%d/users", want[0], want[1], want[2]), strings.NewReader(`{"name":"user1","duration":14}`))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "apikey 1$x")
 		if ok, errs := c.judge.ValidateHttpRequestSync(r); !ok {
@@ -273,19 +292,27 @@ func (c *court) ids(t *testing.T, segments [3]string) {
 func FuzzBody(f *testing.F) {
 	c := newCourt(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		before := c.sent
 		c.body(t, data)
 		c.body(t, newChoices(data).body())
+		if c.sent != before+2 {
+			t.Errorf("%d requests are sent, want 2", c.sent-before)
+		}
 	})
 }
 
 // FuzzIDs does the same with the ids of a path, which are separated by line
-// breaks in the bytes.
+// breaks in the bytes: two requests as well.
 func FuzzIDs(f *testing.F) {
 	c := newCourt(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		before := c.sent
 		c.ids(t, segments(data))
 		choices := newChoices(data)
 		c.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
+		if c.sent != before+2 {
+			t.Errorf("%d requests are sent, want 2", c.sent-before)
+		}
 	})
 }
 
@@ -366,23 +393,32 @@ func TestSeedsOfIDs(t *testing.T) {
 	}
 }
 
-// The grammar reaches everything: what it makes is often accepted, and each
-// refusal and each rule comes up.
+// The grammars reach everything: what each makes is sent, often accepted, and
+// refused for each of its reasons.
 func TestTheGrammarReachesEverything(t *testing.T) {
-	c := newCourt(t)
+	bodies, paths := newCourt(t), newCourt(t)
 	const times = 6000
 	for i := range times {
 		choices := newChoices([]byte(strconv.Itoa(i)))
 		choices.data = nil // at random alone
-		c.body(t, choices.body())
-		c.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
+		bodies.body(t, choices.body())
+		paths.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
 	}
 	for _, h := range refusals {
-		if c.refused[h] == 0 {
-			t.Errorf("of %d bodies and paths none is refused for: %s", times, h)
+		of := bodies
+		if h == oddID {
+			of = paths
+		}
+		if of.refused[h] == 0 {
+			t.Errorf("of %d none is refused for: %s", times, h)
 		}
 	}
-	if c.accepted < times/50 || len(c.broken) < 7 {
-		t.Errorf("of %d bodies and paths %d are accepted, and %d rules broken: %v", times, c.accepted, len(c.broken), c.broken)
+	for name, c := range map[string]*court{"bodies": bodies, "paths": paths} {
+		if c.sent != times || c.accepted < times/50 {
+			t.Errorf("of %d %s %d are sent and %d accepted; want all and a fiftieth", times, name, c.sent, c.accepted)
+		}
+	}
+	if len(bodies.broken) < 7 {
+		t.Errorf("of %d bodies %d rules are broken, want 7: %v", times, len(bodies.broken), bodies.broken)
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"strings"
 )
 
-// What must be told to nobody, in two spellings: a text and a number.
+// What must be told to nobody: a text and a number, as it is sent, and as Go
+// prints a large float64.
 const (
 	marker       = "zqmarkerqz"
 	markerNumber = "8675309424242"
+	markerFloat  = "8.675309424242"
 )
 
 // choices makes decisions of bytes, so that whoever changes a byte changes one
@@ -176,7 +178,7 @@ func (c *choices) value(depth int) string {
 	case 1, 2:
 		return c.str()
 	case 3:
-		return markerNumber + c.one("", ".5", "e1", "e9")
+		return c.one(markerNumber, markerNumber+".5", markerNumber+"e1", markerNumber+"e9", markerFloat, markerFloat+"e12")
 	case 4, 5:
 		return c.integer(c.n(400))
 	case 6:
@@ -191,7 +193,7 @@ func (c *choices) id() string {
 	if c.rarely(4) {
 		return c.one("", ".", "..", "%2e%2e", marker, "1/2", "1%2F2", "1?a="+marker, "1#a", "1;a", "1%00", "%", "%zz", "%C3%A9", "\u00e9", "1%20", "%201", "1+", "0x1", "1_0", "1,2", "null", "true", "1e2", "1.0", "1.", "1e400")
 	}
-	id := c.one("", "-", "+", "%2B", "%2D", "0", "00") + c.one("0", "1", "7", "42", "9007199254740992", "9223372036854775807", "9223372036854775808", "18446744073709551616", markerNumber)
+	id := c.one("", "", "", "-", "%2D", c.one("+", "%2B", "0", "00")) + c.one("0", "1", "7", "42", "9007199254740992", "9223372036854775807", "9223372036854775808", "18446744073709551616", markerNumber)
 	if c.rarely(6) { // a digit, percent-encoded
 		i := c.n(len(id))
 		return id[:i] + fmt.Sprintf("%%%02X", id[i]) + id[i+1:]
