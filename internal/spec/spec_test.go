@@ -400,7 +400,7 @@ func TestTheProjectItself(t *testing.T) {
 	for _, file := range append(files, filepath.Join(project, "go.mod"), filepath.Join(project, "go.sum")) {
 		write(t, filepath.Join(root, filepath.Base(file)), read(t, file))
 	}
-	for _, dir := range []string{"api", "gen"} {
+	for _, dir := range []string{"api", "gen", filepath.Join("internal", "templates")} {
 		if err := os.CopyFS(filepath.Join(root, dir), os.DirFS(filepath.Join(project, dir))); err != nil {
 			t.Fatal(err)
 		}
