@@ -103,9 +103,10 @@ func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
 // emptyLog moves what the write-ahead log has into the database and empties
 // it, unless somebody reads too long: writes would have to wait for that.
 func (s *Store) emptyLog(ctx context.Context) error {
-	_, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(100); PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout(%d)",
-		busyTimeout.Milliseconds()))
-	return s.interpret(err)
+	ctx = context.WithoutCancel(ctx) // it takes no time, and the second statement must not be left out
+	_, err := s.write.ExecContext(ctx, "PRAGMA busy_timeout(100); PRAGMA wal_checkpoint(TRUNCATE)")
+	_, undone := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
+	return s.interpret(errors.Join(err, undone))
 }
 
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version FROM users "
