@@ -27,7 +27,7 @@ const selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM 
 // Registry implements [accounts.Store].
 func (s *Store) Registry(ctx context.Context, at accounts.Place) (accounts.Registry, error) {
 	return one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
-		selectRegistry+"WHERE id = ? AND project_id = ? AND region_id = ?", at.RegistryID, at.ProjectID, at.RegionID)
+		registryByPlace, at.RegistryID, at.ProjectID, at.RegionID)
 }
 
 // Registries implements [accounts.Store].
@@ -68,7 +68,7 @@ func (s *Store) Record(ctx context.Context, key []byte) (accounts.Record, *accou
 	if err != nil {
 		return r, nil, err
 	}
-	u, err := one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE id = ?", r.UserID)
+	u, err := one(ctx, s, scanUser, registryusers.ErrUserNotFound, userByID, r.UserID)
 	if errors.Is(err, registryusers.ErrUserNotFound) {
 		return r, nil, nil
 	}
@@ -83,37 +83,50 @@ func scanRecord(row scanner) (accounts.Record, error) {
 	return r, err
 }
 
-// DeleteRecords implements [accounts.Store]. What was deleted is then in no file.
+// DeleteRecords implements [accounts.Store]. What was deleted is then in no
+// file, unless somebody reads for long: then the next call sees to that.
 func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
-	for deleted := false; ; deleted = true { // in steps, which let others write in between
-		err := s.change(ctx, registryusers.ErrNotFound,
-			"DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)", now.UnixMicro())
-		if errors.Is(err, registryusers.ErrNotFound) && deleted {
-			return s.emptyLog(ctx)
-		}
+	for { // in steps, which let others write in between
+		err := s.change(ctx, registryusers.ErrNotFound, deleteRecords, now.UnixMicro())
 		if errors.Is(err, registryusers.ErrNotFound) {
-			return nil
+			return s.emptyLog(ctx)
 		}
 		if err != nil {
 			return err
 		}
+		s.logHolds.Store(true)
 	}
 }
 
 // emptyLog moves what the write-ahead log has into the database and empties
-// it, unless somebody reads too long: writes would have to wait for that.
+// it, if something was deleted since the last time. It does not wait for who
+// reads: writes would have to wait, too.
 func (s *Store) emptyLog(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx) // it takes no time, and the second statement must not be left out
-	_, err := s.write.ExecContext(ctx, "PRAGMA busy_timeout(100); PRAGMA wal_checkpoint(TRUNCATE)")
-	_, undone := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
-	return s.interpret(errors.Join(err, undone))
+	if !s.logHolds.Load() {
+		return nil
+	}
+	conn, err := s.write.Conn(ctx) // no write may come in between
+	if err != nil {
+		return s.interpret(err)
+	}
+	defer func() { _ = conn.Close() }() // back to the pool
+	ctx = context.WithoutCancel(ctx)
+	var busy, pages, moved int
+	if _, err = conn.ExecContext(ctx, "PRAGMA busy_timeout(100)"); err == nil {
+		err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	}
+	_, undone := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
+	if err = errors.Join(err, undone); err == nil && busy == 0 {
+		s.logHolds.Store(false)
+	}
+	return s.interpret(err)
 }
 
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version FROM users "
 
 // User implements [accounts.Store].
 func (s *Store) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
-	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, selectUser+"WHERE registry_id = ? AND name = ?", registryID, name)
+	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, userByName, registryID, name)
 }
 
 // Users implements [accounts.Store].
@@ -147,12 +160,12 @@ func (s *Store) Account(ctx context.Context, userID int64) (accounts.Account, er
 // AccountByName implements [accounts.Store].
 func (s *Store) AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (accounts.Account, error) {
 	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound,
-		selectAccount+"WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?", projectID, regionID, registry, name)
+		accountByName, projectID, regionID, registry, name)
 }
 
 // AccountsByName implements [accounts.Store].
 func (s *Store) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
-	return all(ctx, s, scanAccount, selectAccount+"WHERE u.name = ? AND u.secret_hash IS NOT NULL ORDER BY u.id LIMIT ?", name, limit)
+	return all(ctx, s, scanAccount, accountsByName, name, limit)
 }
 
 const selectAccount = `SELECT u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version,
@@ -286,6 +299,16 @@ const (
 var written = []string{insertUser, insertRecord, savepoint, undo, release}
 
 type scanner interface{ Scan(...any) error }
+
+// What requests read and write now and then.
+const (
+	registryByPlace = selectRegistry + "WHERE id = ? AND project_id = ? AND region_id = ?"
+	userByID        = selectUser + "WHERE id = ?"
+	userByName      = selectUser + "WHERE registry_id = ? AND name = ?"
+	accountByName   = selectAccount + "WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?"
+	accountsByName  = selectAccount + "WHERE u.name = ? AND u.secret_hash IS NOT NULL ORDER BY u.id LIMIT ?"
+	deleteRecords   = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
+)
 
 // What every request reads, by one index; these are prepared.
 const (

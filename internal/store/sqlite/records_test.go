@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"sync"
 	"testing"
@@ -186,4 +187,97 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
 		t.Errorf("CreateUser when the other is done: %v", err)
 	}
+}
+
+// logSize returns the size of the write-ahead log.
+func logSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// Who reads for long keeps the log from being emptied; then the next call
+// does it, also of another process and with nothing left to delete.
+func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
+	path := newPath(t)
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := s.read.QueryContext(t.Context(), "SELECT id FROM users") // its snapshot has the record
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		t.Fatal("there is no user")
+	}
+	end := u.CreatedAt.Add(24 * time.Hour)
+	if err := s.DeleteRecords(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	if logSize(t, path) == 0 {
+		t.Fatal("the log is empty although somebody reads: this test shows nothing")
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteRecords(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	if size := logSize(t, path); size != 0 {
+		t.Errorf("the log has %d bytes, want none", size)
+	}
+
+	u.Name, u.Verifier.Index = "another", []byte("another index")
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteRecords(t.Context(), end); err != nil || logSize(t, path) == 0 {
+		t.Errorf("with nothing deleted: DeleteRecords = %v, and the log has %d bytes; want it left alone", err, logSize(t, path))
+	}
+	if err := openStore(t, path).DeleteRecords(t.Context(), end); err != nil || logSize(t, path) != 0 {
+		t.Errorf("after another process: DeleteRecords = %v, and the log has %d bytes; want none", err, logSize(t, path))
+	}
+}
+
+// While the log is emptied the write connection has little patience; no write
+// may get it like that.
+func TestWritesKeepTheirPatienceWhenTheLogIsEmptied(t *testing.T) {
+	s := openStore(t, newPath(t))
+	var wg sync.WaitGroup
+	over := make(chan struct{})
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				err := s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
+					var patience int64
+					if err := tx.tx.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&patience); err != nil || patience != busyTimeout.Milliseconds() {
+						t.Errorf("busy_timeout in a write: got %d, %v; want %d", patience, err, busyTimeout.Milliseconds())
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 200 {
+		s.logHolds.Store(true)
+		if err := s.emptyLog(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	close(over)
+	wg.Wait()
 }

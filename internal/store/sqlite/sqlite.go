@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -29,6 +30,8 @@ type Store struct {
 
 	prepared map[string]*sql.Stmt // on read, by their text
 	writer   *writer              // on write
+
+	logHolds atomic.Bool // what was deleted may still be in the write-ahead log
 }
 
 // Open opens the database file at path, makes it if there is none (mode 0600),
@@ -54,7 +57,8 @@ func open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{path: path}
-	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}}, writeCache)); err != nil {
+	s.logHolds.Store(true) // left there by an earlier process, perhaps
+	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
@@ -76,21 +80,15 @@ func open(ctx context.Context, path string) (*Store, error) {
 // busyTimeout is how long to wait for another process's write.
 const busyTimeout = 10 * time.Second
 
-// writeCache is the setting of how much of the database the write connection
-// keeps in memory, in KiB: each create changes a page of the secrets' index
-// that may lie anywhere in it.
-const writeCache = "cache_size(-8000)"
-
 // dsn puts the settings into the name, so that every pooled connection has them.
-func dsn(path string, values url.Values, more ...string) string {
-	values["_pragma"] = append(more,
+func dsn(path string, values url.Values) string {
+	values["_pragma"] = []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode: each commit is synced
 		"foreign_keys(ON)",
-		"secure_delete(ON)",        // what is deleted is overwritten
-		"wal_autocheckpoint(4000)", // pages of 4 KiB in the log before they are moved: a page that many commits change is moved once
-	)
+		"secure_delete(ON)", // what is deleted is overwritten
+	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
 }
 

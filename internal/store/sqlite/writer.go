@@ -187,8 +187,8 @@ func runInSavepoint(ctx context.Context, t *transaction, run func(context.Contex
 		return nil, err
 	}
 	if failed = run(ctx, t); failed != nil {
-		if _, err := t.ExecContext(ctx, undo); err != nil {
-			return failed, err
+		if _, err := t.ExecContext(ctx, undo); err != nil { // SQLite has undone it all, for a reason that failed has
+			return failed, fmt.Errorf("%w, after: %v", err, failed) //nolint:errorlint // it is not all callers' error
 		}
 	}
 	_, err := t.ExecContext(ctx, release)

@@ -132,9 +132,12 @@ func TestALoneWriteCostsOneCommit(t *testing.T) {
 		s := newStalled(t)
 		s.resume()
 		for i := range 5 {
-			before := s.commits(t)
+			before, began := s.commits(t), time.Now()
 			if err := s.create(t.Context(), "u"+strconv.Itoa(i), i); err != nil {
 				t.Fatal(err)
+			}
+			if waited := time.Since(began); waited != 0 { // by the bubble's clock: no timer was waited for
+				t.Errorf("it waited for %v, want no wait", waited)
 			}
 			if got := s.commits(t) - before; got != 1 {
 				t.Errorf("%d commits, want 1", got)
