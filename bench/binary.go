@@ -24,22 +24,47 @@ type binary struct {
 	line    string
 	changes []change // to this tree before it is built
 	users   int      // who are there before anything is measured
+	header  string   // of every create
 }
 
 // A change is one to a line of a source file, for comparison.
 type change struct{ file, old, new string }
 
+const (
+	serve = "registryusers serve"
+	few   = 1000 // users
+	store = "internal/store/sqlite/"
+)
+
 // binaries are those that are compared. Ratios are to the first.
 var binaries = []binary{
-	{name: "registryusers", line: "registryusers serve"},
-	{name: "one commit each", line: "registryusers serve", changes: []change{
-		{"internal/store/sqlite/writer.go", "maxBatch   = 512", "maxBatch   = 1"},
+	{name: "registryusers", line: serve, users: few},
+	{name: "one commit each", line: serve, users: few, changes: []change{
+		{store + "writer.go", "maxBatch   = 512", "maxBatch   = 1"},
 	}},
-	{name: "creates not stored", line: "registryusers serve", changes: []change{{"internal/store/sqlite/accounts.go",
-		"	u.RegistryID = at.RegistryID\n",
-		"	if u.RegistryID, u.ID = at.RegistryID, 1; u.ID == 1 {\n		return u, nil\n	}\n",
-	}}},
-	{name: "5,000,000 users there", line: "registryusers serve", users: 5_000_000},
+	{name: "no-op store", line: serve, users: few, changes: []change{
+		{store + "accounts.go", "	u.RegistryID = at.RegistryID\n", `	if u.RegistryID, u.ID = at.RegistryID, 1; u.ID == 1 {
+		return u, nil
+	}
+`},
+		{store + "accounts.go", "	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)\n", `	if key := theKey.Load(); key != nil {
+		return *key, nil
+	}
+	key, err := one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
+	if err == nil {
+		theKey.Store(&key)
+	}
+	return key, err
+`},
+		{store + "sqlite.go", "// Store is an accounts.Store in", `var theKey atomic.Pointer[accounts.Key] // there is but one
+
+// Store is an accounts.Store in`},
+		{store + "sqlite.go", `	"github.com/registryusers/registryusers"` + "\n", `	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+`},
+	}},
+	{name: "5,000,000 users there", line: serve, users: 5_000_000},
+	{name: "with an Idempotency-Key", line: serve, users: few, header: "Idempotency-Key: " + freshName + "\r\n"},
 }
 
 // A whole is what was measured of a binary.
@@ -65,18 +90,21 @@ func (b binary) build(ctx context.Context, dir string) (string, error) {
 	}
 	var overlay struct{ Replace map[string]string }
 	overlay.Replace = map[string]string{}
-	for i, c := range b.changes {
+	for _, c := range b.changes {
 		file := filepath.Join(root, c.file)
-		text, err := os.ReadFile(file)
+		from, again := overlay.Replace[file] // changed already
+		if !again {
+			from = file
+		}
+		text, err := os.ReadFile(from)
 		if err != nil {
 			return "", err
 		}
 		if n := strings.Count(string(text), c.old); n != 1 {
 			return "", fmt.Errorf("%s has %q %d times, and must have it once", c.file, c.old, n)
 		}
-		changed := filepath.Join(dir, strconv.Itoa(i)+".go")
-		overlay.Replace[file] = changed
-		if err := os.WriteFile(changed, []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil {
+		overlay.Replace[file] = filepath.Join(dir, filepath.Base(file))
+		if err := os.WriteFile(overlay.Replace[file], []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil {
 			return "", err
 		}
 	}
@@ -172,7 +200,7 @@ func (in *instance) serve(ctx context.Context, b binary, built string) error {
 		err = json.Unmarshal(text, &in.dev)
 	}
 	users := fmt.Sprintf("/cloud/v1/registries/%d/%d/%d/users", in.dev.ProjectID, in.dev.RegionID, in.dev.RegistryID)
-	in.wire = newWire(in.address, users, in.dev.APIKey, `{"name":"`+freshName+`","duration":14}`)
+	in.wire = newWire(in.address, users, in.dev.APIKey, b.header, `{"name":"`+freshName+`","duration":14}`)
 	return err
 }
 
@@ -185,7 +213,7 @@ func fill(ctx context.Context, path string, registryID int64, users int) error {
 	defer db.Close()
 	_, err = db.ExecContext(ctx, `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version)
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-		SELECT ?, printf('u%011d', i), 0, -1, 0, 253402300799000000, randomblob(32), 1 FROM n`, users, registryID)
+		SELECT ?, printf('u%011d', i * 38196601127 % 100000000000), 0, -1, 0, 253402300799000000, randomblob(32), 1 FROM n`, users, registryID)
 	if err == nil {
 		_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
@@ -202,6 +230,7 @@ func (in *instance) close() {
 // firstAnswer returns the milliseconds from the start of a binary on an empty
 // directory to its first 201.
 func (b binary) firstAnswer(ctx context.Context, built, under string) (float64, error) {
+	b.users = 0
 	begin := time.Now()
 	in, err := b.open(ctx, built, under)
 	if err != nil {
@@ -254,9 +283,6 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	firsts := make([][]float64, len(all))
 	for range rounds {
 		for i, b := range all {
-			if b.users > 0 { // it does not begin with nothing
-				continue
-			}
 			ms, err := b.firstAnswer(ctx, built[i], under)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", b.name, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -27,9 +28,11 @@ func compare(calls []func(), turns int) []cost {
 	for i, call := range calls {
 		costs[i].bytes, costs[i].allocs = allocations(call)
 	}
-	for range turns {
-		for i, call := range calls {
-			times[i] = append(times[i], timed(call))
+	for round := range turns {
+		for at := range calls {
+			i := (at + round) % len(calls) // each follows another one now and then
+			runtime.GC()                   // what another left is not this one's to pay for
+			times[i] = append(times[i], timed(calls[i]))
 		}
 	}
 	for i := range calls {
@@ -72,7 +75,7 @@ func allocations(call func()) (bytes, allocs float64) {
 
 // inProcess measures the peers' handlers with each kind of request, and puts
 // the costs into the rows of the same place.
-func inProcess(rows []row, turns int) error {
+func inProcess(ctx context.Context, rows []row, turns int) error {
 	var handlers []http.Handler
 	var measured []int
 	for i, p := range peers {
@@ -95,6 +98,9 @@ func inProcess(rows []row, turns int) error {
 		}
 		for i, c := range compare(calls, turns) {
 			rows[measured[i]].handler[kind] = c
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,7 @@ const connections = 64
 // wire is a create as it is sent. A template is copied for each connection.
 type wire struct {
 	bytes []byte
-	name  int // where the name begins if each request has one of its own, or -1
+	names []int // where the name begins, if each request has one of its own
 }
 
 // freshName is a name as long as those that nextName writes over it.
@@ -28,24 +29,38 @@ const freshName = "n00000000000"
 
 var names atomic.Uint64 // names that were used
 
-// newWire returns the request that creates a user. If the body has freshName in
-// it, every request sent will have a name that none had before.
-func newWire(address, path, key, body string) wire {
-	text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: apikey %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		path, address, key, len(body), body)
-	return wire{[]byte(text), bytes.LastIndex([]byte(text), []byte(freshName))}
+// newWire returns the request that creates a user. If the header or the body has
+// freshName in it, every request sent will have a name that none had before.
+func newWire(address, path, key, header, body string) wire {
+	text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: apikey %s\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, address, key, header, len(body), body)
+	w := wire{bytes: []byte(text)}
+	for at := strings.Index(text, freshName); at >= 0; {
+		w.names = append(w.names, at)
+		next := strings.Index(text[at+1:], freshName)
+		if next < 0 {
+			break
+		}
+		at += 1 + next
+	}
+	return w
 }
 
-// nextName gives the request the next name.
+// nextName gives the request a name that was not used: they come in no order.
 func (w wire) nextName() {
-	if w.name < 0 {
+	if len(w.names) == 0 {
 		return
 	}
-	digits := w.bytes[w.name+1 : w.name+len(freshName)]
-	n := names.Add(1)
+	const all = 100_000_000_000 // names; stride has no factor in common with it
+	const stride = 38_196_601_127
+	n := names.Add(1) * stride % all
+	var digits [len(freshName) - 1]byte
 	for i := range digits {
 		digits[len(digits)-1-i] = byte('0' + n%10)
 		n /= 10
+	}
+	for _, at := range w.names {
+		copy(w.bytes[at+1:], digits[:])
 	}
 }
 

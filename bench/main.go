@@ -12,15 +12,17 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -31,6 +33,9 @@ func main() {
 
 // turnsPerRound is how many turns in process go with a round of the servers.
 const turnsPerRound = 5
+
+// parts are what is measured, and can be left out.
+var parts = []string{"process", "client", "loopback", "prism", "binary"}
 
 type settings struct {
 	rounds  int
@@ -49,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.rounds, "rounds", 8, "how often each is measured")
 	flags.Float64Var(&s.seconds, "seconds", 3, "how long a server is measured in a round")
 	flags.BoolVar(&s.quick, "quick", false, "see that everything runs: short, and nothing is written")
-	flags.StringVar(&s.skip, "skip", "", "what to leave out, of process,loopback,prism,client,binary; nothing is written then")
+	flags.StringVar(&s.skip, "skip", "", "what to leave out, of "+strings.Join(parts, ",")+"; nothing is written then")
 	flags.StringVar(&s.dir, "dir", "", "directory on the disk to measure durable creates on (default: that of temporary files)")
 	flags.Func("command", "`NAME=LINE`: another command line to measure as the binary; its first word may be registryusers, this tree's", func(text string) error {
 		name, line, ok := strings.Cut(text, "=")
@@ -64,6 +69,17 @@ func run(ctx context.Context, args []string) error {
 	}
 	if flags.NArg() > 0 || s.rounds < 1 || s.seconds <= 0 {
 		return errors.New("rounds and seconds must be more than 0, and there are no arguments; see -help")
+	}
+	for part := range strings.SplitSeq(s.skip, ",") {
+		if s.skip != "" && !slices.Contains(parts, part) {
+			return fmt.Errorf("-skip: there is no %q, but %s", part, strings.Join(parts, ", "))
+		}
+	}
+	if s.dir != "" {
+		var err error
+		if s.dir, err = filepath.Abs(s.dir); err != nil {
+			return err
+		}
 	}
 	if s.quick {
 		s.rounds, s.seconds = 2, 0.2
@@ -84,6 +100,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	fmt.Fprintf(os.Stderr, "bench: RESULTS.md keeps its text from %q on, which was written for an earlier run: see that it still holds\n", strings.TrimSpace(kept))
 	return errors.Join(
 		os.WriteFile("RESULTS.md", []byte(withKept(text, string(old))), 0o644), //nolint:gosec // for all to read
 		os.WriteFile("ratios.svg", []byte(plot(r.rows)), 0o644),                //nolint:gosec // for all to read
@@ -118,7 +135,7 @@ func measure(ctx context.Context, s settings) (results, error) {
 		r.rows[i].name = p.name
 	}
 	if do("process") {
-		if err := inProcess(r.rows, s.rounds*turnsPerRound); err != nil {
+		if err := inProcess(ctx, r.rows, s.rounds*turnsPerRound); err != nil {
 			return r, err
 		}
 	}
