@@ -192,6 +192,7 @@ func TestFaults(t *testing.T) {
 	users := make([]client.User, *faultCreates)
 	var next atomic.Int64
 	var group sync.WaitGroup
+	t.Cleanup(group.Wait) // if the server does not come up again, the calls end with the context of the test
 	for range callers {
 		group.Go(func() {
 			for {

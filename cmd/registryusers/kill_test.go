@@ -14,6 +14,8 @@ import (
 // TestKilledWhileCreatesAreCommittedTogether has 64 callers create users, each
 // at its own speed, and kills the server 100 times or more, each time after a
 // random number of answers: each of the 10,000 who were answered 201 is there.
+// (A killed process loses no page that it wrote; that each commit is synced to
+// the disk, too, is a setting that the store's tests look at.)
 func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 	const (
 		kills   = 100    // or more

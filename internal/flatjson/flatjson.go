@@ -89,7 +89,8 @@ func newShape(t reflect.Type) *shape {
 }
 
 // Append appends the JSON of the value that v points to, and a newline, as a
-// [json.Encoder] that does not escape for HTML.
+// [json.Encoder] that does not escape for HTML. It may spell a string otherwise: U+2028
+// is not escaped.
 func Append(b []byte, v any) ([]byte, error) {
 	value := reflect.ValueOf(v).Elem()
 	s := shapeOf(value.Type())

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/accounts/storetest"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -552,3 +553,20 @@ func TestManyTokensAtOnce(t *testing.T) {
 }
 
 var errNoID = errors.New("the token has no id")
+
+// A login with a made secret asks the store for one account, once.
+func TestALoginReadsOneAccount(t *testing.T) {
+	h := newHouse(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	counting := &storetest.Counting{Store: h.store}
+	h.Accounts = accounts.New(counting, accounts.NewServerKey("test", [32]byte{1, 2, 3}), h.clock.Now)
+	base := h.serve(t)
+	for _, query := range []url.Values{nil, scope("repository:1-1-demo/app:pull,push")} {
+		if a := do(t, get(t, base, "ci", secret, query)); a.status != http.StatusOK {
+			t.Fatalf("GET /token?%v: got %d %s, want 200", query, a.status, a.body)
+		}
+		if asked, want := counting.Take(), []string{"AccountBySecret"}; !slices.Equal(asked, want) {
+			t.Errorf("GET /token?%v asked the store for %q, want %q", query, asked, want)
+		}
+	}
+}

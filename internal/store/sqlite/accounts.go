@@ -56,6 +56,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.Us
 		if err != nil || r == nil {
 			return err
 		}
+		s.logHolds.Store(true) // the record may replace one that has ended
 		return s.changeIn(ctx, tx, registryusers.ErrExists, insertRecord,
 			r.Key, r.Request, r.Salt, u.ID, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
 	})
@@ -99,7 +100,7 @@ func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
 }
 
 // emptyLog moves what the write-ahead log has into the database and empties
-// it, if something was deleted since the last time. It does not wait for who
+// it, if something was deleted or replaced since the last time. It does not wait for who
 // reads: writes would have to wait, too.
 func (s *Store) emptyLog(ctx context.Context) error {
 	if !s.logHolds.Load() {

@@ -245,6 +245,29 @@ func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
 	}
 }
 
+// A record may replace one that has ended before anybody removed it.
+func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
+	path := newPath(t)
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	for i := range 2 {
+		u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
+		u.CreatedAt = u.CreatedAt.Add(48 * time.Hour)
+		if err := s.DeleteRecords(t.Context(), time.Unix(0, 0)); err != nil { // none has ended by then
+			t.Fatal(err)
+		}
+		if size := logSize(t, path); size != 0 {
+			t.Fatalf("before create %d: the log has %d bytes, want none", i, size)
+		}
+		if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.DeleteRecords(t.Context(), time.Unix(0, 0)); err != nil || logSize(t, path) != 0 {
+		t.Errorf("DeleteRecords = %v, and the log has %d bytes; want none", err, logSize(t, path))
+	}
+}
+
 // While the log is emptied the write connection has little patience; no write
 // may get it like that.
 func TestWritesKeepTheirPatienceWhenTheLogIsEmptied(t *testing.T) {

@@ -31,7 +31,7 @@ type Store struct {
 	prepared map[string]*sql.Stmt // on read, by their text
 	writer   *writer              // on write
 
-	logHolds atomic.Bool // what was deleted may still be in the write-ahead log
+	logHolds atomic.Bool // what was deleted or replaced may still be in the write-ahead log
 }
 
 // Open opens the database file at path, makes it if there is none (mode 0600),
@@ -88,6 +88,9 @@ func dsn(path string, values url.Values) string {
 		"synchronous(FULL)", // in WAL mode: each commit is synced
 		"foreign_keys(ON)",
 		"secure_delete(ON)", // what is deleted is overwritten
+		// Pages in the log, 64 MiB, before they are moved into the database: one
+		// that many creates change is moved once.
+		"wal_autocheckpoint(16000)",
 	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
 }

@@ -1,0 +1,67 @@
+package storetest
+
+import (
+	"context"
+	"sync"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// Counting is a store that notes which accounts are asked for, by method.
+type Counting struct {
+	accounts.Store
+
+	mu    sync.Mutex
+	asked []string
+}
+
+// Take returns the names of the methods that were called since it was last called.
+func (c *Counting) Take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	asked := c.asked
+	c.asked = nil
+	return asked
+}
+
+func (c *Counting) note(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, method)
+}
+
+// AccountBySecret implements [accounts.Store].
+func (c *Counting) AccountBySecret(ctx context.Context, index []byte) (accounts.Account, error) {
+	c.note("AccountBySecret")
+	return c.Store.AccountBySecret(ctx, index)
+}
+
+// Account implements [accounts.Store].
+func (c *Counting) Account(ctx context.Context, id int64) (accounts.Account, error) {
+	c.note("Account")
+	return c.Store.Account(ctx, id)
+}
+
+// AccountByName implements [accounts.Store].
+func (c *Counting) AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (accounts.Account, error) {
+	c.note("AccountByName")
+	return c.Store.AccountByName(ctx, projectID, regionID, registry, name)
+}
+
+// AccountsByName implements [accounts.Store].
+func (c *Counting) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
+	c.note("AccountsByName")
+	return c.Store.AccountsByName(ctx, name, limit)
+}
+
+// User implements [accounts.Store].
+func (c *Counting) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
+	c.note("User")
+	return c.Store.User(ctx, registryID, name)
+}
+
+// Registry implements [accounts.Store].
+func (c *Counting) Registry(ctx context.Context, at accounts.Place) (accounts.Registry, error) {
+	c.note("Registry")
+	return c.Store.Registry(ctx, at)
+}
