@@ -73,7 +73,13 @@ type process struct {
 // serve starts the server on a free port and waits until it says that it serves.
 func serve(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)}
+	return start(t, exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...))
+}
+
+// start starts a command that is a server and waits until it says that it serves.
+func start(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +117,7 @@ func serve(t *testing.T, args ...string) *process {
 	}
 	if p.url == "" {
 		p.stop(os.Kill)
-		t.Fatalf("serve %v did not come up:\n%s", args, p.stderr.String())
+		t.Fatalf("%v did not come up:\n%s", cmd.Args, p.stderr.String())
 	}
 	return p
 }

@@ -27,9 +27,6 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// shutdownTimeout is how long the requests in flight have, once it is asked to stop.
-const shutdownTimeout = 10 * time.Second
-
 type serveOptions struct {
 	listen, url         string
 	data, addressFile   string
@@ -38,6 +35,9 @@ type serveOptions struct {
 	registry, service   string
 	tokenX5C            bool
 	trustedProxies      []string
+	adminListen         string
+	connections         httpserver.ConnectionLimits
+	drainTimeout        time.Duration
 }
 
 func serveCommand() *cobra.Command {
@@ -63,6 +63,10 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For is believed; failed logins are counted by address")
+	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a listener of its own for /healthz and /readyz, HOST:PORT; it answers when all connections of --listen are taken")
+	flags.IntVar(&o.connections.Total, "max-connections", 0, "most connections open at a time (default: 4096, or as the limit of open files allows)")
+	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter)")
+	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the requests in progress have to end when the server is stopped")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
 	return cmd
 }
@@ -110,7 +114,14 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
+	stopAdmin, err := o.serveAdmin(ctx, handlers.Ready, logger)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
 	httpServer := httpserver.New(handlers, config, logger)
+	o.connections.Exempt = handlers.Proxies
+	listener = httpserver.LimitConnections(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
 	go func() {
 		if config != nil {
@@ -125,14 +136,37 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	case <-ctx.Done():
 	}
 	logger.Info("shutting down")
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
 	defer cancel()
-	if err := httpServer.Shutdown(bounded); err != nil {
-		_ = httpServer.Close()
-		return fmt.Errorf("requests were still in flight after %s: %w", shutdownTimeout, err)
+	if httpServer.Shutdown(bounded) != nil {
+		logger.Warn("requests that were still in progress have been cut off", "drain_timeout", o.drainTimeout)
+		return httpServer.Close()
 	}
 	return nil
 }
+
+// serveAdmin serves the probes on --admin-listen, if it is set, until stop is called.
+func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Context) error, logger *slog.Logger) (stop func(), err error) {
+	if o.adminListen == "" {
+		return func() {}, nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.adminListen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for probes (choose another address with --admin-listen): %w", err)
+	}
+	server := httpserver.NewAdmin(ready, logger)
+	listener = httpserver.LimitConnections(listener, server, httpserver.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("the admin listener has failed", "error", err)
+		}
+	}()
+	logger.Info("serving probes", "url", "http://"+reachable(listener.Addr()))
+	return func() { _ = server.Close() }, nil
+}
+
+// maxAdminConnections is how many connections the admin listener has at a time.
+const maxAdminConnections = 16
 
 // sweepInterval is how long what has no use any more may stay.
 const sweepInterval = 5 * time.Minute
@@ -189,6 +223,7 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 	}
 	issuer := &token.Issuer{Keys: keys, Service: o.service, Now: time.Now, Certified: o.tokenX5C}
 	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
+	handlers.Ready = dir.Accounts.Ready
 	handlers.Token, handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
 	if o.registry == "off" {
 		return handlers, func() error { return nil }, nil
@@ -221,6 +256,18 @@ func (o *serveOptions) check() error {
 	}
 	if o.service == "" {
 		return usagef("--service must not be empty")
+	}
+	if o.connections.Total < 0 || o.connections.PerAddress < 0 {
+		return usagef("--max-connections and --max-connections-per-address must be 1 or more")
+	}
+	if o.drainTimeout < 0 {
+		return usagef("--drain-timeout must not be negative")
+	}
+	if o.connections.Total == 0 {
+		o.connections.Total = httpserver.MaxConnections(httpserver.OpenFiles())
+	}
+	if o.connections.PerAddress == 0 {
+		o.connections.PerAddress = max(1, o.connections.Total/4)
 	}
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {

@@ -325,3 +325,11 @@ func (s *Service) Authenticate(ctx context.Context, token registryusers.Secret) 
 	}
 	return k, nil
 }
+
+// Ready returns an error if the store cannot be read.
+func (s *Service) Ready(ctx context.Context) error {
+	if _, err := s.store.Key(ctx, 0); err != nil && !isNotFound(err) {
+		return err
+	}
+	return nil
+}

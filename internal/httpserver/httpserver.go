@@ -5,8 +5,6 @@ package httpserver
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -22,6 +20,9 @@ type Handlers struct {
 	JWKS     http.Handler
 	Registry http.Handler // nil: there is none
 
+	// Ready reports why the server cannot serve, or nil; see [Probes].
+	Ready func(context.Context) error
+
 	// Proxies are who may say, in X-Forwarded-For, where a request comes from.
 	Proxies []netip.Prefix
 }
@@ -32,10 +33,15 @@ const (
 	headerTimeout  = 10 * time.Second
 	requestTimeout = 60 * time.Second
 	stallTimeout   = 60 * time.Second // between two reads, or writes, at /v2/
-	answerTime     = 5 * time.Second  // of it, to send the answer
+	unreadTimeout  = 5 * time.Second  // for a body that no handler has asked for
+	formTimeout    = 10 * time.Second // for the body at /token, which strangers may send
+	responseTime   = 5 * time.Second  // of requestTimeout, to send the response
 	idleTimeout    = 2 * time.Minute  // between two requests
 	maxHeaderBytes = 64 << 10
+	maxStreams     = 100 // requests at a time on one HTTP/2 connection
 )
+
+const tokenPath = "/token"
 
 // New returns a server of the handlers. config is for TLS, or nil.
 func New(h Handlers, config *tls.Config, logger *slog.Logger) *http.Server {
@@ -45,29 +51,36 @@ func New(h Handlers, config *tls.Config, logger *slog.Logger) *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }
 
 // ServeHTTP implements [http.Handler].
 func (h Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.RemoteAddr = h.remote(r)
 	path := r.URL.Path
 	if h.Registry != nil && (path == "/v2" || strings.HasPrefix(path, "/v2/")) {
-		deadlines := http.NewResponseController(w)
-		r.Body = &steadyBody{r.Body, deadlines}
-		h.Registry.ServeHTTP(&steadyWriter{w, deadlines}, r)
+		// net/http looks at the body of its own request, for instance for
+		// "Expect: 100-continue", so the handler gets another one.
+		r = r.WithContext(r.Context())
+		r.RemoteAddr = h.remote(r)
+		h.Registry.ServeHTTP(steady(w, r))
 		return
 	}
 	end := time.Now().Add(requestTimeout)
-	deadlines := http.NewResponseController(w)
-	_ = deadlines.SetReadDeadline(end) // fails on no real connection
-	_ = deadlines.SetWriteDeadline(end)
-	ctx, cancel := context.WithDeadline(r.Context(), end.Add(-answerTime))
+	ctx, cancel := context.WithDeadline(r.Context(), end.Add(-responseTime))
 	defer cancel()
 	r = r.WithContext(ctx)
+	r.RemoteAddr = h.remote(r)
+	bodyEnd := end
+	if path == tokenPath {
+		bodyEnd = time.Now().Add(formTimeout)
+	}
+	limitTo(bodyEnd, end, w, r)
 	switch path {
-	case "/token":
+	case healthPath, readyPath:
+		probe(w, r, h.Ready)
+	case tokenPath:
 		h.Token.ServeHTTP(w, r)
 	case "/.well-known/jwks.json":
 		h.JWKS.ServeHTTP(w, r)
@@ -97,39 +110,9 @@ func (h Handlers) remote(r *http.Request) string {
 	return netip.AddrPortFrom(address, connection.Port()).String()
 }
 
-func (h Handlers) trusts(address netip.Addr) bool {
-	return slices.ContainsFunc(h.Proxies, func(p netip.Prefix) bool { return p.Contains(address.Unmap()) })
-}
+func (h Handlers) trusts(address netip.Addr) bool { return contains(h.Proxies, address) }
 
-// steadyBody and steadyWriter give each read and each write its own time.
-type steadyBody struct {
-	io.ReadCloser
-	deadlines *http.ResponseController
-}
-
-func (b *steadyBody) Read(p []byte) (int, error) {
-	_ = b.deadlines.SetReadDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) { // the client need not send more
-		_ = b.deadlines.SetReadDeadline(time.Time{})
-	}
-	return n, err
-}
-
-type steadyWriter struct {
-	http.ResponseWriter
-	deadlines *http.ResponseController
-}
-
-func (w *steadyWriter) WriteHeader(status int) {
-	_ = w.deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets [http.ResponseController] reach the connection.
-func (w *steadyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *steadyWriter) Write(p []byte) (int, error) {
-	_ = w.deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
-	return w.ResponseWriter.Write(p)
+// contains reports whether an address lies in one of the ranges.
+func contains(ranges []netip.Prefix, address netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address.Unmap()) })
 }
