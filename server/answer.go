@@ -167,8 +167,15 @@ func (a *answer) abortIfSent(sent bool) {
 	}
 }
 
+// noStore is shared by all responses: nobody writes to it.
+var noStore = []string{"no-store"}
+
 func (a *answer) send() {
-	a.Header().Set("X-Request-Id", a.id)
+	header := a.Header()
+	header.Set("X-Request-Id", a.id)
+	if header["Cache-Control"] == nil { // a response may hold a secret
+		header["Cache-Control"] = noStore
+	}
 	a.ResponseWriter.WriteHeader(a.status)
 }
 

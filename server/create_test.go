@@ -54,6 +54,9 @@ func TestCreateThroughTheWire(t *testing.T) {
 	if got := response.Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type: got %q, want application/json", got)
 	}
+	if got := response.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control of a response with a secret: got %q, want no-store", got)
+	}
 	id := response.Header.Get("X-Request-Id")
 	if id == "" || id == "theirs" {
 		t.Errorf("X-Request-Id: got %q, want one of the server's own", id)

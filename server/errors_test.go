@@ -39,7 +39,7 @@ var sentinels = []struct {
 }
 
 // errorHeaders are the headers that an answer of this status has, besides
-// Content-Type and X-Request-Id.
+// Content-Type, X-Request-Id and Cache-Control.
 func errorHeaders(status int) http.Header {
 	switch status {
 	case 401:
@@ -57,6 +57,10 @@ func wantErrorHeaders(t *testing.T, w *httptest.ResponseRecorder, want http.Head
 	got := w.Result().Header.Clone()
 	got.Del("Content-Type")
 	got.Del("X-Request-Id")
+	if cache := got.Get("Cache-Control"); cache != "no-store" {
+		t.Errorf("Cache-Control: got %q, want no-store", cache)
+	}
+	got.Del("Cache-Control")
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("headers: got %v, want %v", got, want)
 	}

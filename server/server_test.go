@@ -208,6 +208,9 @@ func (s *service) wantError(t *testing.T, w *httptest.ResponseRecorder, status i
 	if got := header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type: got %q, want application/json", got)
 	}
+	if got := header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control: got %q, want no-store", got)
+	}
 	var body models.Error
 	decoder := json.NewDecoder(bytes.NewReader(w.Body.Bytes()))
 	decoder.DisallowUnknownFields()
