@@ -26,9 +26,9 @@ func MaxConnections(openFiles uint64) int {
 		return defaultConnections
 	}
 	if openFiles <= 2*reservedFiles { // too few to reserve that many
-		return max(1, int(openFiles/4)) //nolint:gosec // it is small
+		return max(1, int(openFiles/4))
 	}
-	return int(openFiles-reservedFiles) / 2 //nolint:gosec // it is small
+	return int(openFiles-reservedFiles) / 2
 }
 
 // ConnectionLimits are how many connections a listener has at a time.
