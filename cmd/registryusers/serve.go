@@ -55,14 +55,14 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
 	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is made if missing")
 	flags.StringVar(&o.url, "url", "", "URL under which clients reach this server (default: from --listen)")
-	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM")
+	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; both files are read again when they change, and on SIGHUP")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
 	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, as behind a proxy that does TLS")
 	flags.BoolVar(&o.isDev, "dev", false, "make a registry and an API key, write them to DATA/dev.json, and print how to use them")
 	flags.StringVar(&o.registry, "registry", "on", "on: images are kept here; off: an outside registry has them, and takes this server's tokens")
 	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
-	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For is believed; failed logins are counted by address")
+	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; failed logins and connections are counted by address")
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a listener of its own for /healthz and /readyz, HOST:PORT; it answers when all connections of --listen are taken")
 	flags.IntVar(&o.connections.Total, "max-connections", 0, "most connections open at a time (default: 4096, or as the limit of open files allows)")
 	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter)")
@@ -73,10 +73,12 @@ func serveCommand() *cobra.Command {
 
 // serve serves until ctx is done.
 func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	config, err := o.tls()
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	config, reload, err := o.tls(logger)
 	if err != nil {
 		return err
 	}
+	defer onHangup(reload)()
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -91,7 +93,6 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	handlers, closeHandlers, err := o.handlers(ctx, dir, logger)
 	if err != nil {
 		return err
@@ -278,20 +279,6 @@ func (o *serveOptions) check() error {
 			"give --tls-cert and --tls-key, or --insecure-http behind a proxy that does TLS", o.listen)
 	}
 	return nil
-}
-
-func (o *serveOptions) tls() (*tls.Config, error) {
-	if o.tlsCert == "" && o.tlsKey == "" {
-		return nil, nil
-	}
-	if o.tlsCert == "" || o.tlsKey == "" {
-		return nil, usagef("--tls-cert and --tls-key go together")
-	}
-	certificate, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("TLS certificate: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // reachable returns the address to reach a listener at from this machine.

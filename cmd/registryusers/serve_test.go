@@ -1,13 +1,10 @@
 package main
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-
-	"github.com/registryusers/registryusers/client"
 )
 
 // TestPrintedLines runs the lines that --dev prints as a newcomer would.
@@ -349,43 +344,3 @@ func TestAdminWhileServing(t *testing.T) {
 }
 
 // TestTLS serves with a certificate, and says https wherever it names itself.
-func TestTLS(t *testing.T) {
-	own := httptest.NewTLSServer(nil) // has a certificate for 127.0.0.1, and a client that trusts it
-	defer own.Close()
-	certificate := own.TLS.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certPath, keyPath := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{
-		certPath: {Type: "CERTIFICATE", Bytes: certificate.Certificate[0]},
-		keyPath:  {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	data := filepath.Join(dir, "data")
-	p := serve(t, "--dev", "--data", data, "--tls-cert", certPath, "--tls-key", keyPath)
-	file := readDev(t, data)
-	if !strings.HasPrefix(file.URL, "https://127.0.0.1:") || file.URL != p.url {
-		t.Errorf("dev.json has the URL %s, the log %s; want https", file.URL, p.url)
-	}
-	c, err := client.New(client.WithBaseURL(p.url), client.WithAPIKey(file.APIKey), client.WithProject(1), client.WithRegion(1), client.WithHTTPClient(own.Client()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.CreateUser(t.Context(), 1, client.NewUser{Name: "user1", Duration: 1}); err != nil {
-		t.Error(err)
-	}
-	response, err := own.Client().Get(p.url + "/v2/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if got := response.Header.Get("WWW-Authenticate"); !strings.Contains(got, `realm="`+p.url+`/token"`) {
-		t.Errorf("the challenge: got %s, want the realm %s/token", got, p.url)
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -33,17 +34,28 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 	if err != nil {
 		return err
 	}
-	set := func(source, name, value string) error {
+	set := func(source, name string, isList bool, values ...string) error {
 		if name == "help" || serve.Flag(name) == nil {
 			return fmt.Errorf("%s: there is no setting %q", source, name)
 		}
 		if cmd != serve && name != "data" && name != "config" { // serve's alone
 			return nil
 		}
-		if cmd.Flag(name).Changed {
+		flag := cmd.Flag(name)
+		if flag.Changed {
 			return nil
 		}
-		if err := cmd.Flags().Set(name, value); err != nil {
+		list, takesList := flag.Value.(pflag.SliceValue)
+		switch {
+		case !isList:
+			err = cmd.Flags().Set(name, values[0])
+		case takesList:
+			err = list.Replace(values)
+			flag.Changed = true
+		default:
+			return fmt.Errorf("%s: %s must have one plain value", source, name)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %s: the value is not valid for this setting", source, name)
 		}
 		return nil
@@ -54,7 +66,7 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 		if !ok || isServiceLink(setting) {
 			continue
 		}
-		if err := set("environment variable "+name, strings.ReplaceAll(strings.ToLower(setting), "_", "-"), value); err != nil {
+		if err := set("environment variable "+name, strings.ReplaceAll(strings.ToLower(setting), "_", "-"), false, value); err != nil {
 			return err
 		}
 	}
@@ -70,7 +82,7 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 		if s.name == "config" {
 			return fmt.Errorf("config file %s, line %d: a file cannot name another", path, s.line)
 		}
-		if err := set(fmt.Sprintf("config file %s, line %d", path, s.line), s.name, s.value); err != nil {
+		if err := set(fmt.Sprintf("config file %s, line %d", path, s.line), s.name, s.isList, s.values...); err != nil {
 			return err
 		}
 	}
@@ -84,11 +96,14 @@ func isServiceLink(name string) bool {
 }
 
 type setting struct {
-	name, value string
-	line        int
+	name   string
+	values []string // one, but for a list
+	isList bool
+	line   int
 }
 
-// readSettings reads a YAML file that is one mapping of names to scalars.
+// readSettings reads a YAML file that is one mapping of names to scalars, or to
+// lists of scalars.
 func readSettings(path string) ([]setting, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -113,14 +128,22 @@ func readSettings(path string) ([]setting, error) {
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		name, value := root.Content[i], root.Content[i+1]
-		if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
-			return nil, fmt.Errorf("config file %s, line %d: %s must have one plain value", path, name.Line, name.Value)
+		nodes := []*yaml.Node{value}
+		if value.Kind == yaml.SequenceNode {
+			nodes = value.Content
+		}
+		var values []string
+		for _, node := range nodes {
+			if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
+				return nil, fmt.Errorf("config file %s, line %d: %s must have a plain value, or a list of these", path, name.Line, name.Value)
+			}
+			values = append(values, node.Value)
 		}
 		if seen[name.Value] {
 			return nil, fmt.Errorf("config file %s, line %d: %s is set twice", path, name.Line, name.Value)
 		}
 		seen[name.Value] = true
-		settings = append(settings, setting{name.Value, value.Value, name.Line})
+		settings = append(settings, setting{name.Value, values, value.Kind == yaml.SequenceNode, name.Line})
 	}
 	return settings, nil
 }

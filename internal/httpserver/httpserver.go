@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -23,7 +22,8 @@ type Handlers struct {
 	// Ready reports why the server cannot serve, or nil; see [Probes].
 	Ready func(context.Context) error
 
-	// Proxies are who may say, in X-Forwarded-For, where a request comes from.
+	// Proxies are who may say, in X-Forwarded-For and X-Forwarded-Proto, where a
+	// request comes from.
 	Proxies []netip.Prefix
 }
 
@@ -63,7 +63,7 @@ func (h Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// net/http looks at the body of its own request, for instance for
 		// "Expect: 100-continue", so the handler gets another one.
 		r = r.WithContext(r.Context())
-		r.RemoteAddr = h.remote(r)
+		h.resolveForwarded(r)
 		h.Registry.ServeHTTP(steady(w, r))
 		return
 	}
@@ -71,7 +71,7 @@ func (h Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithDeadline(r.Context(), end.Add(-responseTime))
 	defer cancel()
 	r = r.WithContext(ctx)
-	r.RemoteAddr = h.remote(r)
+	h.resolveForwarded(r)
 	bodyEnd := end
 	if path == tokenPath {
 		bodyEnd = time.Now().Add(formTimeout)
@@ -87,32 +87,4 @@ func (h Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.API.ServeHTTP(w, r)
 	}
-}
-
-// remote returns the address that a request comes from: the connection's, or
-// the last in X-Forwarded-For that is not a trusted proxy's, if one sent it.
-func (h Handlers) remote(r *http.Request) string {
-	connection, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !h.trusts(connection.Addr()) {
-		return r.RemoteAddr
-	}
-	address := connection.Addr()
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		next, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			break
-		}
-		if address = next; !h.trusts(next) {
-			break
-		}
-	}
-	return netip.AddrPortFrom(address, connection.Port()).String()
-}
-
-func (h Handlers) trusts(address netip.Addr) bool { return contains(h.Proxies, address) }
-
-// contains reports whether an address lies in one of the ranges.
-func contains(ranges []netip.Prefix, address netip.Addr) bool {
-	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address.Unmap()) })
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestTrustedProxy sends requests from a proxy's address and from another one,
+// with all that a caller may put into the headers.
+func TestTrustedProxy(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(config, []byte("trusted-proxy:\n  - 10.0.0.0/8\n  - 127.0.0.2/32\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := serve(t, "--dev", "--data", filepath.Join(dir, "data"), "--config", config)
+	tests := []struct{ from, want, scheme string }{
+		{"127.0.0.2", "198.51.100.1", "https"},
+		{"127.0.0.1", "127.0.0.1", "http"},
+	}
+	for i, test := range tests {
+		client := http.Client{Transport: &http.Transport{
+			DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(test.from)}}).DialContext,
+		}}
+		// The path tells the log lines apart.
+		r, err := http.NewRequestWithContext(t.Context(), "GET", fmt.Sprintf("%s/v2/1-1-demo/app%d/tags/list", server.url, i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header["X-Forwarded-For"] = []string{"203.0.113.9", "198.51.100.1, 10.0.0.7"}
+		r.Header.Set("X-Forwarded-Proto", "https,http")
+		response, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		client.CloseIdleConnections()
+		if got, want := response.Header.Get("WWW-Authenticate"), `Bearer realm="`+test.scheme+`://`; !strings.HasPrefix(got, want) {
+			t.Errorf("from %s: got the challenge %s, want %s…", test.from, got, want)
+		}
+	}
+	server.stop(os.Interrupt) // the log is whole then
+	for i, test := range tests {
+		server.wantLog(fmt.Sprintf("repository=1-1-demo/app%d", i), "remote="+test.want+":")
+	}
+}
+
+// wantLog wants the text in the first log line that has the mark.
+func (p *process) wantLog(mark, want string) {
+	p.t.Helper()
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.Contains(line, mark) {
+			if !strings.Contains(line, want) {
+				p.t.Errorf("got the log line %q, want %q in it", line, want)
+			}
+			return
+		}
+	}
+	p.t.Errorf("got no log line with %q", mark)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// tls returns the configuration of TLS, or nil for plain HTTP. The certificate
+// is read again when one of its files changes, and when reload is called.
+func (o *serveOptions) tls(logger *slog.Logger) (config *tls.Config, reload func(), err error) {
+	if o.tlsCert == "" && o.tlsKey == "" {
+		return nil, func() {}, nil
+	}
+	if o.tlsCert == "" || o.tlsKey == "" {
+		return nil, nil, usagef("--tls-cert and --tls-key go together")
+	}
+	c := &certificateFiles{certificate: o.tlsCert, key: o.tlsKey, logger: logger}
+	if err := c.load(); err != nil {
+		return nil, nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	return &tls.Config{GetCertificate: c.get, MinVersion: tls.VersionTLS12}, c.reload, nil
+}
+
+// certificateFiles is a certificate that is kept in two files. It is safe for
+// concurrent use.
+type certificateFiles struct {
+	certificate, key string // paths
+	logger           *slog.Logger
+
+	mu     sync.Mutex
+	loaded *tls.Certificate
+	files  [2]os.FileInfo // as they were when they were read last
+	failed string         // the error that was logged last
+}
+
+// load reads the certificate, unless the files are as they were.
+func (c *certificateFiles) load() error {
+	var files [2]os.FileInfo
+	var err error
+	for i, path := range []string{c.certificate, c.key} {
+		if files[i], err = os.Stat(path); err != nil {
+			return err
+		}
+	}
+	if c.loaded != nil && isSame(files[0], c.files[0]) && isSame(files[1], c.files[1]) {
+		return nil
+	}
+	c.files = files // of a damaged certificate too: it is reported once
+	certificate, err := tls.LoadX509KeyPair(c.certificate, c.key)
+	if err != nil {
+		return err
+	}
+	c.loaded = &certificate
+	return nil
+}
+
+func isSame(a, b os.FileInfo) bool {
+	return b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// get returns the certificate for a handshake: the last one that could be read.
+func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.loaded
+	err := c.load()
+	switch {
+	case err != nil && err.Error() != c.failed: // once, however many clients come
+		c.failed = err.Error()
+		c.logger.Error("the TLS certificate cannot be read again; the one before stays in use", "error", err)
+	case c.loaded != before:
+		c.failed = ""
+		c.logger.Info("the TLS certificate has changed", "file", c.certificate)
+	}
+	return c.loaded, nil
+}
+
+// reload reads the certificate again, whatever its files look like.
+func (c *certificateFiles) reload() {
+	c.mu.Lock()
+	c.files, c.failed = [2]os.FileInfo{}, ""
+	c.mu.Unlock()
+	_, _ = c.get(nil) // which logs
+}
+
+// onHangup calls f for each SIGHUP, which ends the process no more, until stop
+// is called.
+func onHangup(f func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-signals:
+				f()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
