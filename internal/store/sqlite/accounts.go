@@ -47,7 +47,7 @@ func scanRegistry(row scanner) (accounts.Registry, error) {
 // statement finds the registry and inserts, and another takes the record's key.
 func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.User, r *accounts.Record) (accounts.User, error) {
 	u.RegistryID = at.RegistryID
-	err := s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+	err := s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
 		u.ID, err = s.insertIn(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
@@ -248,7 +248,7 @@ func (s *Store) DeleteKey(ctx context.Context, id int64) error {
 // insert runs an INSERT and returns the new row's id; none if no row came of
 // it, exists if a unique index already has it.
 func (s *Store) insert(ctx context.Context, none, exists error, query string, args ...any) (id int64, err error) {
-	err = s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+	err = s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
 		id, err = s.insertIn(ctx, tx, none, exists, query, args...)
 		return err
@@ -322,7 +322,7 @@ const (
 // prepare prepares what is read at every request, and what creates write.
 func (s *Store) prepare(ctx context.Context) error {
 	var err error
-	if s.writer, err = newWriter(ctx, s.write, s.interpret); err != nil {
+	if s.writer, err = newWriter(ctx, s.write, s.file, s.interpret); err != nil {
 		return err
 	}
 	s.prepared = make(map[string]*sql.Stmt)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -25,6 +24,7 @@ import (
 // processes may use at a time. Every commit is synced to the disk.
 type Store struct {
 	path  string
+	file  *file   // nil in memory
 	write *sql.DB // one connection; its transactions take the write lock at once
 	read  *sql.DB // many, which see what was committed and wait for nobody
 
@@ -49,20 +49,21 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make it readable for all
+	file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	s := &Store{path: path}
+	s := &Store{path: path, file: file}
 	s.logHolds.Store(true) // left there by an earlier process, perhaps
 	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := migrateBusy(ctx, s.write); err != nil {
+	err = migrateBusy(ctx, s.write)
+	if s.file.ballast.release(err) { // SQLite needs room for its -shm and -wal
+		err = migrateBusy(ctx, s.write)
+	}
+	if err != nil {
 		return nil, errors.Join(interpret(err), s.write.Close())
 	}
 	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
@@ -77,8 +78,13 @@ func open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-// busyTimeout is how long to wait for another process's write.
-const busyTimeout = 10 * time.Second
+// busyTimeout is how long a commit waits for another process's write. A write
+// may have to wait for the commit before its own as well.
+const busyTimeout = 2 * time.Second
+
+// maxLog is how large the write-ahead log stays, in bytes, once a long reader
+// that kept it growing has ended.
+const maxLog = 64 << 20
 
 // dsn puts the settings into the name, so that every pooled connection has them.
 func dsn(path string, values url.Values) string {
@@ -91,6 +97,7 @@ func dsn(path string, values url.Values) string {
 		// Pages in the log, 64 MiB, before they are moved into the database: one
 		// that many creates change is moved once.
 		"wal_autocheckpoint(16000)",
+		fmt.Sprintf("journal_size_limit(%d)", maxLog),
 	}
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: values.Encode()}).String()
 }
@@ -166,17 +173,19 @@ var errDamaged = errors.New("the file is damaged or not a database; restore it f
 
 // interpret turns the driver's errors into the API's, by their codes.
 func interpret(err error) error {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
+	switch code(err) {
+	case sqlite3.SQLITE_OK:
 		return err
-	}
-	switch e.Code() & 0xff { // without the extension
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return fmt.Errorf("%w: the database is locked by another process", registryusers.ErrUnavailable)
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 		return errDamaged
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: the disk is full: %w", registryusers.ErrUnavailable, err)
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+		return fmt.Errorf("%w: the database's files cannot be read or written: %w", registryusers.ErrUnavailable, err)
 	}
-	return fmt.Errorf("SQLite error %d: %w", e.Code(), err)
+	return fmt.Errorf("SQLite error %d: %w", code(err), err)
 }
 
 // interpret is interpret for an error that leaves the package on its own.
@@ -185,6 +194,27 @@ func (s *Store) interpret(err error) error {
 		return err
 	}
 	return fmt.Errorf("database %s: %w", s.path, err)
+}
+
+// code returns SQLite's primary error code of an error, or 0.
+func code(err error) int {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return sqlite3.SQLITE_OK
+	}
+	return e.Code() & 0xff // without the extension
+}
+
+func isFull(err error) bool { return code(err) == sqlite3.SQLITE_FULL }
+
+// mayBeFull reports whether an error may have come of a full disk: SQLite has
+// other codes where its shared memory or its log cannot grow.
+func mayBeFull(err error) bool {
+	switch code(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+		return true
+	}
+	return false
 }
 
 func isUnique(err error) bool {

@@ -134,7 +134,7 @@ func TestRaceBetweenTwoStores(t *testing.T) {
 
 func TestSettingsOnEveryPooledConnection(t *testing.T) {
 	s := openStore(t, newPath(t))
-	want := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000", "secure_delete": "1", "wal_autocheckpoint": "16000"}
+	want := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "2000", "secure_delete": "1", "wal_autocheckpoint": "16000", "journal_size_limit": "67108864"}
 	for name, pool := range map[string]*sql.DB{"write": s.write, "read": s.read} {
 		size := pool.Stats().MaxOpenConnections
 		if name == "write" && size != 1 || size < 1 {

@@ -22,6 +22,7 @@ const (
 // writer runs the writes of a store, one after the other.
 type writer struct {
 	db       *sql.DB // one connection
+	file     *file   // its; nil in memory
 	prepared map[string]*sql.Stmt
 	outward  func(error) error // what leaves the package of an error
 	queue    chan *write
@@ -33,8 +34,11 @@ type writer struct {
 // write is one caller's change.
 type write struct {
 	run  func(context.Context, *transaction) error
+	adds bool          // it adds rows, which needs room
 	err  error         // of run, or of the commit
 	done chan struct{} // closed when err is there
+
+	isRunning bool // the writer has claimed it
 
 	// claimed decides between the writer, which runs it, and the caller, who
 	// gives it up.
@@ -55,8 +59,8 @@ func (t *transaction) ExecContext(ctx context.Context, query string, args ...any
 	return t.tx.ExecContext(ctx, query, args...)
 }
 
-func newWriter(ctx context.Context, db *sql.DB, outward func(error) error) (*writer, error) {
-	w := &writer{db: db, prepared: make(map[string]*sql.Stmt), outward: outward,
+func newWriter(ctx context.Context, db *sql.DB, file *file, outward func(error) error) (*writer, error) {
+	w := &writer{db: db, file: file, prepared: make(map[string]*sql.Stmt), outward: outward,
 		queue: make(chan *write, maxWaiting), stopping: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopping) })
 	for _, query := range written {
@@ -79,10 +83,19 @@ func (w *writer) close() {
 // do runs a write and returns when it is durable, or did nothing. run may be
 // undone and must not wait for anything but the database.
 func (w *writer) do(ctx context.Context, run func(context.Context, *transaction) error) error {
+	return w.wait(ctx, &write{run: run, done: make(chan struct{})})
+}
+
+// add is do for a write that adds rows: on a full disk it is refused, so that
+// there is room for those that do not.
+func (w *writer) add(ctx context.Context, run func(context.Context, *transaction) error) error {
+	return w.wait(ctx, &write{run: run, adds: true, done: make(chan struct{})})
+}
+
+func (w *writer) wait(ctx context.Context, write *write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	write := &write{run: run, done: make(chan struct{})}
 	select {
 	case w.queue <- write:
 	default:
@@ -140,11 +153,34 @@ func (w *writer) fill(batch []*write) []*write {
 
 // commit runs a batch in one transaction, and tells each caller how it went.
 func (w *writer) commit(batch []*write) {
-	err := w.outward(w.transact(batch))
+	isFull := w.file != nil && w.file.ballast.isReleased()
+	var live []*write
 	for _, write := range batch {
-		if err != nil { // also for a conflict, perhaps with what is undone
-			write.err = err
+		if isFull && write.adds {
+			write.err = errNoRoom
+		} else {
+			live = append(live, write)
 		}
+	}
+	err := w.transact(live)
+	if err != nil && w.file != nil && w.file.ballast.release(err) {
+		// The room that there is now is for those that add nothing.
+		var rest []*write
+		for _, write := range live {
+			if write.adds {
+				write.err = errNoRoom
+			} else {
+				rest = append(rest, write)
+			}
+		}
+		live, err = rest, w.transact(rest)
+	}
+	if err = w.outward(err); err != nil {
+		for _, write := range live {
+			write.err = err // also for a conflict, perhaps with what is undone
+		}
+	}
+	for _, write := range batch {
 		close(write.done)
 	}
 }
@@ -152,6 +188,9 @@ func (w *writer) commit(batch []*write) {
 // transact runs a batch in one transaction. What one of them breaks is undone
 // for it alone; an error is of all.
 func (w *writer) transact(batch []*write) (err error) {
+	if len(batch) == 0 {
+		return nil
+	}
 	ctx := context.Background() // a caller who goes must not undo the others
 	tx, err := w.db.BeginTx(ctx, nil)
 	if err != nil { // after a while, if it is another process that writes
@@ -160,16 +199,22 @@ func (w *writer) transact(batch []*write) (err error) {
 	defer tx.Rollback()
 	t := &transaction{tx, w.prepared}
 	for _, write := range batch {
-		if !write.claimed.CompareAndSwap(false, true) {
+		if !write.isRunning && !write.claimed.CompareAndSwap(false, true) {
 			continue // given up
 		}
+		write.isRunning = true
 		if len(batch) == 1 {
-			if write.err = write.run(ctx, t); write.err != nil {
+			if write.err = write.run(ctx, t); mayBeFull(write.err) {
+				return write.err
+			} else if write.err != nil {
 				return nil // and all is undone
 			}
 		} else if write.err, err = runInSavepoint(ctx, t, write.run); err != nil {
 			return err
 		}
+	}
+	if err := w.file.check(); err != nil {
+		return err
 	}
 	return tx.Commit()
 }
@@ -186,7 +231,9 @@ func runInSavepoint(ctx context.Context, t *transaction, run func(context.Contex
 	if _, err := t.ExecContext(ctx, savepoint); err != nil {
 		return nil, err
 	}
-	if failed = run(ctx, t); failed != nil {
+	if failed = run(ctx, t); mayBeFull(failed) { // then SQLite has undone it all
+		return failed, failed
+	} else if failed != nil {
 		if _, err := t.ExecContext(ctx, undo); err != nil { // SQLite has undone it all, for a reason that failed has
 			return failed, fmt.Errorf("%w, after: %v", err, failed) //nolint:errorlint // it is not all callers' error
 		}

@@ -1,0 +1,22 @@
+//go:build !(linux || darwin || freebsd)
+
+package diskspace
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Of is not known on this platform.
+func Of(string) (free, total uint64, ok bool) { return 0, 0, false }
+
+// The errors of Windows for a full disk; elsewhere no system call fails with them.
+const (
+	errorHandleDiskFull = syscall.Errno(39)
+	errorDiskFull       = syscall.Errno(112)
+)
+
+// IsFull reports whether err says that the file system, or a quota, is full.
+func IsFull(err error) bool {
+	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull)
+}

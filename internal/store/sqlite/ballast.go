@@ -1,0 +1,97 @@
+package sqlite
+
+import (
+	crypto "crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/diskspace"
+)
+
+// ballast is a file that only takes room. It is removed when the disk is full,
+// so that users and keys can be removed and narrowed then. While it is missing,
+// nothing is added to the database.
+type ballast struct {
+	path string
+	kept atomic.Bool // there should be one: [Store.KeepBallast]
+}
+
+// maxBallast is how large a ballast is, in bytes; on small file systems it is
+// 1/32 of them.
+const maxBallast = 16 << 20
+
+// roomForBallast is how many times its size must be free before a ballast is made.
+const roomForBallast = 4
+
+var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until there is room again", registryusers.ErrUnavailable)
+
+// KeepBallast makes the ballast beside the database if it is missing and there
+// is room. From the first call on, nothing is added while it is missing. It
+// reports whether the ballast is there.
+func (s *Store) KeepBallast() (bool, error) {
+	s.file.ballast.kept.Store(true)
+	err := s.file.ballast.make()
+	return !s.file.ballast.isReleased(), err
+}
+
+func (b *ballast) isReleased() bool {
+	if !b.kept.Load() {
+		return false
+	}
+	_, err := os.Stat(b.path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// release removes the ballast if err came of a full disk. It reports whether
+// there is room now that there was not.
+func (b *ballast) release(err error) bool {
+	if !mayBeFull(err) {
+		return false
+	}
+	if free, _, ok := diskspace.Of(filepath.Dir(b.path)); !isFull(err) && (!ok || free >= maxBallast) {
+		return false // another I/O error
+	}
+	return os.Remove(b.path) == nil
+}
+
+// make makes the ballast, whole or not at all, if there is none and there is
+// room for it.
+func (b *ballast) make() error {
+	if _, err := os.Stat(b.path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(b.path), ".new-*") // mode 0600
+	if err != nil {
+		return ignoreFull(err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	size := int64(maxBallast)
+	if free, total, ok := diskspace.Of(filepath.Dir(b.path)); ok {
+		size = min(size, int64(total/32))       //nolint:gosec // no file system is that large
+		if free < uint64(size)*roomForBallast { //nolint:gosec // it is positive
+			return nil
+		}
+	}
+	// Random bytes, as file systems compress others.
+	var seed [32]byte
+	_, _ = crypto.Read(seed[:]) // never fails
+	if _, err := io.CopyN(f, rand.NewChaCha8(seed), size); err != nil {
+		return ignoreFull(err)
+	}
+	return os.Rename(f.Name(), b.path)
+}
+
+func ignoreFull(err error) error {
+	if diskspace.IsFull(err) {
+		return nil
+	}
+	return err
+}

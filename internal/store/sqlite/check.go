@@ -1,0 +1,41 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// WasUnclean reports whether the database was not closed the last time: the
+// process was killed, or the machine lost its power. It is also true while another
+// process has the database open.
+func (s *Store) WasUnclean() bool { return s.file != nil && s.file.unclean }
+
+// QuickCheck looks for damage in the database (PRAGMA quick_check, and foreign
+// keys), beside reads and writes. It returns what it found, at most ten lines,
+// and has all further writes refused if there is anything: they would make it
+// worse, and a backup would be good no more.
+func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
+	lines, err := all(ctx, s, scanText, "PRAGMA quick_check(10)")
+	if err == nil && len(lines) == 1 && lines[0] == "ok" {
+		lines, err = all(ctx, s, scanText,
+			`SELECT 'row ' || coalesce(rowid, '?') || ' of ' || "table" || ' refers to a missing row of ' || parent FROM pragma_foreign_key_check LIMIT 10`)
+	}
+	if errors.Is(err, errDamaged) {
+		lines, err = append(lines, "the file is damaged or not a database"), nil
+	}
+	if err != nil || len(lines) == 0 {
+		return "", err
+	}
+	findings = strings.Join(lines, "\n")
+	if s.file != nil {
+		summary := strings.ReplaceAll(findings, "\n", "; ")
+		s.file.findings.Store(&summary)
+	}
+	return findings, nil
+}
+
+func scanText(row scanner) (string, error) {
+	var text string
+	return text, row.Scan(&text)
+}

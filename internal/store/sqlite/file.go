@@ -1,0 +1,106 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/registryusers/registryusers"
+)
+
+// file is the database's file and what it depends on.
+type file struct {
+	path     string
+	opened   fs.FileInfo // of the file that was opened
+	unclean  bool        // it was not closed the last time, or another process has it open
+	ballast  ballast
+	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
+}
+
+// openFile makes the database's file if there is none, readable for its owner
+// alone (SQLite would make it readable for all), and checks its size.
+func openFile(path string) (*file, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	opened := &file{path: path, ballast: ballast{path: filepath.Join(filepath.Dir(path), "ballast")}}
+	if opened.opened, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if opened.unclean, err = hasLog(path); err != nil || opened.unclean {
+		return opened, err // SQLite reads what is missing in the file from the log
+	}
+	if err := checkSize(f); err != nil {
+		// Another process may be at work: its log tells.
+		if opened.unclean, _ = hasLog(path); opened.unclean {
+			return opened, nil
+		}
+		return nil, err
+	}
+	return opened, nil
+}
+
+// hasLog reports whether there is anything in the write-ahead log.
+func hasLog(path string) (bool, error) {
+	info, err := os.Stat(path + "-wal")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.Size() > 0, err
+}
+
+// checkSize compares the size of a database's file with the number of pages in
+// its header (SQLite's file format, section 1.3): SQLite itself notices that a
+// page is missing only when it reads it.
+func checkSize(f *os.File) error {
+	var header [100]byte
+	n, err := f.ReadAt(header[:], 0)
+	if n == 0 && errors.Is(err, io.EOF) {
+		return nil // it is new
+	}
+	if errors.Is(err, io.EOF) {
+		return errDamaged
+	}
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	pageSize := int64(binary.BigEndian.Uint16(header[16:]))
+	if pageSize == 1 {
+		pageSize = 65536
+	}
+	pages := int64(binary.BigEndian.Uint32(header[28:]))
+	if binary.BigEndian.Uint32(header[24:]) != binary.BigEndian.Uint32(header[92:]) {
+		pages = 0 // it was not kept up to date
+	}
+	if pageSize < 512 || info.Size()%pageSize != 0 || pages != 0 && info.Size() != pages*pageSize {
+		return fmt.Errorf("it has %d bytes, and its header says %d pages of %d: %w", info.Size(), pages, pageSize, errDamaged)
+	}
+	return nil
+}
+
+// check returns an error unless what is committed now would be in the file that
+// the next start opens.
+func (f *file) check() error {
+	if f == nil {
+		return nil
+	}
+	if findings := f.findings.Load(); findings != nil {
+		return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, *findings)
+	}
+	info, err := os.Stat(f.path)
+	if err != nil || !os.SameFile(info, f.opened) {
+		return fmt.Errorf("%w: the database is no longer at %s: the data directory was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, f.path)
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package sqlite
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// filled closes a database of many pages and returns its path.
+func filled(t *testing.T) string {
+	t.Helper()
+	path := newPath(t)
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, at, u := sample(t, s)
+	for i := range 200 {
+		u.Name, u.Verifier = "u"+strconv.Itoa(i), accounts.Verifier{Index: []byte(strconv.Itoa(i))}
+		if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDatabaseOfAWrongSizeIsRefused(t *testing.T) {
+	for what, change := range map[string]func(size int64) int64{
+		"100 bytes cut off": func(size int64) int64 { return size - 100 },
+		"a page cut off":    func(size int64) int64 { return size - 4096 },
+		"half cut off":      func(size int64) int64 { return size / 8192 * 4096 },
+		"only a header":     func(int64) int64 { return 100 },
+		"less than that":    func(int64) int64 { return 50 },
+		"a page more":       func(size int64) int64 { return size + 4096 },
+	} {
+		path := filled(t)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, change(info.Size())); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), path)
+		if err == nil {
+			_ = s.Close()
+		}
+		if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "restore it from a backup") {
+			t.Errorf("%s: Open = %v; want that the file is damaged, and what to do", what, err)
+		}
+	}
+}
+
+// A file whose log holds the rest is whole.
+func TestDatabaseThatWasNotClosedIsOpened(t *testing.T) {
+	path := newPath(t)
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+		t.Fatal(err)
+	}
+	other := openStore(t, path)
+	if !other.WasUnclean() {
+		t.Error("a database with a log was clean; want it unclean")
+	}
+	if _, err := other.User(t.Context(), at.RegistryID, u.Name); err != nil {
+		t.Error(err)
+	}
+	if findings, err := other.QuickCheck(t.Context()); findings != "" || err != nil {
+		t.Errorf("QuickCheck = %q, %v; want nothing", findings, err)
+	}
+	if again, err := Open(t.Context(), filled(t)); err != nil || again.WasUnclean() {
+		t.Errorf("a database that was closed: %v; want it opened, and clean", err)
+	} else if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
+	path := filled(t)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(3 * 4096); at < info.Size(); at += 4096 {
+		if _, err := f.WriteAt([]byte(strings.Repeat("damage", 100)), at+500); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, path)
+	findings, err := s.QuickCheck(t.Context())
+	if findings == "" || err != nil {
+		t.Fatalf("QuickCheck = %q, %v; want what is damaged", findings, err)
+	}
+	for what, write := range map[string]func() error{
+		"create": func() error {
+			_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new"})
+			return err
+		},
+		"delete": func() error { return s.DeleteKey(t.Context(), 1) },
+	} {
+		if err := write(); what == "create" && !errors.Is(err, registryusers.ErrUnavailable) || err == nil {
+			t.Errorf("%s: %v; want %v", what, err, registryusers.ErrUnavailable)
+		}
+	}
+}
+
+func TestCheckFindsARowThatRefersToAMissingOne(t *testing.T) {
+	s := openStore(t, filled(t))
+	for _, statement := range []string{"PRAGMA foreign_keys(OFF)", "DELETE FROM registries", "PRAGMA foreign_keys(ON)"} {
+		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if findings, err := s.QuickCheck(t.Context()); !strings.Contains(findings, "users refers to a missing row of registries") || err != nil {
+		t.Errorf("QuickCheck = %q, %v; want the users without a registry", findings, err)
+	}
+}
+
+func TestNothingIsCommittedToADatabaseThatIsNotThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "test.db")
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	create := func(name string) error {
+		u.Name, u.Verifier = name, accounts.Verifier{Index: []byte(name)}
+		_, err := s.CreateUser(t.Context(), at, u, nil)
+		return err
+	}
+	if err := os.Rename(dir, dir+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("moved"); !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Errorf("after the directory was moved: %v; want %v", err, registryusers.ErrUnavailable)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("replaced"); !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Errorf("after another file came: %v; want %v", err, registryusers.ErrUnavailable)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".moved", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("back"); err != nil {
+		t.Errorf("after the directory was put back: %v; want none", err)
+	}
+	for _, name := range []string{"moved", "replaced"} {
+		if _, err := s.User(t.Context(), at.RegistryID, name); !errors.Is(err, registryusers.ErrUserNotFound) {
+			t.Errorf("the user %s, whose create was refused: %v; want %v", name, err, registryusers.ErrUserNotFound)
+		}
+	}
+}
+
+// A write waits for another process's, and before that for the commit that is
+// under way: twice the busy timeout at most.
+func TestLockedDatabaseRefusesWithinFiveSeconds(t *testing.T) {
+	path := newPath(t)
+	s, other := openStore(t, path), openStore(t, path)
+	_, at, u := sample(t, s)
+	tx, err := other.write.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var group sync.WaitGroup
+	for i := range 20 {
+		group.Go(func() {
+			u := u
+			u.Name, u.Verifier = "u"+strconv.Itoa(i), accounts.Verifier{Index: []byte(strconv.Itoa(i))}
+			start := time.Now()
+			if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || time.Since(start) > 5*time.Second {
+				t.Errorf("a create beside another's lock: %v after %v; want %v within 5 s", err, time.Since(start), registryusers.ErrUnavailable)
+			}
+		})
+	}
+	group.Wait()
+}
