@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/httpserver"
@@ -38,6 +39,7 @@ type serveOptions struct {
 	registry, service   string
 	tokenX5C            bool
 	trustedProxies      []string
+	bareNames           bool
 }
 
 func serveCommand() *cobra.Command {
@@ -63,6 +65,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For is believed; failed logins are counted by address")
+	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in by their name alone, where it means one user; all registries must be in one project")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
 	return cmd
 }
@@ -86,6 +89,13 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
+	if o.bareNames {
+		if err := dir.Accounts.AllowBareNames(ctx); errors.Is(err, registryusers.ErrInvalid) {
+			return usagef("--bare-names: %w", err)
+		} else if err != nil {
+			return err
+		}
+	}
 
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	handlers, closeHandlers, err := o.handlers(ctx, dir, logger)
