@@ -3,6 +3,9 @@ package registryusers
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 )
 
 // The errors of the API, one name each on both sides of the wire: an
@@ -58,3 +61,23 @@ type specific struct {
 
 func (e specific) Error() string { return e.text }
 func (e specific) Unwrap() error { return e.general }
+
+// InvalidFieldsError is an [ErrInvalid] that says what is wrong with which fields
+// of the request's body. Package server sends Fields as invalid_fields, so it
+// must not quote what was sent.
+type InvalidFieldsError struct {
+	Fields map[string][]string // what each field must be, by the field's name
+}
+
+// Error returns the fields in one line, by name.
+func (e *InvalidFieldsError) Error() string {
+	var text strings.Builder
+	text.WriteString(ErrInvalid.Error())
+	for i, field := range slices.Sorted(maps.Keys(e.Fields)) {
+		text.WriteString([]string{": ", "; "}[min(i, 1)] + field + " " + strings.Join(e.Fields[field], ", "))
+	}
+	return text.String()
+}
+
+// Unwrap returns [ErrInvalid].
+func (e *InvalidFieldsError) Unwrap() error { return ErrInvalid }

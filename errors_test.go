@@ -56,3 +56,16 @@ func TestErrorTexts(t *testing.T) {
 		}
 	}
 }
+
+func TestInvalidFieldsErrorIsInvalidAndSaysWhatIs(t *testing.T) {
+	for want, fields := range map[string]map[string][]string{
+		"invalid request":                                     nil,
+		"invalid request: secret must be short":               {"secret": {"must be short"}},
+		"invalid request: a is b, is c; secret must be short": {"secret": {"must be short"}, "a": {"is b", "is c"}},
+	} {
+		err := error(&registryusers.InvalidFieldsError{Fields: fields})
+		if err.Error() != want || !errors.Is(err, registryusers.ErrInvalid) || errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
+			t.Errorf("%v: got %q, want %q, and that it is %v alone", fields, err, want, registryusers.ErrInvalid)
+		}
+	}
+}

@@ -211,9 +211,9 @@ func fill(ctx context.Context, path string, registryID int64, users int) error {
 		return err
 	}
 	defer db.Close()
-	_, err = db.ExecContext(ctx, `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version)
+	_, err = db.ExecContext(ctx, `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation)
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-		SELECT ?, printf('u%011d', i * 38196601127 % 100000000000), 0, -1, 0, 253402300799000000, randomblob(32), 1 FROM n`, users, registryID)
+		SELECT ?, printf('u%011d', i * 38196601127 % 100000000000), 0, -1, 0, 253402128000000000, randomblob(32), 1, randomblob(16) FROM n`, users, registryID)
 	if err == nil {
 		_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}

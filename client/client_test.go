@@ -381,6 +381,8 @@ func TestExpires(t *testing.T) {
 		{time.Date(9998, 12, 31, 23, 59, 59, 0, time.UTC), 1, true},
 		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), 365, false},
 		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), -1, false},
+		{accounts.Never, 365, false},
+		{accounts.Never.In(time.FixedZone("east", 14*3600)), 365, false},
 		{time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC), -1, false},
 		{time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC), 14, false},
 		{time.Date(1970, 1, 1, 13, 59, 59, 0, east), 14, false}, // 1969 in UTC

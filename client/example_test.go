@@ -119,7 +119,7 @@ func ExampleError() {
 func ExampleUser_Expires() {
 	for _, user := range []client.User{
 		{Duration: 30, ExpiresAt: time.Date(2024, 7, 18, 9, 36, 53, 0, time.UTC)},
-		{Duration: -1, ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}, // this project's server
+		{Duration: -1, ExpiresAt: time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)},    // this project's server
 		{Duration: -1, ExpiresAt: time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC)}, // the vendor's
 	} {
 		if end, ends := user.Expires(); ends {

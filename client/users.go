@@ -21,7 +21,9 @@ type NewUser struct {
 	Duration int64
 	// ReadOnly lets the user pull and not push.
 	ReadOnly bool
-	// Secret is the user's secret, in UTF-8. The zero Secret has the server make one.
+	// Secret is the user's secret, in UTF-8. The zero Secret has the server
+	// generate one. This project's server takes up to 1,024 bytes without control
+	// characters.
 	Secret registryusers.Secret
 }
 
@@ -37,8 +39,9 @@ type User struct {
 }
 
 // Expires returns when the user ends, and whether it ends at all. Servers
-// write "never" as a date, and not all the same: 9999-12-31 here, 1969-12-31
-// at the vendor's.
+// write "never" as a date, and not all the same one: this project's server
+// 9999-12-30, older versions of it 9999-12-31, the vendor's 1969-12-31. Every date
+// of 1969 or before, and of 9999 or after, means never.
 func (u User) Expires() (end time.Time, ends bool) {
 	if year := u.ExpiresAt.UTC().Year(); u.Duration == -1 || year >= 9999 || year <= 1969 {
 		return time.Time{}, false

@@ -97,7 +97,11 @@ func (a *answer) failError(err error) {
 		err = registryusers.ErrUnavailable
 	}
 	code, sentinel := status.Of(err)
-	a.fail(code, problem{message: sentinel.Error(), cause: cause})
+	p := problem{message: sentinel.Error(), cause: cause}
+	if invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err); ok {
+		p.message, p.fields = invalidRequest, invalid.Fields
+	}
+	a.fail(code, p)
 }
 
 // failBody makes the answer the one to a body that could not be read or decoded.
@@ -114,9 +118,12 @@ func (a *answer) failBody(err error) {
 	}
 }
 
+// invalidRequest is the message of an answer that names invalid fields.
+const invalidRequest = "the request is not valid"
+
 // failFields makes the answer a 400 that names what is wrong.
 func (a *answer) failFields(violations []schema.Violation) {
-	p := problem{message: "the request is not valid"}
+	p := problem{message: invalidRequest}
 	for _, v := range violations {
 		if v.Field == "" {
 			p.message = "the body " + v.Why

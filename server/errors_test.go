@@ -86,6 +86,25 @@ func TestSentinelsAnswer(t *testing.T) {
 	}
 }
 
+func TestInvalidFieldsAreTold(t *testing.T) {
+	const detail = "row 12 of the table"
+	fields := map[string][]string{"secret": {"must be shorter", "must be longer"}, "name": {"is reserved"}}
+	invalid := &registryusers.InvalidFieldsError{Fields: fields}
+	for _, err := range []error{invalid, fmt.Errorf("%s: %w", detail, invalid)} {
+		s := newService(t, failing(err))
+		w := s.send(call{})
+		got := s.wantError(t, w, 400, "ValidationError", "name", "secret")
+		wantErrorHeaders(t, w, errorHeaders(400))
+		if !reflect.DeepEqual(got.InvalidFields, fields) || got.Message != "the request is not valid" || strings.Contains(w.Body.String(), detail) {
+			t.Errorf("error %q: got %s, want the fields and nothing else of it", err, w.Body)
+		}
+	}
+	s := newService(t, failing(errors.Join(invalid, context.Canceled)))
+	if got := s.wantError(t, s.send(call{}), 503, "ServiceUnavailable"); got.InvalidFields != nil {
+		t.Errorf("a request that ended: got the fields %v, want none", got.InvalidFields)
+	}
+}
+
 func TestUnknownErrorIsLoggedAndNotTold(t *testing.T) {
 	const cause = "dial tcp 10.0.0.7:5432: refused"
 	s := newService(t, failing(errors.New(cause)))

@@ -8,7 +8,7 @@
 // implementation is to decide: it returns an answer, or an error.
 //
 // An error that answers to one of the sentinels of package registryusers gets
-// its status; any other is a 500 whose cause is logged and not told. Every
+// its status, a [registryusers.InvalidFieldsError] its invalid_fields too; any other is a 500 whose cause is logged and not told. Every
 // error answer, whoever raised it, is in the document's form and carries the
 // request id.
 //

@@ -106,6 +106,9 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.accounts.AllowBareNames(ctx); err != nil { // for Login: there is one registry
+		return err
+	}
 	s.RegistryID = registry.ID
 	if _, s.APIKey, err = s.accounts.CreateKey(ctx, s.ProjectID); err != nil {
 		return err
@@ -209,8 +212,9 @@ func (s *Server) Users() []client.User {
 
 // Login tries a user's name and secret as docker login would, at the server's
 // time. It returns nil, or [registryusers.ErrUnauthenticated] if there is no such
-// name, the secret is not its, or the user has ended. Failures are not limited
-// in number. It is not a request: neither [Server.Fail] nor latency applies.
+// name, the secret is not its, or the user has expired. The name alone is enough,
+// as on a server with --bare-names. Failures are not limited in number. It is not a
+// request: neither [Server.Fail] nor latency applies.
 func (s *Server) Login(name string, secret registryusers.Secret) error {
 	s.mu.Lock()
 	s.logins++

@@ -253,34 +253,28 @@ func userSetCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "set NAME --registry ID",
-		Short: "Change a user: its days, its access, its secret",
+		Short: "Change a user's days, access and secret, all together or not at all",
 		Args:  cobra.ExactArgs(1),
 	}
 	registryFlag(cmd, &registry)
-	cmd.Flags().Int64Var(&days, "days", 0, "days it lasts from its creation; 0 has ended, -1 never ends")
+	cmd.Flags().Int64Var(&days, "days", 0, "days from its creation until it expires; 0 is at once, -1 never")
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push; --read-only=false lets it push again")
-	cmd.Flags().BoolVar(&newSecret, "new-secret", false, "make a new secret and print it; the old one is good no more")
+	cmd.Flags().BoolVar(&newSecret, "new-secret", false, "generate a new secret and print it; the old one stops working")
 	cmd.MarkFlagsOneRequired("days", "read-only", "new-secret")
 	cmd.RunE = withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
 		u, err := s.User(ctx, registry, args[0])
 		if err != nil {
 			return err
 		}
+		update := accounts.UserUpdate{NewSecret: newSecret}
 		if cmd.Flags().Changed("days") {
-			if err := s.SetDuration(ctx, u, days); err != nil {
-				return err
-			}
+			update.Days = &days
 		}
 		if cmd.Flags().Changed("read-only") {
-			if err := s.SetReadOnly(ctx, u, readOnly); err != nil {
-				return err
-			}
+			update.ReadOnly = &readOnly
 		}
-		if !newSecret {
-			return nil
-		}
-		secret, err := s.RenewSecret(ctx, u)
-		if err != nil {
+		_, secret, err := s.UpdateUser(ctx, u, update)
+		if err != nil || !newSecret {
 			return err
 		}
 		_, err = fmt.Fprintln(out, secret.Reveal())

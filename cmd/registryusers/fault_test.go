@@ -254,7 +254,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("user %d: got %v, stored with the id %d", i, u, ids[u.Name])
 			continue
 		}
-		if status := login(t, server.url, u.Name, u.Secret.Reveal()); status != http.StatusOK {
+		if status := login(t, server.url, "1-1-demo+"+u.Name, u.Secret.Reveal()); status != http.StatusOK {
 			t.Errorf("user %d: its secret gets %d at the token service, want 200", i, status)
 		}
 	}

@@ -161,7 +161,7 @@ func TestSkopeo(t *testing.T) {
 		{"pull from another registry", pull(writer, other+":v1"), "may use the repositories under 1-1-demo/"},
 		{"a wrong secret", pull("writer:wrong", repository+":v1"), "the name or the secret is wrong"},
 		{"no user", pull("nobody:wrong", repository+":v1"), "the name or the secret is wrong"},
-		{"a user whose days were none", pull(ended, repository+":v1"), "the user has ended"},
+		{"a user whose days were none", pull(ended, repository+":v1"), "the user has expired"},
 		{"no credentials", []string{"inspect", "--no-creds", "--tls-verify=false", repository + ":v1"}, "log in with the name and the secret"},
 		{"a writer deletes", []string{"delete", "--tls-verify=false", "--creds", writer, repository + ":v1"}, ""},
 		{"what was deleted", pull(reader, repository+":v1"), "manifest unknown"},

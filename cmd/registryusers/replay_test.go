@@ -42,7 +42,7 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 			if a.status != 201 || a.body != want[i].body || a.header.Get("Idempotent-Replayed") != "true" {
 				t.Errorf("%s, %s: got %d %s, Idempotent-Replayed %q; want 201 %s again", name, body, a.status, a.body, a.header.Get("Idempotent-Replayed"), want[i].body)
 			}
-			if status := login(t, p.url, a.fields.Name, a.fields.Secret); status != 200 {
+			if status := login(t, p.url, "1-1-demo+"+a.fields.Name, a.fields.Secret); status != 200 {
 				t.Errorf("%s, %s: its secret gets %d at the token service, want 200", name, body, status)
 			}
 		}

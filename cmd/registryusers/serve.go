@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/httpserver"
@@ -38,6 +39,7 @@ type serveOptions struct {
 	adminListen         string
 	connections         httpserver.ConnectionLimits
 	drainTimeout        time.Duration
+	bareNames           bool
 }
 
 func serveCommand() *cobra.Command {
@@ -67,6 +69,7 @@ func serveCommand() *cobra.Command {
 	flags.IntVar(&o.connections.Total, "max-connections", 0, "most connections open at a time (default: 4096, or as the limit of open files allows)")
 	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter)")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the requests in progress have to end when the server is stopped")
+	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in by their name alone, where it means one user; all registries must be in one project")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
 	return cmd
 }
@@ -92,6 +95,13 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
+	if o.bareNames {
+		if err := dir.Accounts.AllowBareNames(ctx); errors.Is(err, registryusers.ErrInvalid) {
+			return usagef("--bare-names: %w", err)
+		} else if err != nil {
+			return err
+		}
+	}
 
 	handlers, closeHandlers, err := o.handlers(ctx, dir, logger)
 	if err != nil {

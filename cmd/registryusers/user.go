@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
+	"github.com/registryusers/registryusers/internal/accounts"
 )
 
 func userCommand() *cobra.Command {
@@ -145,25 +145,21 @@ func (o *createOptions) print(out io.Writer, u client.User) error {
 	})
 }
 
-// maxSecret is the most that is read of a secret, in bytes.
-const maxSecret = 64 << 10
+// maxSecretInput is the most that is read of a secret, in bytes: more than it may have.
+const maxSecretInput = 64 << 10
 
 // readSecret reads a secret to its end, or to the line break there.
 func readSecret(in io.Reader) (registryusers.Secret, error) {
-	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+	text, err := io.ReadAll(io.LimitReader(in, maxSecretInput))
 	if err != nil {
 		return registryusers.Secret{}, fmt.Errorf("--secret-stdin: %w", err)
 	}
-	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
-	switch {
-	case len(text) == 0:
-		return registryusers.Secret{}, usagef("--secret-stdin: standard input is empty; without the flag a secret is made")
-	case len(text) > maxSecret:
-		return registryusers.Secret{}, usagef("--secret-stdin: the secret is longer than %d bytes", maxSecret)
-	case bytes.ContainsAny(text, "\r\n"):
-		return registryusers.Secret{}, usagef("--secret-stdin: the secret must be one line")
-	case !utf8.Valid(text):
-		return registryusers.Secret{}, usagef("--secret-stdin: the secret must be UTF-8")
+	secret := string(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
+	if secret == "" {
+		return registryusers.Secret{}, usagef("--secret-stdin: standard input is empty; without the flag a secret is generated")
 	}
-	return registryusers.NewSecret(string(text)), nil
+	if accounts.CheckSecret(secret) != nil {
+		return registryusers.Secret{}, usagef("--secret-stdin: the secret must be one line of 1 to %d bytes, in UTF-8 and without control characters", accounts.MaxSecret)
+	}
+	return registryusers.NewSecret(secret), nil
 }

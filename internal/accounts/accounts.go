@@ -4,8 +4,10 @@ package accounts
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -39,14 +41,41 @@ type User struct {
 	CreatedAt     time.Time // UTC, whole microseconds
 	ExpiresAt     time.Time // UTC; [Never] for a Duration of -1
 	Verifier      Verifier
-	SecretVersion int64 // 1 at first, one more with every new secret
+	SecretVersion int64       // 1 at first, one more with every new secret
+	Incarnation   Incarnation // random, new with every secret
 }
 
 // Expired reports whether the user's days are over at now.
 func (u User) Expired(now time.Time) bool { return !now.Before(u.ExpiresAt) }
 
-// Never is the end of a user that has none.
-var Never = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+// Never is when a user expires that never does. It is a day and more before the
+// end of year 9999, so that it is a date of that year in every time zone: Go's
+// JSON and other programs refuse the year 10000.
+var Never = time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)
+
+// Incarnation tells a user with its present secret from every other one that had
+// or will have its id: ids are used again after a backup is restored.
+type Incarnation [16]byte
+
+func newIncarnation() (i Incarnation) {
+	_, _ = rand.Read(i[:]) // never fails: crypto/rand
+	return i
+}
+
+// MarshalText implements [encoding.TextMarshaler], in URL-safe base64.
+func (i Incarnation) MarshalText() ([]byte, error) {
+	return base64.RawURLEncoding.AppendEncode(nil, i[:]), nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (i *Incarnation) UnmarshalText(text []byte) error {
+	decoded, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
+	if err != nil || len(decoded) != len(i) {
+		return errors.New("an incarnation must be 16 bytes in URL-safe base64")
+	}
+	copy(i[:], decoded)
+	return nil
+}
 
 // Key is an API key. Its token is "<id>$<secret>".
 type Key struct {
@@ -91,16 +120,16 @@ type Store interface {
 	AccountBySecret(ctx context.Context, index []byte) (Account, error)
 	Account(ctx context.Context, userID int64) (Account, error)
 	AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (Account, error)
-	// AccountsByName returns accounts of that name in any registry, with
-	// chosen secrets, by id and no more than limit.
-	AccountsByName(ctx context.Context, name string, limit int) ([]Account, error)
+	// SoleAccountByName returns the account of the only user of that name with a
+	// custom secret, if all registries are in one project. ErrUserNotFound.
+	SoleAccountByName(ctx context.Context, name string) (Account, error)
 	// Users returns a registry's users, by id. ErrRegistryNotFound.
 	Users(ctx context.Context, registryID int64) ([]User, error)
-	// SetReadOnly, SetEnd and SetSecret change a user; SetSecret makes its
-	// SecretVersion one more. ErrUserNotFound.
-	SetReadOnly(ctx context.Context, userID int64, readOnly bool) error
-	SetEnd(ctx context.Context, userID int64, duration int64, expiresAt time.Time) error
-	SetSecret(ctx context.Context, userID int64, v Verifier) error
+	// UpdateUser has change change a user, and stores and returns the result.
+	// Nobody changes the user in between, and an error of change is returned and
+	// changes nothing. ID, RegistryID, Name and CreatedAt stay as they are. change
+	// must not wait, and may be called again. ErrUserNotFound.
+	UpdateUser(ctx context.Context, userID int64, change func(*User) error) (User, error)
 	// DeleteUser removes a user. ErrUserNotFound.
 	DeleteUser(ctx context.Context, userID int64) error
 
@@ -116,13 +145,15 @@ type Store interface {
 
 // Service applies the rules to a store. It is safe for concurrent use.
 type Service struct {
-	store   Store
-	key     ServerKey
-	now     func() time.Time
-	hashing chan struct{} // one token for each argon2id at work
+	store     Store
+	key       ServerKey
+	now       func() time.Time
+	bareNames bool
 
-	verdicts *verdicts
-	failures *failures
+	logins, creates *hashSlots // of strangers, and of holders of an API key
+
+	verified *verifiedSecrets
+	throttle *loginThrottle
 }
 
 // New returns a Service. now is the clock; nil means [time.Now].
@@ -134,10 +165,29 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 		store:    store,
 		key:      key,
 		now:      now,
-		hashing:  make(chan struct{}, min(runtime.GOMAXPROCS(0), maxHashing)),
-		verdicts: newVerdicts(),
-		failures: newFailures(),
+		logins:   newHashSlots(min(runtime.GOMAXPROCS(0), maxLoginHashes)),
+		creates:  newHashSlots(maxCreateHashes),
+		verified: newVerifiedSecrets(),
+		throttle: newLoginThrottle(),
 	}
+}
+
+// AllowBareNames lets users with a custom secret log in by their name alone,
+// where there is one user of that name and all registries are in one project. Call it
+// before the first login. ErrInvalid: there are registries in several projects.
+func (s *Service) AllowBareNames(ctx context.Context) error {
+	registries, err := s.store.Registries(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range registries {
+		if r.ProjectID != registries[0].ProjectID {
+			return fmt.Errorf("%w: there are registries in the projects %d and %d, and a bare name must mean one user",
+				registryusers.ErrInvalid, registries[0].ProjectID, r.ProjectID)
+		}
+	}
+	s.bareNames = true
+	return nil
 }
 
 // clock returns the time as it is kept: UTC, whole microseconds.
@@ -178,18 +228,24 @@ type CreatedUser struct {
 // CreateUser makes a user in the registry at the place, for the holder of the
 // API key. A call with an idempotency key (not "") that made a user is answered
 // alike when it is repeated, for [RecordLifetime].
-// ErrInvalid, ErrForbidden (decided from the place alone), ErrRegistryNotFound,
+// ErrInvalid (for the secret, a [*registryusers.InvalidFieldsError]: see
+// [CheckSecret]), ErrForbidden (decided from the place alone), ErrRegistryNotFound,
 // ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (for
 // another request), ErrUserChanged (a repeat, after the user was removed or got
 // another secret).
 func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, idempotencyKey string, n NewUser) (CreatedUser, error) {
-	if !caller.May(at.ProjectID) {
-		return CreatedUser{}, registryusers.ErrForbidden
-	}
-	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1}
+	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1, Incarnation: newIncarnation()}
 	var err error
 	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
 		return CreatedUser{}, err
+	}
+	if !n.Secret.IsZero() {
+		if err := CheckSecret(n.Secret.Reveal()); err != nil {
+			return CreatedUser{}, err
+		}
+	}
+	if !caller.May(at.ProjectID) {
+		return CreatedUser{}, registryusers.ErrForbidden
 	}
 	if idempotencyKey == "" {
 		return s.create(ctx, at, u, n.Secret, makeSecret, nil)
@@ -256,29 +312,43 @@ func (s *Service) User(ctx context.Context, registryID int64, name string) (User
 	return s.store.User(ctx, registryID, name)
 }
 
-// SetReadOnly takes the right to push from a user, or gives it. ErrUserNotFound.
-func (s *Service) SetReadOnly(ctx context.Context, u User, readOnly bool) error {
-	return s.store.SetReadOnly(ctx, u.ID, readOnly)
+// UserUpdate says what to change of a user.
+type UserUpdate struct {
+	Days      *int64 // expire that many days after the creation; -1 never; nil: no change
+	ReadOnly  *bool  // nil: no change
+	NewSecret bool   // generate a new secret; the old one stops working
 }
 
-// SetDuration makes a user end that many days after it was created. ErrInvalid,
-// ErrUserNotFound.
-func (s *Service) SetDuration(ctx context.Context, u User, days int64) error {
-	expires, err := end(u.CreatedAt, days)
+// UpdateUser changes a user, all of it or nothing, and returns it with its new
+// secret, which is shown only once, if there is one. ErrInvalid, ErrUserNotFound.
+func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (User, registryusers.SecretText, error) {
+	var secret string
+	var incarnation Incarnation
+	if update.NewSecret {
+		secret, incarnation = makeSecret(), newIncarnation()
+	}
+	updated, err := s.store.UpdateUser(ctx, u.ID, func(u *User) error {
+		if update.Days != nil {
+			expires, err := end(u.CreatedAt, *update.Days)
+			if err != nil {
+				return err
+			}
+			u.Duration, u.ExpiresAt = *update.Days, expires
+		}
+		if update.ReadOnly != nil {
+			u.ReadOnly = *update.ReadOnly
+		}
+		if update.NewSecret {
+			u.Verifier = Verifier{Index: s.index(secret)}
+			u.SecretVersion++
+			u.Incarnation = incarnation
+		}
+		return nil
+	})
 	if err != nil {
-		return err
+		return User{}, registryusers.SecretText{}, err
 	}
-	return s.store.SetEnd(ctx, u.ID, days, expires)
-}
-
-// RenewSecret makes a new secret for a user; the old one is good no more.
-// ErrUserNotFound.
-func (s *Service) RenewSecret(ctx context.Context, u User) (registryusers.SecretText, error) {
-	secret := makeSecret()
-	if err := s.store.SetSecret(ctx, u.ID, Verifier{Index: s.index(secret)}); err != nil {
-		return registryusers.SecretText{}, err
-	}
-	return registryusers.NewSecretText(secret), nil
+	return updated, registryusers.NewSecretText(secret), nil
 }
 
 // DeleteUser removes a user; its name is free again. ErrUserNotFound.

@@ -69,6 +69,19 @@ func (h *house) create(t *testing.T, n accounts.NewUser) (accounts.User, registr
 	return u.User, u.Secret
 }
 
+// update changes a user, which must succeed, and returns its new secret.
+func (h *house) update(t *testing.T, u accounts.User, update accounts.UserUpdate) registryusers.SecretText {
+	t.Helper()
+	updated, secret, err := h.UpdateUser(t.Context(), u, update)
+	if err != nil {
+		t.Fatalf("UpdateUser(%+v): %v", update, err)
+	}
+	if stored := h.stored(t, u.Name); !reflect.DeepEqual(updated, stored) {
+		t.Errorf("UpdateUser = %+v; want what is stored, %+v", updated, stored)
+	}
+	return secret
+}
+
 // stored returns the user as the store has it.
 func (h *house) stored(t *testing.T, name string) accounts.User {
 	t.Helper()
@@ -90,7 +103,7 @@ func TestExpiry(t *testing.T) {
 		{noon, 1, noon.Add(day)},
 		{noon, 14, time.Date(2024, 7, 2, 12, 0, 0, 123_456_000, time.UTC)},
 		{noon, 365, noon.Add(365 * day)},
-		{noon, -1, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
+		{noon, -1, time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)},
 		{noon.Add(999), 1, noon.Add(day)},                                                // truncated, not rounded
 		{noon.In(time.FixedZone("east", 9*3600)), 1, noon.Add(day)},                      // UTC
 		{time.Date(2024, 2, 28, 1, 0, 0, 0, time.UTC), 2, noonless(2024, time.March, 1)}, // a leap year
@@ -129,8 +142,8 @@ func TestInvalidDuration(t *testing.T) {
 				t.Errorf("CreateUser for %d days, with the key %q = %+v, %v; want %v", days, key, got, err, registryusers.ErrInvalid)
 			}
 		}
-		if err := h.SetDuration(t.Context(), u, days); !errors.Is(err, registryusers.ErrInvalid) {
-			t.Errorf("SetDuration(%d): %v; want %v", days, err, registryusers.ErrInvalid)
+		if got, secret, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: &days, ReadOnly: new(true), NewSecret: true}); !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
+			t.Errorf("UpdateUser to %d days, read-only, with a new secret = %+v, %v; want %v", days, got, err, registryusers.ErrInvalid)
 		}
 	}
 	if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || !reflect.DeepEqual(all, []accounts.User{u}) {
@@ -198,7 +211,6 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 		for _, n := range []accounts.NewUser{
 			{Name: "made", Duration: 1},
 			{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
-			{Name: "invalid", Duration: -7},
 		} {
 			at := accounts.Place{ProjectID: test.project, RegionID: 5, RegistryID: 1}
 			for _, key := range []string{"", "key"} {
@@ -296,7 +308,7 @@ func TestNoSecretIsStored(t *testing.T) {
 	h := newHouse(t)
 	u, made := h.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
 	h.create(t, accounts.NewUser{Name: "chosenuser", Duration: 1, Secret: registryusers.NewSecretText("chosen-Xq7wZ")})
-	renewed, err := h.RenewSecret(t.Context(), u)
+	_, renewed, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,36 +402,39 @@ func TestCanceledWhileHashing(t *testing.T) {
 func TestOneUserFromCreateToDelete(t *testing.T) {
 	h := newHouse(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10})
-	check := func(what string, err error) {
+	check := func(update accounts.UserUpdate) {
 		t.Helper()
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
+		if secret := h.update(t, u, update); !secret.IsZero() {
+			t.Errorf("UpdateUser(%+v) returns a secret; want none", update)
 		}
 		if got := h.stored(t, "u"); !reflect.DeepEqual(got, u) {
-			t.Errorf("after %s:\n%+v; want\n%+v", what, got, u)
+			t.Errorf("after UpdateUser(%+v):\n%+v; want\n%+v", update, got, u)
 		}
 	}
+	check(accounts.UserUpdate{})
 	u.ReadOnly = true
-	check("SetReadOnly(true)", h.SetReadOnly(t.Context(), u, true))
+	check(accounts.UserUpdate{ReadOnly: new(true)})
 	u.ReadOnly = false
-	check("SetReadOnly(false)", h.SetReadOnly(t.Context(), u, false))
+	check(accounts.UserUpdate{ReadOnly: new(false)})
 
 	h.now = noon.Add(50 * time.Hour) // what counts is when the user was created
 	for days, end := range map[int64]time.Time{
 		0: noon, 1: noon.Add(24 * time.Hour), 365: noon.Add(365 * 24 * time.Hour), -1: accounts.Never,
 	} {
 		u.Duration, u.ExpiresAt = days, end
-		check(fmt.Sprintf("SetDuration(%d)", days), h.SetDuration(t.Context(), u, days))
+		check(accounts.UserUpdate{Days: &days})
 	}
+	u.ReadOnly, u.Duration, u.ExpiresAt = true, 2, noon.Add(48*time.Hour)
+	check(accounts.UserUpdate{Days: new(int64(2)), ReadOnly: new(true)})
 
 	before := u.Verifier.Index
-	secret, err := h.RenewSecret(t.Context(), u)
-	if err != nil || len(secret.Reveal()) != 32 {
-		t.Fatalf("RenewSecret = %d letters, %v; want 32", len(secret.Reveal()), err)
+	secret := h.update(t, u, accounts.UserUpdate{NewSecret: true})
+	if len(secret.Reveal()) != 32 {
+		t.Fatalf("a new secret has %d letters; want 32", len(secret.Reveal()))
 	}
 	renewed := h.stored(t, "u")
-	if bytes.Equal(renewed.Verifier.Index, before) || renewed.SecretVersion != 2 {
-		t.Errorf("after RenewSecret: %+v; want another index and the version 2", renewed)
+	if bytes.Equal(renewed.Verifier.Index, before) || renewed.SecretVersion != 2 || renewed.Incarnation == u.Incarnation {
+		t.Errorf("with a new secret: %+v; want another index, the version 2 and another incarnation", renewed)
 	}
 	if _, err := h.store.AccountBySecret(t.Context(), before); !errors.Is(err, registryusers.ErrUserNotFound) {
 		t.Errorf("the old secret finds its user: %v; want %v", err, registryusers.ErrUserNotFound)
@@ -440,10 +455,18 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 
 	// The deleted user's id is nobody's, also now that its name is another's.
 	for what, err := range map[string]error{
-		"SetReadOnly": h.SetReadOnly(t.Context(), u, true),
-		"SetDuration": h.SetDuration(t.Context(), u, 1),
-		"DeleteUser":  h.DeleteUser(t.Context(), u),
-		"RenewSecret": func() error { _, err := h.RenewSecret(t.Context(), u); return err }(),
+		"UpdateUser": func() error {
+			_, _, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
+			return err
+		}(),
+		"DeleteUser": h.DeleteUser(t.Context(), u),
+		"UpdateUser, with a new secret": func() error {
+			_, secret, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+			if !secret.IsZero() {
+				t.Error("UpdateUser of a deleted user returns a secret")
+			}
+			return err
+		}(),
 	} {
 		if !errors.Is(err, registryusers.ErrUserNotFound) {
 			t.Errorf("%s of a deleted user: %v; want %v", what, err, registryusers.ErrUserNotFound)

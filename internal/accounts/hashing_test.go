@@ -26,11 +26,11 @@ func (accepting) CreateUser(_ context.Context, _ Place, u User, _ *Record) (User
 
 func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	s := New(accepting{}, NewServerKey("k", [32]byte{}), nil)
-	if got, want := cap(s.hashing), min(runtime.GOMAXPROCS(0), maxHashing); got != want {
-		t.Fatalf("%d argon2id may be at work at a time; want GOMAXPROCS, %d", got, want)
+	if got, want := cap(s.logins.running), min(runtime.GOMAXPROCS(0), 2); got != want || cap(s.creates.running) != 1 {
+		t.Fatalf("%d argon2ids of logins and %d of creates may run at a time; want %d and 1", got, cap(s.creates.running), want)
 	}
-	for range cap(s.hashing) {
-		s.hashing <- struct{}{} // as if that many were at work
+	for range cap(s.creates.running) {
+		s.creates.running <- struct{}{} // as if that many were at work
 	}
 	create := func(ctx context.Context, chosen string) (CreatedUser, error) {
 		return s.create(ctx, Place{}, User{}, registryusers.NewSecretText(chosen), makeSecret, nil)
@@ -48,19 +48,19 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	if u, err := create(t.Context(), ""); err != nil || len(u.Verifier.Index) == 0 || u.Secret.IsZero() {
 		t.Errorf("a made secret: %+v, %v; want one without waiting", u, err)
 	}
-	<-s.hashing
+	<-s.creates.running
 	u, err := create(t.Context(), "chosen")
 	if err != nil || !strings.HasPrefix(u.Verifier.Hash, "$argon2id$") {
 		t.Errorf("with one place free: %+v, %v; want a hash", u, err)
 	}
-	if got, want := len(s.hashing), cap(s.hashing)-1; got != want {
+	if got, want := len(s.creates.running), cap(s.creates.running)-1; got != want {
 		t.Errorf("%d places are taken after the hash; want %d, its own given back", got, want)
 	}
 }
 
 func TestManyHashesAtOnce(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{}), nil)
-	hashes := make([]string, 4*cap(s.hashing))
+	hashes := make([]string, 4*cap(s.creates.running))
 	var wg sync.WaitGroup
 	for i := range hashes {
 		wg.Go(func() {
@@ -78,8 +78,8 @@ func TestManyHashesAtOnce(t *testing.T) {
 		}
 		seen[hash] = true
 	}
-	if len(s.hashing) != 0 {
-		t.Errorf("%d places are taken when all is done; want none", len(s.hashing))
+	if len(s.creates.running) != 0 {
+		t.Errorf("%d places are taken when all is done; want none", len(s.creates.running))
 	}
 }
 
@@ -254,8 +254,8 @@ func TestRepeatOfAChosenSecretWaitsItsTurn(t *testing.T) {
 	r := s.creation(Key{}, Place{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: hash}}
 
-	for range cap(s.hashing) {
-		s.hashing <- struct{}{} // as if that many were at work
+	for range cap(s.creates.running) {
+		s.creates.running <- struct{}{} // as if that many were at work
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -272,11 +272,11 @@ func TestRepeatOfAChosenSecretWaitsItsTurn(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("a repeat that waits, its context canceled: %v; want %v", err, context.Canceled)
 	}
-	<-s.hashing
+	<-s.creates.running
 	if u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n); err != nil || !u.Replayed {
 		t.Errorf("with one place free: %+v, %v; want it answered", u, err)
 	}
-	if got, want := len(s.hashing), cap(s.hashing)-1; got != want {
+	if got, want := len(s.creates.running), cap(s.creates.running)-1; got != want {
 		t.Errorf("%d places are taken after the repeat; want %d, its own given back", got, want)
 	}
 }
@@ -292,8 +292,8 @@ func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
 	if err == nil || errors.Is(err, registryusers.ErrInvalid) || u.ID != 0 || !u.Secret.IsZero() {
 		t.Errorf("CreateUser = %+v, %v; want an error that says nothing of the request", u, err)
 	}
-	if len(s.hashing) != 0 {
-		t.Errorf("%d places are taken; want none", len(s.hashing))
+	if len(s.creates.running) != 0 {
+		t.Errorf("%d places are taken; want none", len(s.creates.running))
 	}
 }
 
@@ -339,79 +339,10 @@ func TestServerKeySeparatesKeysAndPurposes(t *testing.T) {
 	}
 }
 
-func TestFailuresOfOneAddressAreLimited(t *testing.T) {
-	f := newFailures()
-	now := time.Now()
-	for i := range maxAddressFailures {
-		name := fmt.Sprint("user", i)
-		if err := f.check(failureKey{name: name, from: "a"}, now); err != nil {
-			t.Fatalf("failure %d: %v; want it allowed", i, err)
-		}
-		f.add(failureKey{name: name, from: "a"}, now)
-	}
-	if err := f.check(failureKey{name: "another", from: "a"}, now); !errors.Is(err, registryusers.ErrTooManyRequests) {
-		t.Errorf("after %d failures from one address: %v; want %v", maxAddressFailures, err, registryusers.ErrTooManyRequests)
-	}
-	if err := f.check(failureKey{name: "another", from: "b"}, now); err != nil {
-		t.Errorf("from another address: %v; want it allowed", err)
-	}
-	if err := f.check(failureKey{name: "another", from: "a"}, now.Add(failureWindow)); err != nil {
-		t.Errorf("when the time is over: %v; want it allowed", err)
-	}
-}
-
-func TestMemoryOfLoginsIsBounded(t *testing.T) {
-	f, v, now := newFailures(), newVerdicts(), time.Now()
-	for i := range maxFailureCounts/2 + 10 { // each is in two counts
-		f.add(failureKey{name: strings.Repeat("x", 1<<10), from: fmt.Sprint(i)}, now)
-	}
-	if got := len(f.counts); got > maxFailureCounts+1 {
-		t.Errorf("%d counts are kept; want %d or so", got, maxFailureCounts)
-	}
-	for i := range maxVerdicts + 10 {
-		v.add(v.key("hash", fmt.Sprint(i)), now)
-	}
-	if got := len(v.until); got > maxVerdicts {
-		t.Errorf("%d verdicts are kept; want %d", got, maxVerdicts)
-	}
-	last := v.key("hash", fmt.Sprint(maxVerdicts+9))
-	if !v.has(last, now) || v.has(last, now.Add(verdictLifetime)) || v.has(v.key("other", fmt.Sprint(maxVerdicts+9)), now) {
-		t.Error("a verdict is not kept for its time and its hash alone")
-	}
-	for i := range maxVerdicts { // the others are over: they make room
-		v.add(v.key("hash", fmt.Sprint("later", i)), now.Add(verdictLifetime))
-	}
-	for key, until := range v.until {
-		if until.Equal(now.Add(verdictLifetime)) {
-			t.Fatalf("a verdict that is over, %x, is kept in the place of others", key)
-		}
-	}
-}
-
 func TestForeignHashIsAnErrorAndNoRefusal(t *testing.T) {
-	s := New(nil, NewServerKey("k", [32]byte{}), nil)
 	for _, hash := range []string{"$2b$10$x", "$argon2id$v=19$m=1,t=1,p=1$YWJj$YWJj", hashPrefix, hashPrefix + "YWJj", hashPrefix + "!$YWJj", hashPrefix + "YWJj$!", hashPrefix + "a$b$c"} {
-		_, err := s.try([]Account{{User: User{Verifier: Verifier{Hash: hash}}}}, registryusers.NewSecret("secret"))
-		if err == nil || errors.Is(err, registryusers.ErrUnauthenticated) {
-			t.Errorf("with the hash %q: %v; want an error that is no refusal", hash, err)
+		if ok, err := verify(hash, "secret"); err == nil || ok || errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Errorf("with the hash %q: %t, %v; want an error that is no refusal", hash, ok, err)
 		}
-	}
-}
-
-// Slips of an earlier window must not pay for guesses of this one.
-func TestOldSlipsForgiveNoNewGuesses(t *testing.T) {
-	f, now := newFailures(), time.Now()
-	mine := failureKey{name: "u", namespace: "mine", from: "a"}
-	victims := failureKey{name: "u", namespace: "victim's", from: "a"}
-	for range maxFailures - 1 {
-		f.add(mine, now)
-	}
-	now = now.Add(failureWindow)
-	for range maxFailures {
-		f.add(victims, now)
-	}
-	f.forget(mine)
-	if err := f.check(victims, now); !errors.Is(err, registryusers.ErrTooManyRequests) {
-		t.Errorf("ten guesses, after a success that followed older slips: %v; want %v", err, registryusers.ErrTooManyRequests)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -109,18 +108,18 @@ func (s *Service) replay(ctx context.Context, c creation, n NewUser, now time.Ti
 	return CreatedUser{User: *u, Secret: secret, Replayed: true}, nil
 }
 
-// compare reports, as ErrIdempotencyKeyReused, that a chosen secret is not the
-// user's. It does not count who tries: it tells the holder of both the API key
-// and the idempotency key about a secret which that same caller chose.
+// compare returns ErrIdempotencyKeyReused if a custom secret is not the user's.
+// The throttle does not count it: only the holder of both the API key and the
+// idempotency key learns about a secret, and it is the one which that caller chose.
 func (s *Service) compare(ctx context.Context, u User, secret registryusers.SecretText) error {
-	release, err := s.acquire(ctx)
+	release, err := s.creates.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	_, err = s.try([]Account{{User: u}}, secret.Secret())
-	if errors.Is(err, registryusers.ErrUnauthenticated) {
-		return registryusers.ErrIdempotencyKeyReused
+	ok, err := verify(u.Verifier.Hash, secret.Reveal())
+	if err == nil && !ok {
+		err = registryusers.ErrIdempotencyKeyReused
 	}
 	return err
 }

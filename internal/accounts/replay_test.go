@@ -260,15 +260,15 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 		change func(h *house, u accounts.User) error
 		want   error // nil: the first answer, whatever the user is now
 	}{
-		{"narrowed", func(h *house, u accounts.User) error { return h.SetReadOnly(context.Background(), u, true) }, nil},
-		{"ended", func(h *house, u accounts.User) error { return h.SetDuration(context.Background(), u, 0) }, nil},
-		{"never to end", func(h *house, u accounts.User) error { return h.SetDuration(context.Background(), u, -1) }, nil},
+		{"narrowed", func(h *house, u accounts.User) error { return h.change(u, accounts.UserUpdate{ReadOnly: new(true)}) }, nil},
+		{"ended", func(h *house, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(0))}) }, nil},
+		{"never to end", func(h *house, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(-1))}) }, nil},
 		{"given a new secret", func(h *house, u accounts.User) error {
-			_, err := h.RenewSecret(context.Background(), u)
-			return err
+			return h.change(u, accounts.UserUpdate{NewSecret: true})
 		}, registryusers.ErrUserChanged},
 		{"given its own secret as a new one", func(h *house, u accounts.User) error {
-			return h.store.SetSecret(context.Background(), u.ID, u.Verifier)
+			_, err := h.store.UpdateUser(context.Background(), u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
+			return err
 		}, registryusers.ErrUserChanged},
 		{"deleted", func(h *house, u accounts.User) error { return h.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
 		{"deleted, and another made of its name", func(h *house, u accounts.User) error {
@@ -336,17 +336,17 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 		answer := h.first(t, "key", first)
 		before := h.dump(t)
 		for what, change := range map[string]func(n *accounts.NewUser){
-			"another name":         func(n *accounts.NewUser) { n.Name = "another" },
-			"a longer name":        func(n *accounts.NewUser) { n.Name += "0" },
-			"one day more":         func(n *accounts.NewUser) { n.Duration++ },
-			"no days":              func(n *accounts.NewUser) { n.Duration = 0 },
-			"never to end":         func(n *accounts.NewUser) { n.Duration = -1 },
-			"read-only":            func(n *accounts.NewUser) { n.ReadOnly = true },
-			"another secret":       func(n *accounts.NewUser) { n.Secret = pw("another") },
-			"the secret made":      func(n *accounts.NewUser) { n.Secret = answer.Secret },
-			"a longer secret":      func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + " ") },
-			"a longer secret, NUL": func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + "\x00") },
-			"no secret":            func(n *accounts.NewUser) { n.Secret = registryusers.SecretText{} },
+			"another name":            func(n *accounts.NewUser) { n.Name = "another" },
+			"a longer name":           func(n *accounts.NewUser) { n.Name += "0" },
+			"one day more":            func(n *accounts.NewUser) { n.Duration++ },
+			"no days":                 func(n *accounts.NewUser) { n.Duration = 0 },
+			"never to end":            func(n *accounts.NewUser) { n.Duration = -1 },
+			"read-only":               func(n *accounts.NewUser) { n.ReadOnly = true },
+			"another secret":          func(n *accounts.NewUser) { n.Secret = pw("another") },
+			"the secret made":         func(n *accounts.NewUser) { n.Secret = answer.Secret },
+			"a longer secret":         func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + " ") },
+			"a longer secret, U+00A0": func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + "\u00a0") },
+			"no secret":               func(n *accounts.NewUser) { n.Secret = registryusers.SecretText{} },
 			"all of it": func(n *accounts.NewUser) {
 				*n = accounts.NewUser{Name: "z", Duration: 1, ReadOnly: true, Secret: pw("z")}
 			},
@@ -872,4 +872,10 @@ func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
 		}
 		seen[string(r.Salt)] = true
 	}
+}
+
+// change changes a user.
+func (h *house) change(u accounts.User, update accounts.UserUpdate) error {
+	_, _, err := h.UpdateUser(context.Background(), u, update)
+	return err
 }

@@ -1,17 +1,15 @@
 package accounts
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/big"
-	"time"
-
-	"golang.org/x/crypto/argon2"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/registryusers/registryusers"
 )
@@ -44,6 +42,21 @@ type Verifier struct {
 	Hash string
 }
 
+// MaxSecret is the most that a custom secret may have, in bytes.
+const MaxSecret = 1024
+
+// CheckSecret checks a custom secret: 1 to 1,024 bytes of UTF-8 without control
+// characters, so that every client can send it in HTTP Basic (RFC 7617). The
+// error is a [*registryusers.InvalidFieldsError], and does not quote the secret.
+func CheckSecret(secret string) error {
+	if len(secret) > 0 && len(secret) <= MaxSecret && utf8.ValidString(secret) && !strings.ContainsFunc(secret, unicode.IsControl) {
+		return nil
+	}
+	return &registryusers.InvalidFieldsError{Fields: map[string][]string{
+		"secret": {fmt.Sprintf("must be 1 to %d bytes of UTF-8 without control characters", MaxSecret)},
+	}}
+}
+
 // index is the keyed hash under which a made secret is found.
 func (s *Service) index(secret string) []byte { return s.key.mac("user secret", secret) }
 
@@ -70,58 +83,6 @@ func spell(random []byte) string {
 		secret[i] = letters[digit.Int64()]
 	}
 	return string(secret)
-}
-
-// The cost of argon2id: OWASP's recommendation for its smallest memory but one.
-const (
-	argonMemory = 19 * 1024 // KiB
-	argonTime   = 2
-	argonLanes  = 1
-	argonSalt   = 16 // bytes
-	argonKey    = 32 // bytes
-)
-
-// hashPrefix begins the PHC strings of these parameters.
-var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
-
-// maxHashing bounds the memory of all the hashing at a time, on machines of
-// many processors: each takes 19 MiB, and leaves several times that until it is
-// collected.
-const maxHashing = 2
-
-// maxWait is how long one waits for the others.
-const maxWait = 20 * time.Second
-
-// acquire waits until an argon2id may work: at most GOMAXPROCS of them do at a
-// time, and [maxHashing]. It gives up with ctx, and after [maxWait] with
-// ErrUnavailable.
-func (s *Service) acquire(ctx context.Context) (release func(), err error) {
-	select {
-	case s.hashing <- struct{}{}:
-		return func() { <-s.hashing }, nil
-	case <-time.After(maxWait):
-		return nil, fmt.Errorf("%w: too many secrets wait to be hashed", registryusers.ErrUnavailable)
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
-	}
-}
-
-// hash returns the argon2id hash of a chosen secret as a PHC string.
-func (s *Service) hash(ctx context.Context, secret string) (string, error) {
-	release, err := s.acquire(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer release()
-	salt := make([]byte, argonSalt)
-	_, _ = rand.Read(salt)
-	b64 := base64.RawStdEncoding.EncodeToString
-	return hashPrefix + b64(salt) + "$" + b64(argon2id(secret, salt)), nil
-}
-
-// argon2id hashes; call it between acquire and release.
-func argon2id(secret string, salt []byte) []byte {
-	return argon2.IDKey([]byte(secret), salt, argonTime, argonMemory, argonLanes, argonKey)
 }
 
 func isNotFound(err error) bool { return errors.Is(err, registryusers.ErrNotFound) }

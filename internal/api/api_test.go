@@ -111,7 +111,7 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 		},
 		{
 			`{"name":"a2","duration":-1,"read_only":true,"secret":"chosen & <kept>"}`,
-			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-31T23:59:59Z","secret":"chosen & <kept>"}`,
+			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-30T00:00:00Z","secret":"chosen & <kept>"}`,
 			accounts.User{Duration: -1, ReadOnly: true},
 		},
 		{

@@ -185,8 +185,11 @@ func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
 
 func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
 	for what, change := range map[string]func(h *house, u accounts.User) error{
-		"deleted":            func(h *house, u accounts.User) error { return h.accounts.DeleteUser(t.Context(), u) },
-		"given a new secret": func(h *house, u accounts.User) error { _, err := h.accounts.RenewSecret(t.Context(), u); return err },
+		"deleted": func(h *house, u accounts.User) error { return h.accounts.DeleteUser(t.Context(), u) },
+		"given a new secret": func(h *house, u accounts.User) error {
+			_, _, err := h.accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+			return err
+		},
 	} {
 		h := newHouse(t)
 		const body = `{"name":"u","duration":14}`

@@ -20,7 +20,8 @@ type hazard string
 
 // The refusals. The document says nothing of these, and the server refuses
 // them all the same: what was validated must be what is used. This is the whole
-// list; in all else the judge and the server must agree.
+// list; in all else the judge and the server must agree. The accounts behind the
+// server refuse custom secrets that no client could log in with, besides.
 const (
 	emptyBody     hazard = "an empty body: the document makes it optional, the overlay does not"
 	byteOrderMark hazard = "a byte order mark, which RFC 8259 lets parsers ignore"

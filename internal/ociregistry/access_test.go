@@ -148,14 +148,16 @@ func TestTokenInHandEndsWithItsUser(t *testing.T) {
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"given a new secret": {func(t *testing.T, admin *accounts.Service, l login) error {
-			_, err := admin.RenewSecret(t.Context(), l.User)
+			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{NewSecret: true})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"ended": {func(t *testing.T, admin *accounts.Service, l login) error {
-			return admin.SetDuration(t.Context(), l.User, 0)
+			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{Days: new(int64(0))})
+			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"narrowed": {func(t *testing.T, admin *accounts.Service, l login) error {
-			return admin.SetReadOnly(t.Context(), l.User, true)
+			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{ReadOnly: new(true)})
+			return err
 		}, http.StatusForbidden, "DENIED"},
 	} {
 		t.Run(name, func(t *testing.T) {

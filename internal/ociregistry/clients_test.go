@@ -243,6 +243,6 @@ func TestExpiredUserCannotLogIn(t *testing.T) {
 		user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 		_, options := w.as(user)
 		_, err := remote.Image(w.ref("1-1-demo/app:v1"), options...)
-		wantRefused(t, "pull, with a duration of 0", err, http.StatusUnauthorized, transport.UnauthorizedErrorCode, "ended")
+		wantRefused(t, "pull, with a duration of 0", err, http.StatusUnauthorized, transport.UnauthorizedErrorCode, "expired")
 	}
 }

@@ -81,7 +81,7 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	account, err := d.accounts.Current(r.Context(), claims.UserID, claims.SecretVersion)
+	account, err := d.accounts.Current(r.Context(), claims.UserID, claims.Incarnation)
 	if err != nil {
 		return nil, err
 	}

@@ -250,7 +250,7 @@ func (w *world) pusher(at place) login {
 // account returns the user's account as it is now.
 func (w *world) account(l login) accounts.Account {
 	w.t.Helper()
-	account, err := w.dir.Accounts.Current(w.t.Context(), l.ID, l.SecretVersion)
+	account, err := w.dir.Accounts.Current(w.t.Context(), l.ID, l.Incarnation)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -142,7 +140,7 @@ func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *deni
 	if asked.refresh.Reveal() != "" {
 		account, err = h.Accounts.Refresh(r.Context(), asked.refresh, asked.service)
 	} else {
-		attempt := accounts.LoginAttempt{Account: asked.account, Secret: asked.secret, From: address(r)}
+		attempt := accounts.LoginAttempt{Account: asked.account, Secret: asked.secret, From: r.RemoteAddr}
 		if len(asked.scopes) > 0 {
 			attempt.Repository = asked.scopes[0].Name
 		}
@@ -152,10 +150,12 @@ func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *deni
 	switch {
 	case err == nil:
 		return account, nil
+	case errors.Is(err, accounts.ErrBareName):
+		return account, unauthorized("the name or the secret is wrong; a user with a custom secret logs in as REGISTRY+NAME, such as 1-1-demo+user1")
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		return account, unauthorized("the name or the secret is wrong, or the user has ended; where users of several registries have one name, log in as REGISTRY+NAME")
+		return account, unauthorized("the name or the secret is wrong, or the user has expired")
 	case errors.As(err, &limited):
-		return account, &denial{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins: wait, or log in from elsewhere", after: limited.RetryAfter}
+		return account, &denial{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins with this name or from this address: wait and try again", after: limited.RetryAfter}
 	default:
 		return account, &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "logins are not possible now", after: time.Second, cause: err}
 	}
@@ -210,25 +210,6 @@ func WriteError(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string][]entry{"errors": {{code, message}}}) // the client may have gone
-}
-
-// address returns where a request comes from, as failures are counted: one
-// IPv4 address, or the /64 that one IPv6 host has to itself.
-func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	if ip = ip.Unmap(); ip.Is6() {
-		if prefix, err := ip.WithZone("").Prefix(64); err == nil {
-			return prefix.String()
-		}
-	}
-	return ip.String()
 }
 
 func (h *Handler) log(r *http.Request, account accounts.Account, d *denial) {

@@ -103,7 +103,7 @@ func TestTokenAnswer(t *testing.T) {
 			t.Errorf("%s: Cache-Control: got %q, want no-store", test.what, got)
 		}
 		claims, err := h.Issuer.Verify(a.Token)
-		if err != nil || claims.UserID != u.ID || claims.SecretVersion != 1 || claims.Subject != "1-1-demo+ci" {
+		if err != nil || claims.UserID != u.ID || claims.Incarnation != u.Incarnation || claims.Subject != "1-1-demo+ci" {
 			t.Errorf("%s: the token: %+v, %v; want it of the user %d", test.what, claims, err, u.ID)
 		}
 		h.wantLogged(t, test.what, a, secret)
@@ -118,7 +118,7 @@ func TestScopes(t *testing.T) {
 		_, users[n.Name] = h.create(t, h.demo, n)
 	}
 	h.create(t, h.demo, accounts.NewUser{Name: "chosen", Duration: 1, Secret: chosen("pw")})
-	users["chosen"] = "pw"
+	users["chosen"], users["1-1-demo+chosen"] = "pw", "pw"
 	const app, web = "1-1-demo/app", "1-1-demo/web"
 	for _, test := range []struct {
 		what   string
@@ -127,7 +127,6 @@ func TestScopes(t *testing.T) {
 		want   []token.Access
 	}{
 		{"none", "full", nil, nil},
-		{"none, a chosen secret", "chosen", nil, nil},
 		{"an empty one", "full", []string{""}, nil},
 		{"pull", "full", []string{"repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
 		{"pull, push", "full", []string{"repository:1-1-demo/app:pull,push"}, []token.Access{rights(app, "pull", "push")}},
@@ -146,8 +145,10 @@ func TestScopes(t *testing.T) {
 		{"both, and more spaces", "full", []string{"  repository:1-1-demo/app:pull   repository:1-1-demo/web:pull ", "repository:1-1-demo/web:push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
 		{"one repository twice", "full", []string{"repository:1-1-demo/app:push", "repository:1-1-demo/app:pull"}, []token.Access{rights(app, "push", "pull")}},
 		{"many levels", "full", []string{"repository:1-1-demo/a/b/c:pull"}, []token.Access{rights("1-1-demo/a/b/c", "pull")}},
-		{"another registry, a chosen secret", "chosen", []string{"repository:1-1-other/app:pull"}, nil},
-		{"another registry, then ours, a chosen secret", "chosen", []string{"repository:1-1-other/app:pull", "repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+		{"none, a custom secret", "1-1-demo+chosen", nil, nil},
+		{"ours, a custom secret", "chosen", []string{"repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+		{"another registry, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull"}, nil},
+		{"another registry, then ours, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull", "repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
 		{"another registry", "full", []string{"repository:1-1-other/app:pull"}, nil},
 		{"a mount from another registry", "full", []string{"repository:1-1-demo/app:pull,push", "repository:1-1-other/app:pull"}, []token.Access{rights(app, "pull", "push")}},
 		{"a registry whose name begins alike", "full", []string{"repository:1-1-demo2/app:pull", "repository:1-1-dem/app:pull"}, nil},
@@ -267,13 +268,17 @@ func TestRefreshToken(t *testing.T) {
 			return nil
 		}, []token.Access{rights(app, "pull", "push")}},
 		{"its days are over", func(_ *testing.T, h *house, _ accounts.User) error { h.clock.add(day); return nil }, nil},
-		{"its days are cut", func(t *testing.T, h *house, u accounts.User) error { return h.Accounts.SetDuration(t.Context(), u, 0) }, nil},
+		{"its days are cut", func(t *testing.T, h *house, u accounts.User) error {
+			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: new(int64(0))})
+			return err
+		}, nil},
 		{"deleted", func(t *testing.T, h *house, u accounts.User) error { return h.Accounts.DeleteUser(t.Context(), u) }, nil},
 		{"narrowed", func(t *testing.T, h *house, u accounts.User) error {
-			return h.Accounts.SetReadOnly(t.Context(), u, true)
+			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
+			return err
 		}, []token.Access{rights(app, "pull")}},
 		{"a new secret", func(t *testing.T, h *house, u accounts.User) error {
-			_, err := h.Accounts.RenewSecret(t.Context(), u)
+			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 			return err
 		}, nil},
 		{"deleted, and another of its name", func(t *testing.T, h *house, u accounts.User) error {
@@ -331,8 +336,8 @@ func TestRefreshTokenMisused(t *testing.T) {
 		"no code":                  payload,
 		"no code, a dot":           payload + ".",
 		"only the code":            "." + mac,
-		"another user":             "2.1." + mac,
-		"another version":          "1.2." + mac,
+		"another user":             "2" + payload[1:] + "." + mac,
+		"another incarnation":      "1." + strings.Repeat("A", 22) + "." + mac,
 		"an access token":          good.Token,
 		"the secret":               secret,
 		"garbage":                  strings.Repeat("\x00\xff", 100),
@@ -454,22 +459,29 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	fail := func(what string, addresses func(i int) string) {
 		t.Helper()
 		for i := range 10 {
-			r := get(t, "", "ci", "a-guess", nil)
+			guess := fmt.Sprint("a-guess", i)
+			r := get(t, "", "1-1-demo+ci", guess, nil)
 			if i%2 == 1 {
-				r = post(t, "", url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {"a-guess"}})
+				r = post(t, "", url.Values{"grant_type": {"password"}, "username": {"1-1-demo+ci"}, "password": {guess}})
 			}
 			a := h.call(t, r, addresses(i))
 			h.wantDenied(t, fmt.Sprintf("%s: failure %d", what, i), a, http.StatusUnauthorized, "UNAUTHORIZED", "a-guess")
 		}
 	}
+	// want logs in with the right secret, or a wrong one where a 401 shows that there
+	// is no limit: a right one would pass everywhere from then on.
 	want := func(what, from string, status int) answer {
 		t.Helper()
-		r := get(t, "", "ci", "pw", nil)
+		secret := "pw"
+		if status == http.StatusUnauthorized {
+			secret = "a-guess of " + what
+		}
+		r := get(t, "", "1-1-demo+ci", secret, nil)
 		r.Header.Set("X-Forwarded-For", "203.0.113.9")
 		r.Header.Set("Forwarded", "for=203.0.113.9")
 		a := h.call(t, r, from)
 		if a.status != status {
-			t.Errorf("%s: the right secret from %s: got %d %s, want %d", what, from, a.status, a.body, status)
+			t.Errorf("%s: a login from %s: got %d %s, want %d", what, from, a.status, a.body, status)
 		}
 		return a
 	}
@@ -481,7 +493,7 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	}
 	h.wantDenied(t, "IPv4", limited, http.StatusTooManyRequests, "TOOMANYREQUESTS", "pw")
 	want("IPv4, as IPv6", "[::ffff:192.0.2.1]:9", http.StatusTooManyRequests)
-	want("IPv4, another", "192.0.2.2:9", http.StatusOK)
+	want("IPv4, another", "192.0.2.2:9", http.StatusUnauthorized)
 	if a := h.call(t, get(t, "", "made", made, nil), "192.0.2.1:9"); a.status != http.StatusOK {
 		t.Errorf("a made secret from the limited address: got %d %s, want 200", a.status, a.body)
 	}
@@ -489,15 +501,16 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	fail("IPv6", func(i int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:%d", 7*i, i+1, 1000+i) })
 	want("IPv6", "[2001:db8:1:2::ffff]:9", http.StatusTooManyRequests)
 	want("IPv6, with a zone", "[2001:db8:1:2::1%eth0]:9", http.StatusTooManyRequests)
-	want("IPv6, another /64", "[2001:db8:1:3::1]:9", http.StatusOK)
+	want("IPv6, another /64", "[2001:db8:1:3::1]:9", http.StatusUnauthorized)
 
 	h.clock.add(100*time.Second + 500*time.Millisecond)
 	if got := want("later", "192.0.2.1:9", http.StatusTooManyRequests).header.Get("Retry-After"); got != "200" {
 		t.Errorf("Retry-After with 199.5 s left: got %q, want 200", got)
 	}
 	h.clock.set(noon.Add(5 * time.Minute))
+	want("IPv4, when it is over", "192.0.2.1:9", http.StatusUnauthorized)
+	want("IPv6, when it is over", "[2001:db8:1:2::1]:9", http.StatusUnauthorized)
 	want("when it is over", "192.0.2.1:9", http.StatusOK)
-	want("when it is over", "[2001:db8:1:2::1]:9", http.StatusOK)
 }
 
 func TestRemoteAddressOfNoKnownForm(t *testing.T) {

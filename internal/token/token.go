@@ -29,9 +29,10 @@ type Claims struct {
 	jwt.Claims
 	Access []Access `json:"access"`
 
-	// UserID and SecretVersion find the account again at each use.
-	UserID        int64 `json:"uid"`
-	SecretVersion int64 `json:"usv"`
+	// UserID and Incarnation find the account again at each use, and no other
+	// that has the id since.
+	UserID      int64                `json:"uid"`
+	Incarnation accounts.Incarnation `json:"uin"`
 }
 
 // Allows reports whether the token allows an action on a repository.
@@ -83,9 +84,9 @@ func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, 
 			IssuedAt:  jwt.NewNumericDate(issued),
 			ID:        rand.Text(),
 		},
-		Access:        access,
-		UserID:        account.ID,
-		SecretVersion: account.SecretVersion,
+		Access:      access,
+		UserID:      account.ID,
+		Incarnation: account.Incarnation,
 	})
 	if err != nil {
 		return "", issued, ends, err

@@ -44,7 +44,7 @@ func TestToken(t *testing.T) {
 	want := map[string]any{
 		"iss": service, "sub": "1-1-demo+ci", "iat": start, "nbf": start, "exp": start + 300,
 		"access": []any{map[string]any{"type": "repository", "name": "1-1-demo/app", "actions": []any{"pull", "push"}}},
-		"uid":    float64(u.ID), "usv": float64(1),
+		"uid":    float64(u.ID), "uin": incarnation(t, u),
 	}
 	want["aud"] = service // RFC 7519 has one as a text or as an array of one
 	if _, ok := claims["aud"].([]any); ok {
@@ -374,4 +374,14 @@ func TestAllows(t *testing.T) {
 	if (&token.Claims{}).Allows("1-1-demo/app", "pull") {
 		t.Error("claims without access allow a pull")
 	}
+}
+
+// incarnation is the user's as a token has it.
+func incarnation(t *testing.T, u accounts.User) string {
+	t.Helper()
+	text, err := u.Incarnation.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// Counting is a store that notes which accounts are asked for, by method.
+// Counting is a store that notes which methods are called for users and registries.
 type Counting struct {
 	accounts.Store
 
@@ -48,10 +48,16 @@ func (c *Counting) AccountByName(ctx context.Context, projectID, regionID int64,
 	return c.Store.AccountByName(ctx, projectID, regionID, registry, name)
 }
 
-// AccountsByName implements [accounts.Store].
-func (c *Counting) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
-	c.note("AccountsByName")
-	return c.Store.AccountsByName(ctx, name, limit)
+// SoleAccountByName implements [accounts.Store].
+func (c *Counting) SoleAccountByName(ctx context.Context, name string) (accounts.Account, error) {
+	c.note("SoleAccountByName")
+	return c.Store.SoleAccountByName(ctx, name)
+}
+
+// UpdateUser implements [accounts.Store].
+func (c *Counting) UpdateUser(ctx context.Context, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+	c.note("UpdateUser")
+	return c.Store.UpdateUser(ctx, userID, change)
 }
 
 // User implements [accounts.Store].

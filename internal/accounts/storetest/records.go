@@ -76,13 +76,13 @@ func testRecords(t *testing.T, s accounts.Store) {
 	}
 
 	// The record is as it was, its user as it is now.
-	if err := s.SetReadOnly(t.Context(), a.ID, true); err != nil {
+	if err := setReadOnly(t.Context(), s, a.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetEnd(t.Context(), a.ID, -1, accounts.Never); err != nil {
+	if err := setEnd(t.Context(), s, a.ID, -1, accounts.Never); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.SetSecret(t.Context(), a.ID, accounts.Verifier{Hash: "$argon2id$"}); err != nil {
+	if err := setSecret(t.Context(), s, a.ID, accounts.Verifier{Hash: "$argon2id$"}); err != nil {
 		t.Fatal(err)
 	}
 	a.ReadOnly, a.Duration, a.ExpiresAt, a.Verifier, a.SecretVersion = true, -1, accounts.Never, accounts.Verifier{Hash: "$argon2id$"}, 2

@@ -31,9 +31,10 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"UserNamesAreUniqueInTheirRegistry", testUserNames},
 		{"AccountBySecret", testAccountBySecret},
 		{"Accounts", testAccounts},
-		{"AccountsByName", testAccountsByName},
+		{"SoleAccountByName", testSoleAccountByName},
 		{"ChangesOfOneUser", testChanges},
 		{"ChangesOfNobody", testChangesOfNobody},
+		{"UpdateUser", testUpdateUser},
 		{"SetSecretEndsTheOldOne", testSetSecret},
 		{"DeleteUser", testDeleteUser},
 		{"Keys", testKeys},
@@ -48,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"RaceForOneRegistryName", testRaceForRegistryName},
 		{"RaceToDelete", testRaceToDelete},
 		{"RaceToSetSecrets", testRaceToSetSecrets},
+		{"RaceToUpdateUser", testRaceToUpdateUser},
 		{"RaceForOneRecord", testRaceForRecord},
 		{"RaceForOneUserNameWithRecords", testRaceForUserNameWithRecords},
 		{"RaceToDeleteRecords", testRaceToDeleteRecords},
@@ -339,7 +341,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 	// What changed is seen at once.
 	want := all[0]
 	want.ReadOnly, want.Verifier, want.SecretVersion = true, accounts.Verifier{Hash: "$argon2id$"}, 2
-	for _, err := range []error{s.SetReadOnly(t.Context(), want.ID, true), s.SetSecret(t.Context(), want.ID, want.Verifier), s.DeleteUser(t.Context(), all[1].ID)} {
+	for _, err := range []error{setReadOnly(t.Context(), s, want.ID, true), setSecret(t.Context(), s, want.ID, want.Verifier), s.DeleteUser(t.Context(), all[1].ID)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -354,50 +356,49 @@ func testAccounts(t *testing.T, s accounts.Store) {
 	wantIs(t, "AccountByName after DeleteUser", err, registryusers.ErrUserNotFound)
 }
 
-func testAccountsByName(t *testing.T, s accounts.Store) {
-	var want []accounts.Account // with chosen secrets
-	for i := range 4 {
-		r := registry(t, s, fmt.Sprint("r", i))
-		u := user("same")
-		u.Verifier = accounts.Verifier{Hash: fmt.Sprint("$argon2id$", i)}
-		if i == 1 { // a made one
-			u.Verifier = accounts.Verifier{Index: index("made")}
-		}
+func testSoleAccountByName(t *testing.T, s accounts.Store) {
+	create := func(r accounts.Registry, name string, v accounts.Verifier) accounts.Account {
+		t.Helper()
+		u := user(name)
+		u.Verifier = v
 		u, err := s.CreateUser(t.Context(), place(r), u, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i != 1 {
-			want = append(want, accounts.Account{User: u, Namespace: accounts.Namespace(r.ProjectID, r.RegionID, r.Name)})
-		}
-		createUser(t, s, r, fmt.Sprint("same", i))
+		return accounts.Account{User: u, Namespace: accounts.Namespace(r.ProjectID, r.RegionID, r.Name)}
 	}
-	for _, test := range []struct {
-		name  string
-		limit int
-		want  []accounts.Account
-	}{
-		{"same", 5, want},
-		{"same", 3, want},
-		{"same", 2, want[:2]},
-		{"same", 1, want[:1]},
-		{"same0", 5, nil}, // a made one's
-		{"sam", 5, nil},
-		{"SAME", 5, nil},
-		{"%", 5, nil},
-		{"", 5, nil},
-	} {
-		got, err := s.AccountsByName(t.Context(), test.name, test.limit)
-		if err != nil || len(got) != len(test.want) {
-			t.Errorf("AccountsByName(%q, %d) = %+v, %v; want, by id, %+v", test.name, test.limit, got, err, test.want)
-			continue
-		}
-		for i, want := range test.want {
-			if !reflect.DeepEqual(got[i], want) {
-				t.Errorf("AccountsByName(%q, %d): %d is %+v; want %+v", test.name, test.limit, i, got[i], want)
-			}
+	want := func(what, name string, want *accounts.Account) {
+		t.Helper()
+		got, err := s.SoleAccountByName(t.Context(), name)
+		if want == nil {
+			wantIs(t, what, err, registryusers.ErrUserNotFound)
+		} else if err != nil || !reflect.DeepEqual(got, *want) {
+			t.Errorf("%s: SoleAccountByName(%q) = %+v, %v; want %+v", what, name, got, err, *want)
 		}
 	}
+	want("no registry", "u", nil)
+	one, two, three := registry(t, s, "one"), registry(t, s, "two"), registry(t, s, "three")
+	custom := create(one, "u", accounts.Verifier{Hash: "$argon2id$1"})
+	other := create(one, "other", accounts.Verifier{Hash: "$argon2id$2"})
+	create(one, "generated", accounts.Verifier{Index: index("generated")})
+	want("one", "u", &custom)
+	for _, name := range []string{"generated", "nobody", "", "U", "u ", "%"} {
+		want("no such user with a custom secret", name, nil)
+	}
+	create(two, "u", accounts.Verifier{Index: index("u")})
+	want("another has a generated secret", "u", &custom)
+	second := create(three, "u", accounts.Verifier{Hash: "$argon2id$3"})
+	want("two", "u", nil)
+	want("the other name", "other", &other)
+	if err := s.DeleteUser(t.Context(), custom.ID); err != nil {
+		t.Fatal(err)
+	}
+	want("one again", "u", &second)
+	if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 4, RegionID: 5, Name: "one", CreatedAt: created}); err != nil {
+		t.Fatal(err)
+	}
+	want("two projects", "u", nil)
+	want("two projects", "other", nil)
 }
 
 func testChanges(t *testing.T, s accounts.Store) {
@@ -417,19 +418,19 @@ func testChanges(t *testing.T, s accounts.Store) {
 		}
 	}
 	u.ReadOnly = true
-	check("SetReadOnly(true)", s.SetReadOnly(t.Context(), u.ID, true), u)
-	check("SetReadOnly(true) again", s.SetReadOnly(t.Context(), u.ID, true), u)
+	check("SetReadOnly(true)", setReadOnly(t.Context(), s, u.ID, true), u)
+	check("SetReadOnly(true) again", setReadOnly(t.Context(), s, u.ID, true), u)
 	u.ReadOnly = false
-	check("SetReadOnly(false)", s.SetReadOnly(t.Context(), u.ID, false), u)
+	check("SetReadOnly(false)", setReadOnly(t.Context(), s, u.ID, false), u)
 	u.Duration, u.ExpiresAt = -1, accounts.Never
-	check("SetEnd(never)", s.SetEnd(t.Context(), u.ID, u.Duration, u.ExpiresAt), u)
+	check("SetEnd(never)", setEnd(t.Context(), s, u.ID, u.Duration, u.ExpiresAt), u)
 	u.Duration, u.ExpiresAt = 0, u.CreatedAt
-	check("SetEnd(at once)", s.SetEnd(t.Context(), u.ID, u.Duration, u.ExpiresAt), u)
+	check("SetEnd(at once)", setEnd(t.Context(), s, u.ID, u.Duration, u.ExpiresAt), u)
 	u.Verifier, u.SecretVersion = accounts.Verifier{Hash: "$argon2id$1"}, 2
-	check("SetSecret(chosen)", s.SetSecret(t.Context(), u.ID, u.Verifier), u)
+	check("SetSecret(chosen)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
 	u.Verifier, u.SecretVersion = accounts.Verifier{Index: index("new")}, 3
-	check("SetSecret(made)", s.SetSecret(t.Context(), u.ID, u.Verifier), u)
-	check("SetSecret(the same)", s.SetSecret(t.Context(), u.ID, u.Verifier), func() accounts.User { u.SecretVersion = 4; return u }())
+	check("SetSecret(made)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
+	check("SetSecret(the same)", setSecret(t.Context(), s, u.ID, u.Verifier), func() accounts.User { u.SecretVersion = 4; return u }())
 }
 
 func testChangesOfNobody(t *testing.T, s accounts.Store) {
@@ -437,9 +438,9 @@ func testChangesOfNobody(t *testing.T, s accounts.Store) {
 	u := createUser(t, s, r, "a")
 	for _, id := range []int64{u.ID + 1, 0, -1, 1<<63 - 1, -1 << 63} {
 		for method, err := range map[string]error{
-			"SetReadOnly": s.SetReadOnly(t.Context(), id, true),
-			"SetEnd":      s.SetEnd(t.Context(), id, -1, accounts.Never),
-			"SetSecret":   s.SetSecret(t.Context(), id, accounts.Verifier{Index: index("x")}),
+			"SetReadOnly": setReadOnly(t.Context(), s, id, true),
+			"SetEnd":      setEnd(t.Context(), s, id, -1, accounts.Never),
+			"SetSecret":   setSecret(t.Context(), s, id, accounts.Verifier{Index: index("x")}),
 			"DeleteUser":  s.DeleteUser(t.Context(), id),
 		} {
 			wantIs(t, fmt.Sprintf("%s(%d)", method, id), err, registryusers.ErrUserNotFound)
@@ -453,12 +454,67 @@ func testChangesOfNobody(t *testing.T, s accounts.Store) {
 	wantUser(t, "after changes of nobody", got, u)
 }
 
+func testUpdateUser(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	before, other := createUser(t, s, r, "u"), createUser(t, s, r, "other")
+	want := before
+	want.ReadOnly, want.Duration, want.ExpiresAt = true, -1, accounts.Never
+	want.Verifier, want.SecretVersion, want.Incarnation = accounts.Verifier{Hash: "$argon2id$"}, 7, accounts.Incarnation{9, 0, 1}
+	got, err := s.UpdateUser(t.Context(), before.ID, func(u *accounts.User) error {
+		wantUser(t, "what change gets", *u, before)
+		*u = want
+		u.ID, u.RegistryID, u.Name, u.CreatedAt = other.ID, r.ID+1, "new", created.Add(1) // stay as they are
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("UpdateUser: %v", err)
+	}
+	wantUser(t, "UpdateUser", got, want)
+	wantUsers(t, "after UpdateUser", s, r, want, other)
+
+	refused := errors.New("refused")
+	got, err = s.UpdateUser(t.Context(), before.ID, func(u *accounts.User) error {
+		u.ReadOnly, u.Duration = false, 3
+		return refused
+	})
+	if !errors.Is(err, refused) || got.ID != 0 {
+		t.Errorf("UpdateUser with a change that fails = %+v, %v; want %v", got, err, refused)
+	}
+	_, err = s.UpdateUser(t.Context(), other.ID+1, func(u *accounts.User) error {
+		t.Errorf("change is called with %+v for nobody", u)
+		return nil
+	})
+	wantIs(t, "UpdateUser of nobody", err, registryusers.ErrUserNotFound)
+	wantUsers(t, "after what failed", s, r, want, other)
+}
+
+// Updates at once do not undo one another.
+func testRaceToUpdateUser(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	u := createUser(t, s, r, "u")
+	for i, err := range race(func(i int) error {
+		_, err := s.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error {
+			if u.Duration++; i%4 == 3 {
+				return context.Canceled
+			}
+			return nil
+		})
+		return err
+	}) {
+		if (err != nil) != (i%4 == 3) {
+			t.Errorf("%d: UpdateUser: %v", i, err)
+		}
+	}
+	u.Duration += racers * 3 / 4
+	wantUsers(t, "after the updates", s, r, u)
+}
+
 func testSetSecret(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "a")
 	old := u.Verifier.Index
 	for i, v := range []accounts.Verifier{{Index: index("second")}, {Hash: "$argon2id$third"}, {Index: index("fourth")}} {
-		if err := s.SetSecret(t.Context(), u.ID, v); err != nil {
+		if err := setSecret(t.Context(), s, u.ID, v); err != nil {
 			t.Fatalf("SetSecret(%d): %v", i, err)
 		}
 		if old != nil {
@@ -601,10 +657,10 @@ func testTimes(t *testing.T, s accounts.Store) {
 		}
 		check("User's CreatedAt", u.CreatedAt)
 		check("User's ExpiresAt", u.ExpiresAt)
-		if err = s.SetEnd(t.Context(), u.ID, 1, created); err != nil {
+		if err = setEnd(t.Context(), s, u.ID, 1, created); err != nil {
 			t.Fatal(err)
 		}
-		if err = s.SetEnd(t.Context(), u.ID, 1, want); err != nil {
+		if err = setEnd(t.Context(), s, u.ID, 1, want); err != nil {
 			t.Fatal(err)
 		}
 		a, err := s.AccountBySecret(t.Context(), u.Verifier.Index)
@@ -709,7 +765,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "a")
 	for i, err := range race(func(i int) error {
-		return s.SetSecret(t.Context(), u.ID, accounts.Verifier{Index: index(fmt.Sprint(i))})
+		return setSecret(t.Context(), s, u.ID, accounts.Verifier{Index: index(fmt.Sprint(i))})
 	}) {
 		if err != nil {
 			t.Errorf("SetSecret(%d): %v", i, err)
@@ -754,11 +810,9 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"AccountBySecret":           func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
 		"Account":                   func() error { _, err := s.Account(ctx, u.ID); return err },
 		"AccountByName":             func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
-		"AccountsByName":            func() error { _, err := s.AccountsByName(ctx, "a", 1); return err },
+		"SoleAccountByName":         func() error { _, err := s.SoleAccountByName(ctx, "a"); return err },
 		"Users":                     func() error { _, err := s.Users(ctx, r.ID); return err },
-		"SetReadOnly":               func() error { return s.SetReadOnly(ctx, u.ID, true) },
-		"SetEnd":                    func() error { return s.SetEnd(ctx, u.ID, -1, accounts.Never) },
-		"SetSecret":                 func() error { return s.SetSecret(ctx, u.ID, accounts.Verifier{Index: index("new")}) },
+		"UpdateUser":                func() error { return setReadOnly(ctx, s, u.ID, true) },
 		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.ID) },
 		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
 		"Key":                       func() error { _, err := s.Key(ctx, k.ID); return err },
@@ -809,6 +863,7 @@ func user(name string) accounts.User {
 		ExpiresAt:     created.AddDate(0, 0, 14),
 		Verifier:      accounts.Verifier{Index: index(name)},
 		SecretVersion: 1,
+		Incarnation:   accounts.Incarnation(index("incarnation of " + name)[:16]),
 	}
 }
 
@@ -819,6 +874,22 @@ func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string
 		t.Fatalf("CreateUser(%q): %v", name, err)
 	}
 	return u
+}
+
+// setReadOnly, setEnd and setSecret update a user.
+func setReadOnly(ctx context.Context, s accounts.Store, id int64, readOnly bool) error {
+	_, err := s.UpdateUser(ctx, id, func(u *accounts.User) error { u.ReadOnly = readOnly; return nil })
+	return err
+}
+
+func setEnd(ctx context.Context, s accounts.Store, id, duration int64, expiresAt time.Time) error {
+	_, err := s.UpdateUser(ctx, id, func(u *accounts.User) error { u.Duration, u.ExpiresAt = duration, expiresAt; return nil })
+	return err
+}
+
+func setSecret(ctx context.Context, s accounts.Store, id int64, v accounts.Verifier) error {
+	_, err := s.UpdateUser(ctx, id, func(u *accounts.User) error { u.Verifier = v; u.SecretVersion++; return nil })
+	return err
 }
 
 // index returns an index as long as those of made secrets.

@@ -51,7 +51,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.Us
 		var err error
 		u.ID, err = s.insertIn(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
-			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion,
+			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:],
 			at.RegistryID, at.ProjectID, at.RegionID)
 		if err != nil || r == nil {
 			return err
@@ -123,7 +123,7 @@ func (s *Store) emptyLog(ctx context.Context) error {
 	return s.interpret(err)
 }
 
-const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version FROM users "
+const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation FROM users "
 
 // User implements [accounts.Store].
 func (s *Store) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
@@ -143,7 +143,9 @@ func scanUser(row scanner) (accounts.User, error) {
 	var u accounts.User
 	var created, expires int64
 	var hash sql.NullString
-	err := row.Scan(&u.ID, &u.RegistryID, &u.Name, &u.ReadOnly, &u.Duration, &created, &expires, &u.Verifier.Index, &hash, &u.SecretVersion)
+	var incarnation []byte
+	err := row.Scan(&u.ID, &u.RegistryID, &u.Name, &u.ReadOnly, &u.Duration, &created, &expires, &u.Verifier.Index, &hash, &u.SecretVersion, &incarnation)
+	copy(u.Incarnation[:], incarnation)
 	u.CreatedAt, u.ExpiresAt, u.Verifier.Hash = instant(created), instant(expires), hash.String
 	return u, err
 }
@@ -164,12 +166,12 @@ func (s *Store) AccountByName(ctx context.Context, projectID, regionID int64, re
 		accountByName, projectID, regionID, registry, name)
 }
 
-// AccountsByName implements [accounts.Store].
-func (s *Store) AccountsByName(ctx context.Context, name string, limit int) ([]accounts.Account, error) {
-	return all(ctx, s, scanAccount, accountsByName, name, limit)
+// SoleAccountByName implements [accounts.Store].
+func (s *Store) SoleAccountByName(ctx context.Context, name string) (accounts.Account, error) {
+	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, soleAccountByName, name, name)
 }
 
-const selectAccount = `SELECT u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version,
+const selectAccount = `SELECT u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version, u.incarnation,
 	r.project_id, r.region_id, r.name FROM users u JOIN registries r ON r.id = u.registry_id `
 
 func scanAccount(row scanner) (accounts.Account, error) {
@@ -187,22 +189,29 @@ type extended struct {
 
 func (e extended) Scan(columns ...any) error { return e.scanner.Scan(append(columns, e.more...)...) }
 
-// SetReadOnly implements [accounts.Store].
-func (s *Store) SetReadOnly(ctx context.Context, userID int64, readOnly bool) error {
-	return s.change(ctx, registryusers.ErrUserNotFound, "UPDATE users SET read_only = ? WHERE id = ?", readOnly, userID)
-}
-
-// SetEnd implements [accounts.Store].
-func (s *Store) SetEnd(ctx context.Context, userID, duration int64, expiresAt time.Time) error {
-	return s.change(ctx, registryusers.ErrUserNotFound, "UPDATE users SET duration = ?, expires_at = ? WHERE id = ?",
-		duration, expiresAt.UnixMicro(), userID)
-}
-
-// SetSecret implements [accounts.Store].
-func (s *Store) SetSecret(ctx context.Context, userID int64, v accounts.Verifier) error {
-	return s.change(ctx, registryusers.ErrUserNotFound,
-		"UPDATE users SET secret_index = ?, secret_hash = ?, secret_version = secret_version + 1 WHERE id = ?",
-		v.Index, hashOrNull(v), userID)
+// UpdateUser implements [accounts.Store].
+func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+	var u accounts.User
+	err := s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+		before, err := scanUser(tx.tx.QueryRowContext(ctx, userByID, userID))
+		if errors.Is(err, sql.ErrNoRows) {
+			return registryusers.ErrUserNotFound
+		}
+		if err != nil {
+			return s.interpret(err)
+		}
+		u = before
+		if err := change(&u); err != nil {
+			return err
+		}
+		u.ID, u.RegistryID, u.Name, u.CreatedAt = before.ID, before.RegistryID, before.Name, before.CreatedAt
+		return s.changeIn(ctx, tx, registryusers.ErrUserNotFound, updateUser,
+			u.ReadOnly, u.Duration, u.ExpiresAt.UnixMicro(), u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:], u.ID)
+	})
+	if err != nil {
+		return accounts.User{}, err
+	}
+	return u, nil
 }
 
 // DeleteUser implements [accounts.Store].
@@ -290,8 +299,8 @@ func (s *Store) changeIn(ctx context.Context, tx *transaction, none error, query
 
 // What creates write; these are prepared.
 const (
-	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version)
-		SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
+	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation)
+		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
 	insertRecord = `INSERT INTO create_records (key, request, salt, user_id, ends_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, user_id = excluded.user_id, ends_at = excluded.ends_at
 		WHERE ends_at <= ?`
@@ -307,9 +316,14 @@ const (
 	userByID        = selectUser + "WHERE id = ?"
 	userByName      = selectUser + "WHERE registry_id = ? AND name = ?"
 	accountByName   = selectAccount + "WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?"
-	accountsByName  = selectAccount + "WHERE u.name = ? AND u.secret_hash IS NOT NULL ORDER BY u.id LIMIT ?"
+	updateUser      = "UPDATE users SET read_only = ?, duration = ?, expires_at = ?, secret_index = ?, secret_hash = ?, secret_version = ?, incarnation = ? WHERE id = ?"
 	deleteRecords   = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
 )
+
+// soleAccountByName looks at two users of a name at most, however many there are.
+const soleAccountByName = selectAccount + `WHERE u.id = (SELECT id FROM users WHERE name = ? AND secret_hash IS NOT NULL ORDER BY id LIMIT 1)
+	AND NOT EXISTS (SELECT 1 FROM users WHERE name = ? AND secret_hash IS NOT NULL AND id > u.id)
+	AND (SELECT min(project_id) FROM registries) = (SELECT max(project_id) FROM registries)`
 
 // What every request reads, by one index; these are prepared.
 const (

@@ -90,8 +90,8 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 		if _, err := reader.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
 			t.Fatalf("%d: CreateUser by the other: %v; want %v", i, err, registryusers.ErrUserExists)
 		}
-		if err := writer.SetReadOnly(t.Context(), created.ID, true); err != nil {
-			t.Fatalf("%d: SetReadOnly: %v", i, err)
+		if _, err := writer.UpdateUser(t.Context(), created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
+			t.Fatalf("%d: UpdateUser: %v", i, err)
 		}
 		if got, err := reader.AccountBySecret(t.Context(), u.Verifier.Index); err != nil || got.ID != created.ID || !got.ReadOnly {
 			t.Fatalf("%d: the other reads %+v, %v; want the user %d, read-only", i, got, err, created.ID)
@@ -273,8 +273,8 @@ func manyUsers(t *testing.T) string {
 	sample(t, s)
 	_, err = s.write.ExecContext(t.Context(), `
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
-		INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version)
-		SELECT 1, 'user' || i, 0, 0, 0, 0, randomblob(32), 1 FROM n`)
+		INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation)
+		SELECT 1, 'user' || i, 0, 0, 0, 0, randomblob(32), 1, randomblob(16) FROM n`)
 	if err != nil {
 		t.Fatal(err)
 	}

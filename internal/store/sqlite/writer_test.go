@@ -282,7 +282,7 @@ func TestAFailedCommitIsEverybodysFailure(t *testing.T) {
 			_ = s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
 				// A reference that is looked at when the transaction ends.
 				_, _ = tx.ExecContext(ctx, "PRAGMA defer_foreign_keys = ON")
-				_, err := tx.ExecContext(ctx, "INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1)")
+				_, err := tx.ExecContext(ctx, "INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1, randomblob(16))")
 				return err
 			})
 		})

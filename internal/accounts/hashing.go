@@ -1,0 +1,112 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/registryusers/registryusers"
+)
+
+// The cost of argon2id: OWASP's recommendation for its smallest memory but one.
+const (
+	argonMemory = 19 * 1024 // KiB
+	argonTime   = 2
+	argonLanes  = 1
+	argonSalt   = 16 // bytes
+	argonKey    = 32 // bytes
+)
+
+// hashPrefix begins the PHC strings of these parameters.
+var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
+
+// How many argon2ids run at a time, each with 19 MiB (and several times that
+// until it is collected), and how many callers wait for one. Holders of an API key
+// have a slot of their own, which strangers cannot take.
+const (
+	maxLoginHashes  = 2
+	maxCreateHashes = 1
+	maxHashQueue    = 64
+)
+
+// hashSlots bounds the argon2ids in progress and the callers that wait for one.
+type hashSlots struct {
+	running chan struct{} // an element for each argon2id in progress
+	waiting chan struct{} // an element for each caller that waits
+}
+
+func newHashSlots(n int) *hashSlots {
+	return &hashSlots{running: make(chan struct{}, n), waiting: make(chan struct{}, maxHashQueue)}
+}
+
+// acquire waits for a slot, in turn, until ctx is done. ErrUnavailable, at once:
+// too many wait already.
+func (h *hashSlots) acquire(ctx context.Context) (release func(), err error) {
+	release = func() { <-h.running }
+	select {
+	case h.running <- struct{}{}:
+		return release, nil
+	default:
+	}
+	select {
+	case h.waiting <- struct{}{}:
+		defer func() { <-h.waiting }()
+	default:
+		return nil, fmt.Errorf("%w: %d secrets are waiting to be hashed", registryusers.ErrUnavailable, maxHashQueue)
+	}
+	select {
+	case h.running <- struct{}{}:
+		return release, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
+	}
+}
+
+// hash returns the argon2id hash of a new user's custom secret as a PHC string.
+func (s *Service) hash(ctx context.Context, secret string) (string, error) {
+	release, err := s.creates.acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	salt := make([]byte, argonSalt)
+	_, _ = rand.Read(salt) // never fails: crypto/rand
+	b64 := base64.RawStdEncoding.EncodeToString
+	return hashPrefix + b64(salt) + "$" + b64(argon2id(secret, salt)), nil
+}
+
+// verify reports whether a custom secret has the hash; "" is the hash of none, and
+// costs the same. Call it with a slot.
+func verify(hash, secret string) (bool, error) {
+	if hash == "" {
+		argon2id(secret, make([]byte, argonSalt))
+		return false, nil
+	}
+	salt, want, err := parseHash(hash)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(argon2id(secret, salt), want) == 1, nil
+}
+
+// argon2id hashes a secret. Call it with a slot.
+func argon2id(secret string, salt []byte) []byte {
+	return argon2.IDKey([]byte(secret), salt, argonTime, argonMemory, argonLanes, argonKey)
+}
+
+// parseHash reads what [Service.hash] wrote.
+func parseHash(hash string) (salt, key []byte, err error) {
+	parts := strings.Split(strings.TrimPrefix(hash, hashPrefix), "$")
+	if !strings.HasPrefix(hash, hashPrefix) || len(parts) != 2 {
+		return nil, nil, errors.New("a stored secret is hashed in a way that this program does not know")
+	}
+	salt, err1 := base64.RawStdEncoding.DecodeString(parts[0])
+	key, err2 := base64.RawStdEncoding.DecodeString(parts[1])
+	return salt, key, errors.Join(err1, err2)
+}

@@ -1,0 +1,229 @@
+package accounts_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/accounts/storetest"
+)
+
+// What a failed login costs, in argon2ids and reads of the store, is the same
+// whoever exists.
+func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		h := newHouse(t)
+		_, generated := h.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+		h.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
+		h.create(t, accounts.NewUser{Name: "expired", Duration: 0, Secret: pw("pw")})
+		h.create(t, accounts.NewUser{Name: "two", Duration: 1, Secret: pw("pw")})
+		if _, err := h.CreateUser(t.Context(), h.all, h.registry(t, "second"), "", accounts.NewUser{Name: "two", Duration: 1, Secret: pw("other")}); err != nil {
+			t.Fatal(err)
+		}
+		counting := &storetest.Counting{Store: h.store}
+		h.Service = accounts.New(counting, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
+		if bare {
+			if err := h.AllowBareNames(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cost := func(what, account, secret, repository string, wantHashes int, wantReads ...string) error {
+			t.Helper()
+			var err error
+			n := hashes(func() { _, err = h.login(t, account, secret, repository) })
+			if reads := counting.Take(); n != wantHashes || !slices.Equal(reads, wantReads) {
+				t.Errorf("bare names %t: %s, as %q for %q: %d argon2ids and the reads %q; want %d and %q", bare, what, account, repository, n, reads, wantHashes, wantReads)
+			}
+			return err
+		}
+		for _, user := range []struct{ what, name, secret string }{
+			{"a wrong secret", "custom", "no"},
+			{"no secret", "custom", ""},
+			{"no such user", "nobody", "no"},
+			{"no name", "", "no"},
+			{"a user with a generated secret", "generated", "no"},
+			{"another's generated secret", "nobody", generated.Reveal()},
+			{"an expired user", "expired", "no"},
+			{"an expired user with its secret", "expired", "pw"},
+			{"two users of the name", "two", "no"},
+		} {
+			for _, form := range []struct{ account, repository string }{
+				{"3-5-demo+" + user.name, ""},
+				{"3-5-none+" + user.name, ""},
+				{"garbled+" + user.name, ""},
+				{user.name, "3-5-demo/app"},
+				{user.name, "3-5-none/app"},
+				{user.name, "garbled"},
+			} {
+				err := cost(user.what, form.account, user.secret, form.repository, 1, "AccountBySecret", "AccountByName")
+				if !errors.Is(err, registryusers.ErrUnauthenticated) || errors.Is(err, accounts.ErrBareName) {
+					t.Errorf("%s, as %q: %v; want %v", user.what, form, err, registryusers.ErrUnauthenticated)
+				}
+				if err := cost(user.what+", again", form.account, user.secret, form.repository, 0, "AccountBySecret", "AccountByName"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+					t.Errorf("%s, as %q, again: %v; want %v", user.what, form, err, registryusers.ErrUnauthenticated)
+				}
+			}
+			want, wantHashes, wantReads := accounts.ErrBareName, 0, []string{"AccountBySecret"}
+			if bare {
+				want, wantHashes, wantReads = registryusers.ErrUnauthenticated, 1, []string{"AccountBySecret", "SoleAccountByName"}
+			}
+			if err := cost(user.what, user.name, user.secret, "", wantHashes, wantReads...); err != want {
+				t.Errorf("bare names %t: %s: %v; want %v", bare, user.what, err, want)
+			}
+		}
+
+		// What succeeds: a generated secret needs one read, a custom one is hashed once.
+		for _, account := range []string{"generated", "3-5-demo+generated"} {
+			if err := cost("a generated secret", account, generated.Reveal(), "9-9-other/app", 0, "AccountBySecret"); err != nil {
+				t.Errorf("a generated secret, as %q: %v; want success", account, err)
+			}
+		}
+		for i, account := range []string{"3-5-demo+custom", "3-5-demo+custom", "custom"} {
+			if err := cost("a custom secret", account, "pw", "3-5-demo/app", max(0, 1-i), "AccountBySecret", "AccountByName"); err != nil {
+				t.Errorf("a custom secret, as %q: %v; want success", account, err)
+			}
+		}
+	}
+}
+
+// One secret, sent from one address with each form of a name, must not show by its
+// cost which of them mean the same user, or none.
+func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		h := newHouse(t)
+		h.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
+		h.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+		forms := []string{"3-5-none+", "3-5-demo+", "+", "garbled+"}
+		if bare {
+			if err := h.AllowBareNames(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			forms = append(forms, "")
+		}
+		for _, name := range []string{"custom", "generated", "nobody"} {
+			for _, form := range forms {
+				for i := range 2 {
+					n := hashes(func() {
+						_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: form + name, Secret: registryusers.NewSecret("no"), From: "a"})
+						if !errors.Is(err, registryusers.ErrUnauthenticated) {
+							t.Errorf("%s%s: %v; want %v", form, name, err, registryusers.ErrUnauthenticated)
+						}
+					})
+					if n != 1-i {
+						t.Errorf("bare names %t: %s%s, time %d: %d argon2ids; want %d", bare, form, name, i+1, n, 1-i)
+					}
+				}
+			}
+		}
+	}
+}
+
+// An expired user costs what others cost, at the moment it expires too, and its
+// secret works as soon as it is given more days.
+func TestLoginsOfAnExpiredUser(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	h.create(t, accounts.NewUser{Name: "v", Duration: 2, Secret: pw("pw")})
+	try := func(name, secret string, wantHashes int, want error) {
+		t.Helper()
+		var err error
+		n := hashes(func() {
+			_, err = h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
+		})
+		if n != wantHashes || !errors.Is(err, want) {
+			t.Errorf("%s with %s: %d argon2ids, %v; want %d, %v", name, secret, n, err, wantHashes, want)
+		}
+	}
+	h.now = u.ExpiresAt.Add(-time.Minute)
+	for _, name := range []string{"u", "v"} {
+		try(name, "no", 1, registryusers.ErrUnauthenticated)
+	}
+	h.now = u.ExpiresAt
+	for _, name := range []string{"u", "v"} {
+		try(name, "no", 0, registryusers.ErrUnauthenticated)
+	}
+	try("u", "pw", 1, registryusers.ErrUnauthenticated)
+	for range 20 { // one failure, like a wrong secret
+		try("u", "pw", 0, registryusers.ErrUnauthenticated)
+	}
+	h.update(t, u, accounts.UserUpdate{Days: new(int64(3))})
+	try("u", "pw", 1, nil)
+}
+
+// A bare name that is refused is not counted: there is nothing to guess.
+func TestBareNamesAreNotCounted(t *testing.T) {
+	h := newHouse(t)
+	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i := range 200 {
+		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "u", Secret: registryusers.NewSecret(fmt.Sprint(i)), From: "a"})
+		if !errors.Is(err, accounts.ErrBareName) {
+			t.Fatalf("bare name %d: %v; want %v", i, err, accounts.ErrBareName)
+		}
+	}
+	if _, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("pw"), From: "a"}); err != nil {
+		t.Errorf("the long name after 200 bare ones: %v; want success", err)
+	}
+}
+
+func TestAllowBareNames(t *testing.T) {
+	h := newHouse(t)
+	if err := h.AllowBareNames(t.Context()); err != nil {
+		t.Fatalf("AllowBareNames with one registry: %v", err)
+	}
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	got, err := h.login(t, "u", "pw", "")
+	wantLogin(t, "the only user of the name", got, err, u.ID)
+	got, err = h.login(t, "u", "pw", "3-5-demo/app")
+	wantLogin(t, "with a repository", got, err, u.ID)
+	got, err = h.login(t, "u", "pw", "3-5-other/app")
+	wantLogin(t, "with another registry's repository", got, err, 0)
+
+	// A squatted name makes the bare one mean nobody, and takes nothing else.
+	second := h.registry(t, "second")
+	squatter, err := h.CreateUser(t.Context(), h.all, second, "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"pw", "squatter's"} {
+		got, err = h.login(t, "u", secret, "")
+		wantLogin(t, "two users of the name, with "+secret, got, err, 0)
+	}
+	got, err = h.login(t, "3-5-demo+u", "pw", "")
+	wantLogin(t, "the long name", got, err, u.ID)
+	if err := h.DeleteUser(t.Context(), squatter.User); err != nil {
+		t.Fatal(err)
+	}
+	got, err = h.login(t, "u", "pw", "")
+	wantLogin(t, "one user of the name again", got, err, u.ID)
+
+	// A project that is added while serving.
+	if _, err := h.CreateRegistry(t.Context(), 4, 5, "demo"); err != nil {
+		t.Fatal(err)
+	}
+	got, err = h.login(t, "u", "pw", "")
+	wantLogin(t, "two projects", got, err, 0)
+	if err := h.AllowBareNames(t.Context()); !errors.Is(err, registryusers.ErrInvalid) {
+		t.Errorf("AllowBareNames with two projects: %v; want %v", err, registryusers.ErrInvalid)
+	}
+}
+
+// Four users of one name in other registries made a good login a 401.
+func TestSquattedNamesTakeNothing(t *testing.T) {
+	h := newHouse(t)
+	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i := range 6 {
+		if _, err := h.CreateUser(t.Context(), h.all, h.registry(t, fmt.Sprint("squat", i)), "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, form := range []struct{ account, repository string }{{"3-5-demo+u", ""}, {"u", "3-5-demo/app"}} {
+		got, err := h.login(t, form.account, "pw", form.repository)
+		wantLogin(t, fmt.Sprint("as ", form), got, err, u.ID)
+		got, err = h.login(t, form.account, "squatter's", form.repository)
+		wantLogin(t, fmt.Sprint("the squatter's secret, as ", form), got, err, 0)
+	}
+}

@@ -1,0 +1,337 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryusers/registryusers"
+)
+
+func TestNetworksOfAddresses(t *testing.T) {
+	for from, want := range map[string][]string{
+		"192.0.2.1":                   {"192.0.2.1"},
+		"192.0.2.1:80":                {"192.0.2.1"},
+		"[::ffff:192.0.2.1]:80":       {"192.0.2.1"},
+		"2001:db8:1:2:3::4":           {"2001:db8:1:2::/64", "2001:db8:1::/56", "2001:db8:1::/48"},
+		"[2001:db8:1:2ff:3::4]:1":     {"2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"},
+		"[fe80::1%eth0]:80":           {"fe80::/64", "fe80::/56", "fe80::/48"},
+		"fe80::1%eth1":                {"fe80::/64", "fe80::/56", "fe80::/48"},
+		"":                            {""},
+		"@":                           {"@"},
+		"host:80":                     {"host"},
+		"/run/socket":                 {"/run/socket"},
+		"999.0.2.1:80":                {"999.0.2.1"},
+		"2001:db8:1:2:3:4:5:6:7:8:99": {"2001:db8:1:2:3:4:5:6:7:8:99"},
+	} {
+		if got := networksOf(from); !slices.Equal(got, want) {
+			t.Errorf("networksOf(%q) = %q; want %q", from, got, want)
+		}
+	}
+}
+
+// guessAt is a guess at a user from an address, with a secret of its own.
+func guessAt(throttle *loginThrottle, name, from string, i int) guess {
+	return throttle.guess(from, "1-1-demo+"+name, "1-1-demo+"+name, "", fmt.Sprint("wrong", i))
+}
+
+func TestLimitsOfEachNetwork(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		what string
+		from func(i int) string
+		name func(i int) string
+		most int
+	}{
+		{"IPv4, one user", func(int) string { return "192.0.2.1" }, func(int) string { return "u" }, 10},
+		{"IPv4, many users", func(int) string { return "192.0.2.1" }, func(i int) string { return fmt.Sprint("u", i) }, 100},
+		{"a /64, one user", func(i int) string { return fmt.Sprintf("2001:db8:0:1::%x", i+1) }, func(int) string { return "u" }, 10},
+		{"a /64, many users", func(i int) string { return fmt.Sprintf("2001:db8:0:1::%x", i+1) }, func(i int) string { return fmt.Sprint("u", i) }, 100},
+		{"a /56, one user", func(i int) string { return fmt.Sprintf("2001:db8:0:1%02x::1", i%256) }, func(int) string { return "u" }, 30},
+		{"a /56, many users", func(i int) string { return fmt.Sprintf("2001:db8:0:1%02x::1", i%256) }, func(i int) string { return fmt.Sprint("u", i) }, 300},
+		{"a /48, one user", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i<<8) }, func(int) string { return "u" }, 100},
+		{"a /48, many users", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256<<8) }, func(i int) string { return fmt.Sprint("u", i) }, 1000},
+	} {
+		throttle := newLoginThrottle()
+		for i := range test.most {
+			g := guessAt(throttle, test.name(i), test.from(i), i)
+			if err := throttle.check(g, now); err != nil {
+				t.Fatalf("%s: failure %d: %v; want it allowed", test.what, i, err)
+			}
+			throttle.failed(g, false, now)
+		}
+		next := guessAt(throttle, test.name(test.most), test.from(test.most), test.most)
+		limit, ok := errors.AsType[*LimitError](throttle.check(next, now))
+		if !ok || limit.RetryAfter != failureWindow {
+			t.Errorf("%s: after %d failures: %v; want a limit of %v", test.what, test.most, limit, failureWindow)
+		}
+		if err := throttle.check(next, now.Add(failureWindow)); err != nil {
+			t.Errorf("%s: when the window is over: %v; want it allowed", test.what, err)
+		}
+		for _, from := range []string{"192.0.2.2", "2001:db8:1::1"} {
+			if err := throttle.check(guessAt(throttle, "u", from, 0), now); err != nil {
+				t.Errorf("%s: from %s: %v; want it allowed", test.what, from, err)
+			}
+		}
+	}
+}
+
+func TestAWrongSecretIsCountedOnce(t *testing.T) {
+	throttle, now := newLoginThrottle(), time.Now()
+	for i := range 5 {
+		for range maxNameFailures {
+			throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), false, now)
+		}
+	}
+	next := guessAt(throttle, "u", "192.0.2.1", 5)
+	if err := throttle.check(next, now); err != nil {
+		t.Errorf("after five wrong secrets, each a hundred times: %v; want another one allowed", err)
+	}
+	if slow, err := throttle.enter(guessAt(throttle, "u", "192.0.2.2", 5), now); slow || err != nil {
+		t.Errorf("after five wrong secrets, each a hundred times: slowed down %t, %v; want not", slow, err)
+	}
+	// When it is forgotten, it counts again.
+	for i := range 10 {
+		throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), false, now.Add(failureWindow))
+	}
+	if err := throttle.check(next, now.Add(failureWindow)); !errors.Is(err, registryusers.ErrUnauthenticated) {
+		t.Errorf("a wrong secret again: %v; want %v", err, registryusers.ErrUnauthenticated)
+	}
+	if err := throttle.check(guessAt(throttle, "u", "192.0.2.1", 10), now.Add(failureWindow)); !errors.Is(err, registryusers.ErrTooManyRequests) {
+		t.Errorf("after ten wrong secrets in the next window: %v; want %v", err, registryusers.ErrTooManyRequests)
+	}
+}
+
+func TestMemoryOfTheThrottleIsBounded(t *testing.T) {
+	throttle, now := newLoginThrottle(), time.Now()
+	for i := range maxFailureCounts {
+		g := throttle.guess(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", "", fmt.Sprint(i))
+		throttle.failed(g, false, now)
+		throttle.succeeded(g, now)
+		if len(throttle.counts) > maxFailureCounts || len(throttle.wrong) > maxWrongSecrets || len(throttle.known) > maxKnownAddresses {
+			t.Fatalf("after %d failures %d counts, %d secrets and %d addresses are kept; want at most %d, %d and %d",
+				i, len(throttle.counts), len(throttle.wrong), len(throttle.known), maxFailureCounts, maxWrongSecrets, maxKnownAddresses)
+		}
+	}
+
+	v := newVerifiedSecrets()
+	secret := func(i int) string { return fmt.Sprint("secret", i) }
+	for i := range maxVerifiedSecrets + 10 {
+		v.add("hash", secret(i), now)
+	}
+	if got := len(v.until); got > maxVerifiedSecrets {
+		t.Errorf("%d verified secrets are kept; want %d", got, maxVerifiedSecrets)
+	}
+	last := secret(maxVerifiedSecrets + 9)
+	if !v.has("hash", last, now) || v.has("hash", last, now.Add(verifiedLifetime)) || v.has("other", last, now) {
+		t.Error("a verified secret is not kept for its time and its hash alone")
+	}
+	for i := range maxVerifiedSecrets { // the others have expired: they make room
+		v.add("hash", "later "+secret(i), now.Add(verifiedLifetime))
+	}
+	for key, until := range v.until {
+		if until.Equal(now.Add(verifiedLifetime)) {
+			t.Fatalf("a verified secret that has expired, %x, is kept in the place of others", key)
+		}
+	}
+}
+
+// oneUser is a store with one user, who has a custom secret.
+type oneUser struct {
+	Store
+	account Account
+}
+
+func (s oneUser) AccountBySecret(context.Context, []byte) (Account, error) {
+	return Account{}, registryusers.ErrUserNotFound
+}
+
+func (s oneUser) AccountByName(_ context.Context, _, _ int64, _, name string) (Account, error) {
+	if name != s.account.Name {
+		return Account{}, registryusers.ErrUserNotFound
+	}
+	return s.account, nil
+}
+
+func (s oneUser) Registry(context.Context, Place) (Registry, error) { return Registry{}, nil }
+
+func (s oneUser) CreateUser(_ context.Context, _ Place, u User, _ *Record) (User, error) {
+	return u, nil
+}
+
+// newOne returns a service with the user "1-1-demo+u", whose secret is "pw". Call
+// it in a bubble of synctest, whose clock it has.
+func newOne(t *testing.T) *Service {
+	t.Helper()
+	store := &oneUser{account: Account{User: User{Name: "u", ExpiresAt: Never}, Namespace: "1-1-demo"}}
+	s := New(store, NewServerKey("k", [32]byte{}), nil)
+	hash, err := s.hash(t.Context(), "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.account.Verifier.Hash = hash
+	return s
+}
+
+func (s *Service) loginAs(ctx context.Context, name, secret, from string) error {
+	_, err := s.Login(ctx, LoginAttempt{Account: "1-1-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
+	return err
+}
+
+func TestANameGuessedFromManyAddressesIsSlowedDown(t *testing.T) {
+	for _, name := range []string{"u", "nobody"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newOne(t)
+			known := name == "u" && s.loginAs(t.Context(), "u", "pw", "198.51.100.1") == nil
+			if name == "u" && !known {
+				t.Fatal("the right secret is refused")
+			}
+			// Guesses from many addresses; not by Login, which would hash each.
+			attack := func() {
+				for i := range maxNameFailures + 1 {
+					s.throttle.failed(s.throttle.guess(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "", "guess"), false, time.Now())
+				}
+			}
+			attack()
+			timed := func(secret, from string) (time.Duration, error) {
+				start := time.Now()
+				err := s.loginAs(t.Context(), name, secret, from)
+				return time.Since(start), err
+			}
+			if took, err := timed("wrong", "192.0.2.1"); took != time.Second || !errors.Is(err, registryusers.ErrUnauthenticated) {
+				t.Errorf("%s: a guess from a new address: %v after %v; want %v after a second", name, err, took, registryusers.ErrUnauthenticated)
+			}
+			if took, err := timed("wrong", "192.0.2.1"); took != 0 || !errors.Is(err, registryusers.ErrUnauthenticated) {
+				t.Errorf("%s: the guess again: %v after %v; want %v at once", name, err, took, registryusers.ErrUnauthenticated)
+			}
+			if err := s.loginAs(t.Context(), "other", "wrong", "192.0.2.1"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+				t.Errorf("another name: %v; want %v", err, registryusers.ErrUnauthenticated)
+			}
+
+			// Eight wait, without a slot, and the ninth is refused.
+			ctx, cancel := context.WithCancel(t.Context())
+			var waiting sync.WaitGroup
+			for i := range maxSlowed {
+				waiting.Go(func() {
+					want := registryusers.ErrUnauthenticated
+					if i == 0 { // gone before its second is over
+						want = context.Canceled
+					}
+					ctx := ctx
+					if i != 0 {
+						ctx = t.Context()
+					}
+					if err := s.loginAs(ctx, name, fmt.Sprint("wrong", i), fmt.Sprintf("192.0.2.%d", 10+i)); !errors.Is(err, want) {
+						t.Errorf("%s: guess %d that waits: %v; want %v", name, i, err, want)
+					}
+				})
+			}
+			synctest.Wait()
+			if got := len(s.logins.running) + len(s.logins.waiting); got != 0 {
+				t.Errorf("%s: %d guesses that are slowed down hold or wait for a slot; want none", name, got)
+			}
+			took, err := timed("wrong", "192.0.2.9")
+			if limit, ok := errors.AsType[*LimitError](err); !ok || took != 0 || limit.RetryAfter != time.Second {
+				t.Errorf("%s: the ninth: %v after %v; want a limit of a second, at once", name, err, took)
+			}
+			cancel()
+			waiting.Wait()
+			if len(s.throttle.waiting) != 0 {
+				t.Errorf("%s: %d users have guesses waiting in the end; want none", name, len(s.throttle.waiting))
+			}
+			if known {
+				// Where the user logged in today, it is not slowed down, whether or not the
+				// secret is still remembered.
+				for _, wait := range []time.Duration{0, verifiedLifetime} {
+					time.Sleep(wait) // of the bubble's clock
+					attack()
+					if took, err := timed("pw", "198.51.100.1"); took != 0 || err != nil {
+						t.Errorf("the user, from an address where it is known, after %v: %v after %v; want success at once", wait, err, took)
+					}
+				}
+				if took, err := timed("pw", "192.0.2.200"); took != 0 || err != nil {
+					t.Errorf("the user's verified secret from a new address: %v after %v; want success at once", err, took)
+				}
+				time.Sleep(knownLifetime)
+				attack()
+				if took, err := timed("pw", "198.51.100.1"); took != time.Second || err != nil {
+					t.Errorf("the user, a day later: %v after %v; want success after a second", err, took)
+				}
+			}
+		})
+	}
+}
+
+func TestLoginsThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newOne(t)
+		if err := s.loginAs(t.Context(), "u", "pw", "192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+		for range cap(s.logins.running) {
+			s.logins.running <- struct{}{} // as if that many were hashed
+		}
+		var waiting sync.WaitGroup
+		for i := range maxHashQueue {
+			waiting.Go(func() {
+				if err := s.loginAs(t.Context(), fmt.Sprint("u", i), "wrong", fmt.Sprint(i)); !errors.Is(err, registryusers.ErrUnauthenticated) {
+					t.Errorf("login %d of those that wait: %v; want %v", i, err, registryusers.ErrUnauthenticated)
+				}
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		if err := s.loginAs(t.Context(), "more", "wrong", "more"); !errors.Is(err, registryusers.ErrUnavailable) || time.Since(start) != 0 {
+			t.Errorf("one login more than may wait: %v after %v; want %v at once", err, time.Since(start), registryusers.ErrUnavailable)
+		}
+		if err := s.loginAs(t.Context(), "u", "pw", "192.0.2.2"); err != nil {
+			t.Errorf("a verified secret meanwhile: %v; want success", err)
+		}
+		// Holders of an API key do not wait for strangers.
+		u, err := s.CreateUser(t.Context(), Key{}, Place{}, "", NewUser{Name: "new", Secret: registryusers.NewSecretText("custom")})
+		if err != nil || u.Verifier.Hash == "" {
+			t.Errorf("a create with a custom secret meanwhile: %+v, %v; want success", u, err)
+		}
+		for range cap(s.logins.running) {
+			<-s.logins.running
+		}
+		waiting.Wait()
+		if len(s.logins.running)+len(s.logins.waiting) != 0 {
+			t.Errorf("%d slots and %d places in the queue are taken in the end; want none", len(s.logins.running), len(s.logins.waiting))
+		}
+	})
+}
+
+func TestCreatesThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newOne(t)
+		s.creates.running <- struct{}{} // as if it were hashed
+		create := func(name string) error {
+			_, err := s.CreateUser(t.Context(), Key{}, Place{}, "", NewUser{Name: name, Secret: registryusers.NewSecretText("custom")})
+			return err
+		}
+		var waiting sync.WaitGroup
+		for i := range maxHashQueue {
+			waiting.Go(func() {
+				if err := create(fmt.Sprint(i)); err != nil {
+					t.Errorf("create %d of those that wait: %v; want success", i, err)
+				}
+			})
+		}
+		synctest.Wait()
+		if err := create("more"); !errors.Is(err, registryusers.ErrUnavailable) {
+			t.Errorf("one create more than may wait: %v; want %v", err, registryusers.ErrUnavailable)
+		}
+		if err := s.loginAs(t.Context(), "u", "pw", "192.0.2.1"); err != nil {
+			t.Errorf("a login meanwhile: %v; want success", err)
+		}
+		<-s.creates.running
+		waiting.Wait()
+	})
+}

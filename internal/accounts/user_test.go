@@ -1,0 +1,117 @@
+package accounts_test
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// "Never" is a date that every time zone can write and read.
+func TestNeverIsJSONInEveryTimeZone(t *testing.T) {
+	for _, hours := range []int{-12, 0, 1, 9, 14} {
+		local := accounts.Never.In(time.FixedZone("", hours*3600))
+		text, err := json.Marshal(local)
+		if err != nil {
+			t.Errorf("%+d hours: %v; want JSON", hours, err)
+			continue
+		}
+		var back time.Time
+		if err := json.Unmarshal(text, &back); err != nil || !back.Equal(accounts.Never) || local.Year() != 9999 {
+			t.Errorf("%+d hours: %s is read as %v, %v; want the same time in the year 9999", hours, text, back, err)
+		}
+	}
+}
+
+// A create that was repeated across an upgrade is answered with the new date.
+func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
+	h := newHouse(t)
+	n := accounts.NewUser{Name: "u", Duration: -1}
+	first, err := h.CreateUser(t.Context(), h.all, h.at, "key", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	if _, err := h.store.UpdateUser(t.Context(), first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	again, err := h.CreateUser(t.Context(), h.all, h.at, "key", n)
+	if err != nil || !again.Replayed || !again.ExpiresAt.Equal(accounts.Never) || again.Secret.Reveal() != first.Secret.Reveal() {
+		t.Errorf("the repeat = %+v, %v; want the first answer, with %v", again, err, accounts.Never)
+	}
+	if _, err := h.login(t, "u", first.Secret.Reveal(), ""); err != nil {
+		t.Errorf("a login of a user with the old date: %v; want success", err)
+	}
+}
+
+func TestSecretsThatNoClientCanSendAreRefused(t *testing.T) {
+	// Refused before the store is asked, and before the key's project is looked at.
+	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
+	for name, secret := range map[string]string{
+		"a line break": "a\nb", "a carriage return": "a\r", "NUL": "\x00", "DEL": "a\x7f", "a tab": "\t", "NEL": "a\u0085", "a C1 control": "\u009f",
+		"too long": strings.Repeat("a", 1025), "too long in bytes": strings.Repeat("€", 342), "60 kB": strings.Repeat("a", 60_000),
+		"no UTF-8": "\xff", "a cut rune": "\xe2\x82", "a surrogate": "\xed\xa0\x80",
+	} {
+		for _, key := range []string{"", "key"} {
+			u, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: 9}, accounts.Place{ProjectID: 3}, key, accounts.NewUser{Name: "u", Secret: pw(secret)})
+			invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err)
+			if !ok || !errors.Is(err, registryusers.ErrInvalid) || len(invalid.Fields) != 1 || len(invalid.Fields["secret"]) != 1 || u.ID != 0 {
+				t.Errorf("%s: %+v, %v; want an invalid field secret", name, u, err)
+			} else if why := invalid.Fields["secret"][0]; !strings.Contains(why, "1 to 1024 bytes") || !strings.Contains(err.Error(), "secret "+why) || strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: %v, of the field %q; want the rule and not the secret", name, err, why)
+			}
+		}
+	}
+	for _, secret := range []string{"a", " ", ":", strings.Repeat("a", 1024), strings.Repeat("€", 341), "\u00a0\u2028\ufeff\U0001f600", "\ufffd"} {
+		if err := accounts.CheckSecret(secret); err != nil {
+			t.Errorf("CheckSecret(%.20q) = %v; want it accepted", secret, err)
+		}
+	}
+}
+
+func TestIncarnationText(t *testing.T) {
+	i := accounts.Incarnation{0xff, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xfe}
+	text, err := i.MarshalText()
+	var back accounts.Incarnation
+	if err != nil || back.UnmarshalText(text) != nil || back != i {
+		t.Errorf("%x is written as %s, %v, and read as %x", i, text, err, back)
+	}
+	for _, bad := range []string{"", "1", "AAAA", string(text) + "A", string(text[:21]), string(text[:21]) + "=", strings.Repeat("A", 21) + "B", strings.Repeat("+", 22), "\n" + string(text[1:])} {
+		if err := back.UnmarshalText([]byte(bad)); err == nil || back != i {
+			t.Errorf("UnmarshalText(%q): %v, %x; want it refused, and nothing changed", bad, err, back)
+		}
+	}
+}
+
+func TestEveryUserAndSecretHasAnIncarnationOfItsOwn(t *testing.T) {
+	h := newHouse(t)
+	seen := map[accounts.Incarnation]bool{{}: true}
+	for range 3 {
+		u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+		h.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
+		same := h.stored(t, "u")
+		if seen[u.Incarnation] || same.Incarnation != u.Incarnation {
+			t.Errorf("the incarnations of a user and after a change of its rights: %x, %x; want a new one, and no other", u.Incarnation, same.Incarnation)
+		}
+		h.update(t, u, accounts.UserUpdate{NewSecret: true})
+		renewed := h.stored(t, "u")
+		if seen[renewed.Incarnation] || renewed.Incarnation == u.Incarnation {
+			t.Errorf("the incarnation after a new secret: %x; want a new one", renewed.Incarnation)
+		}
+		seen[u.Incarnation], seen[renewed.Incarnation] = true, true
+		if _, err := h.Current(t.Context(), u.ID, u.Incarnation); !errors.Is(err, registryusers.ErrUnauthenticated) {
+			t.Errorf("Current of the incarnation before: %v; want %v", err, registryusers.ErrUnauthenticated)
+		}
+		if got, err := h.Current(t.Context(), u.ID, renewed.Incarnation); err != nil || !reflect.DeepEqual(got.User, renewed) {
+			t.Errorf("Current of the new incarnation = %+v, %v; want %+v", got, err, renewed)
+		}
+		if err := h.DeleteUser(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
