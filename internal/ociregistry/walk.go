@@ -25,26 +25,22 @@ func relative(root, path string) string {
 // directory inside of a repository. Instead of a directory that cannot be read,
 // visit gets the error.
 func eachRepository(ctx context.Context, root string, visit func(directory string, err error) error) error {
-	return eachRepositoryIn(ctx, below(root, repositoriesRoot), maxDepth, visit)
+	return eachRepositoryIn(ctx, below(root, repositoriesRoot), visit)
 }
 
-// maxDepth is more than the components of the longest repository name, and
-// ends a circle of symbolic links.
-const maxDepth = 256
-
-func eachRepositoryIn(ctx context.Context, directory string, depth int, visit func(string, error) error) error {
+func eachRepositoryIn(ctx context.Context, directory string, visit func(string, error) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	names, err := directories(directory)
-	if err := visit(directory, err); err != nil || depth == 0 {
+	if err := visit(directory, err); err != nil {
 		return err
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, "_") { // of the repository itself
 			continue
 		}
-		if err := eachRepositoryIn(ctx, filepath.Join(directory, name), depth-1, visit); err != nil {
+		if err := eachRepositoryIn(ctx, filepath.Join(directory, name), visit); err != nil {
 			return err
 		}
 	}
@@ -52,7 +48,9 @@ func eachRepositoryIn(ctx context.Context, directory string, depth int, visit fu
 }
 
 // directories returns the names of the directories in one, and of symbolic
-// links to directories. There are none in a directory that does not exist.
+// links to directories: operators move parts to other disks. It fails for a link
+// to what is missing, which may be a disk that is not mounted. There are none in
+// a directory that does not exist.
 func directories(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
