@@ -45,6 +45,7 @@ type visitorKey struct{}
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, start: time.Now()}
+	defer recorder.close()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
 	route, repository, reference := d.match(r)
 	v, err := d.identify(r)

@@ -136,6 +136,9 @@ func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.F
 	if err != nil {
 		return nil, noteFull(ctx, err)
 	}
+	if w, ok := ctx.Value(recorderKey{}).(*recorder); ok {
+		w.writers = append(w.writers, writer)
+	}
 	return &fileWriter{writer, ctx, f.reserve}, nil
 }
 
