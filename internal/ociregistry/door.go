@@ -45,13 +45,13 @@ type visitorKey struct{}
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, start: time.Now()}
-	defer recorder.close()
+	defer recorder.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
 	route, repository, reference := d.match(r)
 	v, err := d.identify(r)
-	leave, busy := d.limits.enter(v)
+	leave, status := d.limits.enter(v)
 	if leave != nil {
-		defer leave()
+		recorder.atEnd = append(recorder.atEnd, leave)
 	}
 	reason := ""
 	if err != nil {
@@ -61,7 +61,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case leave == nil:
-		reason = refuseBusy(recorder, busy)
+		reason = refuseBusy(recorder, status)
 	case err != nil && !errors.Is(err, registryusers.ErrUnauthenticated):
 		recorder.Header().Set("Retry-After", "1")
 		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "requests cannot be checked now")
@@ -73,14 +73,37 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case v != nil && uploads(r.Method) && d.reserve.look(r.Context()):
 		reason = errReserve.Error()
 		refuseFull(recorder)
+	case v != nil && route == v2.RouteNameManifest && r.Method == http.MethodPut:
+		reason = d.putManifest(recorder, r, v)
 	default: // the registry asks Authorized, and tells a stranger where to get a token
-		ctx := context.WithValue(r.Context(), recorderKey{}, recorder)
-		if v != nil {
-			ctx = context.WithValue(ctx, visitorKey{}, v)
-		}
-		d.next.ServeHTTP(recorder, r.WithContext(ctx))
+		d.serve(recorder, r, v)
 	}
 	d.log(r, recorder, v, repository, reason)
+}
+
+// serve has the library serve a request, of a stranger if v is nil.
+func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
+	ctx := context.WithValue(r.Context(), recorderKey{}, w)
+	if v != nil {
+		ctx = context.WithValue(ctx, visitorKey{}, v)
+	}
+	d.next.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// putManifest serves the push of a manifest, which the library holds whole
+// while it comes. It returns why it is refused, if it is.
+func (d *door) putManifest(w *recorder, r *http.Request, v *visitor) (reason string) {
+	size := r.ContentLength
+	if size < 0 || size > maxManifestSize { // not known, or cut by the library
+		size = maxManifestSize
+	}
+	release, status := d.limits.hold(v, size)
+	if release == nil {
+		return refuseBusy(w, status)
+	}
+	w.atEnd = append(w.atEnd, release)
+	d.serve(w, r, v)
+	return ""
 }
 
 // uploads reports whether requests of a method bring content.

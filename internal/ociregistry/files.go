@@ -137,7 +137,8 @@ func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.F
 		return nil, noteFull(ctx, err)
 	}
 	if w, ok := ctx.Value(recorderKey{}).(*recorder); ok {
-		w.writers = append(w.writers, writer)
+		// The library leaves it open where a write beside it fails, as on a full disk.
+		w.atEnd = append(w.atEnd, func() { _ = writer.Close() }) // mostly, it is closed already
 	}
 	return &fileWriter{writer, ctx, f.reserve}, nil
 }

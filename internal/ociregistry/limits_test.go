@@ -44,7 +44,7 @@ func TestLimitsOfUsers(t *testing.T) {
 	for _, leave := range leaves {
 		leave()
 	}
-	if len(l.users) != 0 || l.total != 0 || l.strangers != 0 {
+	if len(l.users) != 0 || l.total != (use{}) || l.strangers != 0 {
 		t.Errorf("when all have left: got %+v, want nothing", l.users)
 	}
 }
@@ -82,4 +82,37 @@ func TestLimitOfStrangers(t *testing.T) {
 		t.Errorf("when they have left: got status %d, want 200", got.Code)
 	}
 	group.Wait()
+}
+
+func TestLimitsOfManifests(t *testing.T) {
+	var l limits
+	var releases []func()
+	hold := func(id, size int64, want int) {
+		t.Helper()
+		release, status := l.hold(user(id), size)
+		if status != want || (release == nil) != (want != 0) {
+			t.Fatalf("user %d, %d bytes: got %d, want %d", id, size, status, want)
+		}
+		if release != nil {
+			releases = append(releases, release)
+		}
+	}
+	for id := range int64(maxManifestBytes / maxUserManifestBytes) {
+		hold(id, maxUserManifestBytes-maxManifestSize, 0)
+		hold(id, maxManifestSize, 0)
+		hold(id, smallManifestSize+1, http.StatusTooManyRequests)
+	}
+	hold(100, smallManifestSize+1, http.StatusServiceUnavailable)
+	for range maxRequests {
+		hold(0, smallManifestSize, 0)
+	}
+	releases[0]()
+	releases = releases[1:]
+	hold(100, smallManifestSize+1, 0)
+	for _, release := range releases {
+		release()
+	}
+	if len(l.users) != 0 || l.total != (use{}) {
+		t.Errorf("when all have ended: got %+v, want nothing", l.users)
+	}
 }

@@ -1,6 +1,10 @@
 package ociregistry_test
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,5 +113,81 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	w.wantStatus("the upload goes on", got, http.StatusCreated, "")
 	if manifest.status != http.StatusOK {
 		t.Errorf("GET of a manifest: got %v, want status 200", manifest)
+	}
+}
+
+// The library holds manifests whole: a user may have a few large ones in
+// progress, and any number of small ones.
+func TestLargeManifestsInProgressAreLimited(t *testing.T) {
+	const mediaType = "application/vnd.oci.image.manifest.v1+json"
+	w := newWorld(t, settings{onDisk: true})
+	user, other := w.pusher(w.one), w.pusher(w.two)
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	w.push(other, "2-1-demo/app:v1", newImage(t, 1))
+	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("{}")), "{}", bearer)
+	w.wantStatus("push a config", got, http.StatusCreated, "")
+	body := func(padding int) string {
+		return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],"annotations":{"a":%q}}`,
+			mediaType, sum("{}"), strings.Repeat("a", padding))
+	}
+	large := body(4_000_000)
+	for tag, text := range map[string]string{"large": large, "small": body(10)} {
+		got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/"+tag, text, bearer, "Content-Type: "+mediaType)
+		w.wantStatus("push a "+tag+" manifest", got, http.StatusCreated, "")
+	}
+	get := func(tag, bearer string) answer {
+		return w.send(http.MethodGet, "/v2/1-1-demo/app/manifests/"+tag, "", bearer, "Accept: "+mediaType)
+	}
+	if got := get("large", bearer); got.status != http.StatusOK || got.body != large {
+		t.Errorf("GET of the large manifest: got status %d and %d bytes, want 200 and %d", got.status, len(got.body), len(large))
+	}
+
+	type push struct {
+		net.Conn
+		in *bufio.Reader
+	}
+	var pushes []push
+	for range 2 { // begun, with the body yet to come
+		conn, err := net.Dial("tcp", w.host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PUT /v2/1-1-demo/app/manifests/v1 HTTP/1.1\r\nHost: %s\r\n%s\r\nExpect: 100-continue\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+			w.host(), bearer, mediaType, len(large))
+		in := bufio.NewReader(conn)
+		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("got %q, %v; want to be told to go on", line, err)
+		}
+		if _, err := in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		pushes = append(pushes, push{conn, in})
+	}
+	for what, got := range map[string]answer{
+		"a pull": get("large", bearer),
+		"a push": w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/v2", large, bearer, "Content-Type: "+mediaType),
+	} {
+		w.wantStatus(what+" of a third", got, http.StatusTooManyRequests, "TOOMANYREQUESTS")
+		if got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: got the Retry-After %q, want 1", what, got.header.Get("Retry-After"))
+		}
+	}
+	if got := get("small", bearer); got.status != http.StatusOK {
+		t.Errorf("a small one: got %v, want status 200", got)
+	}
+	if got := get("none", bearer); got.status != http.StatusNotFound {
+		t.Errorf("one that is not there: got %v, want status 404", got)
+	}
+	for _, push := range pushes {
+		if _, err := io.WriteString(push, large); err != nil {
+			t.Fatal(err)
+		}
+		if response, err := http.ReadResponse(push.in, nil); err != nil || response.StatusCode != http.StatusCreated {
+			t.Errorf("the push goes on: got %v, %v; want status 201", response, err)
+		}
+	}
+	if got := get("large", bearer); got.status != http.StatusOK {
+		t.Errorf("when they have ended: got %v, want status 200", got)
 	}
 }

@@ -20,14 +20,12 @@ type recorder struct {
 	size     int64
 	diskFull atomic.Bool // why the request fails, if it does
 	replaced bool        // the library's answer, whose body does not count
-	writers  []io.Closer // of uploads, that the request opened
+	atEnd    []func()    // what to release when the request has ended
 }
 
-// close closes the files that the library left open: it does so where a write
-// beside them fails, as on a full disk.
-func (w *recorder) close() {
-	for _, writer := range w.writers {
-		_ = writer.Close() // an error, mostly, that it is closed already
+func (w *recorder) end() {
+	for _, release := range w.atEnd {
+		release()
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 // files, and that what is pushed replaces what is there.
 type repository struct {
 	distribution.Repository
-	files *files
+	files  *files
+	limits *limits
 }
 
 // Blobs implements [distribution.Repository].
@@ -32,7 +33,7 @@ func (r *repository) Manifests(ctx context.Context, options ...distribution.Mani
 	if err != nil {
 		return nil, err
 	}
-	return &manifests{inner}, nil
+	return &manifests{inner, r.files, r.limits}, nil
 }
 
 type blobs struct {
@@ -101,7 +102,35 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
 }
 
-type manifests struct{ distribution.ManifestService }
+type manifests struct {
+	distribution.ManifestService
+	files  *files
+	limits *limits
+}
+
+// Get implements [distribution.ManifestService]. The manifest counts as held
+// until the request ends.
+func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distribution.ManifestServiceOption) (distribution.Manifest, error) {
+	info, err := m.files.Stat(ctx, dataPath(d))
+	if err != nil || info.Size() <= smallManifestSize {
+		return m.ManifestService.Get(ctx, d, options...)
+	}
+	if exists, err := m.Exists(ctx, d); err != nil || !exists { // in this repository
+		return m.ManifestService.Get(ctx, d, options...)
+	}
+	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
+	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
+	if hasRecorder && hasVisitor { // always, behind the door
+		release, status := m.limits.hold(v, info.Size())
+		if release == nil {
+			w.Header().Set("Retry-After", "1")
+			code, reason := busy(status)
+			return nil, code.WithMessage(reason)
+		}
+		w.atEnd = append(w.atEnd, release)
+	}
+	return m.ManifestService.Get(ctx, d, options...)
+}
 
 // Put implements [distribution.ManifestService]. It replaces content that is there.
 func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
