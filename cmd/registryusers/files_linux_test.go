@@ -19,7 +19,7 @@ func freeSpace(t *testing.T, directory string) int64 {
 	if err := syscall.Statfs(directory, &s); err != nil {
 		t.Fatal(err)
 	}
-	return int64(s.Bavail) * int64(s.Bsize)
+	return int64(s.Bavail * uint64(s.Bsize))
 }
 
 func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }

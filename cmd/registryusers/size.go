@@ -29,11 +29,11 @@ func (f *sizeFlag) Set(text string) error {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 63)
-		if err != nil || n > uint64(math.MaxInt64/unit.bytes) {
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/unit.bytes {
 			break
 		}
-		f.text, f.bytes = text, int64(n)*unit.bytes
+		f.text, f.bytes = text, n*unit.bytes
 		return nil
 	}
 	return errors.New("it must be a number of bytes, such as 1048576, 1024KiB, 512MiB or 2GiB")

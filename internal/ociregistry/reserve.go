@@ -9,7 +9,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 )
 
-// DefaultReserve, as [Options.Reserve], is the larger of 256 MiB and 2 % of the file system.
+// DefaultReserve is the [Options.Reserve] that stands for the larger of 256 MiB and 2 % of the file system.
 const DefaultReserve = -1
 
 const (

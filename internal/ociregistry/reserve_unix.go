@@ -14,9 +14,11 @@ func diskSpace(directory string) (free, total uint64, ok bool) {
 	if syscall.Statfs(directory, &s) != nil {
 		return 0, 0, false
 	}
-	block := uint64(s.Bsize)                                         //nolint:gosec,unconvert // G115: of different types on the platforms, never negative
-	available := int64(s.Bavail)                                     //nolint:gosec,unconvert // the same; negative on FreeBSD where privileged users took more
-	return uint64(max(available, 0)) * block, s.Blocks * block, true //nolint:gosec // G115: not negative
+	// The fields have other types on other platforms; free is negative on FreeBSD
+	// where privileged users took more than others may.
+	block := uint64(s.Bsize)               //nolint:gosec // G115: never negative
+	free = uint64(max(int64(s.Bavail), 0)) //nolint:gosec // G115: not negative
+	return free * block, s.Blocks * block, true
 }
 
 func isDiskFull(err error) bool {
