@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -105,10 +107,13 @@ func tokenKeyRemoveCommand() *cobra.Command {
 func gcCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
-		Short: "Remove the blobs that no image has, while serve is stopped (each start of it does so too)",
+		Short: "Remove the blobs that no manifest names, if they are older than 24 hours; serve must be stopped",
 		Args:  cobra.NoArgs,
-		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, _ io.Writer, _ []string) error {
-			return ociregistry.Sweep(ctx, dir.Images(), slog.Default())
+		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
+			removed, err := ociregistry.GarbageCollect(ctx, dir.Images(), time.Now(), slog.Default())
+			_, printErr := fmt.Fprintf(out, "removed: blobs %d (%d bytes), links to them %d, abandoned uploads %d\n",
+				removed.Blobs, removed.Bytes, removed.Links, removed.Uploads)
+			return errors.Join(err, printErr)
 		}),
 	}
 }

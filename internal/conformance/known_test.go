@@ -1,11 +1,24 @@
 package conformance
 
-// knownFailures are the tests that fail with and without logins. They are of
-// three kinds, all of them the registry library's (distribution v3.1.2):
-// it has no referrers API, and says so in no answer to a push with a subject; it
-// names a blob that was pushed by a sha512 digest by its sha256 one, and has no
-// manifests and no mounts by sha512 digests; and, without a list of hosts that
-// are allowed, it refuses layers that lie elsewhere.
+// refusedPosts are the tests whose outcome is not the library's: pushes in one
+// POST, by a sha512 digest. The library does not support pushes in one POST, and
+// ignores the digest; the server refuses the digest, as sha256 alone is supported.
+var refusedPosts = []string{
+	"sha512 blobs/bad digest post only/blob-post-only",
+	"sha512 blobs/empty/blob-post-only",
+	"sha512 blobs/emptyJSON/blob-post-only",
+	"sha512 blobs/mount anonymous/blob-post-only",
+	"sha512 blobs/mount/blob-post-only",
+	"sha512 blobs/post only/blob-post-only",
+	"sha512 blobs/range requests/blob-post-only",
+	"sha512/push/blob-post-only",
+}
+
+// knownFailures are the tests that fail. They are of three kinds: the registry
+// library (distribution v3.1.2) has no referrers API, and says so in no answer to
+// a push with a subject; digests other than sha256 are not supported (the library
+// fails most of these tests in another way, without the refusal); and, without a
+// list of hosts that are allowed, the library refuses layers that lie elsewhere.
 var knownFailures = []string{
 	"artifacts-with-subject/push/manifest-by-digest",
 	"artifacts-with-subject/push/manifest-by-tag",
@@ -33,24 +46,30 @@ var knownFailures = []string{
 	"sha512 blobs/empty/blob-head",
 	"sha512 blobs/empty/blob-patch-chunked",
 	"sha512 blobs/empty/blob-patch-stream",
+	"sha512 blobs/empty/blob-post-only",
 	"sha512 blobs/empty/blob-post-put",
 	"sha512 blobs/emptyJSON/blob-get",
 	"sha512 blobs/emptyJSON/blob-head",
 	"sha512 blobs/emptyJSON/blob-patch-chunked",
 	"sha512 blobs/emptyJSON/blob-patch-stream",
+	"sha512 blobs/emptyJSON/blob-post-only",
 	"sha512 blobs/emptyJSON/blob-post-put",
 	"sha512 blobs/mount anonymous/blob-mount-anonymous",
 	"sha512 blobs/mount anonymous/blob-patch-chunked",
 	"sha512 blobs/mount anonymous/blob-patch-stream",
+	"sha512 blobs/mount anonymous/blob-post-only",
 	"sha512 blobs/mount anonymous/blob-post-put",
 	"sha512 blobs/mount missing/blob-mount",
 	"sha512 blobs/mount/blob-mount",
 	"sha512 blobs/mount/blob-patch-chunked",
 	"sha512 blobs/mount/blob-patch-stream",
+	"sha512 blobs/mount/blob-post-only",
 	"sha512 blobs/mount/blob-post-put",
+	"sha512 blobs/post only/blob-post-only",
 	"sha512 blobs/post+put/blob-post-put",
 	"sha512 blobs/range requests/blob-patch-chunked",
 	"sha512 blobs/range requests/blob-patch-stream",
+	"sha512 blobs/range requests/blob-post-only",
 	"sha512 blobs/range requests/blob-post-put",
 	"sha512 blobs/stream/blob-patch-stream",
 	"sha512/head/blob-head",
@@ -59,6 +78,7 @@ var knownFailures = []string{
 	"sha512/pull/manifest-by-digest",
 	"sha512/push/blob-patch-chunked",
 	"sha512/push/blob-patch-stream",
+	"sha512/push/blob-post-only",
 	"sha512/push/blob-post-put",
 	"sha512/push/manifest-by-digest",
 }

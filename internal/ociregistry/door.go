@@ -13,6 +13,7 @@ import (
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/gorilla/mux"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -30,6 +31,8 @@ type door struct {
 	logger   *slog.Logger
 	routes   *mux.Router
 	next     http.Handler
+	limits   limits
+	reserve  *reserve
 }
 
 // visitor is who comes with a request: a good token, and its account as it is now.
@@ -42,9 +45,14 @@ type visitorKey struct{}
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, start: time.Now()}
+	defer recorder.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
-	route, repository := d.match(r)
+	route, repository, reference := d.match(r)
 	v, err := d.identify(r)
+	leave, status := d.limits.enter(v)
+	if leave != nil {
+		recorder.atEnd = append(recorder.atEnd, leave)
+	}
 	reason := ""
 	if err != nil {
 		reason = err.Error()
@@ -52,18 +60,67 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reason = v.forbidden(r.Method, route, repository)
 	}
 	switch {
+	case leave == nil:
+		reason = refuseBusy(recorder, status)
 	case err != nil && !errors.Is(err, registryusers.ErrUnauthenticated):
 		recorder.Header().Set("Retry-After", "1")
 		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "requests cannot be checked now")
 	case err == nil && reason != "":
 		token.WriteError(recorder, http.StatusForbidden, "DENIED", reason)
+	case v != nil && uploads(r.Method) && namesOtherDigest(r, reference):
+		reason = "only sha256 digests are supported"
+		token.WriteError(recorder, http.StatusBadRequest, "DIGEST_INVALID", reason)
+	case v != nil && uploads(r.Method) && d.reserve.look(r.Context()):
+		reason = errReserve.Error()
+		refuseFull(recorder)
+	case v != nil && route == v2.RouteNameManifest && r.Method == http.MethodPut:
+		reason = d.putManifest(recorder, r, v)
 	default: // the registry asks Authorized, and tells a stranger where to get a token
-		if v != nil {
-			r = r.WithContext(context.WithValue(r.Context(), visitorKey{}, v))
-		}
-		d.next.ServeHTTP(recorder, r)
+		d.serve(recorder, r, v)
 	}
 	d.log(r, recorder, v, repository, reason)
+}
+
+// serve has the library serve a request, of a stranger if v is nil.
+func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
+	ctx := context.WithValue(r.Context(), recorderKey{}, w)
+	if v != nil {
+		ctx = context.WithValue(ctx, visitorKey{}, v)
+	}
+	d.next.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// putManifest serves the push of a manifest, which the library holds whole
+// while it comes. It returns why it is refused, if it is.
+func (d *door) putManifest(w *recorder, r *http.Request, v *visitor) (reason string) {
+	size := r.ContentLength
+	if size < 0 || size > maxManifestSize { // not known, or cut by the library
+		size = maxManifestSize
+	}
+	release, status := d.limits.hold(v, size)
+	if release == nil {
+		return refuseBusy(w, status)
+	}
+	w.atEnd = append(w.atEnd, release)
+	d.serve(w, r, v)
+	return ""
+}
+
+// uploads reports whether requests of a method bring content.
+func uploads(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
+}
+
+// namesOtherDigest reports whether a request names what it brings by a digest
+// of another algorithm than sha256. The library would take the content, keep it
+// under its sha256 digest, and not find it under the name.
+func namesOtherDigest(r *http.Request, reference string) bool {
+	for _, text := range slices.Concat([]string{reference}, r.Form["digest"], r.Form["mount"]) {
+		if algorithm, _, isDigest := strings.Cut(text, ":"); isDigest && algorithm != string(digest.SHA256) {
+			return true
+		}
+	}
+	return false
 }
 
 // identify returns the visitor, or nil if the request has no token.
@@ -88,15 +145,15 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 	return &visitor{claims, account}, nil
 }
 
-// match returns the name of the registry's route that the request takes, and
-// the repository it is about, or "" of either. The routes let no name through
-// that breaks the repositories' grammar.
-func (d *door) match(r *http.Request) (route, repository string) {
+// match returns the name of the registry's route that the request takes, the
+// repository it is about, and the tag or digest of the manifest it is about, or
+// "" of each. The routes let no name through that breaks the repositories' grammar.
+func (d *door) match(r *http.Request) (route, repository, reference string) {
 	var match mux.RouteMatch
 	if !d.routes.Match(r, &match) || match.Route == nil {
-		return "", ""
+		return "", "", ""
 	}
-	return match.Route.GetName(), match.Vars["name"]
+	return match.Route.GetName(), match.Vars["name"], match.Vars["reference"]
 }
 
 // forbidden says why the visitor may never do what a request asks for, with
@@ -208,31 +265,3 @@ func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason 
 	}
 	d.logger.LogAttrs(r.Context(), level, "registry", attrs...)
 }
-
-// recorder notes what was answered.
-type recorder struct {
-	http.ResponseWriter
-	start  time.Time
-	status int
-	size   int64
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status != 0 {
-		return
-	}
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.size += int64(n)
-	return n, err
-}
-
-// Unwrap lets [http.ResponseController] reach the connection.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

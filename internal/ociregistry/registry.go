@@ -9,37 +9,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-	"time"
 
+	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/configuration"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/distribution/distribution/v3/registry/handlers"
-	"github.com/distribution/distribution/v3/registry/storage"
+	repositorymiddleware "github.com/distribution/distribution/v3/registry/middleware/repository"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // a driver
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"   // another, for tests
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/gofrs/flock"
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are what a registry is made of. All but Root are required.
+// Options are what a registry is made of. All but Root and Reserve are required.
 type Options struct {
 	Root     string // directory of the images; "": they are kept in memory
 	URL      string // under which clients reach it, "https://HOST"; "": what each request says
 	Accounts *accounts.Service
 	Issuer   *token.Issuer
 	Logger   *slog.Logger
+
+	// Reserve is the free space in bytes that uploads leave on the file system
+	// of Root; below it they are refused with 507. 0: nothing is reserved;
+	// negative: [DefaultReserve].
+	Reserve int64
 }
 
 // Registry serves /v2/. Close it after the last request.
@@ -47,10 +50,13 @@ type Registry struct {
 	app    *handlers.App
 	door   *door
 	unlock func() error
+	purge  sync.WaitGroup
+	cancel context.CancelFunc // ends purge
 }
 
-// Open opens a registry. It takes the lock of its directory, and sweeps away
-// the blobs that no image has.
+// Open opens a registry and takes the lock of its directory. How long it takes
+// does not depend on how many images there are. Until it is closed, or ctx ends,
+// it removes abandoned uploads in the background.
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	logTo(o.Logger)
 	unlock := func() error { return nil }
@@ -63,17 +69,20 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 				err = errors.Join(err, unlock())
 			}
 		}()
-		if err := sweep(ctx, o.Root); err != nil { // no reason not to serve
-			o.Logger.LogAttrs(ctx, slog.LevelError, "registry: blobs are not swept", slog.String("error", err.Error()))
-		}
 	}
-	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix("")}
+	space := &reserve{root: o.Root, size: o.Reserve, logger: o.Logger}
+	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space}
 	app, err := newApp(ctx, o, d)
 	if err != nil {
 		return nil, err
 	}
 	d.next = app
-	return &Registry{app, d, unlock}, nil
+	r = &Registry{app: app, door: d, unlock: unlock}
+	ctx, r.cancel = context.WithCancel(ctx)
+	if o.Root != "" {
+		r.purge.Go(func() { purgeUploads(ctx, o.Root, o.Logger) })
+	}
+	return r, nil
 }
 
 // ServeHTTP implements [http.Handler].
@@ -82,20 +91,14 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 }
 
 // Close releases what the registry holds.
-func (r *Registry) Close() error { return errors.Join(r.app.Shutdown(), r.unlock()) }
-
-// Sweep removes the blobs that no image has, while no server runs.
-func Sweep(ctx context.Context, root string, logger *slog.Logger) error {
-	logTo(logger)
-	unlock, err := lock(root)
-	if err != nil {
-		return err
-	}
-	return errors.Join(sweep(ctx, root), unlock())
+func (r *Registry) Close() error {
+	r.cancel()
+	r.purge.Wait()
+	return errors.Join(r.app.Shutdown(), r.unlock())
 }
 
-// lock makes sure that one process alone has the images: sweeping beside a
-// push corrupts them.
+// lock makes sure that one process alone has the images: collecting garbage
+// beside a push corrupts them.
 func lock(root string) (unlock func() error, err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("image directory %s cannot be made: %w", root, err)
@@ -111,79 +114,34 @@ func lock(root string) (unlock func() error, err error) {
 	return file.Close, nil
 }
 
-func sweep(ctx context.Context, root string) error {
-	files, err := factory.Create(ctx, "filesystem", map[string]any{"rootdirectory": root})
-	if err != nil {
-		return fmt.Errorf("image directory %s: %w", root, err)
-	}
-	namespace, err := storage.NewRegistry(ctx, files, storage.EnableDelete)
-	if err != nil {
-		return fmt.Errorf("image directory %s: %w", root, err)
-	}
-	// An upload cannot go on in another process: its state is signed by a key
-	// of the one that began it.
-	storage.PurgeUploads(ctx, files, time.Now().AddDate(10, 0, 0), true) // those too that have no date
-	if err := addLayerDirs(root); err != nil {
-		return fmt.Errorf("sweeping %s: %w", root, err)
-	}
-	for _, path := range []string{"/docker/registry/v2/repositories", "/docker/registry/v2/blobs"} {
-		var missing driver.PathNotFoundError
-		if _, err := files.Stat(ctx, path); errors.As(err, &missing) {
-			return nil // nothing was pushed yet
-		}
-	}
-	if err := storage.MarkAndSweep(ctx, files, namespace, storage.GCOpts{Quiet: true}); err != nil {
-		return fmt.Errorf("sweeping %s: %w", root, err)
-	}
-	return nil
-}
-
-// addLayerDirs gives every repository the directory of its layers, without
-// which the library's sweep stops: an index of no images makes none.
-func addLayerDirs(root string) error {
-	repositories := filepath.Join(root, "docker", "registry", "v2", "repositories")
-	return filepath.WalkDir(repositories, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil || !entry.IsDir():
-			return err
-		case entry.Name() == "_manifests":
-			if err := os.MkdirAll(filepath.Join(filepath.Dir(path), "_layers"), 0o750); err != nil {
-				return err
-			}
-			return fs.SkipDir
-		case strings.HasPrefix(entry.Name(), "_"):
-			return fs.SkipDir
-		}
-		return nil
-	})
-}
-
 // newApp configures the library. Its own errors are panics; the configuration
 // is ours alone, so what can still fail is the directory.
 func newApp(ctx context.Context, o Options, d *door) (app *handlers.App, err error) {
-	registerOnce.Do(func() {
-		err = auth.Register(controllerName, func(options map[string]any) (auth.AccessController, error) {
-			return options["door"].(*door), nil
-		})
-	})
-	if err != nil {
+	if err := register(); err != nil {
 		return nil, err
+	}
+	store := &files{root: o.Root, logger: o.Logger, reserve: d.reserve}
+	if o.Root == "" {
+		store.StorageDriver = inmemory.New()
+	} else {
+		store.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root})
+		if err != nil {
+			return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
+		}
 	}
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{
+			libraryName:   configuration.Parameters{"files": store},
 			"delete":      configuration.Parameters{"enabled": true},
 			"redirect":    configuration.Parameters{"disable": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
-		Auth: configuration.Auth{controllerName: configuration.Parameters{"door": d}},
+		Auth: configuration.Auth{libraryName: configuration.Parameters{"door": d}},
+		Middleware: map[string][]configuration.Middleware{
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "limits": &d.limits}}},
+		},
 	}
-	if o.Root == "" {
-		config.Storage["inmemory"] = configuration.Parameters{}
-	} else {
-		config.Storage["filesystem"] = configuration.Parameters{"rootdirectory": o.Root}
-	}
+	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that an upload goes on after a restart
 	config.HTTP.Host = o.URL
 	config.HTTP.RelativeURLs = o.URL == ""
 	defer func() {
@@ -194,6 +152,24 @@ func newApp(ctx context.Context, o Options, d *door) (app *handlers.App, err err
 	return handlers.NewApp(ctx, config), nil
 }
 
-const controllerName = "registryusers"
+// libraryName is the name under which the library finds our access controller,
+// storage and repositories; their values come in the options.
+const libraryName = "registryusers"
 
-var registerOnce sync.Once
+var register = sync.OnceValue(func() error {
+	factory.Register(libraryName, filesFactory{})
+	return errors.Join(
+		auth.Register(libraryName, func(options map[string]any) (auth.AccessController, error) {
+			return options["door"].(*door), nil
+		}),
+		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
+			return &repository{inner, options["files"].(*files), options["limits"].(*limits)}, nil
+		}))
+})
+
+type filesFactory struct{}
+
+// Create implements [factory.StorageDriverFactory].
+func (filesFactory) Create(_ context.Context, parameters map[string]any) (driver.StorageDriver, error) {
+	return parameters["files"].(*files), nil
+}

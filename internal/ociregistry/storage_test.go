@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -99,7 +100,7 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 		o := options(t, root)
 		o.URL = "https://[::1"
 		wantOpenError(t, o, "configured")
-		if err := ociregistry.Sweep(t.Context(), root, quiet); err != nil {
+		if _, err := collect(t, root); err != nil {
 			t.Errorf("the lock after an Open that failed: got %v, want it released", err)
 		}
 	})
@@ -113,17 +114,18 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 	}
 	for range 2 {
 		wantOpenError(t, options(t, root), root, "in use")
-		wantWords(t, "Sweep", ociregistry.Sweep(t.Context(), root, quiet), root, "in use")
+		_, err := collect(t, root)
+		wantWords(t, "GarbageCollect", err, root, "in use")
 	}
 	if err := first.Close(); err != nil {
 		t.Fatalf("Close: %v", err)
 	}
-	if err := ociregistry.Sweep(t.Context(), root, quiet); err != nil {
-		t.Errorf("Sweep after Close: %v", err)
+	if _, err := collect(t, root); err != nil {
+		t.Errorf("GarbageCollect after Close: %v", err)
 	}
 	second, err := ociregistry.Open(t.Context(), options(t, root))
 	if err != nil {
-		t.Fatalf("Open after Close and Sweep: %v", err)
+		t.Fatalf("Open after Close and GarbageCollect: %v", err)
 	}
 	if err := second.Close(); err != nil {
 		t.Errorf("Close: %v", err)
@@ -179,86 +181,99 @@ func digestsOf(t *testing.T, images ...v1.Image) []string {
 	return slices.Compact(digests)
 }
 
-func TestSweepRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
-	for _, how := range []string{"offline", "at the start"} {
-		t.Run(how, func(t *testing.T) {
-			w := newWorld(t, settings{onDisk: true})
-			user, other := w.pusher(w.one), w.pusher(w.two)
-			_, options := w.as(user)
-
-			kept, untagged, gone := newImage(t, 2), newImage(t, 1), newImage(t, 3)
-			layers, err := kept.Layers()
-			if err != nil {
-				t.Fatal(err)
-			}
-			shares, err := mutate.AppendLayers(gone, layers[0]) // goes, and its shared layer stays
-			if err != nil {
-				t.Fatal(err)
-			}
-			elsewhere, platform := newImage(t, 1), newImage(t, 1)
-			index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: platform})
-			w.push(user, "1-1-demo/app:kept", kept)
-			w.push(user, "1-1-demo/app@"+digestOf(t, untagged).String(), untagged)
-			w.push(user, "1-1-demo/app:gone", gone)
-			w.push(user, "1-1-demo/gone:shares", shares)
-			w.push(other, "2-1-demo/app:kept", elsewhere)
-			if err := remote.WriteIndex(w.ref("1-1-demo/app:multi"), index, options...); err != nil {
-				t.Fatal(err)
-			}
-			bearer := w.bearer(user, scope("1-1-demo/app", all))
-			loose := "a blob that no manifest ever named"
-			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(loose)), loose, bearer)
-			w.wantStatus("push a loose blob", got, http.StatusCreated, "")
-
-			for _, ref := range []string{"1-1-demo/app@" + digestOf(t, gone).String(), "1-1-demo/gone@" + digestOf(t, shares).String()} {
-				if err := remote.Delete(w.ref(ref), options...); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if !slices.Contains(w.blobs(), digestsOf(t, gone)[0]) {
-				t.Error("before the sweep: got no blob of the image that was deleted, want them all")
-			}
-			w.close()
-			if how == "offline" {
-				if err := ociregistry.Sweep(t.Context(), w.dir.Images(), quiet); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				w.open()
-			}
-
-			want := digestsOf(t, kept, untagged, elsewhere, platform)
-			want = append(want, digestOf(t, index).String())
-			slices.Sort(want)
-			if got := w.blobs(); !slices.Equal(got, want) {
-				t.Errorf("after the sweep: got the blobs %q, want %q", got, want)
-			}
-			if how == "offline" {
-				w.open()
-			}
-			w.wantPulled(user, "1-1-demo/app:kept", kept)
-			w.wantPulled(user, "1-1-demo/app@"+digestOf(t, untagged).String(), untagged)
-			w.wantPulled(user, "1-1-demo/app@"+digestOf(t, platform).String(), platform)
-			w.wantPulled(other, "2-1-demo/app:kept", elsewhere)
-
-			// What is gone can come again, whole: nothing remembers that it was there.
-			w.push(user, "1-1-demo/app:gone", gone)
-			w.wantPulled(user, "1-1-demo/app:gone", gone)
-			w.push(user, "1-1-demo/gone:shares", shares)
-			w.wantPulled(user, "1-1-demo/gone:shares", shares)
-			w.close()
-			w.open()
-			w.wantPulled(user, "1-1-demo/app:gone", gone)
-			w.wantPulled(user, "1-1-demo/gone:shares", shares)
-		})
-	}
+// collect collects garbage, as if all that is there were a day old. A panic is an error.
+func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
+	t.Helper()
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("panic: %v", value)
+		}
+	}()
+	return ociregistry.GarbageCollect(t.Context(), root, time.Now().Add(24*time.Hour+time.Minute), quiet)
 }
 
-func TestSweepOfNothing(t *testing.T) {
+func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
+	w := newWorld(t, settings{onDisk: true})
+	user, other := w.pusher(w.one), w.pusher(w.two)
+	_, options := w.as(user)
+
+	kept, untagged, gone := newImage(t, 2), newImage(t, 1), newImage(t, 3)
+	layers, err := kept.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shares, err := mutate.AppendLayers(gone, layers[0]) // goes, and its shared layer stays
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, platform := newImage(t, 1), newImage(t, 1)
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: platform})
+	w.push(user, "1-1-demo/app:kept", kept)
+	w.push(user, "1-1-demo/app@"+digestOf(t, untagged).String(), untagged)
+	w.push(user, "1-1-demo/app:gone", gone)
+	w.push(user, "1-1-demo/gone:shares", shares)
+	w.push(other, "2-1-demo/app:kept", elsewhere)
+	if err := remote.WriteIndex(w.ref("1-1-demo/app:multi"), index, options...); err != nil {
+		t.Fatal(err)
+	}
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	loose := "a blob that no manifest ever named"
+	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(loose)), loose, bearer)
+	w.wantStatus("push a loose blob", got, http.StatusCreated, "")
+
+	for _, ref := range []string{"1-1-demo/app@" + digestOf(t, gone).String(), "1-1-demo/gone@" + digestOf(t, shares).String()} {
+		if err := remote.Delete(w.ref(ref), options...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := w.blobs()
+	if !slices.Contains(before, digestsOf(t, gone)[0]) {
+		t.Error("before the collection: got no blob of the image that was deleted, want them all")
+	}
+	w.close()
+	garbage, err := ociregistry.GarbageCollect(t.Context(), w.dir.Images(), time.Now().Add(24*time.Hour-time.Minute), quiet)
+	if after := w.blobs(); err != nil || garbage != (ociregistry.Garbage{}) || !slices.Equal(after, before) {
+		t.Errorf("while all is younger than a day: got %+v, %v and the blobs %q, want nothing removed of %q", garbage, err, after, before)
+	}
+	garbage, err = collect(t, w.dir.Images())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	want := digestsOf(t, kept, untagged, elsewhere, platform)
+	want = append(want, digestOf(t, index).String())
+	slices.Sort(want)
+	if got := w.blobs(); !slices.Equal(got, want) {
+		t.Errorf("after the collection: got the blobs %q, want %q", got, want)
+	}
+	if garbage.Blobs != len(before)-len(want) || garbage.Bytes == 0 || garbage.Links == 0 {
+		t.Errorf("got %+v, want %d blobs in it, their bytes, and links", garbage, len(before)-len(want))
+	}
+	if again, err := collect(t, w.dir.Images()); err != nil || again != (ociregistry.Garbage{}) {
+		t.Errorf("once more: got %+v, %v; want nothing removed", again, err)
+	}
+	w.open()
+	w.wantPulled(user, "1-1-demo/app:kept", kept)
+	w.wantPulled(user, "1-1-demo/app@"+digestOf(t, untagged).String(), untagged)
+	w.wantPulled(user, "1-1-demo/app@"+digestOf(t, platform).String(), platform)
+	w.wantPulled(other, "2-1-demo/app:kept", elsewhere)
+
+	// What is gone can come again, whole: nothing remembers that it was there.
+	w.push(user, "1-1-demo/app:gone", gone)
+	w.wantPulled(user, "1-1-demo/app:gone", gone)
+	w.push(user, "1-1-demo/gone:shares", shares)
+	w.wantPulled(user, "1-1-demo/gone:shares", shares)
+	w.close()
+	w.open()
+	w.wantPulled(user, "1-1-demo/app:gone", gone)
+	w.wantPulled(user, "1-1-demo/gone:shares", shares)
+}
+
+func TestGarbageCollectOfNothing(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "images")
 	for range 2 {
-		if err := ociregistry.Sweep(t.Context(), root, quiet); err != nil {
-			t.Errorf("Sweep of a new directory: %v", err)
+		if garbage, err := collect(t, root); err != nil || garbage != (ociregistry.Garbage{}) {
+			t.Errorf("a new directory: got %+v, %v; want nothing", garbage, err)
 		}
 	}
 }
@@ -280,8 +295,8 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 					w.wantStatus("send a piece", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
 				}
 				w.close()
-				if err := ociregistry.Sweep(t.Context(), w.dir.Images(), quiet); err != nil {
-					t.Errorf("sweep: %v", err)
+				if _, err := collect(t, w.dir.Images()); err != nil {
+					t.Error(err)
 				}
 				w.open()
 				image := newImage(t, 1)
@@ -290,60 +305,6 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 			})
 		}
 	}
-}
-
-// What cannot be swept can still be served.
-func TestServerStartsThoughItCannotSweep(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
-	user, image := w.pusher(w.one), newImage(t, 1)
-	w.push(user, "1-1-demo/app:v1", image)
-	w.close()
-	link := filepath.Join(w.dir.Images(), "docker", "registry", "v2", "repositories", "1-1-demo", "damaged",
-		"_manifests", "revisions", "sha256", strings.Repeat("0", 64), "link")
-	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(link, []byte("garbage"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	before := w.blobs()
-	wantWords(t, "Sweep", ociregistry.Sweep(t.Context(), w.dir.Images(), quiet), w.dir.Images())
-	w.open()
-	if got := w.blobs(); !slices.Equal(got, before) {
-		t.Errorf("after a sweep that failed: got the blobs %q, want %q", got, before)
-	}
-	w.wantPulled(user, "1-1-demo/app:v1", image)
-	if text := w.log.String(); !strings.Contains(text, `"level":"ERROR"`) {
-		t.Errorf("after a sweep that failed: got the log\n%s\nwant an error in it", text)
-	}
-}
-
-// An upload ends with its server, so the pieces of one that never did are
-// nobody's, and must not fill the disk for good.
-func TestSweepRemovesUploadsThatNeverEnded(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
-	user := w.pusher(w.one)
-	image := newImage(t, 1)
-	w.push(user, "1-1-demo/app:v1", image)
-	bearer := w.bearer(user, scope("1-1-demo/app", all))
-	const piece = "a piece of a layer"
-	w.wantStatus("send a piece", w.send(http.MethodPatch, w.begun("1-1-demo/app", bearer), piece, bearer), http.StatusAccepted, "")
-	w.close()
-	w.open()
-	err := filepath.WalkDir(w.dir.Images(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if string(content) == piece {
-			t.Errorf("after the sweep: got the file %s of an upload that never ended, want it gone", path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.wantPulled(user, "1-1-demo/app:v1", image)
 }
 
 func TestReadOnlyUserCannotDeleteWhatIsThere(t *testing.T) {
@@ -359,8 +320,8 @@ func TestReadOnlyUserCannotDeleteWhatIsThere(t *testing.T) {
 	w.wantPulled(reader, "1-1-demo/app:v1", image)
 }
 
-// Whoever may push must not be able to keep the server from starting again.
-func TestNoManifestThatIsTakenStopsTheSweep(t *testing.T) {
+// Whoever may push must not be able to stop the garbage collection.
+func TestNoManifestThatIsAcceptedStopsTheGarbageCollection(t *testing.T) {
 	const (
 		manifest   = "application/vnd.oci.image.manifest.v1+json"
 		index      = "application/vnd.oci.image.index.v1+json"
@@ -429,8 +390,8 @@ func TestNoManifestThatIsTakenStopsTheSweep(t *testing.T) {
 		}
 		taken++
 		w.close()
-		if err := sweep(t, w.dir.Images()); err != nil {
-			t.Errorf("after %q was taken as %s: sweep: %v", test.body, test.mediaType, err)
+		if _, err := collect(t, w.dir.Images()); err != nil {
+			t.Errorf("after %q was taken as %s: %v", test.body, test.mediaType, err)
 			if err := os.RemoveAll(filepath.Join(w.dir.Images(), "docker", "registry", "v2", "repositories", repository)); err != nil {
 				t.Fatal(err)
 			}
@@ -440,15 +401,4 @@ func TestNoManifestThatIsTakenStopsTheSweep(t *testing.T) {
 	if taken < 3 {
 		t.Errorf("got %d manifests taken, want some to try", taken)
 	}
-}
-
-// sweep sweeps, and makes a panic an error.
-func sweep(t *testing.T, root string) (err error) {
-	t.Helper()
-	defer func() {
-		if value := recover(); value != nil {
-			err = fmt.Errorf("panic: %v", value)
-		}
-	}()
-	return ociregistry.Sweep(t.Context(), root, quiet)
 }

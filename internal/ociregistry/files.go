@@ -1,0 +1,171 @@
+package ociregistry
+
+import (
+	"context"
+	"errors"
+	"hash"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/opencontainers/go-digest"
+)
+
+// files is the library's storage, with checks between the library and the
+// files: what is damaged is logged by name and is missing to the library. So a
+// pull of it gets 404, and pushing it again writes it anew.
+type files struct {
+	driver.StorageDriver
+	root    string // of the files; "": they are in memory
+	logger  *slog.Logger
+	reserve *reserve
+}
+
+type replacingKey struct{}
+
+// replacing returns a context in which a digest's content is missing to the
+// library, so that the library puts what was pushed in the place of what may be
+// there, damaged as it may be.
+func replacing(ctx context.Context, d digest.Digest) context.Context {
+	return context.WithValue(ctx, replacingKey{}, d)
+}
+
+// open opens a blob's content.
+func (f *files) open(d digest.Digest) (*os.File, error) {
+	return os.Open(filepath.Join(f.root, filepath.FromSlash(dataPath(d))))
+}
+
+// touchInterval is how old the time of a layer link is at most, once a client
+// has asked whether the blob exists.
+const touchInterval = time.Hour
+
+// touch makes a layer link young. A client that finds a blob here does not push
+// it again, and may name it in a manifest a while later.
+func (f *files) touch(repository string, d digest.Digest) {
+	link := filepath.Join(f.root, filepath.FromSlash(layerLinkPath(repository, d)))
+	now := time.Now()
+	if info, err := os.Stat(link); err == nil && now.Sub(info.ModTime()) > touchInterval {
+		_ = os.Chtimes(link, time.Time{}, now) // without it, the garbage collection may be too early
+	}
+}
+
+// Stat implements [driver.StorageDriver].
+func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) {
+	d, isData := dataDigest(path)
+	if isData && ctx.Value(replacingKey{}) == d {
+		return nil, driver.PathNotFoundError{Path: path, DriverName: f.Name()}
+	}
+	info, err := f.StorageDriver.Stat(ctx, path)
+	if err == nil && isData && !info.IsDir() && info.Size() == 0 && d != emptyDigest {
+		return nil, f.damaged(ctx, path, "the content of a blob is empty")
+	}
+	return info, err
+}
+
+var emptyDigest = digest.FromBytes(nil)
+
+// GetContent implements [driver.StorageDriver].
+func (f *files) GetContent(ctx context.Context, path string) ([]byte, error) {
+	content, err := f.StorageDriver.GetContent(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case strings.HasSuffix(path, "/link"):
+		if _, ok := linkTarget(path, content); !ok {
+			return nil, f.damaged(ctx, path, "a link does not hold its digest")
+		}
+	case strings.HasSuffix(path, "/startedat"):
+		if _, err := time.Parse(time.RFC3339, string(content)); err != nil {
+			return nil, f.damaged(ctx, path, "the start of an upload is not a time")
+		}
+	}
+	return content, nil
+}
+
+// Reader implements [driver.StorageDriver].
+func (f *files) Reader(ctx context.Context, path string, offset int64) (io.ReadCloser, error) {
+	reader, err := f.StorageDriver.Reader(ctx, path, offset)
+	d, isData := dataDigest(path)
+	if err != nil || !isData || offset != 0 {
+		return reader, err
+	}
+	return &verifier{ReadCloser: reader, hash: d.Algorithm().Hash(), failure: func(h hash.Hash) error {
+		if digest.NewDigest(d.Algorithm(), h) == d {
+			return nil
+		}
+		return f.damaged(ctx, path, "the content of a blob does not fit its digest")
+	}}, nil
+}
+
+// verifier verifies content that is read to its end.
+type verifier struct {
+	io.ReadCloser
+	hash    hash.Hash
+	failure func(hash.Hash) error // of the hash of the whole
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.ReadCloser.Read(p)
+	v.hash.Write(p[:n])
+	if errors.Is(err, io.EOF) {
+		if failure := v.failure(v.hash); failure != nil {
+			return n, failure
+		}
+	}
+	return n, err
+}
+
+// PutContent implements [driver.StorageDriver].
+func (f *files) PutContent(ctx context.Context, path string, content []byte) error {
+	return noteFull(ctx, f.StorageDriver.PutContent(ctx, path, content))
+}
+
+// Move implements [driver.StorageDriver].
+func (f *files) Move(ctx context.Context, from, to string) error {
+	return noteFull(ctx, f.StorageDriver.Move(ctx, from, to))
+}
+
+// Writer implements [driver.StorageDriver].
+func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.FileWriter, error) {
+	writer, err := f.StorageDriver.Writer(ctx, path, appends)
+	if err != nil {
+		return nil, noteFull(ctx, err)
+	}
+	if w, ok := ctx.Value(recorderKey{}).(*recorder); ok {
+		// The library leaves it open where a write beside it fails, as on a full disk.
+		w.atEnd = append(w.atEnd, func() { _ = writer.Close() }) // mostly, it is closed already
+	}
+	return &fileWriter{writer, ctx, f.reserve}, nil
+}
+
+// fileWriter writes an upload as long as the reserve allows it.
+type fileWriter struct {
+	driver.FileWriter
+	ctx     context.Context // of the request
+	reserve *reserve
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	if w.reserve.spend(w.ctx, len(p)) {
+		return 0, noteFull(w.ctx, errReserve)
+	}
+	n, err := w.FileWriter.Write(p)
+	return n, noteFull(w.ctx, err)
+}
+
+func (w *fileWriter) Commit(ctx context.Context) error {
+	return noteFull(w.ctx, w.FileWriter.Commit(ctx))
+}
+
+func (w *fileWriter) Close() error { return noteFull(w.ctx, w.FileWriter.Close()) }
+
+// damaged logs what is damaged, and returns that it is missing.
+func (f *files) damaged(ctx context.Context, path, what string) error {
+	f.logger.LogAttrs(ctx, slog.LevelError, "registry: "+what+"; it is not served until it is pushed again", slog.String("path", strings.TrimPrefix(path, "/")))
+	return driver.PathNotFoundError{Path: path, DriverName: f.Name()}
+}

@@ -1,0 +1,62 @@
+package ociregistry
+
+import (
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The library's layout below the image directory, as far as this package reads it:
+//
+//	blobs/sha256/HH/HEX/data                               content
+//	repositories/NAME/_layers/sha256/HEX/link              a blob of the repository
+//	repositories/NAME/_manifests/revisions/sha256/HEX/link a manifest of the repository
+//	repositories/NAME/_manifests/tags/TAG/current/link     what the tag names
+//	repositories/NAME/_uploads/ID/{startedat,data}         an upload in progress
+//
+// A link is a file that holds a digest. Storage drivers use these paths with
+// slashes, relative to the image directory.
+const (
+	blobsRoot        = "/docker/registry/v2/blobs"
+	repositoriesRoot = "/docker/registry/v2/repositories"
+)
+
+// dataPath returns the path of a blob's content.
+func dataPath(d digest.Digest) string {
+	return path.Join(blobsRoot, d.Algorithm().String(), d.Encoded()[:2], d.Encoded(), "data")
+}
+
+// dataDigest returns the digest of the blob whose content has the path.
+func dataDigest(p string) (d digest.Digest, ok bool) {
+	rest, ok := strings.CutPrefix(p, blobsRoot+"/")
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != 4 || parts[3] != "data" {
+		return "", false
+	}
+	return pathDigest(parts[0], parts[2])
+}
+
+// layerLinkPath returns the path of the link that makes a blob one of a repository's.
+func layerLinkPath(repository string, d digest.Digest) string {
+	return path.Join(repositoriesRoot, repository, "_layers", d.Algorithm().String(), d.Encoded(), "link")
+}
+
+// linkTarget returns the digest that a link holds. It is not ok if the link
+// holds no sha256 digest, or another one than that in its path.
+func linkTarget(p string, content []byte) (target digest.Digest, ok bool) {
+	target, err := digest.Parse(string(content))
+	if err != nil || target.Algorithm() != digest.SHA256 {
+		return "", false
+	}
+	directory := path.Dir(p)
+	if path.Base(path.Dir(directory)) == string(digest.SHA256) {
+		return target, target.Encoded() == path.Base(directory)
+	}
+	return target, true // a tag's current link, or one that was made under another algorithm
+}
+
+func pathDigest(algorithm, encoded string) (d digest.Digest, ok bool) {
+	d = digest.NewDigestFromEncoded(digest.Algorithm(algorithm), encoded)
+	return d, d.Validate() == nil
+}

@@ -1,0 +1,134 @@
+package ociregistry
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+// How many requests may be in progress at a time. A request that waits for a
+// slow client takes memory and an open file, and one user or many strangers
+// must not take them all.
+const (
+	// maxUserRequests is for one user; beyond it the answer is 429.
+	maxUserRequests = 256
+	// maxRequests is for all users together; beyond it the answer is 503.
+	maxRequests = 1024
+	// maxStrangerRequests is for all requests without a valid token, which have
+	// no share in the others; beyond it the answer is 503.
+	maxStrangerRequests = 128
+)
+
+// The library holds a manifest whole, several times over, until the client has
+// sent or received it. So the bytes of large ones are limited, too.
+const (
+	// smallManifestSize is how large a manifest may be without being counted:
+	// almost all are smaller.
+	smallManifestSize = 32 << 10
+	// maxUserManifestBytes is for one user; beyond it the answer is 429.
+	maxUserManifestBytes = 8 << 20
+	// maxManifestBytes is for all users together; beyond it the answer is 503.
+	maxManifestBytes = 32 << 20
+)
+
+// limits counts the requests in progress, and the bytes of their manifests.
+type limits struct {
+	mu        sync.Mutex
+	users     map[int64]use // by id; without those who have none
+	total     use           // of users
+	strangers int
+}
+
+type use struct {
+	requests  int
+	manifests int64 // bytes
+}
+
+// enter counts a request in, of a stranger if v is nil; leave must be called at
+// its end. Beyond a limit it is refused with the status, and leave is nil.
+func (l *limits) enter(v *visitor) (leave func(), status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v == nil {
+		if l.strangers >= maxStrangerRequests {
+			return nil, http.StatusServiceUnavailable
+		}
+		l.strangers++
+		return func() { l.leave(nil) }, 0
+	}
+	switch {
+	case l.users[v.account.ID].requests >= maxUserRequests:
+		return nil, http.StatusTooManyRequests
+	case l.total.requests >= maxRequests:
+		return nil, http.StatusServiceUnavailable
+	}
+	l.add(v, use{requests: 1})
+	return func() { l.leave(v) }, 0
+}
+
+func (l *limits) leave(v *visitor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v == nil {
+		l.strangers--
+		return
+	}
+	l.add(v, use{requests: -1})
+}
+
+// hold counts the bytes of a manifest in; release must be called at the end of
+// the request. Beyond a limit it is refused with the status, and release is nil.
+func (l *limits) hold(v *visitor, size int64) (release func(), status int) {
+	if size <= smallManifestSize {
+		return func() {}, 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.users[v.account.ID].manifests+size > maxUserManifestBytes:
+		return nil, http.StatusTooManyRequests
+	case l.total.manifests+size > maxManifestBytes:
+		return nil, http.StatusServiceUnavailable
+	}
+	l.add(v, use{manifests: size})
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.add(v, use{manifests: -size})
+	}, 0
+}
+
+// add adds what a user uses; call it with the lock.
+func (l *limits) add(v *visitor, more use) {
+	if l.users == nil {
+		l.users = make(map[int64]use)
+	}
+	mine := l.users[v.account.ID]
+	mine.requests += more.requests
+	mine.manifests += more.manifests
+	l.users[v.account.ID] = mine
+	if mine == (use{}) {
+		delete(l.users, v.account.ID)
+	}
+	l.total.requests += more.requests
+	l.total.manifests += more.manifests
+}
+
+// busy returns the error of a status of the limits.
+func busy(status int) (code errcode.ErrorCode, reason string) {
+	if status == http.StatusTooManyRequests {
+		return errcode.ErrorCodeTooManyRequests, "this user has too many requests in progress; try again when some have ended"
+	}
+	return errcode.ErrorCodeUnavailable, "too many requests are in progress; try again"
+}
+
+// refuseBusy answers a request beyond a limit.
+func refuseBusy(w http.ResponseWriter, status int) (reason string) {
+	code, reason := busy(status)
+	w.Header().Set("Retry-After", "1")
+	token.WriteError(w, status, code.String(), reason)
+	return reason
+}

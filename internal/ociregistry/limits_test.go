@@ -1,0 +1,118 @@
+package ociregistry
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+func user(id int64) *visitor {
+	return &visitor{account: accounts.Account{User: accounts.User{ID: id}}}
+}
+
+func TestLimitsOfUsers(t *testing.T) {
+	var l limits
+	var leaves []func()
+	enter := func(v *visitor, want int) {
+		t.Helper()
+		leave, status := l.enter(v)
+		if status != want || (leave == nil) != (want != 0) {
+			t.Fatalf("user %v after %d requests: got %d, want %d", v, len(leaves), status, want)
+		}
+		if leave != nil {
+			leaves = append(leaves, leave)
+		}
+	}
+	for id := range int64(maxRequests / maxUserRequests) {
+		for range maxUserRequests {
+			enter(user(id), 0)
+		}
+		enter(user(id), http.StatusTooManyRequests)
+	}
+	enter(user(100), http.StatusServiceUnavailable)
+	enter(nil, 0) // a share of their own
+	leaves[0]()
+	leaves = leaves[1:]
+	enter(user(100), 0)
+	for _, leave := range leaves {
+		leave()
+	}
+	if len(l.users) != 0 || l.total != (use{}) || l.strangers != 0 {
+		t.Errorf("when all have left: got %+v, want nothing", l.users)
+	}
+}
+
+// Strangers who fill their share get 503 until one of them has left.
+func TestLimitOfStrangers(t *testing.T) {
+	inside, release := make(chan struct{}), make(chan struct{})
+	d := &door{logger: slog.New(slog.DiscardHandler), routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
+	d.next = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		inside <- struct{}{}
+		<-release
+		_, _ = io.WriteString(w, "{}")
+	})
+	ask := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", nil))
+		return w
+	}
+	var group sync.WaitGroup
+	for range maxStrangerRequests {
+		group.Go(func() {
+			if got := ask(); got.Code != http.StatusOK {
+				t.Errorf("within the limit: got status %d, want 200", got.Code)
+			}
+		})
+		<-inside
+	}
+	if got := ask(); got.Code != http.StatusServiceUnavailable || got.Header().Get("Retry-After") != "1" {
+		t.Errorf("beyond the limit: got status %d, %v; want 503 with Retry-After: 1", got.Code, got.Header())
+	}
+	close(release)
+	group.Wait()
+	group.Go(func() { <-inside })
+	if got := ask(); got.Code != http.StatusOK {
+		t.Errorf("when they have left: got status %d, want 200", got.Code)
+	}
+	group.Wait()
+}
+
+func TestLimitsOfManifests(t *testing.T) {
+	var l limits
+	var releases []func()
+	hold := func(id, size int64, want int) {
+		t.Helper()
+		release, status := l.hold(user(id), size)
+		if status != want || (release == nil) != (want != 0) {
+			t.Fatalf("user %d, %d bytes: got %d, want %d", id, size, status, want)
+		}
+		if release != nil {
+			releases = append(releases, release)
+		}
+	}
+	for id := range int64(maxManifestBytes / maxUserManifestBytes) {
+		hold(id, maxUserManifestBytes-maxManifestSize, 0)
+		hold(id, maxManifestSize, 0)
+		hold(id, smallManifestSize+1, http.StatusTooManyRequests)
+	}
+	hold(100, smallManifestSize+1, http.StatusServiceUnavailable)
+	for range maxRequests {
+		hold(0, smallManifestSize, 0)
+	}
+	releases[0]()
+	releases = releases[1:]
+	hold(100, smallManifestSize+1, 0)
+	for _, release := range releases {
+		release()
+	}
+	if len(l.users) != 0 || l.total != (use{}) {
+		t.Errorf("when all have ended: got %+v, want nothing", l.users)
+	}
+}

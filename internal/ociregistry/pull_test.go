@@ -1,0 +1,193 @@
+package ociregistry_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A blob is answered the same from its file and by the library, of which the
+// images in memory come.
+func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
+	const content = "0123456789 the content of a blob"
+	digest := sum(content)
+	for _, request := range []struct {
+		method  string
+		headers []string
+		status  int
+		body    string
+	}{
+		{http.MethodGet, nil, http.StatusOK, content},
+		{http.MethodHead, nil, http.StatusOK, ""},
+		{http.MethodGet, []string{"Range: bytes=0-9"}, http.StatusPartialContent, content[:10]},
+		{http.MethodGet, []string{"Range: bytes=10-"}, http.StatusPartialContent, content[10:]},
+		{http.MethodGet, []string{"Range: bytes=-4"}, http.StatusPartialContent, "blob"},
+		{http.MethodHead, []string{"Range: bytes=0-9"}, http.StatusPartialContent, ""},
+		{http.MethodGet, []string{"Range: bytes=100-"}, http.StatusRequestedRangeNotSatisfiable, "invalid range: failed to overlap\n"},
+		{http.MethodGet, []string{`If-None-Match: "` + digest + `"`}, http.StatusNotModified, ""},
+		{http.MethodGet, []string{`If-None-Match: "other"`}, http.StatusOK, content},
+	} {
+		var answers []answer
+		for _, onDisk := range []bool{true, false} {
+			w := newWorld(t, settings{onDisk: onDisk})
+			bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), digest), content, bearer)
+			w.wantStatus("push", got, http.StatusCreated, "")
+			got = w.send(request.method, "/v2/1-1-demo/app/blobs/"+digest, "", append(request.headers, bearer)...)
+			got.header.Del("Date")
+			if got.status != request.status || got.body != request.body {
+				t.Errorf("%s %v, on disk %v: got %v, want status %d and %q", request.method, request.headers, onDisk, got, request.status, request.body)
+			}
+			answers = append(answers, got)
+			if !strings.Contains(w.log.String(), `"bytes":`) {
+				t.Error("got no bytes in the log")
+			}
+		}
+		for _, name := range []string{"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Docker-Content-Digest", "Cache-Control", "Docker-Distribution-API-Version"} {
+			if got, want := answers[0].header.Values(name), answers[1].header.Values(name); len(got) != len(want) || strings.Join(got, "|") != strings.Join(want, "|") {
+				t.Errorf("%s %v: got %s %q from the file, %q from the library", request.method, request.headers, name, got, want)
+			}
+		}
+	}
+}
+
+// A blob of another repository, even of the same registry, is not one of this.
+func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
+	const content = "the content of a blob"
+	w := newWorld(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
+	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
+	w.wantStatus("push", got, http.StatusCreated, "")
+	got = w.send(http.MethodGet, "/v2/1-1-demo/other/blobs/"+sum(content), "", bearer)
+	w.wantStatus("GET from another repository", got, http.StatusNotFound, "BLOB_UNKNOWN")
+	hex := strings.TrimPrefix(sum(content), "sha256:")
+	if err := os.RemoveAll(filepath.Dir(w.file("blobs", "sha256", hex[:2], hex, "data"))); err != nil {
+		t.Fatal(err)
+	}
+	got = w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
+	w.wantStatus("GET of what was removed", got, http.StatusNotFound, "BLOB_UNKNOWN")
+}
+
+// Below the reserve, uploads are refused, and all else goes on.
+func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
+	w := newWorld(t, settings{onDisk: true})
+	user, image := w.pusher(w.one), newImage(t, 1)
+	w.push(user, "1-1-demo/app:v1", image)
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	location := w.begun("1-1-demo/app", bearer)
+	w.options.Reserve = 1 << 62
+	w.close()
+	w.open()
+	manifest := w.send(http.MethodGet, manifests, "", bearer)
+	for _, request := range []struct{ method, target string }{
+		{http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/"},
+		{http.MethodPatch, location},
+		{http.MethodPut, withDigest(location, sum("some"))},
+		{http.MethodPut, "/v2/1-1-demo/app/manifests/v2"},
+	} {
+		got := w.send(request.method, request.target, "some", bearer)
+		w.wantStatus(request.method, got, http.StatusInsufficientStorage, "UNAVAILABLE", "no space")
+		if got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: got no Retry-After, want one", request.method)
+		}
+	}
+	if got := w.send(http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/", ""); got.status != http.StatusUnauthorized {
+		t.Errorf("a stranger: got %v, want status 401", got)
+	}
+	w.wantPulled(user, "1-1-demo/app:v1", image)
+	got := w.send(http.MethodDelete, "/v2/1-1-demo/app/manifests/"+digestOf(t, image).String(), "", bearer)
+	w.wantStatus("DELETE", got, http.StatusAccepted, "")
+	if n := strings.Count(w.log.String(), "uploads are refused"); n != 1 {
+		t.Errorf("got %d lines that uploads are refused in the log, want one", n)
+	}
+	w.options.Reserve = 0
+	w.close()
+	w.open()
+	got = w.send(http.MethodPut, withDigest(location, sum("some")), "some", bearer)
+	w.wantStatus("the upload goes on", got, http.StatusCreated, "")
+	if manifest.status != http.StatusOK {
+		t.Errorf("GET of a manifest: got %v, want status 200", manifest)
+	}
+}
+
+// The library holds manifests whole: a user may have a few large ones in
+// progress, and any number of small ones.
+func TestLargeManifestsInProgressAreLimited(t *testing.T) {
+	const mediaType = "application/vnd.oci.image.manifest.v1+json"
+	w := newWorld(t, settings{onDisk: true})
+	user, other := w.pusher(w.one), w.pusher(w.two)
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	w.push(other, "2-1-demo/app:v1", newImage(t, 1))
+	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("{}")), "{}", bearer)
+	w.wantStatus("push a config", got, http.StatusCreated, "")
+	body := func(padding int) string {
+		return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":2},"layers":[],"annotations":{"a":%q}}`,
+			mediaType, sum("{}"), strings.Repeat("a", padding))
+	}
+	large := body(4_000_000)
+	for tag, text := range map[string]string{"large": large, "small": body(10)} {
+		got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/"+tag, text, bearer, "Content-Type: "+mediaType)
+		w.wantStatus("push a "+tag+" manifest", got, http.StatusCreated, "")
+	}
+	get := func(tag, bearer string) answer {
+		return w.send(http.MethodGet, "/v2/1-1-demo/app/manifests/"+tag, "", bearer, "Accept: "+mediaType)
+	}
+	if got := get("large", bearer); got.status != http.StatusOK || got.body != large {
+		t.Errorf("GET of the large manifest: got status %d and %d bytes, want 200 and %d", got.status, len(got.body), len(large))
+	}
+
+	type push struct {
+		net.Conn
+		in *bufio.Reader
+	}
+	var pushes []push
+	for range 2 { // begun, with the body yet to come
+		conn, err := net.Dial("tcp", w.host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PUT /v2/1-1-demo/app/manifests/v1 HTTP/1.1\r\nHost: %s\r\n%s\r\nExpect: 100-continue\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+			w.host(), bearer, mediaType, len(large))
+		in := bufio.NewReader(conn)
+		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("got %q, %v; want to be told to go on", line, err)
+		}
+		if _, err := in.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		pushes = append(pushes, push{conn, in})
+	}
+	for what, got := range map[string]answer{
+		"a pull": get("large", bearer),
+		"a push": w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/v2", large, bearer, "Content-Type: "+mediaType),
+	} {
+		w.wantStatus(what+" of a third", got, http.StatusTooManyRequests, "TOOMANYREQUESTS")
+		if got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: got the Retry-After %q, want 1", what, got.header.Get("Retry-After"))
+		}
+	}
+	if got := get("small", bearer); got.status != http.StatusOK {
+		t.Errorf("a small one: got %v, want status 200", got)
+	}
+	if got := get("none", bearer); got.status != http.StatusNotFound {
+		t.Errorf("one that is not there: got %v, want status 404", got)
+	}
+	for _, push := range pushes {
+		if _, err := io.WriteString(push, large); err != nil {
+			t.Fatal(err)
+		}
+		if response, err := http.ReadResponse(push.in, nil); err != nil || response.StatusCode != http.StatusCreated {
+			t.Errorf("the push goes on: got %v, %v; want status 201", response, err)
+		}
+	}
+	if got := get("large", bearer); got.status != http.StatusOK {
+		t.Errorf("when they have ended: got %v, want status 200", got)
+	}
+}

@@ -1,0 +1,142 @@
+package ociregistry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// repository is the library's repository, but that blobs are served from their
+// files, and that what is pushed replaces what is there.
+type repository struct {
+	distribution.Repository
+	files  *files
+	limits *limits
+}
+
+// Blobs implements [distribution.Repository].
+func (r *repository) Blobs(ctx context.Context) distribution.BlobStore {
+	return &blobs{r.Repository.Blobs(ctx), r.Named().Name(), r.files}
+}
+
+// Manifests implements [distribution.Repository].
+func (r *repository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
+	inner, err := r.Repository.Manifests(ctx, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &manifests{inner, r.files, r.limits}, nil
+}
+
+type blobs struct {
+	distribution.BlobStore
+	repository string
+	files      *files
+}
+
+// blobMaxAge is how long clients may keep a blob, as the library has it.
+const blobMaxAge = 365 * 24 * time.Hour
+
+// ServeBlob implements [distribution.BlobServer]. It serves the file itself,
+// with sendfile where the platform has it: the library has a buffer of 4 MiB for
+// each blob that is read.
+func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, d digest.Digest) error {
+	direct, ok := ctx.Value(recorderKey{}).(*recorder) // the library's own writer has no ReadFrom
+	if b.files.root == "" || !ok {
+		return b.BlobStore.ServeBlob(ctx, w, r, d)
+	}
+	desc, err := b.Stat(ctx, d) // whether the repository has it
+	if err != nil {
+		return err
+	}
+	file, err := b.files.open(desc.Digest)
+	if errors.Is(err, fs.ErrNotExist) { // removed since
+		return errcode.ErrorCodeBlobUnknown.WithDetail(d)
+	} else if err != nil {
+		return err
+	}
+	defer file.Close()
+	if r.Method == http.MethodHead {
+		b.files.touch(b.repository, desc.Digest)
+	}
+	header := direct.Header()
+	header.Set("ETag", fmt.Sprintf("%q", desc.Digest))
+	header.Set("Cache-Control", fmt.Sprintf("max-age=%.f", blobMaxAge.Seconds()))
+	header.Set("Docker-Content-Digest", desc.Digest.String())
+	header.Set("Content-Type", "application/octet-stream")
+	http.ServeContent(direct, r, "", time.Time{}, file)
+	return nil
+}
+
+// Create implements [distribution.BlobIngester].
+func (b *blobs) Create(ctx context.Context, options ...distribution.BlobCreateOption) (distribution.BlobWriter, error) {
+	w, err := b.BlobStore.Create(ctx, options...)
+	if err != nil {
+		return nil, err
+	}
+	return &upload{w}, nil
+}
+
+// Resume implements [distribution.BlobIngester].
+func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter, error) {
+	w, err := b.BlobStore.Resume(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &upload{w}, nil
+}
+
+type upload struct{ distribution.BlobWriter }
+
+// Commit implements [distribution.BlobWriter]. The library would keep content
+// that is there, which may be damaged; here the upload is renamed over it.
+func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor, error) {
+	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
+}
+
+type manifests struct {
+	distribution.ManifestService
+	files  *files
+	limits *limits
+}
+
+// Get implements [distribution.ManifestService]. The manifest counts as held
+// until the request ends.
+func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distribution.ManifestServiceOption) (distribution.Manifest, error) {
+	info, err := m.files.Stat(ctx, dataPath(d))
+	if err != nil || info.Size() <= smallManifestSize {
+		return m.ManifestService.Get(ctx, d, options...)
+	}
+	if exists, err := m.Exists(ctx, d); err != nil || !exists { // in this repository
+		return m.ManifestService.Get(ctx, d, options...)
+	}
+	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
+	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
+	if hasRecorder && hasVisitor { // always, behind the door
+		release, status := m.limits.hold(v, info.Size())
+		if release == nil {
+			w.Header().Set("Retry-After", "1")
+			code, reason := busy(status)
+			return nil, code.WithMessage(reason)
+		}
+		w.atEnd = append(w.atEnd, release)
+	}
+	return m.ManifestService.Get(ctx, d, options...)
+}
+
+// Put implements [distribution.ManifestService]. It replaces content that is there.
+func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
+	_, payload, err := manifest.Payload()
+	if err != nil {
+		return "", err
+	}
+	return m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
+}

@@ -1,0 +1,78 @@
+package ociregistry
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// below returns a directory or file of the layout below the image directory.
+func below(root, path string) string { return filepath.Join(root, filepath.FromSlash(path)) }
+
+// relative returns a path as logs name it: relative to the image directory.
+func relative(root, path string) string {
+	if name, err := filepath.Rel(root, path); err == nil {
+		return filepath.ToSlash(name)
+	}
+	return filepath.Base(path)
+}
+
+// eachRepository calls visit with the directory of each repository (and of
+// what only holds repositories), until it fails or ctx ends. It reads no
+// directory inside of a repository. Instead of a directory that cannot be read,
+// visit gets the error.
+func eachRepository(ctx context.Context, root string, visit func(directory string, err error) error) error {
+	return eachRepositoryIn(ctx, below(root, repositoriesRoot), visit)
+}
+
+func eachRepositoryIn(ctx context.Context, directory string, visit func(string, error) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	names, err := directories(directory)
+	if err := visit(directory, err); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "_") { // of the repository itself
+			continue
+		}
+		if err := eachRepositoryIn(ctx, filepath.Join(directory, name), visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// directories returns the names of the directories in one, and of symbolic
+// links to directories: operators move parts to other disks. It fails for a link
+// to what is missing, which may be a disk that is not mounted. There are none in
+// a directory that does not exist.
+func directories(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.Type()&fs.ModeSymlink != 0 {
+			info, err := os.Stat(filepath.Join(path, entry.Name()))
+			if err != nil {
+				return nil, err
+			}
+			if !info.IsDir() {
+				continue
+			}
+		} else if !entry.IsDir() {
+			continue
+		}
+		names = append(names, entry.Name())
+	}
+	return names, nil
+}
