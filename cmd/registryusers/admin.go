@@ -24,10 +24,29 @@ func adminCommand() *cobra.Command {
 		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
 		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
 		group("token-key", "Add, list and remove the keys that sign tokens", tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand()),
-		gcCommand())
+		gcCommand(), checkCommand())
 	addConfigFlag(admin)
 	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")
 	return admin
+}
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Look for damage in the database, also while serve runs",
+		Args:  cobra.NoArgs,
+		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
+			findings, err := dir.Check(ctx)
+			if err != nil {
+				return err
+			}
+			if findings != "" {
+				return fmt.Errorf("the database is damaged; restore it from a backup:\n%s", findings)
+			}
+			_, err = fmt.Fprintln(out, "ok")
+			return err
+		}),
+	}
 }
 
 // group returns a command that only holds others: without one of them it is an

@@ -395,21 +395,8 @@ func TestStartOpensNoImage(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	for name, reserve := range map[string]string{"with a reserve": "24MiB", "without a reserve": "0"} {
 		t.Run(name, func(t *testing.T) {
-			data := t.TempDir()
-			if err := mountSmall(data, 96<<20); err != nil {
-				if os.Getenv("CI") != "" {
-					t.Fatalf("CI must be able to mount a tmpfs: %v", err)
-				}
-				t.Skipf("a tmpfs cannot be mounted: %v", err)
-			}
-			t.Cleanup(func() {
-				if err := unmount(data); err != nil {
-					t.Error(err)
-				}
-			})
-			var p *process
-			t.Cleanup(func() { p.stop(os.Kill) }) // before it is unmounted
-			p = serve(t, "--dev", "--data", data, "--reserve", reserve)
+			data := smallDisk(t, 96<<20)
+			p := serve(t, "--dev", "--data", data, "--reserve", reserve)
 			secret := p.user(t, data, "writer", `"duration":1`)
 			bearer := p.bearer(t, "writer", secret, "1-1-demo/app")
 			layer, config := "a layer", "{}"

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,7 +109,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, closeHandlers()) }()
-	defer sweeping(ctx, dir, logger)()
+	defer maintain(ctx, dir, logger)()
 	base := o.url
 	if base == "" {
 		base = scheme(config) + "://" + reachable(listener.Addr())
@@ -180,32 +179,6 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 
 // maxAdminConnections is how many connections the admin listener has at a time.
 const maxAdminConnections = 16
-
-// sweepInterval is how long what has no use any more may stay.
-const sweepInterval = 5 * time.Minute
-
-// sweeping removes, at once and from time to time, what has no use any more,
-// until ctx is done or stop is called, which waits for it.
-func sweeping(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var done sync.WaitGroup
-	done.Go(func() {
-		for {
-			if err := dir.Accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
-				logger.Error("what has no use any more could not be removed", "error", err)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(sweepInterval):
-			}
-		}
-	})
-	return func() {
-		cancel()
-		done.Wait()
-	}
-}
 
 // validateAnswers is set in the tests' build: every answer must fit the document.
 var validateAnswers string

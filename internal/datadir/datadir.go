@@ -5,6 +5,7 @@
 //	DIR/keys/server.json     the server key, mode 0600
 //	DIR/keys/token-*.pem     the keys that sign tokens, mode 0600
 //	DIR/images/              the registry's images
+//	DIR/ballast              room for the database on a full disk
 //	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
 package datadir
 
@@ -44,7 +45,25 @@ func Open(ctx context.Context, path string, now func() time.Time) (*Dir, error) 
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	if _, err := store.KeepBallast(); err != nil {
+		return nil, errors.Join(fmt.Errorf("the file that keeps room for the database cannot be made: %w", err), store.Close())
+	}
 	return &Dir{Path: path, Accounts: accounts.New(store, key, now), store: store}, nil
+}
+
+// KeepBallast makes the ballast again, which was removed when the disk was
+// full, if there is room. It reports whether it is there: until then, nothing
+// can be added to the accounts.
+func (d *Dir) KeepBallast() (bool, error) { return d.store.KeepBallast() }
+
+// WasUnclean reports whether the database was not closed the last time, or is
+// open in another process.
+func (d *Dir) WasUnclean() bool { return d.store.WasUnclean() }
+
+// Check looks for damage in the database and returns what it found. If there is
+// any, the database takes no more writes from this process.
+func (d *Dir) Check(ctx context.Context) (findings string, err error) {
+	return d.store.QuickCheck(ctx)
 }
 
 // Keys returns where the keys lie.

@@ -1,0 +1,324 @@
+package main
+
+import (
+	"bytes"
+	bigendian "encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// smallDisk returns a directory that is a file system of that many bytes.
+func smallDisk(t *testing.T, size int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := mountSmall(dir, size); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("CI must be able to mount a tmpfs: %v", err)
+		}
+		t.Skipf("a tmpfs cannot be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unmount(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill takes all the room of a directory's file system, and returns the file
+// that takes it.
+func fill(t *testing.T, dir string) string {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, "filler"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f.Name()
+}
+
+// admin runs an admin command on the data directory.
+func admin(data string, args ...string) (string, error) {
+	out, err := exec.Command(binary, append([]string{"admin", "--data", data}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+func wantAdmin(t *testing.T, data string, args ...string) {
+	t.Helper()
+	if out, err := admin(data, args...); err != nil {
+		t.Errorf("admin %v: got %v, want success\n%s", args, err, out)
+	}
+}
+
+// TestAccessEndsOnAFullDisk fills the disk under a server whose users are then
+// removed, narrowed and given new secrets.
+func TestAccessEndsOnAFullDisk(t *testing.T) {
+	dir := smallDisk(t, 96<<20)
+	data := filepath.Join(dir, "data")
+	server := serve(t, "--dev", "--data", data, "--reserve", "0")
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	bearers := map[string]string{}
+	for _, name := range []string{"removed", "narrowed", "renewed", "stays"} {
+		bearers[name] = server.bearer(t, name, server.user(t, data, name, `"duration":1`), "1-1-demo/app")
+	}
+	stays := server.user(t, data, "stays2", `"duration":1`)
+	layer := server.pushed(t, "1-1-demo/app", "a layer", bearers["stays"])
+	wantAdmin(t, data, "key", "create")
+	filler := fill(t, dir)
+
+	acknowledged := []string{}
+	refused := false
+	for i := 0; i < 2000 && !refused; i++ {
+		name := fmt.Sprintf("u%d", i)
+		a := send(t, "POST", server.users(), `{"name":"`+name+`","duration":1}`, isJSON, authorization)
+		switch a.status {
+		case 201:
+			acknowledged = append(acknowledged, name)
+		case 503:
+			refused = true
+			if a.header.Get("Retry-After") == "" {
+				t.Error("a create on a full disk: got 503 without Retry-After")
+			}
+		default:
+			t.Fatalf("a create on a full disk: got %d %s, want 503", a.status, a.body)
+		}
+	}
+	if !refused {
+		t.Fatalf("%d creates on a full disk: got 201 each, want 503", len(acknowledged))
+	}
+
+	wantAdmin(t, data, "user", "rm", "removed", "--registry", "1")
+	wantAdmin(t, data, "user", "set", "narrowed", "--registry", "1", "--read-only")
+	wantAdmin(t, data, "user", "set", "renewed", "--registry", "1", "--new-secret")
+	if out, err := admin(data, "key", "create"); err == nil || !strings.Contains(out, "the disk is full") {
+		t.Errorf("admin key create on a full disk: got %v %s, want that it says so", err, out)
+	}
+	for name, want := range map[string]int{"removed": 401, "narrowed": 403, "renewed": 401, "stays": 507} {
+		if a := send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearers[name]); a.status != want && (want != 507 || a.status != 202) {
+			t.Errorf("a push of the user %s on a full disk: got %d %s, want %d", name, a.status, a.body, want)
+		}
+	}
+	if a := send(t, "GET", server.url+"/v2/1-1-demo/app/blobs/"+layer, "", bearers["stays"]); a.status != 200 || a.body != "a layer" {
+		t.Errorf("a pull on a full disk: got %d %q, want 200", a.status, a.body)
+	}
+	server.bearer(t, "stays2", stays, "1-1-demo/app")
+	wantAdmin(t, data, "key", "rm", "1")
+	if a := send(t, "POST", server.users(), `{"name":"late","duration":1}`, isJSON, authorization); a.status != 401 {
+		t.Errorf("a create with a removed key on a full disk: got %d %s, want 401", a.status, a.body)
+	}
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	key, err := admin(data, "key", "create") // opening the directory makes the ballast again
+	if err != nil {
+		t.Fatalf("admin key create with room again: %v\n%s", err, key)
+	}
+	authorization = "Authorization: apikey " + strings.TrimSpace(key)
+	if a := send(t, "POST", server.users(), `{"name":"later","duration":1}`, isJSON, authorization); a.status != 201 {
+		t.Errorf("a create with room again: got %d %s, want 201", a.status, a.body)
+	}
+	if code := server.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("got the exit code %d, want 0", code)
+	}
+	out, err := admin(data, "user", "ls", "--registry", "1")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range append(acknowledged, "later") {
+		if !strings.Contains(out, `"`+name+`"`) {
+			t.Errorf("the user %s, which was acknowledged, is lost", name)
+		}
+	}
+}
+
+// TestAccessEndsOnADiskThatFilledBeforeTheServerMetIt has an admin command meet
+// the full disk first.
+func TestAccessEndsOnADiskThatFilledBeforeTheServerMetIt(t *testing.T) {
+	for name, isServed := range map[string]bool{"while serving": true, "while stopped": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := smallDisk(t, 64<<20)
+			data := filepath.Join(dir, "data")
+			server := serve(t, "--dev", "--data", data)
+			secret := server.user(t, data, "user1", `"duration":1`)
+			if !isServed {
+				server.stop(syscall.SIGTERM)
+			}
+			fill(t, dir)
+			wantAdmin(t, data, "user", "rm", "user1", "--registry", "1")
+			if !isServed {
+				server = serve(t, "--data", data)
+			}
+			if a, err := trySendBasic(server.url+"/token?service=registryusers", "user1", secret); err != nil || a.status != 401 {
+				t.Errorf("a login of a removed user: got %d %s, %v; want 401", a.status, a.body, err)
+			}
+		})
+	}
+}
+
+// TestDirectoryThatVanishes moves and removes the data directory under a server
+// that creates users.
+func TestDirectoryThatVanishes(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	var n atomic.Int64
+	var mu sync.Mutex
+	var acknowledged []string
+	create := func() int {
+		name := fmt.Sprintf("u%d", n.Add(1))
+		a := send(t, "POST", server.users(), `{"name":"`+name+`","duration":1}`, isJSON, authorization)
+		if a.status == 201 {
+			mu.Lock()
+			defer mu.Unlock()
+			acknowledged = append(acknowledged, name)
+		}
+		return a.status
+	}
+	together := func(during func()) (statuses map[int]int) {
+		statuses = map[int]int{}
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				for range 25 {
+					status := create()
+					mu.Lock()
+					statuses[status]++
+					mu.Unlock()
+				}
+			})
+		}
+		during()
+		group.Wait()
+		return statuses
+	}
+	move := func(from, to string) func() {
+		return func() {
+			if err := os.Rename(from, to); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if got := together(move(data, data+".moved")); got[201]+got[503] != 200 {
+		t.Errorf("while the directory is moved: got the statuses %v, want 201 and 503 alone", got)
+	}
+	if status := create(); status != 503 {
+		t.Errorf("after the directory was moved: got %d, want 503", status)
+	}
+	move(data+".moved", data)()
+	if status := create(); status != 201 {
+		t.Errorf("after the directory was put back: got %d, want 201", status)
+	}
+	out, err := admin(data, "user", "ls", "--registry", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range acknowledged {
+		if !strings.Contains(out, `"`+name+`"`) {
+			t.Errorf("the user %s, which was acknowledged, is lost", name)
+		}
+	}
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if status := create(); status != 503 {
+			t.Errorf("after the directory was removed: got %d, want 503", status)
+		}
+	}
+}
+
+func TestDamagedDatabaseIsNotServed(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	for i := range 100 {
+		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
+	}
+	server.stop(syscall.SIGTERM)
+	if out, err := admin(data, "check"); err != nil || out != "ok\n" {
+		t.Errorf("admin check: got %v %q, want ok", err, out)
+	}
+	database := filepath.Join(data, "registryusers.db")
+	whole, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(database, whole[:len(whole)-100], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(binary, "serve", "--listen", "127.0.0.1:0", "--data", data).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "restore it from a backup") {
+		t.Errorf("serve with 100 bytes cut off: got %v %s, want a refusal that says what to do", err, out)
+	}
+	changed := bytes.Clone(whole)
+	page := int(bigendian.BigEndian.Uint16(changed[16:]))
+	for at := 2 * page; at+page <= len(changed); at += page {
+		copy(changed[at+page/2:], strings.Repeat("damage", 50))
+	}
+	if err := os.WriteFile(database, changed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := admin(data, "check"); err == nil || !strings.Contains(out, "damaged") {
+		t.Errorf("admin check of a damaged database: got %v %q, want what is damaged", err, out)
+	}
+}
+
+// TestUncleanStopIsChecked kills the server, and changes the database's file
+// before the next start.
+func TestUncleanStopIsChecked(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	for i := range 300 {
+		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
+	}
+	server.stop(syscall.SIGTERM) // the database's file has it all
+	server = serve(t, "--registry", "off", "--data", data)
+	server.user(t, data, "last", `"duration":1`)
+	server.stop(os.Kill)
+	server = serve(t, "--registry", "off", "--data", data)
+	server.waitForLog(t, "the database is in order")
+	server.user(t, data, "more", `"duration":1`)
+	server.stop(os.Kill)
+
+	database := filepath.Join(data, "registryusers.db")
+	text, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := int(bigendian.BigEndian.Uint16(text[16:]))
+	cleared := 0
+	for at := page; at+page <= len(text); at += page { // the log has some of the others
+		if bytes.Contains(text[at:at+page], []byte("u150")) {
+			clear(text[at : at+page])
+			cleared++
+		}
+	}
+	if cleared == 0 {
+		t.Fatal("the user u150 is not in the database's file")
+	}
+	if err := os.WriteFile(database, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server = serve(t, "--registry", "off", "--data", data)
+	server.waitForLog(t, "the database is damaged")
+	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
+	if a.status != 503 || strings.Contains(a.body, data) {
+		t.Errorf("a create in a damaged database: got %d %s, want 503, and no path", a.status, a.body)
+	}
+}
