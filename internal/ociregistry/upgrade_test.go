@@ -1,0 +1,190 @@
+package ociregistry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/api"
+	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/ociregistry"
+	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/server"
+)
+
+// kept is what testdata/datadir says of a data directory that an earlier
+// version made.
+type kept struct {
+	Key1    string `json:"api_key_of_project_1"`
+	KeyAll  string `json:"api_key_of_all_projects"`
+	Image   string `json:"image"`
+	Digest  string `json:"manifest"`
+	Created []struct {
+		created
+		IdempotencyKey string `json:"idempotency_key"`
+		NewSecret      string `json:"new_secret"`
+		Removed        bool   `json:"removed"`
+	} `json:"created"`
+}
+
+// created is the response to a create.
+type created struct {
+	ID        int64     `json:"id"`
+	Name      string    `json:"name"`
+	ReadOnly  bool      `json:"read_only"`
+	Duration  int64     `json:"duration"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Secret    string    `json:"secret"`
+}
+
+// TestDataDirectoriesOfEarlierVersions opens a copy of every data directory that
+// an earlier version left, an hour after it was made: its users log in, its
+// image is pulled and another one pushed, and its creates can be repeated.
+func TestDataDirectoriesOfEarlierVersions(t *testing.T) {
+	versions, err := filepath.Glob("../../testdata/datadir/*/expected.json")
+	if err != nil || len(versions) == 0 {
+		t.Fatalf("got the data directories %v, %v; want at least one", versions, err)
+	}
+	for _, path := range versions {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want kept
+			if err := json.Unmarshal(text, &want); err != nil {
+				t.Fatal(err)
+			}
+			data := filepath.Join(t.TempDir(), "data")
+			if err := os.CopyFS(data, os.DirFS(filepath.Join(filepath.Dir(path), "data"))); err != nil {
+				t.Fatal(err)
+			}
+			now := want.Created[0].CreatedAt.Add(time.Hour)
+			serveKept(t, data, want, func() time.Time { return now })
+		})
+	}
+}
+
+func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	dir, err := datadir.Open(t.Context(), data, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	keys, err := token.OpenKeys(dir.Keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := &token.Issuer{Keys: keys, Service: service, Now: now}
+	registry, err := ociregistry.Open(t.Context(), ociregistry.Options{Root: dir.Images(), Accounts: dir.Accounts, Issuer: issuer, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	implementation := api.New(dir.Accounts)
+	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger, ValidateAnswers: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
+	running := httptest.NewServer(httpserver.Handlers{API: handler, Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry})
+	defer running.Close()
+
+	host := strings.TrimPrefix(running.URL, "http://")
+	reference, err := name.ParseReference(host + "/" + want.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace, _, _ := strings.Cut(want.Image, "/")
+	pulls := func(what, login, secret string, works bool) {
+		t.Helper()
+		image, err := remote.Image(reference, remote.WithAuth(&authn.Basic{Username: login, Password: secret}))
+		if err == nil {
+			var digest fmt.Stringer
+			if digest, err = image.Digest(); err == nil && digest.String() != want.Digest {
+				t.Errorf("%s: pulled %s, want %s", what, digest, want.Digest)
+			}
+			if layers, e := image.Layers(); e != nil || len(layers) == 0 {
+				t.Errorf("%s: got the layers %v, %v", what, layers, e)
+			} else if _, e := layers[0].Compressed(); e != nil {
+				t.Errorf("%s: pull a layer: %v", what, e)
+			}
+		}
+		if (err == nil) != works {
+			t.Errorf("%s: pull as %s: got %v, want that it works: %t", what, login, err, works)
+		}
+	}
+	for _, u := range want.Created {
+		what := fmt.Sprintf("user %q", u.Name)
+		isExpired := u.Duration == 0
+		pulls(what+", long form", namespace+"+"+u.Name, u.Secret, !isExpired && !u.Removed && u.NewSecret == "")
+		if u.Name != "" {
+			pulls(what, u.Name, u.Secret, !isExpired && !u.Removed && u.NewSecret == "")
+		}
+		if u.NewSecret != "" {
+			pulls(what+", new secret", u.Name, u.NewSecret, true)
+		}
+		if u.IdempotencyKey == "" {
+			continue
+		}
+		body := fmt.Sprintf(`{"name":%q,"duration":%d,"read_only":%t}`, u.Name, u.Duration, u.ReadOnly)
+		if u.Name == "custom" {
+			body = fmt.Sprintf(`{"name":%q,"duration":%d,"secret":%q}`, u.Name, u.Duration, u.Secret)
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, running.URL+"/cloud/v1/registries/1/1/1/users", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "apikey "+want.Key1)
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", u.IdempotencyKey)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got created
+		_ = json.NewDecoder(response.Body).Decode(&got)
+		response.Body.Close()
+		if u.NewSecret != "" {
+			if response.StatusCode != http.StatusConflict {
+				t.Errorf("%s, repeated after a new secret: got %d, want 409", what, response.StatusCode)
+			}
+			continue
+		}
+		expected := u.created
+		if u.Duration == -1 { // "never" has had another date
+			expected.ExpiresAt = got.ExpiresAt
+		}
+		if response.StatusCode != http.StatusCreated || response.Header.Get("Idempotent-Replayed") != "true" || got != expected {
+			t.Errorf("%s, repeated: got %d %+v, want 201 %+v", what, response.StatusCode, got, expected)
+		}
+	}
+	if image, err := remote.Image(reference, remote.WithAuth(&authn.Basic{Username: "generated", Password: want.Created[0].Secret})); err != nil {
+		t.Error(err)
+	} else if err := remote.Write(reference.Context().Tag("copy"), image, remote.WithAuth(&authn.Basic{Username: "generated", Password: want.Created[0].Secret})); err != nil {
+		t.Errorf("push: %v", err)
+	}
+	for _, key := range []string{want.Key1, want.KeyAll} {
+		if _, err := dir.Accounts.Authenticate(t.Context(), registryusers.NewSecret(key)); err != nil {
+			t.Errorf("an API key: %v", err)
+		}
+	}
+	if users, err := dir.Accounts.Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
+		t.Errorf("got %d users, %v; want %d", len(users), err, len(want.Created)-1)
+	}
+}
