@@ -104,7 +104,7 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 		most    = 128 << 20
 	)
 	data := t.TempDir()
-	p := serve(t, "--dev", "--data", data)
+	p := serve(t, "--dev", "--data", data, "--max-connections-per-address", "4096")
 	content := make([]byte, size)
 	_, _ = rand.Read(content)
 	var bearers []string

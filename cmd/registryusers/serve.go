@@ -110,6 +110,11 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	defer func() { err = errors.Join(err, closeHandlers()) }()
 	defer maintain(ctx, dir, logger)()
+	stopAdmin, err := o.serveAdmin(ctx, handlers.Ready, logger)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
 	base := o.url
 	if base == "" {
 		base = scheme(config) + "://" + reachable(listener.Addr())
@@ -126,11 +131,6 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
-	stopAdmin, err := o.serveAdmin(ctx, handlers.Ready, logger)
-	if err != nil {
-		return err
-	}
-	defer stopAdmin()
 	httpServer := httpserver.New(handlers, config, logger)
 	o.connections.Exempt = handlers.Proxies
 	listener = httpserver.LimitConnections(listener, httpServer, o.connections, logger)
