@@ -74,12 +74,12 @@ func readActions(overlay []byte) ([]action, error) {
 
 // hashTree returns a checksum of all files in dir, with their names.
 func hashTree(dir string) (string, error) {
-	sum := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	sum, tree := sha256.New(), os.DirFS(dir)
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(tree, path)
 		fmt.Fprintf(sum, "%q %d\n%s", path, len(content), content)
 		return err
 	})
