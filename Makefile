@@ -23,9 +23,10 @@ bench: ## measure beside others, some ten minutes on a quiet machine; writes ben
 generate: ## write gen/ from api/
 	go generate ./...
 
+spec: export FROM := $(value FROM)
 spec: ## take a newer document from FROM=FILE, a documentation page or YAML or JSON; see docs/new-document.md
-	@test -n "$(FROM)" || { echo "make spec: name the file, FROM=FILE" >&2; exit 2; }
-	cd internal/spec && go run . "$(abspath $(FROM))"
+	@test -n "$$FROM" || { echo "make spec: name the file, FROM=FILE" >&2; exit 2; }
+	@case $$FROM in /*) ;; *) FROM=$$PWD/$$FROM ;; esac; cd internal/spec && go run . "$$FROM"
 
 verify: ## check that gen/ and go.mod are what their sources make
 	go generate ./...

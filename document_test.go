@@ -129,32 +129,50 @@ func clashes(depth int, ours, theirs part) []string {
 	return both
 }
 
+// onOperation is the target of an action on one operation, or a part of it.
+var onOperation = regexp.MustCompile(`^\$\.paths\["([^"]+)"\]\.([a-z]+)(?:\.responses(\["\d+"\])?)?$`)
+
+// An action names what it is about, or selects it by type: it must not change
+// more than was meant when the document grows.
+func TestTheOverlaysActionsDoNotWiden(t *testing.T) {
+	_, actions := readAPI(t, "")
+	for _, action := range actions {
+		if target := action.Target.Value; strings.Contains(target, "*") && !regexp.MustCompile(`\[\?.*\.type == '`).MatchString(target) || strings.Contains(target, "..") {
+			t.Errorf("%s has a wildcard: it must name the operation or the schema, or select by type", action)
+		}
+	}
+}
+
 // The overlay adds the default answer, headers, and all that the errors have but
 // their descriptions. Merged with the vendor's own, were there any, one would
 // hide the other.
 func TestWhatTheOverlayAnswersIsItsOwn(t *testing.T) {
-	document, actions := readAPI(t, `\.responses(\["\d+"\])?$`)
-	for name, operation := range document.operations(t) {
-		for _, action := range actions {
-			responses := partOf(operation["responses"])
-			_, of, one := strings.Cut(action.Target.Value, `responses["`)
-			if !one { // the default answer
-				for _, what := range clashes(1, partOf(action.Update), responses) {
-					t.Errorf("%s adds the answer %s, and %s has its own now: revise the action", action, what, name)
-				}
-				continue
+	document, actions := readAPI(t, `\.responses\b`)
+	operations := document.operations(t)
+	for _, action := range actions {
+		of := onOperation.FindStringSubmatch(action.Target.Value)
+		if of == nil {
+			t.Errorf("%s must name an operation and, if it is about one, a status", action)
+			continue
+		}
+		name := strings.ToUpper(of[2]) + " " + of[1]
+		responses := partOf(operations[name]["responses"])
+		status := strings.Trim(of[3], `[]"`)
+		if status == "" { // the default answer
+			for _, what := range clashes(1, partOf(action.Update), responses) {
+				t.Errorf("%s adds the answer %s, and %s has its own now: revise the action", action, what, name)
 			}
-			status := strings.TrimSuffix(of, `"]`)
-			response := partOf(responses[status])
-			both := clashes(2, partOf(action.Update), response) // the headers
-			for key := range response {
-				if key == "$ref" || status >= "400" && key != "description" && !strings.HasPrefix(key, "x-") {
-					both = append(both, key)
-				}
+			continue
+		}
+		response := partOf(responses[status])
+		both := clashes(2, partOf(action.Update), response) // the headers
+		for key := range response {
+			if key == "$ref" || status >= "400" && key != "description" && !strings.HasPrefix(key, "x-") {
+				both = append(both, key)
 			}
-			for _, what := range both {
-				t.Errorf("%s says what a %s has, and %s has its own %s now: revise the action", action, status, name, what)
-			}
+		}
+		for _, what := range both {
+			t.Errorf("%s says what a %s has, and %s has its own %s now: revise the action", action, status, name, what)
 		}
 	}
 }
@@ -190,16 +208,16 @@ func TestTheOverlaysParametersAreItsOwn(t *testing.T) {
 	for _, action := range actions {
 		for _, ours := range parameters(partOf(action.Update)["parameters"]) {
 			added++
-			for path, node := range partOf(document["paths"]) {
-				item := partOf(node)
-				theirs := parameters(item["parameters"])
-				for _, operation := range item {
-					theirs = append(theirs, parameters(partOf(operation)["parameters"])...)
-				}
-				for _, their := range theirs {
-					if strings.EqualFold(ours, their) {
-						t.Errorf("%s adds the %s, and %s has its own now, the %s: revise the action", action, ours, path, their)
-					}
+			of := onOperation.FindStringSubmatch(action.Target.Value)
+			if of == nil {
+				t.Errorf("%s adds the %s, and must name the operation that gets it", action, ours)
+				continue
+			}
+			item := partOf(partOf(document["paths"])[of[1]])
+			operation := item[of[2]]
+			for _, their := range append(parameters(item["parameters"]), parameters(partOf(operation)["parameters"])...) {
+				if strings.EqualFold(ours, their) {
+					t.Errorf("%s adds the %s, and %s has its own now, the %s: revise the action", action, ours, of[1], their)
 				}
 			}
 		}

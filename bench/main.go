@@ -92,18 +92,19 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	text := r.markdown()
-	fmt.Print(text)
 	if s.quick || s.skip != "" {
+		fmt.Print(text)
 		return nil
 	}
-	old, err := os.ReadFile("RESULTS.md")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	explained, err := bounds(text)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "bench: RESULTS.md keeps its text from %q on, which was written for an earlier run: see that it still holds\n", strings.TrimSpace(kept))
+	text += "\n" + explained
+	fmt.Print(text)
 	return errors.Join(
-		os.WriteFile("RESULTS.md", []byte(withKept(text, string(old))), 0o644), //nolint:gosec // for all to read
-		os.WriteFile("ratios.svg", []byte(plot(r.rows)), 0o644),                //nolint:gosec // for all to read
+		os.WriteFile("RESULTS.md", []byte(text), 0o644),         //nolint:gosec // for all to read
+		os.WriteFile("ratios.svg", []byte(plot(r.rows)), 0o644), //nolint:gosec // for all to read
 	)
 }
 

@@ -28,9 +28,6 @@ type row struct {
 	loopback traffic
 }
 
-// kept begins what people write into RESULTS.md; the next run leaves it there.
-const kept = "## What bounds it\n"
-
 // markdown renders the results.
 func (r results) markdown() string {
 	var b strings.Builder
@@ -135,12 +132,4 @@ func writeTable(b *strings.Builder, lines [][]string) {
 			b.WriteString("\n")
 		}
 	}
-}
-
-// withKept returns text followed by what people wrote into the old one.
-func withKept(text, old string) string {
-	if i := strings.Index(old, kept); i >= 0 {
-		return text + "\n" + old[i:]
-	}
-	return text
 }

@@ -54,12 +54,12 @@ func (a *answer) WriteHeader(code int) {
 	if a.status != 0 {
 		return
 	}
-	if code < 200 || code > 599 || code < 400 && a.operation != nil && !a.operation.declared[code] {
+	if code < 200 || code > 599 || code < 400 && !a.operation.declared[code] {
 		a.problem.cause = fmt.Errorf("the implementation answered with status %d", code)
 		code = http.StatusInternalServerError
 	}
 	a.status = code
-	a.held = code >= 400 || a.operation == nil || a.handler.validate
+	a.held = code >= 400 || a.handler.validate
 	if !a.held {
 		a.send()
 	}
@@ -184,16 +184,6 @@ func (a *answer) send() {
 		header["Cache-Control"] = noStore
 	}
 	a.ResponseWriter.WriteHeader(a.status)
-}
-
-// failRouting replaces what net/http wrote when no route matched: text for 404
-// and 405, and redirects to a cleaner path, which no operation has.
-func (a *answer) failRouting() {
-	if a.status == http.StatusMethodNotAllowed {
-		a.fail(a.status, problem{message: "this path has no such method; the header Allow lists those it has"})
-	} else {
-		a.fail(http.StatusNotFound, problem{message: "no such path"})
-	}
 }
 
 // formError writes the body and the headers of an error answer. All of them

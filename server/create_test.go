@@ -441,6 +441,53 @@ func TestBadBody(t *testing.T) {
 	}
 }
 
+// watching is a body that looks at the buffers that it is to be read into.
+type watching struct {
+	io.Reader
+	look func(buffer []byte)
+}
+
+func (w watching) Read(p []byte) (int, error) {
+	w.look(p)
+	return w.Reader.Read(p)
+}
+
+func (watching) Close() error { return nil }
+
+// The buffers that bodies are read into are used again, by other requests: the
+// next body's reader finds nothing of the one before, which may hold a secret.
+func TestBodiesAreClearedFromTheBuffers(t *testing.T) {
+	for name, text := range map[string]string{
+		"valid":           validBody,
+		"invalid":         invalidBody,
+		"not JSON":        validBody + "m0rk3r",
+		"the general way": `{"n\u0061me":"u","duration":1,"secret":"m0rk3r"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, created)
+			seen := map[*byte]bool{}
+			again := 0
+			for range 100 { // a pool may forget a buffer
+				r := call{}.request()
+				r.ContentLength = int64(len(text))
+				r.Body = watching{strings.NewReader(text), func(buffer []byte) {
+					if seen[&buffer[0]] {
+						again++
+					}
+					seen[&buffer[0]] = true
+					if bytes.Contains(buffer, []byte("m0rk3r")) {
+						t.Fatalf("in the buffer before the body is read: %q", bytes.Trim(buffer, "\x00"))
+					}
+				}}
+				s.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			if again == 0 {
+				t.Error("no buffer was used again: the test proves nothing")
+			}
+		})
+	}
+}
+
 func TestBodyBreaksOff(t *testing.T) {
 	s := newService(t, created)
 	w := s.send(call{body: io.MultiReader(strings.NewReader(validBody[:20]), errorReader{errors.New("connection lost")})})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,8 +22,20 @@ func document(t *testing.T) *openapi3.T {
 	return doc
 }
 
-func createOperation(doc *openapi3.T) *openapi3.Operation {
-	return doc.Paths.Value("/cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users").Post
+const requestRef = "#/components/schemas/RegistryUserCreateSerializer"
+
+const createPath = "/cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users"
+
+func createOperation(doc *openapi3.T) *openapi3.Operation { return doc.Paths.Value(createPath).Post }
+
+// inPlace has the request body's schema in its place, not among the components.
+func inPlace(doc *openapi3.T, schema *openapi3.Schema) {
+	createOperation(doc).RequestBody.Value.Content["application/json"].Schema = schema.NewRef()
+}
+
+// objectOf returns a schema of an object with one field.
+func objectOf(field string) *openapi3.SchemaRef {
+	return openapi3.NewObjectSchema().WithProperty(field, openapi3.NewStringSchema()).NewRef()
 }
 
 // built serves doc with the routes that mount registers.
@@ -110,6 +123,55 @@ func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
 		{"a pattern of a parameter that does not compile", func(doc *openapi3.T) {
 			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(openapi3.NewStringSchema().WithPattern("(")))
 		}, []string{"CreateUser", "filter"}},
+		{"a body written in place that is one of several", func(doc *openapi3.T) {
+			inPlace(doc, &openapi3.Schema{OneOf: openapi3.SchemaRefs{objectOf("a"), objectOf("b")}})
+		}, []string{"CreateUser", "request body", "oneOf", "components"}},
+		{"a body written in place that is any of several", func(doc *openapi3.T) {
+			inPlace(doc, &openapi3.Schema{AnyOf: openapi3.SchemaRefs{objectOf("a"), objectOf("b")}})
+		}, []string{"CreateUser", "request body", "anyOf", "components"}},
+		{"a body written in place that has one of several in it", func(doc *openapi3.T) {
+			inPlace(doc, &openapi3.Schema{AllOf: openapi3.SchemaRefs{objectOf("z"), {
+				Ref: requestRef, Value: &openapi3.Schema{OneOf: openapi3.SchemaRefs{objectOf("a"), objectOf("b")}},
+			}}})
+		}, []string{"CreateUser", "request body", "oneOf", "components"}},
+		{"a body written in place with fields of any name", func(doc *openapi3.T) {
+			schema := objectOf("a").Value
+			schema.AdditionalProperties.Schema = openapi3.NewIntegerSchema().NewRef()
+			inPlace(doc, schema)
+		}, []string{"CreateUser", "request body", "additionalProperties", "components"}},
+		{"a file in a body", func(doc *openapi3.T) {
+			requestSchema(doc).Properties["name"].Value.ContentMediaType = "text/plain"
+		}, []string{"CreateUser", "request body", "name", "contentMediaType"}},
+		{"a file deep in a body", func(doc *openapi3.T) {
+			files := openapi3.NewArraySchema().WithItems(openapi3.NewStringSchema().WithFormat("binary"))
+			requestSchema(doc).WithProperty("files", files)
+		}, []string{"CreateUser", "request body", "files", "binary"}},
+		{"a parameter that is a file", func(doc *openapi3.T) {
+			schema := openapi3.NewStringSchema()
+			schema.ContentMediaType = "application/json"
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(schema))
+		}, []string{"CreateUser", "filter", "contentMediaType"}},
+		{"a parameter that is a list of files", func(doc *openapi3.T) {
+			schema := openapi3.NewStringSchema()
+			schema.ContentMediaType, schema.ContentEncoding = "application/json", "base64"
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(openapi3.NewArraySchema().WithItems(schema)))
+		}, []string{"CreateUser", "filter", "contentMediaType"}},
+		{"a parameter of binary data", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewHeaderParameter("X-Photo").WithSchema(openapi3.NewStringSchema().WithFormat("binary")))
+		}, []string{"CreateUser", "X-Photo", "binary"}},
+		{"two paths that differ in names alone", func(doc *openapi3.T) {
+			item := *doc.Paths.Value(createPath)
+			post := *item.Post
+			post.OperationID, post.Parameters, item.Post = "CreateOther", slices.Clip(post.Parameters[:2]), &post
+			post.AddParameter(openapi3.NewPathParameter("registry_name").WithSchema(openapi3.NewStringSchema()))
+			doc.Paths.Set(strings.Replace(createPath, "{registry_id}", "{registry_name}", 1), &item)
+		}, []string{"CreateUser", "CreateOther", createPath}},
+		{"a parameter that is a part of a segment", func(doc *openapi3.T) {
+			doc.Paths.Set("/things/{thing_id}:cancel", doc.Paths.Value(createPath))
+		}, []string{"/things/{thing_id}:cancel", "{thing_id}:cancel", "whole segment"}},
+		{"a parameter that is in a path twice", func(doc *openapi3.T) {
+			doc.Paths.Set("/things/{thing_id}/of/{thing_id}", doc.Paths.Value(createPath))
+		}, []string{"/things/{thing_id}/of/{thing_id}", "twice"}},
 		{"a path parameter that is not in the path", func(doc *openapi3.T) {
 			createOperation(doc).AddParameter(openapi3.NewPathParameter("user_id").WithSchema(openapi3.NewInt64Schema()))
 		}, []string{"CreateUser", "user_id"}},
@@ -125,6 +187,47 @@ func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error: got %q, want %q in it", err, want)
 				}
+			}
+		})
+	}
+}
+
+// What the generated code reads as it was sent is served.
+func TestDocumentThatCanBeServedIsNotRefused(t *testing.T) {
+	for name, edit := range map[string]func(*openapi3.T){
+		"a body among the components that is one of several": func(doc *openapi3.T) {
+			inPlace(doc, &openapi3.Schema{OneOf: openapi3.SchemaRefs{objectOf("a"), objectOf("b")}})
+			createOperation(doc).RequestBody.Value.Content["application/json"].Schema.Ref = requestRef
+		},
+		"a body written in place that may be null": func(doc *openapi3.T) {
+			inPlace(doc, &openapi3.Schema{AnyOf: openapi3.SchemaRefs{objectOf("a"), (&openapi3.Schema{Type: &openapi3.Types{"null"}}).NewRef()}})
+		},
+		"a body written in place with a field that is one of several": func(doc *openapi3.T) {
+			schema := objectOf("a").Value
+			schema.Properties["b"] = (&openapi3.Schema{OneOf: openapi3.SchemaRefs{objectOf("a"), objectOf("b")}}).NewRef()
+			inPlace(doc, schema)
+		},
+		"a body written in place that is a map": func(doc *openapi3.T) {
+			schema := openapi3.NewObjectSchema()
+			schema.AdditionalProperties.Schema = openapi3.NewIntegerSchema().NewRef()
+			inPlace(doc, schema)
+		},
+		"a file of base64 in a body": func(doc *openapi3.T) {
+			schema := openapi3.NewStringSchema()
+			schema.ContentMediaType, schema.ContentEncoding = "image/png", "base64"
+			inPlace(doc, openapi3.NewObjectSchema().WithProperty("photo", schema))
+		},
+		"a body that has itself in it": func(doc *openapi3.T) {
+			schema := objectOf("a").Value
+			schema.Properties["next"] = &openapi3.SchemaRef{Ref: requestRef, Value: schema}
+			createOperation(doc).RequestBody.Value.Content["application/json"].Schema = &openapi3.SchemaRef{Ref: requestRef, Value: schema}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := document(t)
+			edit(doc)
+			if _, err := build(doc, Options{Authenticator: anyone}, mountCreate(func(http.ResponseWriter, *http.Request) {})); err != nil {
+				t.Error(err)
 			}
 		})
 	}

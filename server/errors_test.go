@@ -358,17 +358,28 @@ func TestErrorOfAnAnswerThatHasBegunToLeaveIsLogged(t *testing.T) {
 	}
 }
 
+// The answer is a 201 that the document declares, so that nothing but its size
+// makes a 500 of it.
 func TestAnswerTooLargeToBeHeld(t *testing.T) {
+	var over error
 	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
 		for range maxHeld >> 20 {
 			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 				t.Errorf("writing up to the limit: %v", err)
 			}
 		}
-		_, err := w.Write([]byte{' '})
-		return err
+		_, over = w.Write([]byte{' '})
+		return over
 	})))
-	s.wantError(t, s.send(call{}), 500, "InternalServerError")
+	got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
+	if over == nil {
+		t.Error("writing a byte more than the limit: got no error")
+	}
+	if line := s.log.line(t, got.RequestID); line.Error != "the answer is too large to be held" {
+		t.Errorf("error in the log: got %q, want that it is too large", line.Error)
+	}
 }
 
 // An error that something else wrote, as text, does not leave as it is.

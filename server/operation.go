@@ -24,7 +24,7 @@ type operation struct {
 	next http.HandlerFunc // the generated code
 
 	route      *routers.Route
-	pathNames  []string // of the wildcards in the mux's pattern, in order
+	pathNames  []string // of the parameters in the path, in order, as the generated code spells them
 	parameters []parameter
 
 	body         *schema.Schema // nil: the operation has none
@@ -68,8 +68,11 @@ func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item 
 		if media == nil || len(body.Content) != 1 || media.Schema == nil {
 			return nil, errors.New("request body: only application/json with a schema can be served")
 		}
-		var err error
-		if op.body, err = compiler.Compile(media.Schema); err != nil {
+		err := checkBody(media.Schema)
+		if err == nil {
+			op.body, err = compiler.Compile(media.Schema)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("request body: %w", err)
 		}
 		op.bodyRequired = body.Required
@@ -94,6 +97,13 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 	}
 	if spec.Schema == nil {
 		return p, nil
+	}
+	element := spec.Schema
+	if spec.Schema.Value.Type.Is("array") && spec.Schema.Value.Items != nil {
+		element = spec.Schema.Value.Items
+	}
+	if kind := fileKind(element.Value); kind != "" {
+		return p, fmt.Errorf("a string with %s cannot be served: the generated code makes a file of it, which arrives empty", kind)
 	}
 	compiled, err := compiler.Compile(spec.Schema)
 	if err != nil {

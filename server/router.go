@@ -3,9 +3,11 @@ package server
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -13,51 +15,102 @@ import (
 	"github.com/registryusers/registryusers/internal/schema"
 )
 
-// router is the mux that the generated code registers its routes with. It
-// finds each route's operation in the document and puts its checks in front.
+// router finds the operation of a request by its method and path. The generated
+// code registers its handlers with it, and the checks of each operation go in
+// front. The paths of the document are a tree of segments: http.ServeMux panics
+// on some that OpenAPI allows, a literal beside a wildcard at another depth.
 type router struct {
-	mux        *http.ServeMux
-	operations map[string]*operation // by route, as routeKey spells it
-	unknown    []string              // patterns of no operation
+	root       node
+	operations []*operation
+	unknown    []string // patterns of no operation
+}
+
+// node is a segment of one or more paths.
+type node struct {
+	literals   map[string]*node
+	wildcard   *node                 // any segment that is not empty
+	operations map[string]*operation // by method, of the path that ends here
 }
 
 // newRouter prepares the checks of every operation of doc.
 func newRouter(doc *openapi3.T) (*router, error) {
-	router := &router{mux: http.NewServeMux(), operations: make(map[string]*operation)}
+	router := &router{}
 	compiler, err := schema.NewCompiler(doc)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
-	for path, item := range doc.Paths.Map() {
+	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
+		item := doc.Paths.Value(path)
+		end, err := router.root.add(path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("path %s: %w", path, err))
+			continue
+		}
 		for method, spec := range item.Operations() {
 			op, err := newOperation(doc, compiler, path, item, method, spec)
+			if other := end.operations[method]; err == nil && other != nil {
+				err = fmt.Errorf("operation %s (%s %s) has the same method and path", other.id, method, other.route.Path)
+			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("operation %s (%s %s): %w", spec.OperationID, method, path, err))
 				continue
 			}
-			router.operations[routeKey(method, path)] = op
+			if end.operations == nil {
+				end.operations = make(map[string]*operation)
+			}
+			end.operations[method] = op
+			router.operations = append(router.operations, op)
 		}
 	}
 	return router, errors.Join(errs...)
+}
+
+// add returns the node at which the path template ("/a/{b}") ends.
+func (n *node) add(template string) (*node, error) {
+	seen := map[string]bool{}
+	for segment := range strings.SplitSeq(strings.TrimPrefix(template, "/"), "/") {
+		name, isWildcard := wildcard(segment)
+		switch {
+		case !isWildcard && strings.ContainsAny(segment, "{}"):
+			return nil, fmt.Errorf("segment %q: only a parameter that is a whole segment can be served", segment)
+		case isWildcard && seen[name]:
+			return nil, fmt.Errorf("the parameter %s is in it twice", name)
+		case isWildcard:
+			seen[name] = true
+			if n.wildcard == nil {
+				n.wildcard = &node{}
+			}
+			n = n.wildcard
+		default:
+			if n.literals == nil {
+				n.literals = make(map[string]*node)
+			}
+			if n.literals[segment] == nil {
+				n.literals[segment] = &node{}
+			}
+			n = n.literals[segment]
+		}
+	}
+	return n, nil
 }
 
 // HandleFunc registers next, behind the checks of the operation that pattern
 // ("POST /a/{b}") stands for.
 func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
-	op := router.operations[routeKey(method, path)]
+	path = strings.TrimSuffix(path, "{$}") // how http.ServeMux spells the end of "/a/"
+	var op *operation
+	if end, err := router.root.add(path); err == nil {
+		op = end.operations[method]
+	}
 	if op == nil || op.next != nil {
 		router.unknown = append(router.unknown, pattern)
 		return
 	}
 	op.next = next
 	op.pathNames = wildcards(path)
-	router.mux.Handle(pattern, op)
 }
-
-// ServeHTTP is part of the interface that the generated code asks for.
-func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) { router.mux.ServeHTTP(w, r) }
 
 // err says which routes and operations did not find each other.
 func (router *router) err() error {
@@ -65,101 +118,114 @@ func (router *router) err() error {
 	for _, pattern := range router.unknown {
 		errs = append(errs, fmt.Errorf("route %q: the document has no such operation", pattern))
 	}
-	for key, op := range router.operations {
+	for _, op := range router.operations {
 		if op.next == nil {
-			errs = append(errs, fmt.Errorf("operation %s (%s): no route is registered", op.id, key))
+			errs = append(errs, fmt.Errorf("operation %s (%s %s): no route is registered", op.id, op.route.Method, op.route.Path))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// routeKey spells a route without the names of its wildcards, which the
-// generator makes Go identifiers of.
-func routeKey(method, path string) string {
-	segments := strings.Split(path, "/")
-	for i, segment := range segments {
-		if strings.HasPrefix(segment, "{") {
-			segments[i] = "{}"
-		}
+// ServeHTTP serves the operation that the request's method and path name, or
+// fails with 404 or 405.
+func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := w.(*answer)
+	escaped := r.URL.EscapedPath()
+	rest, rooted := strings.CutPrefix(escaped, "/")
+	if !rooted || !isClean(escaped) {
+		a.fail(http.StatusNotFound, problem{message: "no such path"})
+		return
 	}
-	return method + " " + strings.Join(segments, "/")
+	var op *operation
+	router.root.match(rest, make([]string, 0, 4), func(end *node, values []string) bool {
+		if op = end.operation(r.Method); op == nil {
+			return false
+		}
+		for i, value := range values {
+			r.SetPathValue(op.pathNames[i], value)
+		}
+		return true
+	})
+	if op == nil {
+		router.fail(a, rest)
+		return
+	}
+	op.ServeHTTP(a, r)
 }
 
-// wildcards returns the names of a path's wildcards, in order.
-func wildcards(path string) []string {
+// fail makes the answer a 405 if the path has other methods, or a 404.
+func (router *router) fail(a *answer, path string) {
+	var allowed []string
+	router.root.match(path, nil, func(end *node, _ []string) bool {
+		for method := range end.operations {
+			allowed = append(allowed, method)
+			if method == http.MethodGet {
+				allowed = append(allowed, http.MethodHead)
+			}
+		}
+		return false
+	})
+	if len(allowed) == 0 {
+		a.fail(http.StatusNotFound, problem{message: "no such path"})
+		return
+	}
+	slices.Sort(allowed)
+	a.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
+	a.fail(http.StatusMethodNotAllowed, problem{message: "this path has no such method; the header Allow lists those it has"})
+}
+
+// match calls found for each path of the document that matches path, which is
+// percent-encoded, until it returns true, and reports whether it did. A literal
+// segment matches before a wildcard does. values are those of the wildcards.
+// It visits each node once at most.
+func (n *node) match(path string, values []string, found func(end *node, values []string) bool) bool {
+	segment, rest, more := strings.Cut(path, "/")
+	text, err := url.PathUnescape(segment)
+	if err != nil {
+		return false
+	}
+	next := func(child *node, values []string) bool {
+		if more {
+			return child.match(rest, values, found)
+		}
+		return found(child, values)
+	}
+	if child := n.literals[text]; child != nil && next(child, values) {
+		return true
+	}
+	return n.wildcard != nil && text != "" && next(n.wildcard, append(values, text))
+}
+
+// operation returns the operation of a method. HEAD is GET where it has none.
+func (n *node) operation(method string) *operation {
+	op := n.operations[method]
+	if op == nil && method == http.MethodHead {
+		op = n.operations[http.MethodGet]
+	}
+	return op
+}
+
+// isClean reports whether a path has no segment "." or ".." and none that is
+// empty, but for the last. Clients and proxies take those out of a path, so it
+// would name another operation than the one that was meant.
+func isClean(escaped string) bool {
+	return escaped == "/" || path.Clean(escaped) == strings.TrimSuffix(escaped, "/")
+}
+
+// wildcard returns the name of the parameter that a segment of a template is.
+func wildcard(segment string) (name string, is bool) {
+	name, opens := strings.CutPrefix(segment, "{")
+	name, closes := strings.CutSuffix(name, "}")
+	return name, opens && closes && name != "" && !strings.ContainsAny(name, "{}")
+}
+
+// wildcards returns the names of a template's parameters, in order.
+func wildcards(template string) []string {
 	var names []string
-	for segment := range strings.SplitSeq(path, "/") {
-		if name, ok := strings.CutPrefix(segment, "{"); ok {
-			names = append(names, strings.TrimSuffix(name, "}"))
-		}
-	}
-	return names
-}
-
-// checkStatuses says where the document's operations and statuses are not those listed.
-func checkStatuses(doc *openapi3.T, listed map[string][]int) error {
-	var errs []error
-	declared := map[string]bool{}
-	for path, item := range doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			declared[op.OperationID] = true
-			statuses, ok := listed[op.OperationID]
-			if !ok {
-				errs = append(errs, fmt.Errorf("operation %s (%s %s) is not listed", op.OperationID, method, path))
-				continue
-			}
-			for status := range op.Responses.Map() {
-				if status == "default" {
-					continue
-				}
-				if n, err := strconv.Atoi(status); err != nil || !slices.Contains(statuses, n) {
-					errs = append(errs, fmt.Errorf("operation %s: the document declares status %s, which is not listed", op.OperationID, status))
-				}
-			}
-			for _, status := range statuses {
-				if op.Responses.Status(status) == nil {
-					errs = append(errs, fmt.Errorf("operation %s: status %d is listed, and the document does not declare it", op.OperationID, status))
-				}
-			}
-		}
-	}
-	for operation := range listed {
-		if !declared[operation] {
-			errs = append(errs, fmt.Errorf("operation %s is listed, and the document has no such operation", operation))
-		}
-	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
-}
-
-// checkSecurity refuses what the handler's one way to authenticate does not do.
-func checkSecurity(doc *openapi3.T, op *openapi3.Operation) error {
-	requirements := doc.Security
-	if op.Security != nil {
-		requirements = *op.Security
-	}
-	if len(requirements) != 1 || len(requirements[0]) != 1 {
-		return fmt.Errorf("security %v: exactly one scheme can be served", schemes(requirements))
-	}
-	for name := range requirements[0] {
-		ref := doc.Components.SecuritySchemes[name]
-		if ref == nil || ref.Value == nil {
-			return fmt.Errorf("security scheme %s: not declared", name)
-		}
-		if s := ref.Value; s.Type != "apiKey" || s.In != "header" || !strings.EqualFold(s.Name, "Authorization") {
-			return fmt.Errorf("security scheme %s: only an API key in the header Authorization can be served", name)
-		}
-	}
-	return nil
-}
-
-func schemes(requirements openapi3.SecurityRequirements) []string {
-	names := []string{}
-	for _, requirement := range requirements {
-		for name := range requirement {
+	for segment := range strings.SplitSeq(template, "/") {
+		if name, is := wildcard(segment); is {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }

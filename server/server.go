@@ -85,8 +85,12 @@ type Options struct {
 //
 // It fails when the document asks for what it cannot serve, and names it: a
 // way to authenticate other than an API key in the header Authorization, a
-// request body that is not JSON, a schema that does not compile, operations and
-// statuses other than [Options.Statuses].
+// request body that is not JSON, a schema that does not compile, two operations
+// of the same method and path, a path parameter that is part of a segment,
+// operations and statuses other than [Options.Statuses]. It also fails for what
+// the generated code does not read as it was sent: a request body of oneOf,
+// anyOf or additionalProperties that is not a component, and a string that is a
+// file (contentMediaType, or the format binary).
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
@@ -134,7 +138,7 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 	if err := routes.err(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	h.mux = routes.mux
+	h.routes = routes
 	return h, nil
 }
 
@@ -143,7 +147,7 @@ type handler struct {
 	logger        *slog.Logger
 	validate      bool
 	doc           *openapi3.T
-	mux           *http.ServeMux
+	routes        *router
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -160,10 +164,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.request = r.WithContext(ctx)
-	h.mux.ServeHTTP(a, a.request)
-	if a.operation == nil {
-		a.failRouting()
-	}
+	h.routes.ServeHTTP(a, a.request)
 }
 
 // apiKey returns the token of "Authorization: apikey <token>". The scheme

@@ -27,6 +27,7 @@ type outcome string
 
 const (
 	enforced   outcome = "in force at run time, with nothing to do"
+	leftOut    outcome = "not generated, and `make spec` counts it"
 	noCompile  outcome = "does not compile, where something must change"
 	noGenerate outcome = "the generator stops, and names the overlay's action"
 	noServe    outcome = "server.New refuses, and names what it cannot serve"
@@ -39,7 +40,7 @@ type mutation struct {
 	edits  []edit
 	want   outcome
 	where  string   // for the table: where it shows
-	says   []string // in the output of what stops; for enforced, what the probe prints for each request
+	says   []string // in the output of what stops; for enforced and leftOut, what the probe prints for each request
 	probes []request
 }
 
@@ -52,6 +53,14 @@ type request struct {
 }
 
 const document = "api/cloud_api.yaml"
+
+// configurations are the generators', which list the operations to generate.
+var configurations = []string{"api/models.yaml", "api/apiclient.yaml", "api/apiserver.yaml"}
+
+const (
+	includeList = "  include-operation-ids: # as the overlay spells them; the same in all three configurations\n"
+	included    = "    - CreateUser\n"
+)
 
 // doc is an edit of the document.
 func doc(before, after string) edit { return edit{document, before, after} }
@@ -73,6 +82,8 @@ const (
 	securityEnd    = "  securitySchemes:\n"
 	globalSecurity = "security:\n  - APIKey: []\n"
 	bodySchema     = "          application/json:\n            schema:\n              $ref: '#/components/schemas/RegistryUserCreateSerializer'\n"
+	listUsers      = "    get:\n      operationId: RegistryUsersHandler.get\n      parameters:\n        - {in: path, name: project_id, required: true, schema: {type: integer}}\n        - {in: path, name: region_id, required: true, schema: {type: integer}}\n        - {in: path, name: registry_id, required: true, schema: {type: integer}}\n      responses:\n        '200':\n          description: Users\n"
+	answerReadOnly = "        read_only:\n" + readOnly
 	requestProps   = "    RegistryUserCreateSerializer:\n      properties:\n"
 )
 
@@ -200,14 +211,23 @@ var table = []mutation{
 			doc(secretField, ""),
 			doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1)),
 		},
-		want: noGenerate, where: "`$.components.schemas.*.properties.secret`",
-		says: []string{"properties.secret"},
+		want: noGenerate, where: "`$.components.schemas.RegistryUserCreateSerializer.properties.secret`, and the other's",
+		says: []string{"RegistryUserCreateSerializer.properties.secret", "RegistryUserCreateResponseSerializer.properties.secret"},
 	},
 	{
-		name:  "a removed property of the answer",
-		edits: []edit{doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1))},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
+		name: "a removed property of the answer",
+		edits: []edit{
+			doc(answerReadOnly, ""),
+			doc("        - read_only\n        - duration\n        - created_at\n", "        - duration\n        - created_at\n"),
+		},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+	},
+	{
+		name:  "a removed property of the answer that the overlay speaks of (`secret`)",
+		edits: []edit{doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1))},
+		want:  noGenerate, where: "`$.components.schemas.RegistryUserCreateResponseSerializer.properties.secret`",
+		says: []string{"RegistryUserCreateResponseSerializer.properties.secret"},
 	},
 	{
 		name:  "a property of another type",
@@ -230,26 +250,26 @@ var table = []mutation{
 	{
 		name:  "a removed status",
 		edits: []edit{doc(conflict, "")},
-		want:  noGenerate, where: "`$.paths.*.*.responses[\"409\"]`",
+		want:  noGenerate, where: "`$.paths[\"…/users\"].post.responses[\"409\"]`",
 		says: []string{`responses["409"]`},
 	},
 	{
 		name:  "content of an error that the overlay gives content",
 		edits: []edit{doc(conflict, conflict+"          content:\n            application/problem+json:\n              schema:\n                type: object\n")},
-		want:  noTest, where: "`document_test.go`: `$.paths.*.*.responses[\"409\"]`",
-		says: []string{`the action on $.paths.*.*.responses["409"] says what a 409 has`, "has its own content now: revise the action"},
+		want:  noTest, where: "`document_test.go`: `$.paths[\"…/users\"].post.responses[\"409\"]`",
+		says: []string{`users"].post.responses["409"] says what a 409 has`, "has its own content now: revise the action"},
 	},
 	{
 		name:  "a header of an answer that the overlay also adds",
 		edits: []edit{doc(created, created+"          headers:\n            X-Request-Id:\n              schema:\n                type: integer\n")},
 		want:  noTest, where: "`document_test.go`: the overlay's action on the status",
-		says: []string{`the action on $.paths.*.*.responses["201"] says what a 201 has`, "has its own headers X-Request-Id now: revise the action"},
+		says: []string{`users"].post.responses["201"] says what a 201 has`, "has its own headers X-Request-Id now: revise the action"},
 	},
 	{
 		name:  "a default answer",
 		edits: []edit{doc(conflict, conflict+"        default:\n          description: Failed\n          content:\n            application/json:\n              schema:\n                type: object\n")},
-		want:  noTest, where: "`document_test.go`: `$.paths.*.*.responses`",
-		says: []string{"the action on $.paths.*.*.responses adds the answer default", "has its own now: revise the action"},
+		want:  noTest, where: "`document_test.go`: `$.paths[\"…/users\"].post.responses`",
+		says: []string{`users"].post.responses adds the answer default`, "has its own now: revise the action"},
 	},
 	{
 		name:  "a schema, header or response of a name that the overlay also adds",
@@ -259,8 +279,20 @@ var table = []mutation{
 	},
 	{
 		name:  "a new operation",
-		edits: []edit{doc(usersPath, usersPath+"    get:\n      operationId: RegistryUsersHandler.get\n      parameters:\n        - {in: path, name: project_id, required: true, schema: {type: integer}}\n        - {in: path, name: region_id, required: true, schema: {type: integer}}\n        - {in: path, name: registry_id, required: true, schema: {type: integer}}\n      responses:\n        '200':\n          description: Users\n")},
-		want:  noCompile, where: "`internal/api/api.go`: the generated interface has a method more; and a test of `client` fails",
+		edits: []edit{doc(usersPath, usersPath+listUsers)},
+		want:  leftOut, where: "404 or 405, until its id is added to `include-operation-ids` in `api/*.yaml`",
+		probes: []request{{Method: "GET", Path: users}, create(`{"name":"u","duration":1}`)},
+		says:   []string{`405 `, `404 .*"name":"u"`},
+	},
+	{
+		name: "a new operation, whose id is added to `include-operation-ids`",
+		edits: []edit{
+			doc(usersPath, usersPath+listUsers),
+			{configurations[0], included, included + "    - RegistryUsersHandler.get\n"},
+			{configurations[1], included, included + "    - RegistryUsersHandler.get\n"},
+			{configurations[2], included, included + "    - RegistryUsersHandler.get\n"},
+		},
+		want: noCompile, where: "`internal/api/api.go`: the generated interface has a method more; and a test of `client` fails",
 		says: []string{"internal/api/api.go", "RegistryUsersHandlerGet"},
 	},
 	{
@@ -367,7 +399,7 @@ func TestMutations(t *testing.T) {
 					t.Fatal("it serves")
 				}
 				contains(t, out, append(row.says, "registryusers: server: "))
-			case enforced:
+			case enforced, leftOut:
 				m.build(t)
 				m.probe(t, row.probes, row.says)
 			}

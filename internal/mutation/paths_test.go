@@ -2,6 +2,7 @@ package mutation
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -30,6 +31,9 @@ func TestFiveHundredPaths(t *testing.T) {
 	m.edit(t, doc("components:\n  schemas:\n", paths.String()+"components:\n  schemas:\n"+schemas.String()))
 	if err := m.write("internal/probe/things.go", []byte(methods.String())); err != nil {
 		t.Fatal(err)
+	}
+	for _, file := range configurations { // all of them, not just those that are listed
+		m.edit(t, edit{file, includeList + included, ""})
 	}
 	m.generate(t, "")
 	m.goes(t, "what is tied to no operation must compile", "build", "./gen/...", "./server", "./client", "./internal/probe")
@@ -76,6 +80,23 @@ func TestFiveHundredPaths(t *testing.T) {
 		requests, want = append(requests, test.request), append(want, test.want)
 	}
 	m.probe(t, requests, want)
+
+	// A path parameter cannot lead to another operation's path.
+	dots, err := os.ReadFile("testdata/dots/main.go")
+	if err == nil {
+		err = m.write("internal/dots/main.go", dots)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const refused = ` "" true invalid request: the path parameter "part" must not be empty, "." or ".."` + "\n"
+	wantDots := `"a": "DELETE /base/things0/7/a"` + "\n" +
+		`"a/..": "DELETE /base/things0/7/a%2F.."` + "\n" +
+		`"...": "DELETE /base/things0/7/..."` + "\n" +
+		`"":` + refused + `".":` + refused + `"..":` + refused
+	if out, err := m.run(t, "", "go", "run", "./internal/dots"); err != nil || out != wantDots {
+		t.Errorf("%v, got\n%s\nwant\n%s", err, out, wantDots)
+	}
 }
 
 // thing returns a path with two operations, and its schema.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,8 +16,9 @@ import (
 )
 
 // describeChanges says what callers of base meet in revision: what breaks
-// them, what may, and what else. The judge is oasdiff.
-func describeChanges(base, revision *openapi3.T) (said string) {
+// them, what may, and what else. The judge is oasdiff. Changes to operations that
+// are not generated ("POST /a/{b}") are counted, by tag.
+func describeChanges(base, revision *openapi3.T, generated func(operation string) bool) (said string) {
 	incomparable := func(why any) string {
 		return fmt.Sprintf("oasdiff cannot compare the two (%v): git diff api/cloud_api.yaml shows what changed.\n", why)
 	}
@@ -32,6 +35,11 @@ func describeChanges(base, revision *openapi3.T) (said string) {
 	}
 	var out strings.Builder
 	changes := checker.CheckBackwardCompatibilityUntilLevel(checker.NewConfig(checker.GetAllChecks()), compared, sources, checker.INFO)
+	isOther := func(change checker.Change) bool {
+		return change.GetPath() != "" && !generated(change.GetOperation()+" "+change.GetPath())
+	}
+	writeTags(&out, base, revision, slices.DeleteFunc(slices.Clone(changes), func(c checker.Change) bool { return !isOther(c) }))
+	changes = slices.DeleteFunc(changes, isOther)
 	for _, group := range []struct {
 		level checker.Level
 		title string
@@ -45,6 +53,45 @@ func describeChanges(base, revision *openapi3.T) (said string) {
 		return "No caller sees a difference: git diff api/cloud_api.yaml shows what changed.\n"
 	}
 	return out.String()
+}
+
+// writeTags writes how many changes there are to the operations of each tag,
+// first the tags where most of them break callers.
+func writeTags(out *strings.Builder, base, revision *openapi3.T, changes checker.Changes) {
+	if len(changes) == 0 {
+		return
+	}
+	type row struct {
+		tag    string
+		counts [3]int // that break callers, that may, and others
+	}
+	rows := map[string]*row{}
+	for _, change := range changes {
+		tag := tagOf(change.GetOperation(), change.GetPath(), revision, base)
+		if rows[tag] == nil {
+			rows[tag] = &row{tag: tag}
+		}
+		rows[tag].counts[slices.Index([]checker.Level{checker.ERR, checker.WARN, checker.INFO}, change.GetLevel())]++
+	}
+	sorted := slices.SortedFunc(maps.Values(rows), func(a, b *row) int {
+		return cmp.Or(slices.Compare(b.counts[:], a.counts[:]), strings.Compare(a.tag, b.tag))
+	})
+	fmt.Fprintln(out, "Operations that are not generated, by tag: changes that break callers, that may, and others:")
+	for _, r := range sorted {
+		fmt.Fprintf(out, "  %5d %5d %5d  %s\n", r.counts[0], r.counts[1], r.counts[2], r.tag)
+	}
+}
+
+// tagOf returns the first tag of an operation in the first document that has it.
+func tagOf(method, path string, documents ...*openapi3.T) string {
+	for _, doc := range documents {
+		if item := doc.Paths.Value(path); item != nil {
+			if op := item.GetOperation(method); op != nil && len(op.Tags) > 0 {
+				return op.Tags[0]
+			}
+		}
+	}
+	return "(no tag)"
 }
 
 // writeGroup writes the changes of one level, by operation.

@@ -26,7 +26,7 @@ func compare(t *testing.T, base, revision string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return describeChanges(old, newer)
+	return describeChanges(old, newer, func(string) bool { return true })
 }
 
 func TestChangesAreTold(t *testing.T) {
@@ -83,6 +83,36 @@ func TestChangesAreTold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Of the operations that are not generated, the changes are counted: the tags
+// where callers break come first.
+func TestChangesToOtherOperationsAreCountedByTag(t *testing.T) {
+	path := func(name, tags, parameters string) string {
+		return "  /" + name + ":\n    get:\n      tags: [" + tags + "]\n      parameters: [" + parameters + "]\n      responses: {'200': {description: Done}}\n"
+	}
+	const needed = "{in: query, name: q, required: true, schema: {type: string}}"
+	base := edit(t, vendored(t), "paths:\n", "paths:\n"+path("a", "Images", "")+path("b", "Volumes", "")+path("c", "", "")+path("gone", "Volumes", ""))
+	revision := edit(t, vendored(t), "paths:\n", "paths:\n"+path("a", "Images", needed)+path("b", "Volumes", needed)+path("c", "", "")+
+		path("d", "Networks, Images", "")+path("e", "Networks", "")+path("f", "", ""), "maximum: 365", "maximum: 30")
+	old, err := document1(base).load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, err := document1(revision).load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := describeChanges(old, newer, func(name string) bool { return name == operation })
+	want := "Operations that are not generated, by tag: changes that break callers, that may, and others:\n" +
+		"      2     0     0  Volumes\n" +
+		"      1     0     0  Images\n" +
+		"      0     0     2  Networks\n" +
+		"      0     0     1  (no tag)\n" +
+		"Breaks callers:\n  " + operation + "\n    the `duration` request property's max was decreased to `30.00`"
+	if !strings.HasPrefix(got, want) || strings.Contains(got, "/a") {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 

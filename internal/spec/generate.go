@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +25,7 @@ func regenerate(ctx context.Context, root string) error {
 	if err == nil {
 		return nil
 	}
-	what := fmt.Sprintf("the new document is in place, but the generator stopped (%v):\n\n  %s\n", err,
+	what := fmt.Sprintf("the document is in place, but the generator stopped (%v):\n\n  %s\n", err,
 		strings.ReplaceAll(strings.TrimSpace(string(words)), "\n", "\n  "))
 	overlay, err := os.ReadFile(filepath.Join(root, "api", "overlay.yaml"))
 	if err != nil {
@@ -39,15 +42,13 @@ var repeated = regexp.MustCompile(`duplicate local parameter \w+/(\S+)`)
 // stoppingActions returns a line for each action of the overlay that the
 // generator's words are about.
 func stoppingActions(overlay []byte, words string) []string {
-	var file struct {
-		Actions []struct{ Target, Update yaml.Node }
-	}
-	if err := yaml.Load(overlay, &file); err != nil {
-		return []string{"api/overlay.yaml: " + err.Error()}
+	all, err := readActions(overlay)
+	if err != nil {
+		return []string{err.Error()}
 	}
 	parameter := repeated.FindStringSubmatch(words)
 	var actions []string
-	for _, action := range file.Actions {
+	for _, action := range all {
 		at := fmt.Sprintf("api/overlay.yaml:%d: the action on %s", action.Target.Line, action.Target.Value)
 		switch {
 		case strings.Contains(words, strconv.Quote(action.Target.Value)):
@@ -57,6 +58,32 @@ func stoppingActions(overlay []byte, words string) []string {
 		}
 	}
 	return actions
+}
+
+// action is an action of the overlay, with its place in the file.
+type action struct{ Target, Update yaml.Node }
+
+// readActions returns the actions of an overlay.
+func readActions(overlay []byte) ([]action, error) {
+	var file struct{ Actions []action }
+	if err := yaml.Load(overlay, &file); err != nil {
+		return nil, fmt.Errorf("api/overlay.yaml: %w", err)
+	}
+	return file.Actions, nil
+}
+
+// hashTree returns a checksum of all files in dir, with their names.
+func hashTree(dir string) (string, error) {
+	sum, tree := sha256.New(), os.DirFS(dir)
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(tree, path)
+		fmt.Fprintf(sum, "%q %d\n%s", path, len(content), content)
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // mentions reports whether value is anywhere under node.

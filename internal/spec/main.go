@@ -9,8 +9,9 @@
 // with the document in a fenced block. What FILE has is what api/ gets: line
 // ends, trailing blank lines and all.
 //
-// A refused FILE changes nothing, and so does the document that is vendored
-// already, unless the generator stopped on it: then it is run again. The exit code is 0 on success, 1 for any failure, 2 for wrong usage.
+// A refused FILE changes nothing. The document that is vendored already is
+// generated from again, in case the overlay or a configuration has changed. The
+// exit code is 0 on success, 1 for any failure, 2 for wrong usage.
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -83,34 +85,69 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	}
 	recordPath := filepath.Join(root, "api", "SOURCE.yaml")
 	version := revision.Info.Version
-	switch isVendored := bytes.Equal(data, found.data); {
-	case isVendored && isRecorded(recordPath, data):
-		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s: nothing changed\n", version)
-		return nil
-	case isVendored:
-		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s, but gen/ is not made from it yet\n", version)
-	default:
+	after, err := readOverlaid(root, found.data)
+	if err != nil {
+		return err
+	}
+	before := after
+	isVendored := bytes.Equal(data, found.data)
+	if !isVendored {
 		base, err := document{path, 1, data}.load(ctx)
 		if err != nil {
 			return fmt.Errorf("the document to compare with: %w", err)
 		}
-		fmt.Fprint(out, describeChanges(base, revision), "\n")
+		if before, err = readOverlaid(root, data); err != nil {
+			return err
+		}
+		fmt.Fprint(out, describeChanges(base, revision, func(operation string) bool {
+			return before.operations[operation] || after.operations[operation]
+		}), "\n")
 		if err := replaceFile(path, found.data); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "api/cloud_api.yaml is replaced: version %s was %s\n", version, base.Info.Version)
 	}
-	if err := regenerate(ctx, root); err != nil {
-		return err
-	}
 
-	// The record goes last: without it, the same command does the rest.
-	record, err := sourceRecord(found.data, version, now)
+	// The overlay or a configuration may have changed, so the generator runs in any case.
+	gen := filepath.Join(root, "gen")
+	was, err := hashTree(gen)
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(recordPath, record); err != nil {
+	if err := regenerate(ctx, root); err != nil {
 		return err
+	}
+	if len(after.missing) > 0 {
+		return fmt.Errorf("api/models.yaml: include-operation-ids lists %s, and the document with the overlay has no such operation; correct all three configurations in api/, then run this command again",
+			strings.Join(after.missing, ", "))
+	}
+	is, err := hashTree(gen)
+	if err != nil {
+		return err
+	}
+	if isVendored {
+		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s", version)
+		if was == is && isRecorded(recordPath, data) {
+			fmt.Fprintln(out, ": nothing changed")
+			return nil
+		}
+		fmt.Fprintln(out, ", but gen/ was not made from it and api/overlay.yaml")
+	}
+	places, err := describePlaces(root, before, after)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\n\n%s\n", after.count(), places)
+
+	// The record goes last: without it, the same command does the rest.
+	if !isRecorded(recordPath, found.data) {
+		record, err := sourceRecord(found.data, version, now)
+		if err == nil {
+			err = replaceFile(recordPath, record)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	fmt.Fprint(out, `gen/ is regenerated. Next:
 

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -299,13 +301,135 @@ func TestTheSameDocumentChangesNothing(t *testing.T) {
 	root := checkout(t)
 	file := filepath.Join(t.TempDir(), "page.md")
 	write(t, file, page(fence("````", vendored(t))))
-	before := snapshot(t, root)
+	if code, stdout, stderr := spec(t, "-root", root, file); code != 0 || stderr != "" || !strings.Contains(stdout, "gen/ is regenerated") { // it was empty
+		t.Fatalf("got %d, %q, %q", code, stdout, stderr)
+	}
+	before, api := contents(t, root), snapshot(t, filepath.Join(root, "api"))
 	code, stdout, stderr := spec(t, "-root", root, file)
 	if code != 0 || stderr != "" || strings.Count(stdout, "\n") != 1 || !strings.Contains(stdout, "nothing changed") {
 		t.Errorf("got %d, %q, %q; want 0 and one line", code, stdout, stderr)
 	}
-	if after := snapshot(t, root); after != before {
-		t.Errorf("changed:\n%s\nwas:\n%s", after, before)
+	if after := contents(t, root); !maps.Equal(before, after) {
+		t.Errorf("changed:\n%v\nwas:\n%v", after, before)
+	}
+	if after := snapshot(t, filepath.Join(root, "api")); after != api {
+		t.Errorf("written to:\n%s\nwas:\n%s", after, api)
+	}
+}
+
+// contents returns what each file under root has.
+func contents(t *testing.T, root string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			all[path] = read(t, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// When only the overlay or a configuration has changed, gen/ is made anew.
+func TestAnotherOverlayRegenerates(t *testing.T) {
+	for _, test := range []struct{ name, file, before, after, want string }{
+		{"overlay", "overlay.yaml", "x-go-name: CreateUserRequest", "x-go-name: NewUser", "type NewUser struct"},
+		{"configuration", "models.yaml", "type: int64", "type: int32", "Duration int32"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root := checkout(t)
+			file := filepath.Join(t.TempDir(), "new.yaml")
+			write(t, file, vendored(t))
+			if code, stdout, stderr := spec(t, "-root", root, file); code != 0 {
+				t.Fatalf("got %d, %q, %q", code, stdout, stderr)
+			}
+			record := read(t, root, "api", "SOURCE.yaml")
+			path := filepath.Join(root, "api", test.file)
+			write(t, path, edit(t, read(t, path), test.before, test.after))
+			code, stdout, stderr := spec(t, "-root", root, file)
+			if code != 0 || stderr != "" || strings.Contains(stdout, "nothing changed") || !strings.Contains(stdout, "gen/ is regenerated") {
+				t.Errorf("got %d, %q, %q", code, stdout, stderr)
+			}
+			if got := strings.Join(strings.Fields(read(t, root, "gen", "models", "models.gen.go")), " "); !strings.Contains(got, test.want) {
+				t.Errorf("%q is not in:\n%s", test.want, got)
+			}
+			if got := read(t, root, "api", "SOURCE.yaml"); got != record {
+				t.Errorf("api/SOURCE.yaml: got\n%swas\n%s", got, record)
+			}
+		})
+	}
+}
+
+// A document of many operations: how many there are, how many are generated, and
+// in how many places the overlay acts, says the command by itself.
+func TestWhatIsGeneratedIsCounted(t *testing.T) {
+	root := checkout(t)
+	var paths strings.Builder
+	paths.WriteString("paths:\n")
+	for i := range 20 {
+		fmt.Fprintf(&paths, "  /things%d/{id}:\n    get:\n      tags: [Things]\n      operationId: Thing%d\n      parameters: [{in: path, name: id, required: true, schema: {type: integer}}]\n"+
+			"      responses: {'200': {description: Done}, '404': {description: None}}\n", i, i)
+	}
+	file := filepath.Join(t.TempDir(), "new.yaml")
+	write(t, file, edit(t, vendored(t), "paths:\n", paths.String()))
+	code, stdout, stderr := spec(t, "-root", root, file)
+	if code != 0 || stderr != "" {
+		t.Fatalf("got %d, %q", code, stderr)
+	}
+	line := func(target string) int { return lineOf(t, read(t, root, "api", "overlay.yaml"), "target: "+target) }
+	wide, named := `$.paths.*.*.responses["404"]`, "$.components.schemas.RegistryUserCreateSerializer"
+	for _, want := range []string{
+		"Operations that are not generated, by tag: changes that break callers, that may, and others:\n      0     0    20  Things\n\n",
+		"\n21 operations in the document, 1 generated\n",
+		"\nPlaces that each action of api/overlay.yaml acts on, before and after:\n",
+		fmt.Sprintf("\n     1   21  line %d: %s (changed)\n", line(wide), wide),
+		fmt.Sprintf("\n     1    1  line %d: %s\n", line(named), named),
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in:\n%s", want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "/things") {
+		t.Errorf("an operation that is not generated is named:\n%s", stdout)
+	}
+	models := read(t, root, "gen", "models", "models.gen.go")
+	if strings.Contains(models, "Thing") || !strings.Contains(models, "CreateUserRequest") {
+		t.Errorf("gen/models has not the listed operation alone:\n%s", models)
+	}
+
+	// The numbers are the document's own.
+	write(t, file, edit(t, vendored(t), "paths:\n", paths.String()+"  /more:\n    delete:\n      responses: {'204': {description: Done}}\n"))
+	if code, stdout, _ := spec(t, "-root", root, file); code != 0 || !strings.Contains(stdout, "\n22 operations in the document, 1 generated\n") {
+		t.Errorf("got %d, %q", code, stdout)
+	}
+}
+
+// The generator would make nothing of an id that no operation has.
+func TestAnIDThatNoOperationHas(t *testing.T) {
+	root := checkout(t)
+	path := filepath.Join(root, "api", "models.yaml")
+	write(t, path, edit(t, read(t, path), "- CreateUser\n", "- CreateUser\n    - ListUser\n"))
+	file := filepath.Join(t.TempDir(), "new.yaml")
+	write(t, file, vendored(t))
+	for range 2 { // it is no success the second time either
+		code, stdout, stderr := spec(t, "-root", root, file)
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "include-operation-ids lists ListUser,") || !strings.Contains(stderr, "run this command again") {
+			t.Errorf("got %d, %q, %q", code, stdout, stderr)
+		}
+	}
+}
+
+func TestMakeSpecTakesAPathWithASpace(t *testing.T) {
+	for _, name := range []string{"/nowhere/a page.md", "no where/a page's \"own\".md"} {
+		command := exec.CommandContext(t.Context(), "make", "spec", "FROM="+name)
+		command.Dir = project
+		out, err := command.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), name+": no such file") {
+			t.Errorf("make spec FROM=%q: got %v, %s", name, err, out)
+		}
 	}
 }
 
@@ -479,7 +603,7 @@ func TestTheGeneratorStops(t *testing.T) {
 			if got := read(t, root, "api", "cloud_api.yaml"); got != test.document {
 				t.Error("the new document is not in place")
 			}
-			for _, want := range []string{"the new document is in place, but the generator stopped", `generate.go:3: running "go"`, "run this command again\n"} {
+			for _, want := range []string{"the document is in place, but the generator stopped", `generate.go:3: running "go"`, "run this command again\n"} {
 				if !strings.Contains(stderr, want) {
 					t.Errorf("%q is not in:\n%s", want, stderr)
 				}
@@ -523,11 +647,11 @@ func TestAStoppedRunGoesOn(t *testing.T) {
 	if read(t, root, "gen", "models", "models.gen.go") == "" {
 		t.Error("gen/models is empty")
 	}
-	before := snapshot(t, root)
+	before := contents(t, root)
 	if code, stdout, stderr := spec(t, "-root", root, file); code != 0 || !strings.Contains(stdout, "nothing changed") {
 		t.Errorf("got %d, %q, %q", code, stdout, stderr)
 	}
-	if after := snapshot(t, root); after != before {
-		t.Errorf("changed:\n%s\nwas:\n%s", after, before)
+	if after := contents(t, root); !maps.Equal(before, after) {
+		t.Errorf("changed:\n%v\nwas:\n%v", after, before)
 	}
 }

@@ -1,0 +1,150 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// checkStatuses says where the document's operations and statuses are not those listed.
+func checkStatuses(doc *openapi3.T, listed map[string][]int) error {
+	var errs []error
+	declared := map[string]bool{}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			declared[op.OperationID] = true
+			statuses, ok := listed[op.OperationID]
+			if !ok {
+				errs = append(errs, fmt.Errorf("operation %s (%s %s) is not listed", op.OperationID, method, path))
+				continue
+			}
+			for status := range op.Responses.Map() {
+				if status == "default" {
+					continue
+				}
+				if n, err := strconv.Atoi(status); err != nil || !slices.Contains(statuses, n) {
+					errs = append(errs, fmt.Errorf("operation %s: the document declares status %s, which is not listed", op.OperationID, status))
+				}
+			}
+			for _, status := range statuses {
+				if op.Responses.Status(status) == nil {
+					errs = append(errs, fmt.Errorf("operation %s: status %d is listed, and the document does not declare it", op.OperationID, status))
+				}
+			}
+		}
+	}
+	for operation := range listed {
+		if !declared[operation] {
+			errs = append(errs, fmt.Errorf("operation %s is listed, and the document has no such operation", operation))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// checkSecurity refuses what the handler's one way to authenticate does not do.
+func checkSecurity(doc *openapi3.T, op *openapi3.Operation) error {
+	requirements := doc.Security
+	if op.Security != nil {
+		requirements = *op.Security
+	}
+	if len(requirements) != 1 || len(requirements[0]) != 1 {
+		return fmt.Errorf("security %v: exactly one scheme can be served", schemes(requirements))
+	}
+	for name := range requirements[0] {
+		ref := doc.Components.SecuritySchemes[name]
+		if ref == nil || ref.Value == nil {
+			return fmt.Errorf("security scheme %s: not declared", name)
+		}
+		if s := ref.Value; s.Type != "apiKey" || s.In != "header" || !strings.EqualFold(s.Name, "Authorization") {
+			return fmt.Errorf("security scheme %s: only an API key in the header Authorization can be served", name)
+		}
+	}
+	return nil
+}
+
+func schemes(requirements openapi3.SecurityRequirements) []string {
+	names := []string{}
+	for _, requirement := range requirements {
+		for name := range requirement {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// checkBody refuses the bodies that the generated code reads nothing of, or
+// other than they were sent.
+func checkBody(ref *openapi3.SchemaRef) error {
+	if ref.Ref == "" {
+		if keyword := decoderKeyword(ref.Value); keyword != "" {
+			return fmt.Errorf("a schema with %s must be among the components, and be referred to: the generated code reads nothing of one that is written here", keyword)
+		}
+	}
+	return checkFiles(ref.Value, map[*openapi3.Schema]bool{})
+}
+
+// decoderKeyword returns the keyword for which the generator writes a method
+// that decodes the schema's Go type, or "". The type of a body whose schema is
+// not a component is another one, which has no such method.
+func decoderKeyword(schema *openapi3.Schema) string {
+	isNull := func(ref *openapi3.SchemaRef) bool { return ref.Value.Type.Is("null") }
+	switch {
+	case len(slices.DeleteFunc(slices.Clone(schema.OneOf), isNull)) > 1:
+		return "oneOf"
+	case len(slices.DeleteFunc(slices.Clone(schema.AnyOf), isNull)) > 1:
+		return "anyOf"
+	case schema.AdditionalProperties.Schema != nil && len(schema.Properties) > 0,
+		schema.AdditionalProperties.Has != nil && *schema.AdditionalProperties.Has && len(schema.Properties) > 0:
+		return "additionalProperties"
+	}
+	for _, part := range schema.AllOf { // the generator merges them
+		if keyword := decoderKeyword(part.Value); keyword != "" {
+			return keyword
+		}
+	}
+	return ""
+}
+
+// checkFiles refuses a string, anywhere in schema, of which the generator makes
+// a file: it reads base64 where the document means the string as it is.
+func checkFiles(schema *openapi3.Schema, seen map[*openapi3.Schema]bool) error {
+	if seen[schema] {
+		return nil
+	}
+	seen[schema] = true
+	if kind := fileKind(schema); kind != "" && schema.ContentEncoding != "base64" {
+		return fmt.Errorf("a string with %s cannot be served: the generated code takes it for base64", kind)
+	}
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		if err := checkFiles(schema.Properties[name].Value, seen); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	for _, ref := range slices.Concat(schema.AllOf, schema.AnyOf, schema.OneOf, openapi3.SchemaRefs{schema.Items, schema.AdditionalProperties.Schema}) {
+		if ref != nil {
+			if err := checkFiles(ref.Value, seen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fileKind returns the keyword for which the generator makes a file of a
+// string, or "".
+func fileKind(schema *openapi3.Schema) string {
+	switch {
+	case schema.Format == "binary":
+		return "the format binary"
+	case schema.Format == "" && schema.ContentMediaType != "":
+		return "contentMediaType"
+	}
+	return ""
+}
