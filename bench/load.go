@@ -133,7 +133,7 @@ func readAnswer(r *bufio.Reader) (status int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if _, err := r.Discard(int(size) + len("\r\n")); err != nil || size == 0 { //nolint:gosec // 31 bits
+		if _, err := r.Discard(int(size) + len("\r\n")); err != nil || size == 0 {
 			return status, err
 		}
 	}

@@ -88,7 +88,7 @@ func startPrism(ctx context.Context) (*process, error) {
 	port := listener.Addr().(*net.TCPAddr).Port // free a moment ago
 	listener.Close()
 	line = append(line, "mock", "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--verboseLevel", "silent", "../api/cloud_api.yaml")
-	command := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // a constant, or nearly
+	command := exec.CommandContext(ctx, line[0], line[1:]...)
 	command.Stderr = os.Stderr
 	s, err := start(command)
 	if err != nil {

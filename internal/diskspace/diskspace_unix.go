@@ -14,9 +14,9 @@ func Of(directory string) (free, total uint64, ok bool) {
 	if syscall.Statfs(directory, &s) != nil {
 		return 0, 0, false
 	}
-	block := uint64(s.Bsize)                                         //nolint:gosec,unconvert // G115: of different types on the platforms, never negative
-	available := int64(s.Bavail)                                     //nolint:gosec,unconvert // the same; negative on FreeBSD where privileged users took more
-	return uint64(max(available, 0)) * block, s.Blocks * block, true //nolint:gosec // G115: not negative
+	block := uint64(s.Bsize)     //nolint:gosec // G115: of different types on the platforms, never negative
+	available := int64(s.Bavail) //nolint:gosec // the same; negative on FreeBSD where privileged users took more
+	return uint64(max(available, 0)) * block, s.Blocks * block, true
 }
 
 // IsFull reports whether err says that the file system, or a quota, is full.
