@@ -156,7 +156,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, err := h.authenticator.Authenticate(r.Context(), token)
 	if err != nil {
-		a.failError(err)
+		a.failAuthentication(err)
 		return
 	}
 	a.request = r.WithContext(ctx)

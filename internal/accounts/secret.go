@@ -93,8 +93,8 @@ const maxHashing = 2
 const maxWait = 20 * time.Second
 
 // acquire waits until an argon2id may work: at most GOMAXPROCS of them do at a
-// time, and [maxHashing]. It gives up with ctx, and after [maxWait] with
-// ErrUnavailable.
+// time, and [maxHashing]. It gives up with ctx, and after [maxWait], with
+// ErrUnavailable: nothing is done without the hash.
 func (s *Service) acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case s.hashing <- struct{}{}:
@@ -102,7 +102,7 @@ func (s *Service) acquire(ctx context.Context) (release func(), err error) {
 	case <-time.After(maxWait):
 		return nil, fmt.Errorf("%w: too many secrets wait to be hashed", registryusers.ErrUnavailable)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
+		return nil, fmt.Errorf("%w: waiting to hash a secret: %w", registryusers.ErrUnavailable, ctx.Err())
 	}
 }
 

@@ -77,10 +77,12 @@ func (w *writer) close() {
 }
 
 // do runs a write and returns when it is durable, or did nothing. run may be
-// undone and must not wait for anything but the database.
+// undone and must not wait for anything but the database. A context that ends
+// before the write begins gives ErrUnavailable, as nothing is done then; one that
+// ends later does not matter.
 func (w *writer) do(ctx context.Context, run func(context.Context, *transaction) error) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return givenUp(err)
 	}
 	write := &write{run: run, done: make(chan struct{})}
 	select {
@@ -93,7 +95,7 @@ func (w *writer) do(ctx context.Context, run func(context.Context, *transaction)
 		return write.err
 	case <-ctx.Done():
 		if write.claimed.CompareAndSwap(false, true) {
-			return ctx.Err()
+			return givenUp(ctx.Err())
 		}
 	case <-w.ended:
 		if write.claimed.CompareAndSwap(false, true) {
@@ -102,6 +104,11 @@ func (w *writer) do(ctx context.Context, run func(context.Context, *transaction)
 	}
 	<-write.done // it is being written, or was
 	return write.err
+}
+
+// givenUp is the error for a context that ended before its read or write began.
+func givenUp(err error) error {
+	return fmt.Errorf("%w: nothing was done: %w", registryusers.ErrUnavailable, err)
 }
 
 var errClosed = errors.New("the database is closed")
