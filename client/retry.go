@@ -166,7 +166,7 @@ func judge(success int, err error) (again, maybeDone bool, after time.Duration) 
 	var certificate *tls.CertificateVerificationError
 	var noTLS tls.RecordHeaderError
 	switch {
-	case errors.As(err, &key), !errors.As(err, &sending), errors.As(err, &certificate), errors.As(err, &noTLS):
+	case errors.As(err, &key), !errors.As(err, &sending), errors.As(err, &certificate), errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return false, false, 0
 	case errors.As(err, &unsent), errors.As(err, &dialing) && dialing.Op == "dial":
 		return true, false, 0

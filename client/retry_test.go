@@ -115,6 +115,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"always half a success", []try{answer(201, created[:40])}, 5, nil, true},
 
 		{"a certificate that is not trusted", []try{{err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}}, 1, nil, false},
+		{"https to an http port", []try{{err: http.ErrSchemeMismatch}}, 1, nil, false},
 		{"200", []try{answer(200, created)}, 1, nil, true},
 		{"202", []try{answer(202, "")}, 1, nil, true},
 		{"200 after a try that broke", []try{reset, answer(200, created)}, 2, nil, true},

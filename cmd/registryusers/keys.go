@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
@@ -29,7 +31,7 @@ func jwksCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "jwks",
 		Short: "Print the public keys of the tokens, for an outside registry",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
 			if isPEM {
 				bundle, err := keys.Certificates()
@@ -55,7 +57,7 @@ func tokenKeyAddCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "add",
 		Short: "Add a key, which signs from now on, and print its id; the others stay good",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
 			id, err := keys.Add()
 			if err != nil {
@@ -95,9 +97,13 @@ func tokenKeyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm ID",
 		Short: "Remove a key: the tokens that it signed are refused from now on",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
-			return keys.Remove(args[0])
+			err := keys.Remove(args[0])
+			if errors.Is(err, registryusers.ErrNotFound) {
+				return advise(fmt.Errorf("token key %w", registryusers.ErrNotFound), "'registryusers admin token-key ls' lists the token keys.")
+			}
+			return err
 		}),
 	}
 }
@@ -106,7 +112,7 @@ func gcCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
 		Short: "Remove the blobs that no image has, while serve is stopped (each start of it does so too)",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, _ io.Writer, _ []string) error {
 			return ociregistry.Sweep(ctx, dir.Images(), slog.Default())
 		}),
