@@ -33,7 +33,8 @@ func TestMakeRunEndsQuietlyOnInterrupt(t *testing.T) {
 		t.Errorf("output: got %q, want lines with the program that make has built, %s", p.stdout.String(), program)
 	}
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if !(status.Signaled() && status.Signal() == syscall.SIGINT) && status.ExitStatus() != 0 {
+	isInterrupted := status.Signaled() && status.Signal() == syscall.SIGINT
+	if !isInterrupted && status.ExitStatus() != 0 {
 		t.Errorf("make run after Ctrl-C: got %v, want the end by the interrupt or success", cmd.ProcessState)
 	}
 	for name, out := range map[string]string{"output": p.stdout.String(), "errors": p.stderr.String()} {
