@@ -3,8 +3,13 @@ export CGO_ENABLED ?= 0
 
 .PHONY: run test fuzz bench generate spec verify lint
 
+# The program that run builds; go run would hide its exit code and its path.
+BINARY ?= $(CURDIR)/registryusers
+
 run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds flags
-	go run ./cmd/registryusers serve --dev $(ARGS)
+	@echo "Building $(BINARY): a few minutes the first time, seconds after that"
+	@go build -o "$(BINARY)" ./cmd/registryusers
+	@exec "$(BINARY)" serve --dev $(ARGS)
 
 test: ## run all tests
 	go test ./...

@@ -39,7 +39,7 @@ var (
 
 	// ErrUserChanged: the request is repeated with its Idempotency-Key, and the
 	// user that it created has been removed since, or has another secret (409).
-	// It is an ErrExists, which is all that a client's error tells besides its text.
+	// It is an ErrExists.
 	ErrUserChanged error = specific{"the user that this Idempotency-Key created was removed or given another secret since", ErrExists}
 
 	// ErrTooManyRequests: the caller must wait before it tries again (429).
@@ -49,8 +49,14 @@ var (
 	ErrInternal = errors.New("internal server error")
 
 	// ErrUnavailable: the server cannot answer now; a later try may succeed
-	// (502, 503, 504).
+	// (502, 503, 504). An implementation returns it only if nothing was done (503).
 	ErrUnavailable = errors.New("service unavailable")
+
+	// ErrOutcomeUnknown: the request may have been carried out or not (504). An
+	// implementation returns it when it cannot know, as when its context ended
+	// during a commit; [context.Canceled] and [context.DeadlineExceeded] count as it.
+	// The client's errors are this one too when no answer told.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
 )
 
 // specific is an error with a text of its own that is also a general one.

@@ -30,6 +30,7 @@ var sentinels = []struct {
 	{"ErrUserChanged", registryusers.ErrUserChanged, "the user that this Idempotency-Key created was removed or given another secret since", []error{registryusers.ErrExists}},
 	{"ErrTooManyRequests", registryusers.ErrTooManyRequests, "too many requests", nil},
 	{"ErrInternal", registryusers.ErrInternal, "internal server error", nil},
+	{"ErrOutcomeUnknown", registryusers.ErrOutcomeUnknown, "outcome unknown", nil},
 	{"ErrUnavailable", registryusers.ErrUnavailable, "service unavailable", nil},
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +23,9 @@ const MaxAnswerBytes = 1 << 20
 
 // Error is an answer that is not the success that the document declares, the
 // last one if there were several tries. [errors.Is] finds package
-// registryusers' error for its status, and [ErrOutcomeUnknown] if an earlier
-// try, or this one, may have been carried out all the same.
+// registryusers' error for it, [ErrOutcomeUnknown] if an earlier try, or this
+// one, may have been carried out all the same, and the error that ended the
+// reading of its body, if there was one ([context.DeadlineExceeded], say).
 type Error struct {
 	Status        int                 // of the answer, whatever its body was
 	Class         string              // exception_class, "" if the body has none
@@ -34,6 +36,9 @@ type Error struct {
 
 	operation string
 	kind      error
+	cause     error  // of a body that could not be read to its end
+	hint      string // what the caller can do about it, or ""
+	success   int    // the status that the operation should have
 	tries     int
 	unknown   bool
 }
@@ -52,10 +57,14 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, ", after %d tries", e.tries)
 	}
 	switch {
+	case errors.Is(e.kind, registryusers.ErrUserChanged): // it was done, and undone
 	case e.unknown && errors.Is(e.kind, registryusers.ErrExists):
 		b.WriteString("; an earlier try had no answer, so what exists may be this call's, and its secret cannot be had: remove it and repeat the call, or choose another name")
-	case e.unknown && e.Status >= 400: // else it was done
+	case e.unknown && e.Status != e.success: // else it was done
 		b.WriteString("; outcome unknown, it may have been done or not")
+	}
+	if e.hint != "" {
+		b.WriteString("; " + e.hint)
 	}
 	if e.RequestID != "" {
 		fmt.Fprintf(&b, " [request %s]", e.RequestID)
@@ -69,7 +78,7 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns package registryusers' error for the answer, if there is one,
-// and [ErrOutcomeUnknown], if that is so.
+// [ErrOutcomeUnknown], if that is so, and why its body could not be read.
 func (e *Error) Unwrap() []error {
 	var all []error
 	if e.kind != nil {
@@ -77,6 +86,9 @@ func (e *Error) Unwrap() []error {
 	}
 	if e.unknown {
 		all = append(all, ErrOutcomeUnknown)
+	}
+	if e.cause != nil {
+		all = append(all, e.cause)
 	}
 	return all
 }
@@ -116,62 +128,96 @@ func decode[T any](answer *http.Response, op *operation[T], secrets ...registryu
 		RequestID:  answer.Header.Get("X-Request-Id"),
 		RetryAfter: retryAfter(answer.Header.Get("Retry-After")),
 		operation:  op.name,
+		cause:      err,
+		success:    op.success,
 	}
-	if message != "" {
-		fault.redact(secrets)
-		return *new(T), fault
+	if message == "" && err == nil && len(body) <= MaxAnswerBytes {
+		fault.read(body)
 	}
-
-	var model models.Error
-	if err == nil && len(body) <= MaxAnswerBytes && json.Unmarshal(body, &model) == nil {
-		fault.Class, fault.Message, fault.InvalidFields = model.ExceptionClass, model.Message, model.InvalidFields
-		if model.RequestID != "" {
-			fault.RequestID = model.RequestID
-		}
-	}
-	if fault.Message == "" { // a proxy's page, half a JSON, nothing
-		fault.Message = strings.ToLower(http.StatusText(answer.StatusCode))
+	if message == "" && answer.StatusCode < 400 {
+		fault.Message, fault.kind = unexpected(answer, op.success), nil
 	}
 	fault.redact(secrets)
-	if fault.kind = op.errors[answer.StatusCode]; fault.kind == nil {
-		fault.kind = status.Err(answer.StatusCode)
+	if fault.Message == "" { // a proxy's page, half a JSON, nothing, or words with a secret
+		fault.Message = strings.ToLower(http.StatusText(answer.StatusCode))
 	}
-	return value, fault
+	if fault.kind == nil && answer.StatusCode >= 400 {
+		fault.kind = cmp.Or(op.errors[answer.StatusCode], status.Err(answer.StatusCode))
+	}
+	return *new(T), fault
 }
+
+// read takes over what an error's body says, if it has the document's form.
+func (e *Error) read(body []byte) {
+	var model models.Error
+	if json.Unmarshal(body, &model) != nil {
+		return
+	}
+	e.Class, e.Message, e.InvalidFields = model.ExceptionClass, model.Message, model.InvalidFields
+	if model.RequestID != "" {
+		e.RequestID = model.RequestID
+	}
+	if model.ErrorCode != "" { // what another code means is not known here, beyond the status
+		e.kind = cmp.Or(status.ErrOfCode(model.ErrorCode, e.Status), status.Err(e.Status))
+	}
+}
+
+// unexpected says what is wrong with an answer that is neither an error nor
+// the success that the document declares.
+func unexpected(answer *http.Response, success int) string {
+	what := fmt.Sprintf("the server answered %q and not %q", http.StatusText(answer.StatusCode), http.StatusText(success))
+	if to, err := answer.Location(); err == nil && answer.StatusCode >= 300 {
+		what = fmt.Sprintf("the server redirects to %s://%s, which is not followed", to.Scheme, to.Host)
+	}
+	return what + ": is the base URL the API's?"
+}
+
+// longestRetryAfter is what a longer Retry-After counts as: the greatest
+// number of seconds that RFC 9111, section 1.2.2, has all recipients understand.
+const longestRetryAfter = (1 << 31) * time.Second
 
 // retryAfter reads the header Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
 func retryAfter(value string) time.Duration {
 	if value == "" {
 		return 0
 	}
-	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
-		return max(0, time.Duration(seconds)*time.Second)
+	seconds, err := strconv.ParseInt(value, 10, 64) // the nearest one, if out of range
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(max(0, seconds), int64(longestRetryAfter/time.Second))) * time.Second
 	}
 	if date, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(date))
+		return min(max(0, time.Until(date)), longestRetryAfter)
 	}
 	return 0
 }
 
-// redact takes out of a server's words the secrets that it was sent.
+// redact takes out a server's words that have a secret in them that was sent.
+// The whole text goes: what is left around a secret that happens to be part of
+// the server's own words ("exists") would show it.
 func (e *Error) redact(secrets []registryusers.Secret) {
-	var pairs []string
-	for _, secret := range secrets {
-		if text := secret.Reveal(); text != "" {
-			pairs = append(pairs, text, secret.String())
-		}
+	hasSecret := func(text string) bool {
+		return slices.ContainsFunc(secrets, func(s registryusers.Secret) bool {
+			return s.Reveal() != "" && strings.Contains(text, s.Reveal())
+		})
 	}
-	clean := strings.NewReplacer(pairs...).Replace
-	e.Class, e.Message, e.RequestID = clean(e.Class), clean(e.Message), clean(e.RequestID)
+	clean := func(text string) string {
+		if hasSecret(text) {
+			return registryusers.Secret{}.String()
+		}
+		return text
+	}
+	if hasSecret(e.Message) {
+		e.Message = ""
+	}
+	e.Class, e.RequestID = clean(e.Class), clean(e.RequestID)
 	if e.InvalidFields == nil {
 		return
 	}
 	fields := make(map[string][]string, len(e.InvalidFields))
 	for field, whys := range e.InvalidFields {
-		for i := range whys {
-			whys[i] = clean(whys[i])
+		for _, why := range whys {
+			fields[clean(field)] = append(fields[clean(field)], clean(why))
 		}
-		fields[clean(field)] = whys
 	}
 	e.InvalidFields = fields
 }

@@ -15,7 +15,8 @@
 // Every [Option] is for a client, given to [New], or for one call. What no
 // option says comes from the environment, by the names that the vendor's SDKs
 // use: GCORE_API_KEY, GCORE_BASE_URL, GCORE_CLOUD_PROJECT_ID and
-// GCORE_CLOUD_REGION_ID.
+// GCORE_CLOUD_REGION_ID. Without GCORE_BASE_URL and [WithBaseURL] the client
+// calls the vendor's service, https://api.gcore.com, as the document says.
 //
 // # Nothing happens twice
 //
@@ -98,15 +99,19 @@ func WithAPIKey(key string) Option {
 }
 
 // WithAPIKeySource has the API key come from source, for keys that change while
-// the program runs. It is asked before every try, concurrently; its error ends
-// the call, and is what the call returns.
+// the program runs. It is asked once for each call, and again after an answer of
+// 401: if the key is another by then, the request is repeated with it, within the
+// tries of [WithRetry]. Calls ask concurrently. Its error ends the call, and is
+// what the call returns.
 func WithAPIKeySource(source func(ctx context.Context) (registryusers.Secret, error)) Option {
 	return func(c *config) { c.source = source }
 }
 
 // WithBaseURL sets where the API is, without the document's paths. Default:
-// GCORE_BASE_URL, or [DefaultBaseURL]. It must be https, unless the host is
-// loopback or [WithInsecureHTTP] is given.
+// GCORE_BASE_URL, or else [DefaultBaseURL], https://api.gcore.com, the vendor's
+// service: a program for another server must set one of the two, or its API key
+// goes to the vendor. It must be https, unless the host is loopback or
+// [WithInsecureHTTP] is given.
 func WithBaseURL(url string) Option { return func(c *config) { c.baseURL = url } }
 
 // WithProject sets the project's id. Default: GCORE_CLOUD_PROJECT_ID.
@@ -164,8 +169,8 @@ func WithUserAgent(name string) Option {
 func WithInsecureHTTP() Option { return func(c *config) { c.insecureHTTP = true } }
 
 // New returns a client. Without options it takes its settings from the
-// environment: GCORE_API_KEY, GCORE_BASE_URL, GCORE_CLOUD_PROJECT_ID,
-// GCORE_CLOUD_REGION_ID. It fails if there is no API key or a setting is not
+// environment: GCORE_API_KEY, GCORE_BASE_URL (default: [DefaultBaseURL]),
+// GCORE_CLOUD_PROJECT_ID, GCORE_CLOUD_REGION_ID. It fails if there is no API key or a setting is not
 // valid, and does not connect. Project and region may also come with a call.
 func New(options ...Option) (*Client, error) {
 	c := config{

@@ -190,7 +190,7 @@ func TestRealServersErrors(t *testing.T) {
 		{name: "bad name", user: client.NewUser{Name: "Capital", Duration: 1}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"name"}},
 		{name: "two bad fields", user: client.NewUser{Name: "-", Duration: 366}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"duration", "name"}},
 		{name: "too large", user: client.NewUser{Name: "new", Secret: registryusers.NewSecret(strings.Repeat("s", 1<<20))}, status: 413, not: registryusers.ErrInvalid, class: "HTTPError"},
-		{name: "wrong base", user: good, option: client.WithBaseURL(s.URL + "/base"), status: 404, is: registryusers.ErrNotFound, class: "NotFoundError"},
+		{name: "wrong base", user: good, option: client.WithBaseURL(s.URL + "/base"), status: 404, is: registryusers.ErrNotFound, not: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
 	} {
 		if test.registry == 0 {
 			test.registry = s.registry
@@ -216,6 +216,33 @@ func TestRealServersErrors(t *testing.T) {
 	}
 	if users, err := s.accounts.Users(t.Context(), s.registry); err != nil || len(users) != 1 {
 		t.Errorf("the server has %+v, %v; want the first user alone", users, err)
+	}
+}
+
+// The two errors of an Idempotency-Key arrive as themselves, and not as the
+// general errors of their statuses.
+func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
+	s := newRealStack(t)
+	c := newClient(t, s.URL, client.WithAPIKey(s.key))
+	create := func(days int64) error {
+		_, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "u", Duration: days}, client.WithIdempotencyKey("k-1"))
+		return err
+	}
+	if err := create(14); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(15); !errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
+		t.Errorf("another request with the key: %v; want %v", err, registryusers.ErrIdempotencyKeyReused)
+	}
+	u, err := s.accounts.User(t.Context(), s.registry, "u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.accounts.DeleteUser(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(14); !errors.Is(err, registryusers.ErrUserChanged) || errors.Is(err, registryusers.ErrUserExists) {
+		t.Errorf("a repeat after the user was removed: %v; want %v and not %v", err, registryusers.ErrUserChanged, registryusers.ErrUserExists)
 	}
 }
 
@@ -402,7 +429,7 @@ func TestExpires(t *testing.T) {
 
 func TestStatusToError(t *testing.T) {
 	for status, want := range map[int]error{
-		200: nil, 202: nil, 204: nil, 300: nil, 304: nil, 307: nil, 402: nil, 405: nil, 413: nil, 415: nil, 418: nil, 451: nil,
+		200: client.ErrOutcomeUnknown, 202: client.ErrOutcomeUnknown, 204: client.ErrOutcomeUnknown, 300: nil, 304: nil, 307: nil, 402: nil, 405: nil, 413: nil, 415: nil, 418: nil, 451: nil,
 		400: registryusers.ErrInvalid,
 		401: registryusers.ErrUnauthenticated,
 		403: registryusers.ErrForbidden,
@@ -475,8 +502,16 @@ func TestErrorsFieldsAndText(t *testing.T) {
 		{"null", 404, "", "null", client.Error{Message: "not found"}, "create user: not found (404)"},
 		{"another JSON", 500, "", `["x"]`, client.Error{Message: "internal server error"}, "create user: internal server error (500); outcome unknown, it may have been done or not"},
 		{"another form", 403, "", `{"detail":"no"}`, client.Error{Message: "forbidden"}, "create user: forbidden (403)"},
-		{"no content", 204, "", "", client.Error{Message: "no content"}, "create user: no content (204)"},
-		{"another success", 200, "", created, client.Error{Message: "ok"}, "create user: ok (200)"},
+		{
+			"no content", 204, "", "",
+			client.Error{Message: `the server answered "No Content" and not "Created": is the base URL the API's?`},
+			`create user: the server answered "No Content" and not "Created": is the base URL the API's? (204); outcome unknown, it may have been done or not`,
+		},
+		{
+			"another success", 200, "", created,
+			client.Error{Message: `the server answered "OK" and not "Created": is the base URL the API's?`},
+			`create user: the server answered "OK" and not "Created": is the base URL the API's? (200); outcome unknown, it may have been done or not`,
+		},
 		{
 			"half a JSON with success", 201, "header-id", created[:len(created)-10],
 			client.Error{Message: "it was done, but the answer is not the JSON that the document declares", RequestID: "header-id"},
@@ -712,6 +747,66 @@ func TestTimeoutOfTheCallersClient(t *testing.T) {
 	}
 }
 
+// The deadline can pass when half of an answer was read, whatever its status.
+func TestDeadlineWhileAnAnswerIsRead(t *testing.T) {
+	for _, status := range []int{200, 201, 409, 500} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			release := make(chan struct{})
+			s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, created[:20])
+				_ = http.NewResponseController(w).Flush()
+				<-release
+			})
+			defer close(release)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, err := newClient(t, s.URL).CreateUser(ctx, 1, client.NewUser{Name: "u"})
+			wantError(t, "half an answer", err, status)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v; want one that is %v", err, context.DeadlineExceeded)
+			}
+			_, err = newClient(t, s.URL, client.WithHTTPClient(&http.Client{Timeout: 50 * time.Millisecond})).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("with a timeout of the HTTP client: got %v; want one that is %v", err, context.DeadlineExceeded)
+			}
+		})
+	}
+}
+
+func TestUnexpectedSuccessOrRedirectAsksForTheAddress(t *testing.T) {
+	for status, words := range map[int]string{
+		200: `the server answered "OK" and not "Created"`,
+		202: `the server answered "Accepted" and not "Created"`,
+		302: "the server redirects to https://login.example, which is not followed",
+		304: `the server answered "Not Modified"`,
+	} {
+		s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			if status == 302 {
+				w.Header().Set("Location", "https://user:word@login.example/?next=abc")
+			}
+			w.WriteHeader(status)
+		})
+		_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
+		wantError(t, words, err, status)
+		if !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "is the base URL the API's?") {
+			t.Errorf("%d: got %q, want %q in it, and the question for the base URL", status, err, words)
+		}
+		wantNoSecret(t, "a redirect", err, "word@", "next=abc")
+	}
+}
+
+// A shell takes the second half of an unquoted key for a variable.
+func TestKeyWithoutADollarIsHintedAt(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	for key, want := range map[string]bool{"1": true, "1$abc": false} {
+		_, err := newClient(t, s.URL, client.WithAPIKey(key)).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
+		if !errors.Is(err, registryusers.ErrUnauthenticated) || strings.Contains(err.Error(), "single quotes") != want {
+			t.Errorf("key %q: got %v; want ErrUnauthenticated, and the hint at quotes: %t", key, err, want)
+		}
+	}
+}
+
 func TestSecretsThatAServerEchoesAreRedacted(t *testing.T) {
 	const chosen, override = "cHoSeN-Pw93", "8$oVeRrIdE-Zz"
 	for _, status := range []int{201, 200, 307, 400, 401, 409, 500, 502} {
@@ -750,25 +845,44 @@ func TestSecretsThatAServerEchoesAreRedacted(t *testing.T) {
 	}
 }
 
-func TestRedactingAShortSecret(t *testing.T) {
-	// "e" is also in "[redacted]": what is put in must not be taken for a secret again.
-	fields := make(map[string][]string)
-	want := make(map[string][]string)
-	for i := range 64 {
-		fields[fmt.Sprint("e", i)] = []string{"why", "e"}
-		want[fmt.Sprint("[redacted]", i)] = []string{"why", "[redacted]"}
+// A secret that is part of the server's own words must not be readable from
+// what is left of them: "us[redacted]r not found" shows an e.
+func TestRedactingDoesNotRevealASecretInOrdinaryWords(t *testing.T) {
+	const message = "user already exists"
+	for _, secret := range []string{"e", "us", "already", "already exists", message, "registry", "C", "r"} {
+		s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = io.WriteString(w, `{"exception_class":"Conflict","message":"`+message+`","request_id":"req-1","invalid_fields":{"name":["`+message+`","why"],"registry":["other"]}}`)
+		})
+		_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret(secret)})
+		e := wantError(t, secret, err, http.StatusConflict)
+		words := []string{e.Class, e.RequestID, e.Message}
+		for field, whys := range e.InvalidFields {
+			words = append(append(words, field), whys...)
+		}
+		for _, word := range words {
+			if word != "[redacted]" && (strings.Contains(word, "[redacted]") || word != "conflict" && strings.Contains(word, secret)) {
+				t.Errorf("secret %q: %q; want a text withheld whole if the secret is in it", secret, word)
+			}
+		}
+		if strings.Contains(message, secret) != (e.Message == "conflict") {
+			t.Errorf("secret %q: message %q; want the status's words in place of a text with the secret alone", secret, e.Message)
+		}
+		if !errors.Is(err, registryusers.ErrUserExists) {
+			t.Errorf("secret %q: %v; want ErrUserExists all the same", secret, err)
+		}
 	}
-	data, err := json.Marshal(map[string]any{"exception_class": "C", "message": "m", "request_id": "r", "invalid_fields": fields})
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+// What is redacted must not change what the answer means.
+func TestRedactingDoesNotChangeTheOutcome(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write(data)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"exception_class":"ServiceUnavailable","message":"m","request_id":"r"}`)
 	})
-	_, err = newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret("e")})
-	if e := wantError(t, "short secret", err, http.StatusBadRequest); !reflect.DeepEqual(e.InvalidFields, want) {
-		t.Errorf("invalid fields %q; want %q", e.InvalidFields, want)
+	_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret("Service")})
+	if !errors.Is(err, registryusers.ErrUnavailable) || errors.Is(err, client.ErrOutcomeUnknown) {
+		t.Errorf("got %v; want ErrUnavailable, and no ErrOutcomeUnknown: nothing was done", err)
 	}
 }
 

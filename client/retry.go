@@ -10,17 +10,20 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiclient"
 )
 
-// ErrOutcomeUnknown says that the request may have been carried out or not, and no
-// answer told which. A repeat with the same Idempotency-Key tells, of a server
-// that knows that header; see [WithIdempotencyKey].
-var ErrOutcomeUnknown = errors.New("outcome unknown")
+// ErrOutcomeUnknown is [registryusers.ErrOutcomeUnknown]: the request may have
+// been carried out or not, and no answer told which. A repeat with the same
+// Idempotency-Key tells, of a server that knows that header; see [WithIdempotencyKey].
+var ErrOutcomeUnknown = registryusers.ErrOutcomeUnknown
 
 // The defaults of [WithRetry].
 const (
@@ -37,22 +40,35 @@ const (
 
 // do sends a request, again if need be, until there is an answer to go by.
 // The errors' texts are without the secrets that were sent.
-func do[T any](ctx context.Context, c *config, op *operation[T], send func(apiclient.RequestEditorFn) (*http.Response, error), secret registryusers.Secret) (T, error) {
+func do[T any](ctx context.Context, c *config, op *operation[T], send sender, secret registryusers.Secret) (T, error) {
 	start := time.Now()
 	idempotencyKey := c.idempotencyKey
 	if idempotencyKey == "" {
 		idempotencyKey = rand.Text()
 	}
-	unknown := false // whether a try may have been carried out
+	key, err := c.currentKey(ctx)
+	if err != nil {
+		return *new(T), op.final(err, 1, false)
+	}
+	isRenewed := false // the API key, after a 401
+	unknown := false   // whether a try may have been carried out
 	for try := 1; ; try++ {
-		value, err := attempt(ctx, c, op, send, idempotencyKey, secret)
+		value, err := attempt(ctx, c, op, send, idempotencyKey, key, secret)
 		if err == nil {
 			return value, nil
 		}
 		again, maybeDone, after := judge(op.success, err)
 		unknown = unknown || maybeDone
 		wait := max(after, mathrand.N(min(firstWait<<min(try-1, 10), longestWait))) //nolint:gosec // nobody gains by guessing it
-		if !again || ctx.Err() != nil || try >= c.tries || time.Since(start)+wait > c.budget {
+		if c.source != nil && !isRenewed && try < c.tries && isUnauthenticated(err) {
+			newest, sourceErr := c.currentKey(ctx)
+			if sourceErr != nil {
+				return value, op.final(sourceErr, try, unknown)
+			}
+			isRenewed, again, wait = true, newest.Reveal() != key.Reveal(), 0
+			key = newest
+		}
+		if !again || ctx.Err() != nil || try >= c.tries || wait > c.budget-time.Since(start) {
 			return value, op.final(err, try, unknown)
 		}
 		c.logger.LogAttrs(ctx, slog.LevelInfo, "the request is repeated",
@@ -67,18 +83,23 @@ func do[T any](ctx context.Context, c *config, op *operation[T], send func(apicl
 	}
 }
 
+func isUnauthenticated(err error) bool {
+	var answer *Error
+	return errors.As(err, &answer) && answer.Status == http.StatusUnauthorized
+}
+
+// sender sends an operation's request, edited.
+type sender func(ctx context.Context, edit apiclient.RequestEditorFn) (*http.Response, error)
+
 var acceptJSON = []string{"application/json"}
 
 // attempt sends a request once.
-func attempt[T any](ctx context.Context, c *config, op *operation[T], send func(apiclient.RequestEditorFn) (*http.Response, error), idempotencyKey string, secret registryusers.Secret) (T, error) {
+func attempt[T any](ctx context.Context, c *config, op *operation[T], send sender, idempotencyKey string, key, secret registryusers.Secret) (T, error) {
 	if err := ctx.Err(); err != nil { // nothing was sent
 		return *new(T), err
 	}
-	key, err := c.currentKey(ctx)
-	if err != nil {
-		return *new(T), err
-	}
-	answer, err := send(func(_ context.Context, r *http.Request) error { //nolint:bodyclose // decode does
+	var progress progress
+	answer, err := send(progress.trace(ctx), func(_ context.Context, r *http.Request) error { //nolint:bodyclose // decode does
 		r.Header["Authorization"] = []string{"apikey " + key.Reveal()}
 		r.Header["Idempotency-Key"] = []string{idempotencyKey}
 		r.Header["Accept"], r.Header["User-Agent"] = acceptJSON, c.userAgent
@@ -86,10 +107,38 @@ func attempt[T any](ctx context.Context, c *config, op *operation[T], send func(
 		return nil
 	})
 	if err != nil {
+		if progress.isUnsent() {
+			err = unsentError{err}
+		}
 		return *new(T), err
 	}
-	return decode(answer, op, key, secret)
+	value, err := decode(answer, op, key, secret)
+	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnauthorized && !strings.Contains(key.Reveal(), "$") {
+		refused.hint = "the API key has no $ in it: a shell may have taken it for a variable, unless the key is in single quotes"
+	}
+	return value, err
 }
+
+// progress is how far the HTTP client came with a request. Its hooks may be
+// called by other goroutines, even after the request has ended.
+type progress struct{ begun, wrote atomic.Bool }
+
+// trace returns a context that has a request note its progress.
+func (p *progress) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:      func(string) { p.begun.Store(true) },
+		WroteHeaders: func() { p.wrote.Store(true) },
+	})
+}
+
+// isUnsent reports that no server can have received the request: its header was
+// not written. A transport that calls no hooks leaves that open.
+func (p *progress) isUnsent() bool { return p.begun.Load() && !p.wrote.Load() }
+
+// unsentError is why a request was not sent.
+type unsentError struct{ error }
+
+func (e unsentError) Unwrap() error { return e.error }
 
 // judge says of a try that failed whether another may succeed, whether it may
 // have been carried out all the same, and how long the server asks to wait.
@@ -99,6 +148,8 @@ func judge(success int, err error) (again, maybeDone bool, after time.Duration) 
 		switch status := answer.Status; {
 		case status == success: // but the answer was broken
 			return true, true, answer.RetryAfter
+		case status >= 200 && status < 300: // a success, whose meaning the document does not tell
+			return false, true, 0
 		case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
 			return true, false, answer.RetryAfter
 		case status == http.StatusServiceUnavailable: // a proxy's does not say what became of the request
@@ -110,12 +161,14 @@ func judge(success int, err error) (again, maybeDone bool, after time.Duration) 
 	}
 	var key keyError
 	var sending *url.Error // what the HTTP client says
+	var unsent unsentError
 	var dialing *net.OpError
 	var certificate *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
 	switch {
-	case errors.As(err, &key), !errors.As(err, &sending), errors.As(err, &certificate):
+	case errors.As(err, &key), !errors.As(err, &sending), errors.As(err, &certificate), errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
 		return false, false, 0
-	case errors.As(err, &dialing) && dialing.Op == "dial":
+	case errors.As(err, &unsent), errors.As(err, &dialing) && dialing.Op == "dial":
 		return true, false, 0
 	}
 	return true, true, 0

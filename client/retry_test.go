@@ -115,7 +115,10 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"always half a success", []try{answer(201, created[:40])}, 5, nil, true},
 
 		{"a certificate that is not trusted", []try{{err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}}, 1, nil, false},
-		{"200", []try{answer(200, created)}, 1, nil, false},
+		{"https to an http port", []try{{err: http.ErrSchemeMismatch}}, 1, nil, false},
+		{"200", []try{answer(200, created)}, 1, nil, true},
+		{"202", []try{answer(202, "")}, 1, nil, true},
+		{"200 after a try that broke", []try{reset, answer(200, created)}, 2, nil, true},
 		{"302", []try{{status: 302, header: http.Header{"Location": {"https://other.example/"}}}}, 1, nil, false},
 		{"400", []try{answer(400, ourError)}, 1, registryusers.ErrInvalid, false},
 		{"401", []try{answer(401, ourError)}, 1, registryusers.ErrUnauthenticated, false},
@@ -255,6 +258,7 @@ func TestWaits(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
+	const never = time.Duration(-1) // longer than the budget: the answer is returned at once
 	for _, test := range []struct {
 		name, value string
 		least, most time.Duration
@@ -264,6 +268,11 @@ func TestRetryAfter(t *testing.T) {
 		{"zero", "0", 0, 250 * time.Millisecond},
 		{"a date gone by", "Mon, 01 Jan 1990 00:00:00 GMT", 0, 250 * time.Millisecond},
 		{"negative", "-5", 0, 250 * time.Millisecond},
+		{"a year", "31536000", never, never},
+		{"2^31 seconds", "2147483648", never, never},
+		{"beyond 64 bits", "99999999999999999999", never, never},
+		{"the last date there is", "Fri, 31 Dec 9999 23:59:59 GMT", never, never},
+		{"beyond 64 bits, negative", "-99999999999999999999", 0, 250 * time.Millisecond},
 		{"nonsense", "soon", 0, 250 * time.Millisecond},
 		{"none", "", 0, 250 * time.Millisecond},
 	} {
@@ -275,7 +284,16 @@ func TestRetryAfter(t *testing.T) {
 						value = time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat)
 					}
 					s := &script{tries: []try{{status: status, header: http.Header{"Retry-After": {value}}}, done}}
-					if _, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{}); err != nil {
+					start := time.Now()
+					_, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{})
+					if test.least == never {
+						var e *client.Error
+						if !errors.As(err, &e) || e.RetryAfter < 365*24*time.Hour || len(s.seen) != 1 || time.Since(start) != 0 {
+							t.Errorf("%d with Retry-After %q: %v after %d tries and %v; want the answer at once, with its RetryAfter", status, value, err, len(s.seen), time.Since(start))
+						}
+						return
+					}
+					if err != nil {
 						t.Fatal(err)
 					}
 					if got := s.at[1].Sub(s.at[0]); got < test.least || got > test.most {
@@ -389,15 +407,54 @@ func TestAPIKeySource(t *testing.T) {
 			asked++
 			return registryusers.NewSecret("7$key" + string(rune('0'+asked))), nil
 		}))
-		if _, err := c.CreateUser(t.Context(), 9, client.NewUser{}); err != nil {
-			t.Fatal(err)
+		for call := range 2 {
+			if _, err := c.CreateUser(t.Context(), 9, client.NewUser{}); err != nil {
+				t.Fatal(err)
+			}
+			if asked != call+1 {
+				t.Errorf("call %d: the source was asked %d times; want once for each call", call+1, asked)
+			}
 		}
 		for i, r := range s.seen {
-			if got, want := r.Header.Get("Authorization"), "apikey 7$key"+string(rune('1'+i)); got != want {
+			want := "apikey 7$key1"
+			if i == 3 { // the second call
+				want = "apikey 7$key2"
+			}
+			if got := r.Header.Get("Authorization"); got != want {
 				t.Errorf("try %d: Authorization %q, want %q", i+1, got, want)
 			}
 		}
 	})
+	for _, test := range []struct {
+		name  string
+		tries []try
+		keys  []string // what the source answers
+		want  []string // what is sent
+		is    error
+	}{
+		{"a 401, and a new key", []try{answer(401, ourError), done}, []string{"7$a", "7$b"}, []string{"7$a", "7$b"}, nil},
+		{"a 401 after a 503", []try{answer(503, ourError), answer(401, ourError), done}, []string{"7$a", "7$b"}, []string{"7$a", "7$a", "7$b"}, nil},
+		{"a 401, and no new key", []try{answer(401, ourError)}, []string{"7$a", "7$a"}, []string{"7$a"}, registryusers.ErrUnauthenticated},
+		{"a 401 for every key", []try{answer(401, ourError)}, []string{"7$a", "7$b", "7$c"}, []string{"7$a", "7$b"}, registryusers.ErrUnauthenticated},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{tries: test.tries}
+				asked := 0
+				_, err := s.client(t, client.WithAPIKeySource(func(context.Context) (registryusers.Secret, error) {
+					asked++
+					return registryusers.NewSecret(test.keys[asked-1]), nil
+				})).CreateUser(t.Context(), 9, client.NewUser{})
+				var sent []string
+				for _, r := range s.seen {
+					sent = append(sent, strings.TrimPrefix(r.Header.Get("Authorization"), "apikey "))
+				}
+				if !errors.Is(err, test.is) || !slices.Equal(sent, test.want) || asked != 2 {
+					t.Errorf("got %v, keys %q sent, the source asked %d times; want %v, %q, twice", err, sent, asked, test.is, test.want)
+				}
+			})
+		})
+	}
 	for name, source := range map[string]func(context.Context) (registryusers.Secret, error){
 		"an error": func(context.Context) (registryusers.Secret, error) { return registryusers.Secret{}, errSource },
 		"an error of HTTP": func(context.Context) (registryusers.Secret, error) {

@@ -96,13 +96,14 @@ var createUser = operation[models.CreatedUser]{
 // not sent. An answer that is not success is an [*Error], which is one of
 // [registryusers.ErrInvalid], [registryusers.ErrUnauthenticated],
 // [registryusers.ErrForbidden], [registryusers.ErrRegistryNotFound],
-// [registryusers.ErrUserExists], [registryusers.ErrTooManyRequests],
+// [registryusers.ErrUserExists], [registryusers.ErrIdempotencyKeyReused],
+// [registryusers.ErrUserChanged], [registryusers.ErrTooManyRequests],
 // [registryusers.ErrUnavailable] and [registryusers.ErrInternal], under
 // [errors.Is]. Without an answer (no connection, ctx done) the error is the
 // HTTP client's.
 //
 // Either is also [ErrOutcomeUnknown] if the user may have been created without
-// an answer that told. With [registryusers.ErrUserExists], after such a try: the
+// an answer that told; never if no request was sent. With [registryusers.ErrUserExists], after such a try: the
 // user that exists may be this call's, of a server that does not know the
 // header (the vendor's may not), and its secret cannot be had.
 func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (User, error) {
@@ -119,7 +120,7 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 		ReadOnly: user.ReadOnly,
 		Secret:   registryusers.SecretText(user.Secret),
 	})
-	model, err := do(ctx, config, &createUser, func(edit apiclient.RequestEditorFn) (*http.Response, error) {
+	model, err := do(ctx, config, &createUser, func(ctx context.Context, edit apiclient.RequestEditorFn) (*http.Response, error) {
 		return config.api.CreateUser(ctx, config.project.value, config.region.value, registryID, nil, body, edit)
 	}, user.Secret)
 	if err != nil {

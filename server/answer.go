@@ -43,6 +43,7 @@ type answer struct {
 type problem struct {
 	class   string              // "": the status's
 	message string              // "": the status's
+	code    string              // error_code; "": none
 	fields  map[string][]string // what is wrong with each field
 	cause   error               // for the log alone
 }
@@ -90,14 +91,35 @@ func (a *answer) fail(code int, p problem) {
 	a.body.Reset()
 }
 
-// failError makes the answer the one that the table has for err.
+// failError makes the answer the one that the table has for an error of the
+// implementation. A context that ended leaves open what was done, unless the
+// error says that nothing was.
 func (a *answer) failError(err error) {
-	cause := err
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		err = registryusers.ErrUnavailable
+	if isContextEnd(err) && !errors.Is(err, registryusers.ErrUnavailable) {
+		a.failAs(registryusers.ErrOutcomeUnknown, err)
+		return
 	}
+	a.failAs(err, err)
+}
+
+// failAuthentication makes the answer the one for an error of the
+// authenticator, after which nothing was done.
+func (a *answer) failAuthentication(err error) {
+	if isContextEnd(err) {
+		a.failAs(registryusers.ErrUnavailable, err)
+		return
+	}
+	a.failAs(err, err)
+}
+
+func isContextEnd(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// failAs makes the answer the one that the table has for err, with its cause for the log.
+func (a *answer) failAs(err, cause error) {
 	code, sentinel := status.Of(err)
-	p := problem{message: sentinel.Error(), cause: cause}
+	p := problem{message: sentinel.Error(), code: status.Code(sentinel), cause: cause}
 	if invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err); ok {
 		p.message, p.fields = invalidRequest, invalid.Fields
 	}
@@ -165,6 +187,7 @@ func (a *answer) finish() {
 		a.size, _ = a.ResponseWriter.Write(a.body.Bytes())
 	}
 	a.log()
+	a.abortIfSent(!a.held && a.problem.cause != nil)
 }
 
 // abortIfSent breaks the connection off, so that half an answer is not taken for one.
@@ -199,13 +222,10 @@ func (a *answer) formError() {
 		p.class = status.Class(a.status)
 	}
 	if a.status >= 500 { // what broke inside is for the log
-		p.message, p.fields = "", nil
+		p.message, p.code, p.fields = "", "", nil
 	}
 	if p.message == "" {
-		p.message = http.StatusText(a.status)
-		if sentinel := status.Err(a.status); sentinel != nil {
-			p.message = sentinel.Error()
-		}
+		p.message = status.Message(a.status)
 	}
 	if a.status >= 500 {
 		p.message += "; the server's log says more under this request_id"
@@ -217,6 +237,7 @@ func (a *answer) formError() {
 	_ = encoder.Encode(models.Error{ // strings, and a map of strings, always encode
 		ExceptionClass: p.class,
 		Message:        p.message,
+		ErrorCode:      p.code,
 		InvalidFields:  p.fields,
 		RequestID:      a.id,
 	})
@@ -246,7 +267,7 @@ func (a *answer) written() problem {
 	if mediaType, _, _ := mime.ParseMediaType(a.Header().Get("Content-Type")); mediaType == "application/json" {
 		var e models.Error
 		if json.Unmarshal(a.body.Bytes(), &e) == nil {
-			p.class, p.message, p.fields = e.ExceptionClass, e.Message, e.InvalidFields
+			p.class, p.message, p.code, p.fields = e.ExceptionClass, e.Message, e.ErrorCode, e.InvalidFields
 		}
 	}
 	if a.status >= 500 && p.message != "" {

@@ -36,6 +36,9 @@ var sentinels = []struct {
 	{registryusers.ErrTooManyRequests, 429, "HTTPError"},
 	{registryusers.ErrInternal, 500, "InternalServerError"},
 	{registryusers.ErrUnavailable, 503, "ServiceUnavailable"},
+	{registryusers.ErrOutcomeUnknown, 504, "GatewayTimeout"},
+	{registryusers.ErrIdempotencyKeyReused, 422, "ValidationError"},
+	{registryusers.ErrUserChanged, 409, "ConflictError"},
 }
 
 // errorHeaders are the headers that an answer of this status has, besides
@@ -100,7 +103,7 @@ func TestInvalidFieldsAreTold(t *testing.T) {
 		}
 	}
 	s := newService(t, failing(errors.Join(invalid, context.Canceled)))
-	if got := s.wantError(t, s.send(call{}), 503, "ServiceUnavailable"); got.InvalidFields != nil {
+	if got := s.wantError(t, s.send(call{}), 504, "GatewayTimeout"); got.InvalidFields != nil {
 		t.Errorf("a request that ended: got the fields %v, want none", got.InvalidFields)
 	}
 }
@@ -118,7 +121,9 @@ func TestUnknownErrorIsLoggedAndNotTold(t *testing.T) {
 	}
 }
 
-func TestRequestThatEndedIsUnavailable(t *testing.T) {
+// When the context of an implementation ends, nobody knows what it has done:
+// 503 would say that nothing was, and that a repeat is safe.
+func TestContextThatEndedInTheImplementationIsAnUnknownOutcome(t *testing.T) {
 	for _, err := range []error{
 		context.Canceled,
 		context.DeadlineExceeded,
@@ -127,8 +132,24 @@ func TestRequestThatEndedIsUnavailable(t *testing.T) {
 	} {
 		s := newService(t, failing(err))
 		w := s.send(call{})
-		s.wantError(t, w, 503, "ServiceUnavailable")
-		wantErrorHeaders(t, w, errorHeaders(503))
+		got := s.wantError(t, w, 504, "GatewayTimeout")
+		wantErrorHeaders(t, w, errorHeaders(504))
+		if !strings.HasPrefix(got.Message, registryusers.ErrOutcomeUnknown.Error()) {
+			t.Errorf("message: got %q, want the words of %v", got.Message, registryusers.ErrOutcomeUnknown)
+		}
+	}
+}
+
+func TestContextThatEndedBeforeAnythingWasDoneIsUnavailable(t *testing.T) {
+	ended := fmt.Errorf("%w: nothing was written: %w", registryusers.ErrUnavailable, context.Canceled)
+	s := newService(t, failing(ended))
+	w := s.send(call{})
+	s.wantError(t, w, 503, "ServiceUnavailable")
+	wantErrorHeaders(t, w, errorHeaders(503))
+	for _, err := range []error{context.Canceled, context.DeadlineExceeded, ended} {
+		s := newService(t, created, withAuthenticator(func(context.Context, registryusers.Secret) (context.Context, error) { return nil, err }))
+		s.wantError(t, s.send(call{}), 503, "ServiceUnavailable")
+		s.wantCalls(t, 0)
 	}
 }
 
@@ -152,8 +173,12 @@ func TestGeneratedErrorAnswersAsItsSentinel(t *testing.T) {
 			s := newService(t, failing(test.err))
 			sentinel := s.send(call{})
 			want := s.wantError(t, sentinel, test.status, test.class)
-			bodies := []models.Error{{ExceptionClass: test.class, Message: test.err.Error(), RequestID: "theirs"}}
-			if general := errors.Unwrap(test.err); general == nil { // the status says as much
+			general := errors.Unwrap(test.err)
+			if (want.ErrorCode != "") != (general != nil) {
+				t.Errorf("error_code: got %q, want one for a specific error alone", want.ErrorCode)
+			}
+			bodies := []models.Error{{ExceptionClass: test.class, ErrorCode: want.ErrorCode, Message: test.err.Error(), RequestID: "theirs"}}
+			if general == nil { // the status says as much
 				bodies = append(bodies, models.Error{}, models.Error{ExceptionClass: test.class}, models.Error{Message: test.err.Error()})
 			}
 			for _, body := range bodies {
@@ -199,8 +224,11 @@ func TestGeneratedServerErrorIsLoggedAndNotTold(t *testing.T) {
 		}}))
 		w := s.send(call{})
 		class := "InternalServerError"
-		if status == 503 {
+		switch status {
+		case 503:
 			class = "ServiceUnavailable"
+		case 504:
+			class = "GatewayTimeout"
 		}
 		got := s.wantError(t, w, status, class)
 		if strings.Contains(w.Body.String(), "disk") {
@@ -344,18 +372,41 @@ func TestAbortHandlerPassesThrough(t *testing.T) {
 	}
 }
 
-func TestErrorOfAnAnswerThatHasBegunToLeaveIsLogged(t *testing.T) {
-	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
-		w.WriteHeader(http.StatusCreated)
-		w.WriteHeader(http.StatusConflict) // too late, and ignored
-		_, _ = io.WriteString(w, "{}")
-		return errors.New("the connection is gone")
-	})), withoutValidation)
-	w := s.send(call{})
-	line := s.log.line(t, w.Header().Get("X-Request-Id"))
-	if w.Code != 201 || w.Body.String() != "{}" || line.Status != 201 || line.Error != "the connection is gone" {
-		t.Errorf("got %d %s and log line %+v; want 201 {} and the error in the log", w.Code, w.Body, line)
+// An answer that fails after its first byte must not end as a complete one does.
+func TestErrorOfAnAnswerThatHasBegunToLeaveBreaksTheConnectionOff(t *testing.T) {
+	for _, size := range []int{1, 1 << 16} { // below and above what net/http keeps back
+		s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+			w.WriteHeader(http.StatusCreated)
+			w.WriteHeader(http.StatusConflict) // too late, and ignored
+			_, _ = io.WriteString(w, `{"id":7`+strings.Repeat(" ", size))
+			return errors.New("a value cannot be encoded")
+		})), withoutValidation)
+		server := httptest.NewServer(s)
+		response, err := http.DefaultTransport.RoundTrip(toServer(t, server.URL, call{}))
+		if err == nil {
+			body, readErr := io.ReadAll(response.Body)
+			response.Body.Close()
+			if readErr == nil {
+				t.Errorf("got a complete answer %d of %d bytes, want one that breaks off", response.StatusCode, len(body))
+			}
+		}
+		server.Close() // waits for the handler, which logs last
+		if log := s.log.String(); !strings.Contains(log, "a value cannot be encoded") || !strings.Contains(log, `"status":201`) {
+			t.Errorf("log: got %s, want the status 201 and the error", log)
+		}
 	}
+}
+
+// toServer returns the call's request for a server at the URL.
+func toServer(t *testing.T, base string, c call) *http.Request {
+	t.Helper()
+	r := c.request()
+	to, err := r.URL.Parse(base + r.URL.RequestURI())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL, r.Host, r.RequestURI = to, "", ""
+	return r
 }
 
 // The answer is a 201 that the document declares, so that nothing but its size

@@ -133,7 +133,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	escaped := r.URL.EscapedPath()
 	rest, rooted := strings.CutPrefix(escaped, "/")
 	if !rooted || !isClean(escaped) {
-		a.fail(http.StatusNotFound, problem{message: "no such path"})
+		a.fail(http.StatusNotFound, problem{message: "no such path", code: "no_such_path"})
 		return
 	}
 	var op *operation
@@ -166,7 +166,7 @@ func (router *router) fail(a *answer, path string) {
 		return false
 	})
 	if len(allowed) == 0 {
-		a.fail(http.StatusNotFound, problem{message: "no such path"})
+		a.fail(http.StatusNotFound, problem{message: "no such path", code: "no_such_path"})
 		return
 	}
 	slices.Sort(allowed)

@@ -8,7 +8,11 @@
 // implementation is to decide: it returns an answer, or an error.
 //
 // An error that answers to one of the sentinels of package registryusers gets
-// its status, a [registryusers.InvalidFieldsError] its invalid_fields too; any other is a 500 whose cause is logged and not told. Every
+// its status, a [registryusers.InvalidFieldsError] its invalid_fields too; any
+// other is a 500 whose cause is logged and not told. An
+// implementation whose context has ended returns [registryusers.ErrUnavailable]
+// (503) if it knows that nothing was done; [context.Canceled] and
+// [context.DeadlineExceeded] alone are [registryusers.ErrOutcomeUnknown] (504). Every
 // error answer, whoever raised it, is in the document's form and carries the
 // request id.
 //
@@ -42,7 +46,8 @@ type Authenticator interface {
 	// it puts there (the caller's identity, say) reaches the implementation.
 	// token is what follows the scheme in "Authorization: apikey <token>", not
 	// empty. An error that is [registryusers.ErrUnauthenticated] is answered
-	// 401; others as the implementation's are. It is called for every request,
+	// 401; others as the implementation's are, but that a context that has ended
+	// is 503: nothing was done. It is called for every request,
 	// before anything else of it is looked at, and concurrently.
 	Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error)
 }
@@ -160,7 +165,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, err := h.authenticator.Authenticate(r.Context(), token)
 	if err != nil {
-		a.failError(err)
+		a.failAuthentication(err)
 		return
 	}
 	a.request = r.WithContext(ctx)

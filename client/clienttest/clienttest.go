@@ -314,20 +314,18 @@ func Status(code int) Failure { return failWith(code, "") }
 // whole seconds, rounded up: made for 429 and 503. A client that repeats the
 // request waits for that long, in real time.
 func RetryAfter(code int, wait time.Duration) Failure {
-	return failWith(code, strconv.FormatInt(int64((max(0, wait)+time.Second-1)/time.Second), 10))
+	seconds := max(0, wait) / time.Second
+	if wait > seconds*time.Second {
+		seconds++
+	}
+	return failWith(code, strconv.FormatInt(int64(seconds), 10))
 }
 
 func failWith(code int, retryAfter string) Failure {
 	if code < 400 || code > 599 {
 		panic(fmt.Sprintf("clienttest: %d is not the status of an error", code))
 	}
-	problem := models.Error{ExceptionClass: status.Class(code), Message: http.StatusText(code)}
-	if err := status.Err(code); err != nil {
-		problem.Message = err.Error()
-	}
-	if problem.Message == "" {
-		problem.Message = fmt.Sprintf("status %d", code)
-	}
+	problem := models.Error{ExceptionClass: status.Class(code), Message: status.Message(code)}
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		problem := problem
 		problem.RequestID = rand.Text()

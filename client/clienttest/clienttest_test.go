@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -319,14 +320,14 @@ func post(t *testing.T, srv *clienttest.Server, body string) (*http.Response, er
 func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
-	srv.Fail(nil, clienttest.Status(400), clienttest.RetryAfter(503, 1500*time.Millisecond), clienttest.RetryAfter(429, -1), clienttest.Status(401), clienttest.Status(409), clienttest.Status(599))
+	srv.Fail(nil, clienttest.Status(400), clienttest.RetryAfter(503, 1500*time.Millisecond), clienttest.RetryAfter(429, -1), clienttest.Status(401), clienttest.Status(409), clienttest.Status(599), clienttest.RetryAfter(503, math.MaxInt64))
 	type answer struct {
 		status int
 		header http.Header
 		body   map[string]any
 	}
 	var answers []answer
-	for range 7 {
+	for range 8 {
 		response, err := post(t, srv, `{"name":1,"duration":1}`)
 		if err != nil {
 			t.Fatal(err)
@@ -351,7 +352,7 @@ func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 		t.Errorf("a failure's answer is %v; want it like the server's own, %v", failed, own)
 	}
 	for i, want := range map[int][2]string{
-		2: {"Retry-After", "2"}, 3: {"Retry-After", "0"}, 4: {"WWW-Authenticate", "apikey"}, 5: {"x-should-retry", "false"}, 6: {"Retry-After", ""},
+		2: {"Retry-After", "2"}, 3: {"Retry-After", "0"}, 4: {"WWW-Authenticate", "apikey"}, 5: {"x-should-retry", "false"}, 6: {"Retry-After", ""}, 7: {"Retry-After", "9223372037"},
 	} {
 		if got := answers[i].header.Get(want[0]); got != want[1] {
 			t.Errorf("status %d: %s %q; want %q", answers[i].status, want[0], got, want[1])

@@ -34,7 +34,7 @@ func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Look for damage in the database, also while serve runs",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
 			findings, err := dir.Check(ctx)
 			if err != nil {
@@ -110,7 +110,7 @@ func listCommand(short string, titles []string, find func(context.Context, *data
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: short,
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
 			rows, err := find(ctx, dir)
 			if err != nil {
@@ -128,9 +128,12 @@ func registryCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create a registry and print its id",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("NAME"),
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
 			r, err := s.CreateRegistry(ctx, project, region, args[0])
+			if errors.Is(err, registryusers.ErrInvalid) {
+				return advise(err, "A registry's name is 2 to 24 lower-case letters, digits and dashes; it begins with a letter and does not end with a dash. --project and --region are 1 or more.")
+			}
 			if err != nil {
 				return err
 			}
@@ -170,7 +173,7 @@ func keyCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Create an API key and print its token, which is not to be had again",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
 			_, token, err := s.CreateKey(ctx, project)
 			if err != nil {
@@ -209,7 +212,7 @@ func keyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm ID",
 		Short: "Remove an API key: it is refused from its next request on",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("ID"),
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
@@ -252,7 +255,7 @@ func userRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm NAME --registry ID",
 		Short: "Remove a user: it is refused from its next request on",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("NAME"),
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
 			u, err := s.User(ctx, registry, args[0])
 			if err != nil {
@@ -273,7 +276,7 @@ func userSetCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME --registry ID",
 		Short: "Change a user's days, access and secret, all together or not at all",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("NAME"),
 	}
 	registryFlag(cmd, &registry)
 	cmd.Flags().Int64Var(&days, "days", 0, "days from its creation until it expires; 0 is at once, -1 never")

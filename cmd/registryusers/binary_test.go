@@ -41,16 +41,43 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// logBuffer collects a process's output and tells when a line has come.
+// logBuffer collects a process's output.
 type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu    sync.Mutex
+	text  bytes.Buffer
+	wrote *sync.Cond // on mu; made by waitFor
 }
 
 func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.wrote != nil {
+		b.wrote.Broadcast()
+	}
 	return b.text.Write(p)
+}
+
+// waitFor waits until the output has a text in it, and returns all of it.
+func (b *logBuffer) waitFor(t *testing.T, text string) string {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrote = sync.NewCond(&b.mu)
+	isLate := false
+	timer := time.AfterFunc(time.Minute, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		isLate = true
+		b.wrote.Broadcast()
+	})
+	defer timer.Stop()
+	for !strings.Contains(b.text.String(), text) {
+		if isLate {
+			t.Fatalf("output: got %s, want %q in it", &b.text, text)
+		}
+		b.wrote.Wait()
+	}
+	return b.text.String()
 }
 
 func (b *logBuffer) String() string {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,20 +26,36 @@ type devFile struct {
 	RegistryID int64  `json:"registry_id"`
 }
 
-const devRegistry = "demo"
+const (
+	devRegistry = "demo"
+	devFileName = "dev.json"
+)
+
+// readDevFile reads the file that serve --dev left.
+func readDevFile(path string) (devFile, error) {
+	var file devFile
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return file, err
+	}
+	if json.Unmarshal(text, &file) != nil {
+		return file, fmt.Errorf("%s is damaged: remove it, and serve --dev makes another", path)
+	}
+	return file, nil
+}
 
 // dev makes a registry and an API key for a first try, unless an earlier start
-// made them, writes them to DIR/dev.json and prints how to use them.
-func dev(ctx context.Context, dir *datadir.Dir, url string, stdout io.Writer) error {
+// made them, writes them to DIR/dev.json and prints how to use them. hasRegistry
+// says that images are kept here.
+func dev(ctx context.Context, dir *datadir.Dir, base string, hasRegistry bool, stdout io.Writer) error {
 	registry, err := findDevRegistry(ctx, dir.Accounts)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir.Path, "dev.json")
-	var file devFile
-	data, err := os.ReadFile(path)
-	if err == nil && json.Unmarshal(data, &file) != nil {
-		return fmt.Errorf("%s is damaged: remove it, and --dev makes another", path)
+	path := filepath.Join(dir.Path, devFileName)
+	file, err := readDevFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	key, err := dir.Accounts.Authenticate(ctx, registryusers.NewSecret(file.APIKey))
 	if errors.Is(err, registryusers.ErrUnauthenticated) || err == nil && !key.May(registry.ProjectID) {
@@ -48,32 +66,96 @@ func dev(ctx context.Context, dir *datadir.Dir, url string, stdout io.Writer) er
 	if err != nil {
 		return err
 	}
-	file.URL, file.ProjectID, file.RegionID, file.RegistryID = url, registry.ProjectID, registry.RegionID, registry.ID
-	if data, err = json.MarshalIndent(file, "", "  "); err != nil {
+	file.URL, file.ProjectID, file.RegionID, file.RegistryID = base, registry.ProjectID, registry.RegionID, registry.ID
+	data, err := json.MarshalIndent(file, "", "  ")
+	if err != nil {
 		return err
 	}
 	if err := writeFile(path, append(data, '\n')); err != nil {
 		return err
 	}
-	_, host, _ := strings.Cut(url, "://")
-	_, err = fmt.Fprintf(stdout, `Serving %[1]s with a registry %[6]q. To create a user in it:
-
-  curl -sS %[1]s/cloud/v1/registries/%[3]d/%[4]d/%[5]d/users -H 'Authorization: apikey %[2]s' -H 'Content-Type: application/json' -d '{"name":"user1","duration":14}'
-
-Then, with its secret from the answer, into the registry:
-
-  docker login %[8]s -u user1 -p SECRET
-  docker push %[8]s/%[9]s/IMAGE
-
-The first of these, with the command line:
-
-  export GCORE_BASE_URL=%[1]s GCORE_API_KEY='%[2]s' GCORE_CLOUD_PROJECT_ID=%[3]d GCORE_CLOUD_REGION_ID=%[4]d
-  go run ./cmd/registryusers user create user1 --days 14 --registry %[5]d
-
-The same settings are in %[7]s.
-`, url, file.APIKey, file.ProjectID, file.RegionID, file.RegistryID, devRegistry, path,
-		host, accounts.Namespace(registry.ProjectID, registry.RegionID, registry.Name))
+	text, err := devText(ctx, dir, file, registry, hasRegistry)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(stdout, text)
 	return err
+}
+
+// devText returns the command lines to try the server with. They can be pasted
+// one after the other, in any directory, and use names that are free.
+func devText(ctx context.Context, dir *datadir.Dir, file devFile, registry accounts.Registry, hasRegistry bool) (string, error) {
+	names, err := freeNames(ctx, dir.Accounts, registry.ID, 2)
+	if err != nil {
+		return "", err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("the path of this program cannot be found: %w", err)
+	}
+	data, err := filepath.Abs(dir.Path)
+	if err != nil {
+		return "", err
+	}
+	base, err := url.Parse(file.URL)
+	if err != nil {
+		return "", err
+	}
+	create := fmt.Sprintf("%s user create %s --data %s --days 14", quoted(program), names[1], quoted(data))
+	if base.Scheme == "http" && !isLoopback(base.Hostname()) {
+		create += " --insecure-http"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `Serving %[1]s with a registry %[6]q. To create a user in it:
+
+  curl -sS %[1]s/cloud/v1/registries/%[3]d/%[4]d/%[5]d/users -H 'Authorization: apikey %[2]s' -H 'Content-Type: application/json' -d '{"name":"%[7]s","duration":14}'
+
+`, file.URL, file.APIKey, file.ProjectID, file.RegionID, file.RegistryID, registry.Name, names[0])
+	if hasRegistry {
+		image := base.Host + "/" + accounts.Namespace(registry.ProjectID, registry.RegionID, registry.Name) + "/hello-world"
+		fmt.Fprintf(&b, `To create another with the command line, log in with its secret, and push an image:
+
+  %s --secret-only | docker login %s -u %s --password-stdin
+  docker pull hello-world
+  docker tag hello-world %[4]s
+  docker push %[4]s
+
+`, create, base.Host, names[1], image)
+	} else {
+		fmt.Fprintf(&b, "To create another with the command line:\n\n  %s\n\n", create)
+	}
+	fmt.Fprintf(&b, "The address and the API key are in %s.\n", filepath.Join(data, devFileName))
+	return b.String(), nil
+}
+
+// freeNames returns names that no user of the registry has: user1, user2, and so on.
+func freeNames(ctx context.Context, service *accounts.Service, registryID int64, count int) ([]string, error) {
+	const most = 100 // then random ones, rather than more queries
+	var names []string
+	for i := 1; len(names) < count; i++ {
+		name := fmt.Sprintf("user%d", i)
+		if i > most {
+			name = "user" + strings.ToLower(rand.Text()[:8])
+		}
+		_, err := service.User(ctx, registryID, name)
+		if errors.Is(err, registryusers.ErrUserNotFound) {
+			names = append(names, name)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+// quoted returns text as one word of a shell.
+func quoted(text string) string {
+	isPlain := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("_-./:@+", r)
+	}
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !isPlain(r) }) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 func findDevRegistry(ctx context.Context, service *accounts.Service) (accounts.Registry, error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
@@ -31,7 +32,7 @@ func jwksCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "jwks",
 		Short: "Print the public keys of the tokens, for an outside registry",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
 			if isPEM {
 				bundle, err := keys.Certificates()
@@ -57,7 +58,7 @@ func tokenKeyAddCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "add",
 		Short: "Add a key, which signs from now on, and print its id; the others stay good",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
 			id, err := keys.Add()
 			if err != nil {
@@ -97,9 +98,13 @@ func tokenKeyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm ID",
 		Short: "Remove a key: the tokens that it signed are refused from now on",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
-			return keys.Remove(args[0])
+			err := keys.Remove(args[0])
+			if errors.Is(err, registryusers.ErrNotFound) {
+				return advise(fmt.Errorf("token key %w", registryusers.ErrNotFound), "'registryusers admin token-key ls' lists the token keys.")
+			}
+			return err
 		}),
 	}
 }
@@ -108,7 +113,7 @@ func gcCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
 		Short: "Remove the blobs that no manifest names, if they are older than 24 hours; serve must be stopped",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
 			removed, err := ociregistry.GarbageCollect(ctx, dir.Images(), time.Now(), slog.Default())
 			_, printErr := fmt.Fprintf(out, "removed: blobs %d (%d bytes), links to them %d, abandoned uploads %d\n",

@@ -39,7 +39,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
 3 not found, 4 exists already, 5 denied, 6 unavailable, 7 outcome unknown: it
-may have been done or not.`,
+may have been done or not.
+
+The commands under user call the API of a server, here or elsewhere. The
+commands under admin work on the data directory of a server on this machine, and
+serve is that server.
+
+` + connectionHelp + `
+  REGISTRYUSERS_NAME      a setting of serve, as its flag --name: REGISTRYUSERS_TLS_CERT
+                          for --tls-cert; REGISTRYUSERS_CONFIG names a YAML file of
+                          settings. admin and jwks take REGISTRYUSERS_DATA
+  NO_COLOR                if set, no colours`,
 	}
 	root.AddCommand(serveCommand(), adminCommand(), userCommand(), jwksCommand(), versionCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -47,6 +57,7 @@ may have been done or not.`,
 	}
 	begun := false // past the checks of flags, arguments and settings
 	noteBegin(root, &begun)
+	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -56,7 +67,7 @@ may have been done or not.`,
 	}
 	fmt.Fprintln(stderr, paint(stderr, red, "registryusers:"), err)
 	var advised advisedError
-	if errors.As(err, &advised) && advised.next != "" {
+	if errors.As(err, &advised) {
 		fmt.Fprintln(stderr, advised.next)
 	}
 	if !begun {
@@ -93,8 +104,8 @@ type advisedError struct {
 func (e advisedError) Unwrap() error { return e.error }
 
 func advise(err error, next string) error {
-	if err == nil {
-		return nil
+	if err == nil || next == "" {
+		return err
 	}
 	return advisedError{err, next}
 }
@@ -124,7 +135,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			version := "unknown"
 			if info, ok := debug.ReadBuildInfo(); ok {

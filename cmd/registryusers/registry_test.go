@@ -13,10 +13,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -285,15 +285,15 @@ func TestPrintedRegistryLines(t *testing.T) {
 	tool(t, "skopeo", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
-	p.stop(syscall.SIGTERM)
-	printed := p.stdout.String()
-	p = serve(t, "--dev", "--data", data)
-	printed = strings.ReplaceAll(printed, strings.TrimPrefix(oldURL(printed), "http://"), p.host())
+	lines := p.printedLines(t)
 	secret := p.user(t, data, "user1", `"duration":14`)
 
-	line := regexp.MustCompile(`docker push (\S+)/IMAGE`).FindStringSubmatch(printed)
-	if line == nil || line[1] != p.host()+"/1-1-demo" {
-		t.Fatalf("no push line for this server in\n%s", printed)
+	tag := regexp.MustCompile(`^docker tag hello-world (\S+)$`).FindStringSubmatch(lines[3])
+	if lines[2] != "docker pull hello-world" || tag == nil || lines[4] != "docker push "+tag[1] {
+		t.Fatalf("printed lines: got %q, want a pull of an image, its tag and its push", lines)
+	}
+	if reference, err := name.ParseReference(tag[1]); err != nil || reference.Context().RegistryStr() != p.host() || !strings.HasPrefix(reference.Context().RepositoryStr(), "1-1-demo/") {
+		t.Errorf("the image's name %s: got %v, want one in 1-1-demo of %s", tag[1], err, p.host())
 	}
 	runs := func(t *testing.T, line string) {
 		t.Helper()
@@ -308,16 +308,16 @@ func TestPrintedRegistryLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := regexp.MustCompile(`(?m)^\$ (skopeo .*)$`).FindAllStringSubmatch(string(readme), -1)
-	if len(lines) < 2 {
-		t.Fatalf("README.md has %d lines with skopeo, want a push and a pull", len(lines))
+	readmeLines := regexp.MustCompile(`(?m)^\$ (skopeo .*)$`).FindAllStringSubmatch(string(readme), -1)
+	if len(readmeLines) < 2 {
+		t.Fatalf("README.md has %d lines with skopeo, want a push and a pull", len(readmeLines))
 	}
-	for _, line := range lines {
+	for _, line := range readmeLines {
 		runs(t, line[1])
 	}
+	runs(t, "skopeo copy --dest-tls-verify=false --dest-creds user1:SECRET oci:testdata/hello docker://"+tag[1]) // the name that is printed
 	t.Run("docker", func(t *testing.T) {
 		tool(t, "docker", false)
-		runs(t, regexp.MustCompile(`docker login .*`).FindString(printed))
 		runs(t, regexp.MustCompile(`docker login .*`).FindString(string(readme)))
 	})
 }

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +42,26 @@ func TestScripts(t *testing.T) {
 			"losing": func(ts *testscript.TestScript, _ bool, _ []string) {
 				proxy := newFaultProxy(t, ts.Getenv("GCORE_BASE_URL"), func(int) fault { return dropAnswer })
 				ts.Setenv("GCORE_BASE_URL", proxy.URL)
+			},
+			// answering STATUS: has the client call a server that answers so, and
+			// is not the API.
+			"answering": func(ts *testscript.TestScript, _ bool, args []string) {
+				status, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Location", "/login")
+					w.WriteHeader(status)
+				}))
+				ts.Defer(s.Close)
+				ts.Setenv("GCORE_BASE_URL", s.URL)
+			},
+			// tlsserver: has the client call a server whose certificate nobody trusts.
+			"tlsserver": func(ts *testscript.TestScript, _ bool, _ []string) {
+				s := httptest.NewUnstartedServer(http.NotFoundHandler())
+				s.Config.ErrorLog = log.New(io.Discard, "", 0)
+				s.StartTLS()
+				ts.Defer(s.Close)
+				ts.Setenv("GCORE_BASE_URL", s.URL)
 			},
 			// exits CODE COMMAND...: runs a command line that must exit so.
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -47,7 +47,7 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the API, the token service and the registry",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -120,7 +120,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		base = scheme(config) + "://" + reachable(listener.Addr())
 	}
 	if o.isDev {
-		if err := dev(ctx, dir, base, stdout); err != nil {
+		if err := dev(ctx, dir, base, o.registry == "on", stdout); err != nil {
 			return err
 		}
 	}

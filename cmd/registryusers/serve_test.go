@@ -8,58 +8,163 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/datadir"
 )
 
-// TestPrintedLines runs the lines that --dev prints as a newcomer would.
+// printedLines returns the command lines that a server prints with --dev.
+func (p *process) printedLines(t *testing.T) []string {
+	t.Helper()
+	var lines []string
+	for line := range strings.SplitSeq(p.stdout.waitFor(t, devFileName+".\n"), "\n") {
+		if rest, ok := strings.CutPrefix(line, "  "); ok {
+			lines = append(lines, rest)
+		}
+	}
+	return lines
+}
+
+// TestPrintedLines runs the lines that --dev prints as a newcomer would: one
+// after the other, from another directory, on the first start and on later ones.
 func TestPrintedLines(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI must have curl")
-		}
-		t.Skip("curl is not installed: the printed curl line cannot be tried")
-	}
-	t.Logf("with %s", curl)
-	data := t.TempDir()
-	p := serve(t, "--dev", "--data", data)
-	p.stop(syscall.SIGTERM) // what it printed stays true for the next start
-	printed := p.stdout.String()
-	p = serve(t, "--dev", "--data", data)
-	line := ""
-	for text := range strings.SplitSeq(strings.ReplaceAll(printed, oldURL(printed), p.url), "\n") {
-		if strings.Contains(text, "curl") {
-			line = strings.TrimSpace(text)
-		}
-	}
-	shell := func(line string) string {
+	tool(t, "curl", true)
+	docker, err := exec.LookPath("docker")
+	hasDocker := err == nil
+	hasEngine := hasDocker && exec.Command(docker, "info").Run() == nil
+	elsewhere := t.TempDir()
+	shell := func(t *testing.T, line string) string {
 		t.Helper()
-		out, err := exec.Command("sh", "-c", line+` -w '\n%{http_code}'`).CombinedOutput()
+		cmd := exec.Command("sh", "-c", line)
+		cmd.Dir = elsewhere
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+elsewhere)
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", line, err, out)
 		}
-		return string(out[len(out)-3:])
+		return string(out)
 	}
-	for _, step := range []struct{ name, line, want string }{
-		{"the line as printed", line, "201"},
-		{"the same again", line, "409"},
-		{"another registry", strings.Replace(line, "/1/1/1/users", "/1/1/2/users", 1), "404"},
-		{"no key", strings.Replace(line, "Authorization: apikey", "X-Other:", 1), "401"},
-	} {
-		if got := shell(step.line); got != step.want {
-			t.Errorf("%s: %s\ngot %s, want %s", step.name, step.line, got, step.want)
+	status := func(t *testing.T, line string) string {
+		t.Helper()
+		out := shell(t, line+` -w '\n%{http_code}'`)
+		return out[len(out)-3:]
+	}
+
+	for _, registry := range []string{"on", "off"} {
+		data := filepath.Join(t.TempDir(), "the data's") // a path that a shell must have quoted
+		for start := range 3 {
+			t.Run(fmt.Sprintf("registry %s, start %d", registry, start+1), func(t *testing.T) {
+				p := serve(t, "--dev", "--data", data, "--registry", registry)
+				lines := p.printedLines(t)
+				want := 5
+				if registry == "off" {
+					want = 2
+				}
+				if len(lines) != want {
+					t.Fatalf("printed lines: got %q, want %d", lines, want)
+				}
+				if got := status(t, lines[0]); got != "201" {
+					t.Errorf("the line as printed: %s\ngot %s, want 201", lines[0], got)
+				}
+				create, login, _ := strings.Cut(lines[1], " | ")
+				if !filepath.IsAbs(strings.Trim(create, "'")) {
+					t.Errorf("the line %s: want the program's absolute path", create)
+				}
+				if registry == "on" && !strings.HasPrefix(login, "docker login "+p.host()+" -u ") {
+					t.Errorf("the line %s: want a docker login to %s", lines[1], p.host())
+				}
+				if registry == "on" && hasDocker {
+					if got := shell(t, lines[1]); !strings.Contains(got, "Login Succeeded") {
+						t.Errorf("%s: got %s, want the login to succeed", lines[1], got)
+					}
+				} else {
+					shell(t, create)
+				}
+				for _, line := range lines[min(2, len(lines)):] {
+					if hasEngine {
+						shell(t, line)
+					}
+				}
+				if start > 0 {
+					return
+				}
+				for _, step := range []struct{ name, line, want string }{
+					{"the same again", lines[0], "409"},
+					{"another registry", strings.Replace(lines[0], "/1/1/1/users", "/1/1/2/users", 1), "404"},
+					{"no key", strings.Replace(lines[0], "Authorization: apikey", "X-Other:", 1), "401"},
+				} {
+					if got := status(t, step.line); got != step.want {
+						t.Errorf("%s: %s\ngot %s, want %s", step.name, step.line, got, step.want)
+					}
+				}
+			})
 		}
 	}
 }
 
-// oldURL finds the URL of the server in what it printed.
-func oldURL(printed string) string {
-	_, rest, _ := strings.Cut(printed, "Serving ")
-	url, _, _ := strings.Cut(rest, " ")
-	return url
+// When the first names are taken by many, random ones are printed.
+func TestFreeNames(t *testing.T) {
+	ctx := t.Context()
+	dir, err := datadir.Open(ctx, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	registry, err := findDevRegistry(ctx, dir.Accounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := accounts.Place{ProjectID: registry.ProjectID, RegionID: registry.RegionID, RegistryID: registry.ID}
+	create := func(name string) {
+		t.Helper()
+		if _, err := dir.Accounts.CreateUser(ctx, accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func() []string {
+		t.Helper()
+		names, err := freeNames(ctx, dir.Accounts, registry.ID, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	create("user2")
+	if got := names(); !slices.Equal(got, []string{"user1", "user3"}) {
+		t.Errorf("free names beside user2: got %q, want user1 and user3", got)
+	}
+	for i := range 100 {
+		if i+1 != 2 {
+			create(fmt.Sprintf("user%d", i+1))
+		}
+	}
+	for _, name := range names() { // the server refuses one that breaks the rule, or is taken
+		if !regexp.MustCompile(`^user[a-z0-9]{8}$`).MatchString(name) {
+			t.Errorf("free name beside a hundred: got %q, want a random one", name)
+		}
+		create(name)
+	}
+}
+
+func TestQuoted(t *testing.T) {
+	for text, want := range map[string]string{
+		"/usr/bin/registryusers": "/usr/bin/registryusers",
+		"":                       "''",
+		"a b":                    "'a b'",
+		"the data's":             `'the data'\''s'`,
+		"$HOME":                  "'$HOME'",
+		"~":                      "'~'",
+	} {
+		if got := quoted(text); got != want {
+			t.Errorf("quoted(%q): got %s, want %s", text, got, want)
+		}
+	}
 }
 
 // badInput is every way to get a create wrong, with its answer.

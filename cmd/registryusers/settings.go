@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,11 +63,15 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 	}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		setting, ok := strings.CutPrefix(name, environmentPrefix)
-		if !ok || isServiceLink(setting) {
+		variable, ok := strings.CutPrefix(name, environmentPrefix)
+		if !ok {
 			continue
 		}
-		if err := set("environment variable "+name, strings.ReplaceAll(strings.ToLower(setting), "_", "-"), false, value); err != nil {
+		setting := strings.ReplaceAll(strings.ToLower(variable), "_", "-")
+		if serve.Flag(setting) == nil && serviceLink.MatchString(variable) {
+			continue
+		}
+		if err := set("environment variable "+name, setting, false, value); err != nil {
 			return err
 		}
 	}
@@ -89,11 +94,10 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 	return nil
 }
 
-// isServiceLink reports whether a name is one of those that Kubernetes sets in
-// every container beside a service that is called registryusers.
-func isServiceLink(name string) bool {
-	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
-}
+// serviceLink matches the names that Kubernetes sets in every container beside a
+// service whose name begins with registryusers, as in registryusers-web:
+// …_SERVICE_HOST, …_SERVICE_PORT[_NAME], …_PORT and …_PORT_80_TCP[_ADDR|_PORT|_PROTO].
+var serviceLink = regexp.MustCompile(`^(.+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)$`)
 
 type setting struct {
 	name   string

@@ -34,7 +34,7 @@ func TestStrangersHoldNoConnections(t *testing.T) {
 	data := t.TempDir()
 	server := start(t, exec.Command("sh", "-c", `ulimit -n 128; exec "$@"`, "sh", binary, "serve", "--listen", "127.0.0.1:0",
 		"--admin-listen", "127.0.0.1:0", "--dev", "--data", data))
-	_, rest, _ := strings.Cut(server.stderr.String(), `msg="serving probes" url=`)
+	_, rest, _ := strings.Cut(server.stderr.waitFor(t, "serving probes"), `msg="serving probes" url=`)
 	admin, _, _ := strings.Cut(rest, "\n")
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	requests := []string{

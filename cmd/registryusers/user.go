@@ -17,10 +17,7 @@ import (
 
 func userCommand() *cobra.Command {
 	user := group("user", "Create users through the API", userCreateCommand())
-	user.Long = `Create users through the API: this program's server, or the vendor's.
-
-The environment says which, and as whom: GCORE_BASE_URL, GCORE_API_KEY,
-GCORE_CLOUD_PROJECT_ID, GCORE_CLOUD_REGION_ID.`
+	user.Long = "Create users through the API: this program's server, or the vendor's.\n\n" + connectionHelp
 	return user
 }
 
@@ -28,15 +25,22 @@ func userCreateCommand() *cobra.Command {
 	var o createOptions
 	cmd := &cobra.Command{
 		Use:   "create NAME --registry ID --days N",
-		Short: "Create a user and print it with its secret, which is not to be had again",
-		Example: `  registryusers user create ci --registry 1 --days 30 --secret-only | docker login HOST -u ci --password-stdin
+		Short: "Create a user and print it with its secret, which is shown only once",
+		Long: `Create a user and print it with its secret, which is shown only once.
+
+NAME is lower-case letters and digits, at most 16 of them.
+
+` + connectionHelp,
+		Example: `  registryusers user create ci --data data --days 30
+  registryusers user create ci --registry 1 --days 30 --secret-only | docker login HOST -u ci --password-stdin
   pass show registry/ci | registryusers user create ci --registry 1 --days -1 --secret-stdin`,
-		Args:              cobra.ExactArgs(1),
+		Args:              oneArgument("NAME"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.create(cmd, args[0]) },
 	}
 	flags := cmd.Flags()
-	registryFlag(cmd, &o.registry)
+	o.connection.add(cmd)
+	flags.Int64Var(&o.registry, "registry", 0, "id of the registry (required, but with --data)")
 	flags.Int64Var(&o.days, "days", 0, "days it lasts, up to 365; 0 ends at once, -1 never (required)")
 	_ = cmd.MarkFlagRequired("days") // fails only for a flag that is not there
 	flags.BoolVar(&o.readOnly, "read-only", false, "let it pull and not push")
@@ -47,13 +51,13 @@ func userCreateCommand() *cobra.Command {
 	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "of an earlier create that had no answer: a repeat within 24 hours answers as it would have (default: a new one)")
 	flags.StringVar(&o.dockerConfig, "docker-config", "", "file to add the login to, which docker, crane, skopeo and podman read (\"config.json\" in $DOCKER_CONFIG)")
 	flags.StringVar(&o.registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
-	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
 	return cmd
 }
 
 type createOptions struct {
+	connection                 connectionFlags
 	registry, days             int64
-	readOnly, insecureHTTP     bool
+	readOnly                   bool
 	secretStdin, secretOnly    bool
 	output                     format
 	idempotencyKey             string
@@ -64,13 +68,18 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 	if o.idempotencyKey == "" {
 		o.idempotencyKey = rand.Text() // to be told, should there be no answer
 	}
-	var options []client.Option
-	if o.insecureHTTP {
-		options = append(options, client.WithInsecureHTTP())
-	}
-	c, err := client.New(options...)
+	connection, err := o.connection.find()
 	if err != nil {
-		return usageError{err}
+		return err
+	}
+	if !cmd.Flags().Changed("registry") {
+		if o.registry = connection.registry; o.registry == 0 {
+			return usagef("--registry ID is missing; where the server runs, 'registryusers admin registry ls' lists the registries")
+		}
+	}
+	c, err := connection.client()
+	if err != nil {
+		return err
 	}
 	if o.registryHost == "" {
 		o.registryHost = c.Host()
@@ -88,7 +97,7 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 	}
 	u, err := c.CreateUser(cmd.Context(), o.registry, n, client.WithIdempotencyKey(o.idempotencyKey))
 	if err != nil {
-		return advise(err, o.next(err))
+		return advise(err, o.next(err, connection))
 	}
 	if err := o.print(cmd.OutOrStdout(), u); err != nil {
 		return fmt.Errorf("the user was created, but not printed (repeat the command with --idempotency-key %s within 24 hours): %w", o.idempotencyKey, err)
@@ -103,24 +112,29 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 }
 
 // next says what to do about an error.
-func (o *createOptions) next(err error) string {
+func (o *createOptions) next(err error, c connection) string {
+	var response *client.Error
 	switch {
+	case errors.As(err, &response) && response.Status < 400 && response.Status != 201: // of something else than the API
+		return c.next(err)
 	case errors.Is(err, client.ErrOutcomeUnknown) && !errors.Is(err, registryusers.ErrExists):
 		return fmt.Sprintf("Repeat the command with --idempotency-key %s within 24 hours: if the user was created, that tells its secret.", o.idempotencyKey)
+	case errors.Is(err, registryusers.ErrIdempotencyKeyReused):
+		return "The idempotency key was used for another request: repeat that one as it was, or leave --idempotency-key out."
+	case errors.Is(err, registryusers.ErrUserChanged):
+		return "Leave --idempotency-key out to create a user anew."
+	case errors.As(err, &response) && response.InvalidFields["name"] != nil:
+		return "A name is lower-case letters and digits, at most 16 of them."
 	case errors.Is(err, registryusers.ErrInvalid):
 		return "'registryusers user create --help' says what each flag may be."
-	case errors.Is(err, registryusers.ErrUnauthenticated):
-		return "Check GCORE_API_KEY; where the server runs, 'registryusers admin key create' makes a new one."
 	case errors.Is(err, registryusers.ErrForbidden):
 		return "The API key is for another project: check GCORE_CLOUD_PROJECT_ID."
-	case errors.Is(err, registryusers.ErrNotFound):
+	case errors.Is(err, registryusers.ErrRegistryNotFound):
 		return "Check --registry, GCORE_CLOUD_PROJECT_ID and GCORE_CLOUD_REGION_ID; where the server runs, 'registryusers admin registry ls' lists the registries."
 	case errors.Is(err, registryusers.ErrExists):
 		return "Choose another name; where the server runs, 'registryusers admin user' lists and removes users, and makes new secrets."
-	case exitCode(err) == 6:
-		return "Check GCORE_BASE_URL, and that its server runs; then try again."
 	}
-	return ""
+	return c.next(err)
 }
 
 func (o *createOptions) print(out io.Writer, u client.User) error {

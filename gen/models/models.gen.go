@@ -11,6 +11,9 @@ import (
 
 // Error Why a request failed.
 type Error struct {
+	// ErrorCode Which error it is, where others have the same status: registry_not_found, user_not_found, api_key_not_found or no_such_path (404); registry_exists, user_exists or user_changed (409); idempotency_key_reused (422). More may come.
+	ErrorCode string `json:"error_code,omitempty"`
+
 	// ExceptionClass The kind of error, one name for each status.
 	ExceptionClass string `json:"exception_class"`
 

@@ -64,7 +64,7 @@ func (h *hashSlots) acquire(ctx context.Context) (release func(), err error) {
 	case h.running <- struct{}{}:
 		return release, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting to hash a secret: %w", ctx.Err())
+		return nil, fmt.Errorf("%w: waiting to hash a secret: %w", registryusers.ErrUnavailable, ctx.Err())
 	}
 }
 

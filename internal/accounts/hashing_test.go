@@ -42,8 +42,8 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 		done <- err
 	}()
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Fatalf("a hash that waits, its context canceled: %v; want %v", err, context.Canceled)
+	if err := <-done; !errors.Is(err, context.Canceled) || !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Fatalf("a hash that waits, its context canceled: %v; want %v and %v: nothing is done", err, context.Canceled, registryusers.ErrUnavailable)
 	}
 	if u, err := create(t.Context(), ""); err != nil || len(u.Verifier.Index) == 0 || u.Secret.IsZero() {
 		t.Errorf("a made secret: %+v, %v; want one without waiting", u, err)

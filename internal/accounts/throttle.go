@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -167,7 +168,7 @@ func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("%w: waiting to log in: %w", registryusers.ErrUnavailable, ctx.Err())
 	}
 }
 

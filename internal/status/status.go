@@ -4,33 +4,38 @@ package status
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/registryusers/registryusers"
 )
 
 // table goes from the specific to the general, so that the first match gives
-// an error's own words. The classes are those of the vendor's service.
+// an error's own words. The classes are those of the vendor's service. The codes
+// are words that never change their meaning: a specific error has one, by which
+// the client tells it from others of its status.
 var table = []struct {
-	err   error
-	code  int
-	class string
+	err       error
+	code      int
+	class     string
+	errorCode string // error_code in the body, or ""
 }{
-	{registryusers.ErrIdempotencyKeyReused, http.StatusUnprocessableEntity, "ValidationError"},
-	{registryusers.ErrInvalid, http.StatusBadRequest, "ValidationError"},
-	{registryusers.ErrUnauthenticated, http.StatusUnauthorized, "token_not_valid"},
-	{registryusers.ErrForbidden, http.StatusForbidden, "ForbiddenError"},
-	{registryusers.ErrRegistryNotFound, http.StatusNotFound, "NotFoundError"},
-	{registryusers.ErrUserNotFound, http.StatusNotFound, "NotFoundError"},
-	{registryusers.ErrKeyNotFound, http.StatusNotFound, "NotFoundError"},
-	{registryusers.ErrNotFound, http.StatusNotFound, "NotFoundError"},
-	{registryusers.ErrRegistryExists, http.StatusConflict, "ConflictError"},
-	{registryusers.ErrUserExists, http.StatusConflict, "ConflictError"},
-	{registryusers.ErrUserChanged, http.StatusConflict, "ConflictError"},
-	{registryusers.ErrExists, http.StatusConflict, "ConflictError"},
-	{registryusers.ErrTooManyRequests, http.StatusTooManyRequests, "HTTPError"},
-	{registryusers.ErrUnavailable, http.StatusServiceUnavailable, "ServiceUnavailable"},
-	{registryusers.ErrInternal, http.StatusInternalServerError, "InternalServerError"},
+	{registryusers.ErrIdempotencyKeyReused, http.StatusUnprocessableEntity, "ValidationError", "idempotency_key_reused"},
+	{registryusers.ErrInvalid, http.StatusBadRequest, "ValidationError", ""},
+	{registryusers.ErrUnauthenticated, http.StatusUnauthorized, "token_not_valid", ""},
+	{registryusers.ErrForbidden, http.StatusForbidden, "ForbiddenError", ""},
+	{registryusers.ErrRegistryNotFound, http.StatusNotFound, "NotFoundError", "registry_not_found"},
+	{registryusers.ErrUserNotFound, http.StatusNotFound, "NotFoundError", "user_not_found"},
+	{registryusers.ErrKeyNotFound, http.StatusNotFound, "NotFoundError", "api_key_not_found"},
+	{registryusers.ErrNotFound, http.StatusNotFound, "NotFoundError", ""},
+	{registryusers.ErrRegistryExists, http.StatusConflict, "ConflictError", "registry_exists"},
+	{registryusers.ErrUserExists, http.StatusConflict, "ConflictError", "user_exists"},
+	{registryusers.ErrUserChanged, http.StatusConflict, "ConflictError", "user_changed"},
+	{registryusers.ErrExists, http.StatusConflict, "ConflictError", ""},
+	{registryusers.ErrTooManyRequests, http.StatusTooManyRequests, "HTTPError", ""},
+	{registryusers.ErrUnavailable, http.StatusServiceUnavailable, "ServiceUnavailable", ""},
+	{registryusers.ErrOutcomeUnknown, http.StatusGatewayTimeout, "GatewayTimeout", ""},
+	{registryusers.ErrInternal, http.StatusInternalServerError, "InternalServerError", ""},
 }
 
 // Of returns the status for err, and the sentinel that err answers to,
@@ -44,6 +49,27 @@ func Of(err error) (code int, sentinel error) {
 	return http.StatusInternalServerError, registryusers.ErrInternal
 }
 
+// Code returns the error_code of a sentinel, or "" for one that its status tells.
+func Code(sentinel error) string {
+	for _, row := range table {
+		if row.err == sentinel { //nolint:errorlint // a sentinel itself, not what wraps it
+			return row.errorCode
+		}
+	}
+	return ""
+}
+
+// ErrOfCode returns the specific error that has the error_code and the status,
+// or nil if there is none.
+func ErrOfCode(errorCode string, code int) error {
+	for _, row := range table {
+		if errorCode != "" && row.errorCode == errorCode && row.code == code {
+			return row.err
+		}
+	}
+	return nil
+}
+
 // Class returns the exception class that an answer of this status carries.
 func Class(code int) string {
 	for _, row := range table {
@@ -55,6 +81,21 @@ func Class(code int) string {
 		return "InternalServerError"
 	}
 	return "HTTPError"
+}
+
+// Message returns what an answer of this status says where nobody said more.
+func Message(code int) string {
+	err := Err(code)
+	if code == http.StatusGatewayTimeout {
+		err = registryusers.ErrOutcomeUnknown
+	}
+	switch {
+	case err != nil:
+		return err.Error()
+	case http.StatusText(code) != "":
+		return http.StatusText(code)
+	}
+	return fmt.Sprintf("status %d", code)
 }
 
 // Err returns the general error for a status, or nil for one that has none.

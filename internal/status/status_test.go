@@ -7,13 +7,18 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/client"
+	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/internal/status"
+	"github.com/registryusers/registryusers/server"
 )
 
 // rows has every sentinel of the root package, under its name there.
@@ -37,6 +42,7 @@ var rows = map[string]struct {
 	"ErrUserChanged":          {registryusers.ErrUserChanged, 409, "ConflictError", registryusers.ErrExists},
 	"ErrTooManyRequests":      {registryusers.ErrTooManyRequests, 429, "HTTPError", registryusers.ErrTooManyRequests},
 	"ErrInternal":             {registryusers.ErrInternal, 500, "InternalServerError", registryusers.ErrInternal},
+	"ErrOutcomeUnknown":       {registryusers.ErrOutcomeUnknown, 504, "GatewayTimeout", registryusers.ErrUnavailable},
 	"ErrUnavailable":          {registryusers.ErrUnavailable, 503, "ServiceUnavailable", registryusers.ErrUnavailable},
 }
 
@@ -175,6 +181,7 @@ func TestClassesAreTheVendors(t *testing.T) {
 		{500, "InternalServerError"},
 		{501, "InternalServerError"},
 		{503, "ServiceUnavailable"},
+		{504, "GatewayTimeout"},
 	} {
 		if got := status.Class(tt.code); got != tt.want {
 			t.Errorf("Class(%d): got %q, want %q", tt.code, got, tt.want)
@@ -182,20 +189,101 @@ func TestClassesAreTheVendors(t *testing.T) {
 	}
 }
 
-// What one side of the wire says the other understands: an error becomes a
-// status, and the status an error that the first one is.
+// What one side of the wire says the other understands: every sentinel that an
+// implementation returns is the same for the caller of the client.
 func TestErrorsSurviveTheWire(t *testing.T) {
 	for name, want := range rows {
-		code, _ := status.Of(want.err)
-		back := status.Err(code)
-		if back != want.general {
-			t.Errorf("Err(%d), from %s: got %v, want %v", code, name, back, want.general)
+		t.Run(name, func(t *testing.T) {
+			err := overTheWire(t, want.err)
+			if !errors.Is(err, want.err) {
+				t.Errorf("the client's error: got %v, want one that is %s", err, name)
+			}
+			for other, row := range rows {
+				if row.code != want.code || errors.Is(want.err, row.err) || isAssumed(want.err, row.err) {
+					continue
+				}
+				if errors.Is(err, row.err) {
+					t.Errorf("the client's error: got %v, which is %s as well; want that of %s alone", err, other, name)
+				}
+			}
+			var answer *client.Error
+			if !errors.As(err, &answer) || answer.Status != want.code || answer.Class != want.class {
+				t.Errorf("the client's error: got %#v, want the status %d and the class %s", err, want.code, want.class)
+			}
+			if back := status.Err(want.code); back != want.general {
+				t.Errorf("Err(%d): got %v, want %v", want.code, back, want.general)
+			}
+		})
+	}
+}
+
+// isAssumed reports whether a general error is taken for the specific one that
+// the document means by its status.
+func isAssumed(general, specific error) bool {
+	return general == registryusers.ErrNotFound && specific == registryusers.ErrRegistryNotFound ||
+		general == registryusers.ErrExists && specific == registryusers.ErrUserExists
+}
+
+// overTheWire returns the error of a client's call that an implementation
+// answers with err.
+func overTheWire(t *testing.T, err error) error {
+	t.Helper()
+	handler, newErr := server.New(implementation{err}, server.Options{Authenticator: implementation{}, Logger: slog.New(slog.DiscardHandler), ValidateAnswers: true})
+	if newErr != nil {
+		t.Fatal(newErr)
+	}
+	s := httptest.NewServer(handler)
+	defer s.Close()
+	c, newErr := client.New(client.WithBaseURL(s.URL), client.WithAPIKey("1$key"), client.WithProject(1), client.WithRegion(1), client.WithoutRetry())
+	if newErr != nil {
+		t.Fatal(newErr)
+	}
+	_, err = c.CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
+	return err
+}
+
+// implementation answers everything with one error, and knows every API key.
+type implementation struct{ err error }
+
+func (i implementation) CreateUser(context.Context, apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+	return nil, i.err
+}
+
+func (implementation) Authenticate(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
+	return ctx, nil
+}
+
+// The words of error_code are part of the API: the document lists them all, and
+// no two errors share one.
+func TestErrorCodesAreThoseOfTheDocument(t *testing.T) {
+	doc, err := apiserver.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	description := doc.Components.Schemas["Error"].Value.Properties["error_code"].Value.Description
+	seen := map[string]string{}
+	for name, row := range rows {
+		code := status.Code(row.err)
+		if code == "" {
+			continue
 		}
-		if !errors.Is(want.err, back) {
-			t.Errorf("errors.Is(%s, Err(%d) = %v): got false, want true", name, code, back)
+		if seen[code] != "" || !strings.Contains(description, code) {
+			t.Errorf("error_code %s of %s: also of %q, or not in the document: %s", code, name, seen[code], description)
 		}
-		if got := status.Class(code); got != want.class {
-			t.Errorf("Class(%d), from %s: got %q, want %q", code, name, got, want.class)
+		seen[code] = name
+		if got := status.ErrOfCode(code, row.code); got != row.err {
+			t.Errorf("ErrOfCode(%s, %d): got %v, want %s", code, row.code, got, name)
+		}
+		if got := status.ErrOfCode(code, 500); got != nil {
+			t.Errorf("ErrOfCode(%s, 500): got %v, want nothing for a status that the code does not have", code, got)
+		}
+	}
+	if len(seen) != 7 {
+		t.Errorf("error codes: got %v, want one for each of the seven specific errors", seen)
+	}
+	for _, code := range []string{"", "no_such_path", "later_version"} {
+		if got := status.ErrOfCode(code, 404); got != nil {
+			t.Errorf("ErrOfCode(%q, 404): got %v, want nil", code, got)
 		}
 	}
 }

@@ -357,7 +357,7 @@ func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), no
 	var v T
 	err := ctx.Err()
 	if err != nil {
-		return v, err
+		return v, givenUp(err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if statement := s.prepared[query]; statement != nil {

@@ -89,14 +89,22 @@ func checkSize(f *os.File) error {
 	return nil
 }
 
-// check returns an error unless what is committed now would be in the file that
-// the next start opens.
-func (f *file) check() error {
+// checkDamage returns an error if the database is known to be damaged.
+func (f *file) checkDamage() error {
 	if f == nil {
 		return nil
 	}
 	if findings := f.findings.Load(); findings != nil {
 		return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, *findings)
+	}
+	return nil
+}
+
+// checkPlace returns an error unless what is committed now is in the file that
+// the next start opens.
+func (f *file) checkPlace() error {
+	if f == nil {
+		return nil
 	}
 	info, err := os.Stat(f.path)
 	if err != nil || !os.SameFile(info, f.opened) {

@@ -193,9 +193,6 @@ func (s *Store) interpret(err error) error {
 	if err = interpret(err); err == nil || errors.Is(err, registryusers.ErrNotFound) || errors.Is(err, registryusers.ErrUnavailable) {
 		return err
 	}
-	if errors.Is(err, errDamaged) {
-		return fmt.Errorf("%w: database %s: %w", registryusers.ErrUnavailable, s.path, err)
-	}
 	return fmt.Errorf("database %s: %w", s.path, err)
 }
 

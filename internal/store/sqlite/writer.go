@@ -81,7 +81,9 @@ func (w *writer) close() {
 }
 
 // do runs a write and returns when it is durable, or did nothing. run may be
-// undone and must not wait for anything but the database.
+// undone and must not wait for anything but the database. A context that ends
+// before the write begins gives ErrUnavailable, as nothing is done then; one that
+// ends later does not matter.
 func (w *writer) do(ctx context.Context, run func(context.Context, *transaction) error) error {
 	return w.wait(ctx, &write{run: run, done: make(chan struct{})})
 }
@@ -94,7 +96,7 @@ func (w *writer) add(ctx context.Context, run func(context.Context, *transaction
 
 func (w *writer) wait(ctx context.Context, write *write) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return givenUp(err)
 	}
 	select {
 	case w.queue <- write:
@@ -106,7 +108,7 @@ func (w *writer) wait(ctx context.Context, write *write) error {
 		return write.err
 	case <-ctx.Done():
 		if write.claimed.CompareAndSwap(false, true) {
-			return ctx.Err()
+			return givenUp(ctx.Err())
 		}
 	case <-w.ended:
 		if write.claimed.CompareAndSwap(false, true) {
@@ -115,6 +117,11 @@ func (w *writer) wait(ctx context.Context, write *write) error {
 	}
 	<-write.done // it is being written, or was
 	return write.err
+}
+
+// givenUp is the error for a context that ended before its read or write began.
+func givenUp(err error) error {
+	return fmt.Errorf("%w: nothing was done: %w", registryusers.ErrUnavailable, err)
 }
 
 var errClosed = errors.New("the database is closed")
@@ -191,6 +198,9 @@ func (w *writer) transact(batch []*write) (err error) {
 	if len(batch) == 0 {
 		return nil
 	}
+	if err := w.file.checkDamage(); err != nil {
+		return err
+	}
 	ctx := context.Background() // a caller who goes must not undo the others
 	tx, err := w.db.BeginTx(ctx, nil)
 	if err != nil { // after a while, if it is another process that writes
@@ -213,7 +223,7 @@ func (w *writer) transact(batch []*write) (err error) {
 			return err
 		}
 	}
-	if err := w.file.check(); err != nil {
+	if err := w.file.checkPlace(); err != nil {
 		return err
 	}
 	return tx.Commit()

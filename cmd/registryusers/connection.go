@@ -1,0 +1,165 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/client"
+)
+
+// connectionHelp says where the commands that call the API find it.
+const connectionHelp = `The address of the API comes from --api, from GCORE_BASE_URL, or from --data: the
+data directory of a server that was started with --dev, whose dev.json has the
+API key, the project, the region and the registry as well. There is no default:
+the vendor's service is at ` + client.DefaultBaseURL + `.
+
+Environment:
+  GCORE_BASE_URL          address of the API, https://HOST[:PORT]
+  GCORE_API_KEY           API key, ID$SECRET; quote it with single quotes
+  GCORE_CLOUD_PROJECT_ID  id of the project
+  GCORE_CLOUD_REGION_ID   id of the region
+  SSL_CERT_FILE           certificates of the authorities to trust, PEM (not on
+                          macOS and Windows, which have a store of their own)
+  HTTPS_PROXY, NO_PROXY   proxy to go through, and the hosts to reach without it`
+
+// connectionFlags are the flags of a command that calls the API.
+type connectionFlags struct {
+	api, data    string
+	insecureHTTP bool
+}
+
+func (f *connectionFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.api, "api", "", "address of the API, https://HOST[:PORT] (default: GCORE_BASE_URL)")
+	flags.StringVar(&f.data, "data", "", "data directory of a server that was started with --dev: its dev.json has the address, the API key, the project, the region and the registry")
+	flags.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
+	cmd.MarkFlagsMutuallyExclusive("api", "data")
+}
+
+// connection is where the API is, and as whom to call it.
+type connection struct {
+	url, key                      string
+	projectID, regionID, registry int64  // registry 0: none is known
+	urlFrom, keyFrom              string // what to check if they are wrong
+	insecureHTTP                  bool
+}
+
+// find returns the connection that the flags and the environment describe. Its
+// errors are those of usage.
+func (f *connectionFlags) find() (connection, error) {
+	c := connection{insecureHTTP: f.insecureHTTP}
+	var err error
+	if f.data != "" {
+		err = c.fromData(f.data)
+	} else {
+		err = c.fromEnvironment(f.api)
+	}
+	if err != nil {
+		return c, err
+	}
+	base, err := url.Parse(c.url)
+	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return c, usagef("%s must be of the form https://HOST[:PORT]", c.urlFrom)
+	}
+	if base.Scheme == "http" && !c.insecureHTTP && !isLoopback(base.Hostname()) {
+		return c, usagef("%s is plain HTTP to another host, which would show the API key to the network: use https, or --insecure-http", c.urlFrom)
+	}
+	return c, nil
+}
+
+func (c *connection) fromData(data string) error {
+	path := filepath.Join(data, devFileName)
+	file, err := readDevFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return usagef("--data: there is no file %s: 'registryusers serve --dev --data %s' writes it", path, data)
+	case err != nil:
+		return usagef("--data: %w", err)
+	case file.URL == "" || file.APIKey == "":
+		return usagef("--data: %s has no address or no API key: start 'registryusers serve --dev --data %s' again", path, data)
+	}
+	c.url, c.key, c.urlFrom, c.keyFrom = file.URL, file.APIKey, path, path
+	c.projectID, c.regionID, c.registry = file.ProjectID, file.RegionID, file.RegistryID
+	return nil
+}
+
+func (c *connection) fromEnvironment(api string) (err error) {
+	c.url, c.urlFrom, c.keyFrom = api, "--api", "GCORE_API_KEY"
+	if c.url == "" {
+		c.url, c.urlFrom = os.Getenv("GCORE_BASE_URL"), "GCORE_BASE_URL"
+	}
+	if c.url == "" {
+		return usagef("the address of the API is missing: give --api URL, set GCORE_BASE_URL, or name with --data DIR the data directory of a server that was started with --dev (the vendor's service is at %s)", client.DefaultBaseURL)
+	}
+	if c.key = os.Getenv("GCORE_API_KEY"); c.key == "" {
+		return usagef("the API key is missing: set GCORE_API_KEY")
+	}
+	if c.projectID, err = idFromEnvironment("GCORE_CLOUD_PROJECT_ID"); err != nil {
+		return err
+	}
+	c.regionID, err = idFromEnvironment("GCORE_CLOUD_REGION_ID")
+	return err
+}
+
+func idFromEnvironment(name string) (int64, error) {
+	value := os.Getenv(name)
+	if value == "" {
+		return 0, usagef("%s is not set", name)
+	}
+	id, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || id == 0 {
+		return 0, usagef("%s must be an integer, the id of the project or region", name)
+	}
+	return id, nil
+}
+
+// client returns a client for the connection.
+func (c *connection) client() (*client.Client, error) {
+	options := []client.Option{
+		client.WithBaseURL(c.url), client.WithAPIKey(c.key), client.WithProject(c.projectID), client.WithRegion(c.regionID),
+	}
+	if c.insecureHTTP {
+		options = append(options, client.WithInsecureHTTP())
+	}
+	made, err := client.New(options...)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return made, nil
+}
+
+// next says what to do about an error of a call, whatever the call was, or "".
+func (c *connection) next(err error) string {
+	var response *client.Error
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	var noTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &authority):
+		return "The server's certificate is not trusted on this machine: name the file of its authority's certificate (PEM) in SSL_CERT_FILE, or on macOS and Windows add it to the system's store."
+	case errors.As(err, &host):
+		return "The server's certificate is for another name: check the address, " + c.urlFrom + "."
+	case errors.As(err, &invalid):
+		return "The server's certificate is not valid: its operator must renew it, unless this machine's clock is wrong."
+	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
+		return "The server does not answer with TLS at this address: check " + c.urlFrom + "; does it begin with http:// instead?"
+	case errors.As(err, &response) && response.Status < 400,
+		errors.Is(err, registryusers.ErrNotFound) && !errors.Is(err, registryusers.ErrRegistryNotFound) && !errors.Is(err, registryusers.ErrUserNotFound):
+		return "Check " + c.urlFrom + ": it must be the address of the API, without the path of an operation."
+	case errors.Is(err, registryusers.ErrUnauthenticated):
+		return "Check " + c.keyFrom + "; where the server runs, 'registryusers admin key create' makes a new one."
+	case exitCode(err) == 6:
+		return "Check " + c.urlFrom + ", and that its server runs; then try again."
+	}
+	return ""
+}
