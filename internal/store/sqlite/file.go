@@ -65,11 +65,11 @@ func checkSize(f *os.File) error {
 	if n == 0 && errors.Is(err, io.EOF) {
 		return nil // it is new
 	}
-	if errors.Is(err, io.EOF) {
-		return errDamaged
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	if err != nil || string(header[:16]) != "SQLite format 3\x00" {
+		return errDamaged
 	}
 	info, err := f.Stat()
 	if err != nil {
