@@ -208,7 +208,7 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 		}
 		handlers.Proxies = append(handlers.Proxies, prefix)
 	}
-	keys, err := token.OpenKeys(dir.Keys())
+	keys, err := token.OpenKeys(dir.Keys(), logger)
 	if err != nil {
 		return handlers, nil, err
 	}
