@@ -12,6 +12,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
 )
 
@@ -52,7 +53,7 @@ func dev(ctx context.Context, dir *datadir.Dir, url string, stdout io.Writer) er
 	if data, err = json.MarshalIndent(file, "", "  "); err != nil {
 		return err
 	}
-	if err := writeFile(path, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
 	_, host, _ := strings.Cut(url, "://")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // checkDockerConfig refuses, before a user is made for it, a file that could
@@ -41,7 +42,7 @@ func addLogin(path, host, name string, secret registryusers.Secret) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, append(text, '\n'))
+	return atomicfile.Write(path, append(text, '\n'), 0o600)
 }
 
 func readDockerConfig(path, host string) (config, auths map[string]json.RawMessage, err error) {
