@@ -22,7 +22,7 @@ func adminCommand() *cobra.Command {
 		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
 		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
 		group("token-key", "Add, list and remove the keys that sign tokens", tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand()),
-		gcCommand())
+		gcCommand(), backupCommand(), restoreCommand())
 	addConfigFlag(admin)
 	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")
 	return admin

@@ -7,6 +7,7 @@
 //	DIR/images/              the registry's images
 //	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
 //	DIR/.lock                locked by each process that has the directory open
+//	DIR/restore-in-progress  a restore was interrupted; the directory is refused
 //	DIR/before-restore-*/    the database and the keys that a restore replaced
 package datadir
 
@@ -165,6 +166,15 @@ type keyFile struct {
 	Key []byte `json:"key"`
 }
 
+// parseKey reads the content of a server key's file.
+func parseKey(data []byte) (keyFile, error) {
+	var file keyFile
+	if json.Unmarshal(data, &file) != nil || file.ID == "" || len(file.Key) != 32 {
+		return file, errors.New("the file is damaged")
+	}
+	return file, nil
+}
+
 // serverKey returns the key that the database was begun with; the first to
 // open a new directory makes it.
 func serverKey(ctx context.Context, store *sqlite.Store, path string) (accounts.ServerKey, error) {
@@ -185,9 +195,9 @@ func serverKey(ctx context.Context, store *sqlite.Store, path string) (accounts.
 	if err != nil {
 		return none, fmt.Errorf("server key cannot be read: %w", err)
 	}
-	var file keyFile
-	if json.Unmarshal(data, &file) != nil || file.ID == "" || len(file.Key) != 32 {
-		return none, fmt.Errorf("server key %s is damaged: restore the file from a backup", path)
+	file, err := parseKey(data)
+	if err != nil {
+		return none, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
 	}
 	if known == "" {
 		if known, err = store.ClaimServerKey(ctx, file.ID); err != nil {
