@@ -128,7 +128,7 @@ func checkDatabase(path string, isNew bool) error {
 	case isNew && hasDatabase:
 		return fmt.Errorf("data directory %s has a database: start without --new-database to use it", path)
 	case !isNew && !hasDatabase && hasKeys:
-		return fmt.Errorf("data directory %s has keys, but its database %s is lost: restore a backup with 'registryusers admin restore FILE', or put that file back; "+
+		return fmt.Errorf("data directory %[1]s has keys, but its database %[2]s is lost: restore a backup with 'registryusers admin restore FILE', or put a copy of that file back, with no %[2]s-wal beside it; "+
 			"'registryusers serve --new-database' starts over, and all users, registries and API keys are gone then", path, databaseName)
 	}
 	return nil

@@ -48,7 +48,7 @@ func Restore(ctx context.Context, path, file string) (before string, err error) 
 	}
 	for i, step := range r.steps() {
 		if err := step(); err != nil {
-			if i <= firstMove { // nothing has moved
+			if i <= firstMove && !r.resumed { // nothing has moved
 				_ = os.Remove(filepath.Join(path, restoringName))
 				_ = os.Remove(r.before)
 			}
@@ -66,6 +66,8 @@ type restore struct {
 	dir    string // the data directory
 	staged string // in it: what was unpacked
 	before string // in it: what is replaced
+
+	resumed bool // an earlier restore was interrupted, and may have moved something
 }
 
 // unpack unpacks a backup and checks it. Everything is on the disk afterwards.
@@ -173,26 +175,38 @@ func (r *restore) check(ctx context.Context) error {
 // firstMove is the first of the steps that moves something.
 const firstMove = 1
 
+const beforePrefix = "before-restore-"
+
 // steps returns what puts the unpacked files in place. The first one leaves a mark
 // for [Open], and the last one removes it: whatever a crash or a power loss leaves
-// in between is refused, and the next restore moves it aside.
+// in between is refused, and the next restore goes on from there.
 func (r *restore) steps() []func() error {
 	mark := filepath.Join(r.dir, restoringName)
-	r.before = filepath.Join(r.dir, "before-restore-"+time.Now().UTC().Format("20060102T150405.000000Z"))
+	before := beforePrefix + time.Now().UTC().Format("20060102T150405.000000Z")
+	text, err := os.ReadFile(mark)
+	r.resumed = err == nil
+	if strings.HasPrefix(string(text), beforePrefix) && !strings.ContainsAny(string(text), `/\:`) {
+		before = string(text) // where the interrupted restore moved what it has moved
+	}
+	r.before = filepath.Join(r.dir, before)
 	steps := []func() error{func() error {
 		owner, err := os.Stat(r.dir)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(os.Mkdir(r.before, 0o700), atomicfile.CopyOwner(r.before, owner)); err != nil {
+		if err := errors.Join(os.MkdirAll(r.before, 0o700), atomicfile.CopyOwner(r.before, owner)); err != nil {
 			return err
 		}
-		return atomicfile.Write(mark, nil, 0o600)
+		return atomicfile.Write(mark, []byte(before), 0o600)
 	}}
 	// The keys first: a directory of another file system cannot be moved.
 	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm"} {
 		steps = append(steps, func() error {
-			err := os.Rename(filepath.Join(r.dir, name), filepath.Join(r.before, name))
+			path, before := filepath.Join(r.dir, name), filepath.Join(r.before, name)
+			if _, err := os.Lstat(before); err == nil { // then path is the interrupted restore's
+				return os.RemoveAll(path)
+			}
+			err := os.Rename(path, before)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
