@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -24,7 +22,7 @@ func adminCommand() *cobra.Command {
 		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
 		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
 		group("token-key", "Add, list and remove the keys that sign tokens", tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand()),
-		gcCommand(), checkCommand())
+		checkCommand(), backupCommand(), restoreCommand(), gcCommand())
 	addConfigFlag(admin)
 	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")
 	return admin
@@ -78,7 +76,7 @@ func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer
 func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
 		path := cmd.Flag("data").Value.String()
-		if _, err := os.Stat(filepath.Join(path, "registryusers.db")); err != nil && cmd.Name() != "create" {
+		if !datadir.Exists(path) && cmd.Name() != "create" {
 			return usagef("there is no data directory %s: name it with --data", path)
 		}
 		dir, err := datadir.Open(cmd.Context(), path, nil)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
 )
 
@@ -71,7 +72,7 @@ func dev(ctx context.Context, dir *datadir.Dir, base string, hasRegistry bool, s
 	if err != nil {
 		return err
 	}
-	if err := writeFile(path, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
 	text, err := devText(ctx, dir, file, registry, hasRegistry)

@@ -1,31 +1,83 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // checkDockerConfig refuses, before a user is made for it, a file that could
 // not take its login.
-func checkDockerConfig(path, host, name string) error {
+func checkDockerConfig(ctx context.Context, path, host, name string) error {
 	if name == "" {
 		return usagef("a user with the empty name logs in as REGISTRY+, which is not known here: --docker-config cannot be used")
 	}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return usagef("--docker-config: %w", err)
 	}
-	_, _, err := readDockerConfig(path, host)
-	return err
+	if _, _, err := readDockerConfig(path, host); err != nil {
+		return err
+	}
+	if err := atomicfile.Check(path); err != nil {
+		return usagef("--docker-config %s cannot be written: %w", path, err)
+	}
+	unlock, err := lockDockerConfig(ctx, path)
+	if err != nil {
+		return usagef("--docker-config: %w", err)
+	}
+	return unlock()
+}
+
+// dockerConfigWait is how long to wait for other commands that write the same file.
+const dockerConfigWait = 30 * time.Second
+
+// lockDockerConfig keeps other commands of this program from changing the file
+// until unlock is called. (docker itself takes no lock.) The lock is a file
+// beside it, because the file itself is replaced.
+func lockDockerConfig(ctx context.Context, path string) (unlock func() error, err error) {
+	path, info, err := atomicfile.Resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	if info == nil {
+		if info, err = os.Stat(filepath.Dir(path)); err != nil {
+			return nil, err
+		}
+	}
+	name := path + ".lock"
+	_, before := os.Lstat(name)
+	lock := flock.New(name, flock.SetPermissions(0o600))
+	ctx, cancel := context.WithTimeout(ctx, dockerConfigWait)
+	defer cancel()
+	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return nil, fmt.Errorf("%s cannot be locked: %w", name, err)
+	}
+	if errors.Is(before, fs.ErrNotExist) { // it must be open to the file's owner too, if root was first
+		if err := atomicfile.CopyOwner(name, info); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
+	return lock.Close, nil
 }
 
 // addLogin adds a login to a docker configuration file, and leaves all else in it.
-func addLogin(path, host, name string, secret registryusers.Secret) error {
+func addLogin(ctx context.Context, path, host, name string, secret registryusers.Secret) (err error) {
+	unlock, err := lockDockerConfig(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	config, auths, err := readDockerConfig(path, host)
 	if err != nil {
 		return err
@@ -41,7 +93,7 @@ func addLogin(path, host, name string, secret registryusers.Secret) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, append(text, '\n'))
+	return atomicfile.Write(path, append(text, '\n'), 0o600)
 }
 
 func readDockerConfig(path, host string) (config, auths map[string]json.RawMessage, err error) {

@@ -19,7 +19,7 @@ import (
 // withKeys makes a command's RunE of a function that works on the token keys.
 func withKeys(f func(keys *token.Keys, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
-		keys, err := token.OpenKeys(dir.Keys())
+		keys, err := token.OpenKeys(dir.Keys(), slog.Default())
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func tokenKeyListCommand() *cobra.Command {
 	}
 	return listCommand("List the keys' ids; the newest one signs", []string{"ID", "SIGNS"},
 		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
-			keys, err := token.OpenKeys(dir.Keys())
+			keys, err := token.OpenKeys(dir.Keys(), slog.Default())
 			if err != nil {
 				return nil, err
 			}

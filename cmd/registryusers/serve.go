@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/api"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/httpserver"
 	"github.com/registryusers/registryusers/internal/ociregistry"
@@ -32,6 +31,7 @@ type serveOptions struct {
 	data, addressFile   string
 	tlsCert, tlsKey     string
 	insecureHTTP, isDev bool
+	newDatabase         bool
 	registry, service   string
 	tokenX5C            bool
 	trustedProxies      []string
@@ -56,6 +56,7 @@ func serveCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
 	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is made if missing")
+	flags.BoolVar(&o.newDatabase, "new-database", false, "start over with a new database where the keys are and the database is lost: all users, registries and API keys are gone then; for one start, as it is refused where a database is")
 	flags.StringVar(&o.url, "url", "", "URL under which clients reach this server (default: from --listen)")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; both files are read again when they change, and on SIGHUP")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
@@ -91,7 +92,11 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return fmt.Errorf("cannot listen (choose another address with --listen): %w", err)
 	}
 	defer listener.Close()
-	dir, err := datadir.Open(ctx, o.data, nil)
+	open := datadir.Open
+	if o.newDatabase {
+		open = datadir.OpenNew
+	}
+	dir, err := open(ctx, o.data, nil)
 	if err != nil {
 		return err
 	}
@@ -125,8 +130,8 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		}
 	}
 	if o.addressFile != "" {
-		if err := writeFile(o.addressFile, []byte(listener.Addr().String()+"\n")); err != nil {
-			return err
+		if err := atomicfile.Write(o.addressFile, []byte(listener.Addr().String()+"\n"), 0o600); err != nil {
+			return fmt.Errorf("the address file cannot be written: %w", err)
 		}
 	}
 	logger.Info("serving", "url", base, "data", o.data)
@@ -193,7 +198,7 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 		}
 		handlers.Proxies = append(handlers.Proxies, prefix)
 	}
-	keys, err := token.OpenKeys(dir.Keys())
+	keys, err := token.OpenKeys(dir.Keys(), logger)
 	if err != nil {
 		return handlers, nil, err
 	}
@@ -285,21 +290,4 @@ func scheme(config *tls.Config) string {
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-// writeFile writes a file that only its owner may read, whole or not at all.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

@@ -85,7 +85,7 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 		o.registryHost = c.Host()
 	}
 	if o.dockerConfig != "" {
-		if err := checkDockerConfig(o.dockerConfig, o.registryHost, name); err != nil {
+		if err := checkDockerConfig(cmd.Context(), o.dockerConfig, o.registryHost, name); err != nil {
 			return err
 		}
 	}
@@ -105,7 +105,7 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 	if o.dockerConfig == "" {
 		return nil
 	}
-	if err := addLogin(o.dockerConfig, o.registryHost, u.Name, u.Secret); err != nil {
+	if err := addLogin(cmd.Context(), o.dockerConfig, o.registryHost, u.Name, u.Secret); err != nil {
 		return fmt.Errorf("the user was created, but its login could not be written: %w", err)
 	}
 	return nil

@@ -7,6 +7,9 @@
 //	DIR/images/              the registry's images
 //	DIR/ballast              room for the database on a full disk
 //	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
+//	DIR/.lock                locked by each process that has the directory open
+//	DIR/restore-in-progress  a restore was interrupted; the directory is refused
+//	DIR/before-restore-*/    the database and the keys that a restore replaced
 package datadir
 
 import (
@@ -18,10 +21,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/token"
+)
+
+// The names in a data directory.
+const (
+	databaseName  = "registryusers.db"
+	keysName      = "keys"
+	serverKeyName = "server.json"
+	lockName      = ".lock"
+	restoringName = "restore-in-progress"
 )
 
 // Dir is an open data directory.
@@ -29,26 +44,188 @@ type Dir struct {
 	Path     string
 	Accounts *accounts.Service
 	store    *sqlite.Store
+	unlock   func() error
 }
 
-// Open opens the data directory at path and makes what is missing in a new
-// one. Several processes may have it open. now is the clock; nil means [time.Now].
+// Open opens the data directory at path, or creates one where there is none.
+// Several processes may have it open. now is the clock; nil means [time.Now].
+//
+// Open refuses a directory that has keys and no database: the database is lost,
+// and a new one would have nobody of it.
 func Open(ctx context.Context, path string, now func() time.Time) (*Dir, error) {
-	if err := os.MkdirAll(filepath.Join(path, "keys"), 0o700); err != nil {
+	return open(ctx, path, now, false)
+}
+
+// OpenNew is [Open] for a directory without a database, whose keys it keeps. It
+// refuses one that has a database.
+func OpenNew(ctx context.Context, path string, now func() time.Time) (*Dir, error) {
+	return open(ctx, path, now, true)
+}
+
+// Exists reports whether there is a data directory at path, whole or not.
+func Exists(path string) bool {
+	for _, name := range []string{databaseName, restoringName} {
+		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+			return true
+		}
+	}
+	has, err := hasKeys(filepath.Join(path, keysName))
+	return err == nil && has
+}
+
+func open(ctx context.Context, path string, now func() time.Time, isNew bool) (d *Dir, err error) {
+	if err := os.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be made: %w", path, err)
 	}
-	store, err := sqlite.Open(ctx, filepath.Join(path, "registryusers.db"))
-	if err != nil {
+	d = &Dir{Path: path}
+	if d.unlock, err = lockShared(path); err != nil {
 		return nil, err
 	}
-	key, err := serverKey(ctx, store, filepath.Join(path, "keys", "server.json"))
+	defer func() {
+		if err != nil {
+			err = withoutBreak(err, d.Close())
+			d = nil
+		}
+	}()
+	if err := checkDatabase(path, isNew); err != nil {
+		return d, err
+	}
+	if d.store, err = sqlite.Open(ctx, filepath.Join(path, databaseName)); err != nil {
+		return d, err
+	}
+	key, err := serverKey(ctx, d.store, filepath.Join(path, keysName, serverKeyName))
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return d, err
 	}
-	if _, err := store.KeepBallast(); err != nil {
-		return nil, errors.Join(fmt.Errorf("the file that keeps room for the database cannot be made: %w", err), store.Close())
+	if _, err := d.store.KeepBallast(); err != nil {
+		return d, fmt.Errorf("the file that keeps room for the database cannot be made: %w", err)
 	}
-	return &Dir{Path: path, Accounts: accounts.New(store, key, now), store: store}, nil
+	d.Accounts = accounts.New(d.store, key, now)
+	return d, nil
+}
+
+// withoutBreak is errors.Join, but returns err itself if there is no other.
+func withoutBreak(err, other error) error {
+	if other == nil {
+		return err
+	}
+	return errors.Join(err, other)
+}
+
+// checkDatabase refuses a directory whose database is lost, or only half restored.
+func checkDatabase(path string, isNew bool) error {
+	if _, err := os.Lstat(filepath.Join(path, restoringName)); err == nil {
+		return fmt.Errorf("data directory %s: a restore was interrupted: run 'registryusers admin restore FILE' again", path)
+	}
+	// The keys first: who creates a directory creates the database before the keys.
+	hasKeys, err := hasKeys(filepath.Join(path, keysName))
+	if err != nil {
+		return err
+	}
+	// An empty file is a lost database too: SQLite writes its first page before
+	// there is a key, and discards a log that lies beside an empty file.
+	info, err := os.Stat(filepath.Join(path, databaseName))
+	hasDatabase := err == nil && info.Size() > 0
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("database: %w", err)
+	case isNew && hasDatabase:
+		return fmt.Errorf("data directory %s has a database: start without --new-database to use it", path)
+	case !isNew && !hasDatabase && hasKeys:
+		return fmt.Errorf("data directory %[1]s has keys, but its database %[2]s is lost: restore a backup with 'registryusers admin restore FILE', or put a copy of that file back, with no %[2]s-wal beside it; "+
+			"'registryusers serve --new-database' starts over, and all users, registries and API keys are gone then", path, databaseName)
+	}
+	return nil
+}
+
+// hasKeys reports whether there is any key in the directory of the keys.
+func hasKeys(path string) (bool, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return false, fmt.Errorf("keys: %w", err)
+	}
+	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return isKeyFile(entry.Name()) }), nil
+}
+
+func isKeyFile(name string) bool { return name == serverKeyName || token.IsKeyFile(name) }
+
+// Keys returns where the keys lie.
+func (d *Dir) Keys() string { return filepath.Join(d.Path, keysName) }
+
+// Images returns where the images lie.
+func (d *Dir) Images() string { return filepath.Join(d.Path, "images") }
+
+// Close closes the directory's database.
+func (d *Dir) Close() error {
+	var err error
+	if d.store != nil {
+		err = d.store.Close()
+	}
+	return withoutBreak(err, d.unlock())
+}
+
+// keyFile is the server key as it lies in its file. JSON spells Key in base64.
+type keyFile struct {
+	ID  string `json:"id"`
+	Key []byte `json:"key"`
+}
+
+// parseKey reads the content of a server key's file.
+func parseKey(data []byte) (keyFile, error) {
+	var file keyFile
+	if json.Unmarshal(data, &file) != nil || file.ID == "" || len(file.Key) != 32 {
+		return file, errors.New("the file is damaged")
+	}
+	return file, nil
+}
+
+// serverKey returns the key that the database was begun with; the first to
+// open a new directory makes it.
+func serverKey(ctx context.Context, store *sqlite.Store, path string) (accounts.ServerKey, error) {
+	var none accounts.ServerKey
+	known, err := store.ServerKeyID(ctx)
+	if err != nil {
+		return none, err
+	}
+	if known == "" {
+		if err := createKey(path); err != nil {
+			return none, fmt.Errorf("server key %s cannot be made: %w", path, err)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no secret that this server made is good", path, known)
+	}
+	if err != nil {
+		return none, fmt.Errorf("server key cannot be read: %w", err)
+	}
+	file, err := parseKey(data)
+	if err != nil {
+		return none, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
+	}
+	if known == "" {
+		if known, err = store.ClaimServerKey(ctx, file.ID); err != nil {
+			return none, err
+		}
+	}
+	if file.ID != known {
+		return none, fmt.Errorf("server key %s has the id %s, but the database was begun with the key %s: restore that one from a backup", path, file.ID, known)
+	}
+	return accounts.NewServerKey(file.ID, [32]byte(file.Key)), nil
+}
+
+// createKey writes a new key to path, unless there is a file.
+func createKey(path string) error {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	data, err := json.Marshal(keyFile{ID: rand.Text(), Key: key})
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Create(path, append(data, '\n'), 0o600); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil // another process was first
 }
 
 // KeepBallast makes the ballast again, which was removed when the disk was
@@ -64,87 +241,4 @@ func (d *Dir) WasUnclean() bool { return d.store.WasUnclean() }
 // any, the database takes no more writes from this process.
 func (d *Dir) Check(ctx context.Context) (findings string, err error) {
 	return d.store.QuickCheck(ctx)
-}
-
-// Keys returns where the keys lie.
-func (d *Dir) Keys() string { return filepath.Join(d.Path, "keys") }
-
-// Images returns where the images lie.
-func (d *Dir) Images() string { return filepath.Join(d.Path, "images") }
-
-// Close closes the directory's database.
-func (d *Dir) Close() error { return d.store.Close() }
-
-// keyFile is the server key as it lies in its file. JSON spells Key in base64.
-type keyFile struct {
-	ID  string `json:"id"`
-	Key []byte `json:"key"`
-}
-
-// serverKey returns the key that the database was begun with; the first to
-// open a new directory makes it.
-func serverKey(ctx context.Context, store *sqlite.Store, path string) (accounts.ServerKey, error) {
-	var none accounts.ServerKey
-	known, err := store.ServerKeyID(ctx)
-	if err != nil {
-		return none, err
-	}
-	if known == "" {
-		if err := makeKey(path); err != nil {
-			return none, fmt.Errorf("server key %s cannot be made: %w", path, err)
-		}
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return none, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no secret that this server made is good", path, known)
-	}
-	if err != nil {
-		return none, fmt.Errorf("server key cannot be read: %w", err)
-	}
-	var file keyFile
-	if json.Unmarshal(data, &file) != nil || file.ID == "" || len(file.Key) != 32 {
-		return none, fmt.Errorf("server key %s is damaged: restore the file from a backup", path)
-	}
-	if known == "" {
-		if known, err = store.ClaimServerKey(ctx, file.ID); err != nil {
-			return none, err
-		}
-	}
-	if file.ID != known {
-		return none, fmt.Errorf("server key %s has the id %s, but the database was begun with the key %s: restore that one from a backup", path, file.ID, known)
-	}
-	return accounts.NewServerKey(file.ID, [32]byte(file.Key)), nil
-}
-
-// makeKey writes a new key to path, whole or not at all, unless there is a file.
-func makeKey(path string) error {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	data, err := json.Marshal(keyFile{ID: rand.Text(), Key: key})
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Link(f.Name(), path) // unlike a rename, fails if another process was first
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a directory's new names survive power loss.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

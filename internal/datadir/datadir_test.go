@@ -306,12 +306,10 @@ func TestDamagedKey(t *testing.T) {
 				path := newDir(t)
 				writeFile(t, filepath.Join(path, keyFile), []byte(data))
 				if dir == "new" {
-					for _, suffix := range []string{"", "-wal", "-shm"} {
-						if err := os.Remove(filepath.Join(path, dbFile+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-							t.Fatal(err)
-						}
+					if err := os.Remove(filepath.Join(path, dbFile)); err != nil {
+						t.Fatal(err)
 					}
-					d, err := datadir.Open(t.Context(), path, nil)
+					d, err := datadir.OpenNew(t.Context(), path, nil)
 					if err == nil {
 						closeDir(t, d)
 						t.Fatal("Open succeeded")
@@ -341,17 +339,86 @@ func TestKeyOfAnotherDirectory(t *testing.T) {
 	}
 }
 
-// A directory whose database was never begun keeps the key it has: it may be
-// from a backup.
-func TestKeyWithoutDatabaseIsKept(t *testing.T) {
-	path := newDir(t)
-	before := readFile(t, filepath.Join(path, keyFile))
-	if err := os.Remove(filepath.Join(path, dbFile)); err != nil {
+// lostDatabases are ways to lose the database of a directory that has keys.
+func lostDatabases(t *testing.T) map[string]string {
+	t.Helper()
+	database := func(path string) string { return filepath.Join(path, dbFile) }
+	paths := make(map[string]string)
+	for what, lose := range map[string]func(path string) error{
+		"removed": func(path string) error { return os.Remove(database(path)) },
+		"emptied": func(path string) error { return os.Truncate(database(path), 0) },
+		"removed, its log left": func(path string) error {
+			return errors.Join(os.Remove(database(path)), os.WriteFile(database(path)+"-wal", []byte("log"), 0o600))
+		},
+		"emptied, its log left": func(path string) error {
+			return errors.Join(os.Truncate(database(path), 0), os.WriteFile(database(path)+"-wal", []byte("log"), 0o600))
+		},
+		"removed, a token key left": func(path string) error {
+			keys := filepath.Join(path, "keys")
+			return errors.Join(os.Remove(database(path)), os.Rename(filepath.Join(keys, "server.json"), filepath.Join(keys, "token-1.pem")))
+		},
+	} {
+		paths[what] = newDir(t)
+		if err := lose(paths[what]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return paths
+}
+
+func TestLostDatabase(t *testing.T) {
+	for what, path := range lostDatabases(t) {
+		t.Run(what, func(t *testing.T) {
+			wantOpenError(t, path, path, dbFile, "lost", "admin restore", "--new-database")
+			wantOpenError(t, path, "lost") // and again: nothing was created in its place
+			if !datadir.Exists(path) {
+				t.Error("Exists says that there is no data directory")
+			}
+		})
+	}
+}
+
+func TestNewDatabase(t *testing.T) {
+	for what, path := range lostDatabases(t) {
+		t.Run(what, func(t *testing.T) {
+			before := snapshot(t, filepath.Join(path, "keys"))
+			d, err := datadir.OpenNew(t.Context(), path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if registries, err := d.Accounts.Registries(t.Context()); err != nil || len(registries) != 0 {
+				t.Errorf("Registries = %v, %v; want none", registries, err)
+			}
+			closeDir(t, d)
+			for name, data := range before {
+				if after := snapshot(t, filepath.Join(path, "keys")); after[name] != data {
+					t.Errorf("OpenNew changed %s", name)
+				}
+			}
+			closeDir(t, open(t, path))
+		})
+	}
+	path := filepath.Join(t.TempDir(), "new") // one without keys needs no backup
+	d, err := datadir.OpenNew(t.Context(), path, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	closeDir(t, open(t, path))
-	if after := readFile(t, filepath.Join(path, keyFile)); !bytes.Equal(after, before) {
-		t.Error("Open replaced the key that was there")
+	closeDir(t, d)
+	if d, err := datadir.OpenNew(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "without --new-database") {
+		t.Errorf("OpenNew where a database is = %v, %v; want an error", d, err)
+	}
+}
+
+func TestExists(t *testing.T) {
+	path := t.TempDir()
+	if err := os.Mkdir(filepath.Join(path, "keys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if datadir.Exists(path) || datadir.Exists(filepath.Join(path, "missing")) {
+		t.Error("Exists of an empty directory; want false")
+	}
+	if !datadir.Exists(newDir(t)) {
+		t.Error("Exists of a data directory is false")
 	}
 }
 

@@ -240,7 +240,7 @@ func TestTokenOfARemovedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	bearer := w.bearer(user)
-	admin, err := token.OpenKeys(w.dir.Keys()) // another process
+	admin, err := token.OpenKeys(w.dir.Keys(), quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func serveUntilStandardInputEnds(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	keys, err := token.OpenKeys(dir.Keys())
+	keys, err := token.OpenKeys(dir.Keys(), logger)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func options(t *testing.T, root string) ociregistry.Options {
 			t.Error(err)
 		}
 	})
-	keys, err := token.OpenKeys(dir.Keys())
+	keys, err := token.OpenKeys(dir.Keys(), quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

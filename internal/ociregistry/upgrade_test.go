@@ -86,7 +86,7 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	keys, err := token.OpenKeys(dir.Keys())
+	keys, err := token.OpenKeys(dir.Keys(), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func newWorld(t *testing.T, s settings) *world {
 	if w.dir, err = datadir.Open(t.Context(), w.path, w.now); err != nil {
 		t.Fatal(err)
 	}
-	if w.keys, err = token.OpenKeys(w.dir.Keys()); err != nil {
+	if w.keys, err = token.OpenKeys(w.dir.Keys(), quiet); err != nil {
 		t.Fatal(err)
 	}
 	w.issuer = &token.Issuer{Keys: w.keys, Service: service, Now: w.now}

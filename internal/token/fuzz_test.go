@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -144,7 +145,7 @@ func TestKeyWhoseCoordinateIsShortIsNotUsed(t *testing.T) {
 }
 
 func TestAddedKeysHaveFullCoordinates(t *testing.T) {
-	keys, err := OpenKeys(t.TempDir())
+	keys, err := OpenKeys(t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func newHouse(t testing.TB) *house {
 		}
 	})
 	h := &house{clock: &clock{now: noon}, log: new(log), store: store, keys: t.TempDir()}
-	keys, err := token.OpenKeys(h.keys)
+	keys, err := token.OpenKeys(h.keys, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

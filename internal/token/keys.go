@@ -12,16 +12,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // Keys are the keys that sign tokens, as the files token-*.pem of a directory:
@@ -30,12 +34,15 @@ import (
 // so a key is rotated by adding one, and removed once its tokens have ended. It
 // is safe for concurrent use.
 type Keys struct {
-	dir string
+	dir    string
+	logger *slog.Logger
 
 	mu       sync.Mutex
-	modified time.Time // of the directory, when it was read
-	settled  bool      // it was read so long after, that a later change shows
-	keys     []key     // in the order of their names
+	read     time.Time       // when the directory was read
+	modified time.Time       // of the directory, when it was read
+	settled  bool            // it was read so long after, that a later change shows
+	keys     []key           // in the order of their names
+	unusable map[string]bool // the files that were skipped, and logged
 }
 
 type key struct {
@@ -47,9 +54,10 @@ type key struct {
 	certified   jose.Signer // and x5c
 }
 
-// OpenKeys returns the keys of a directory, and makes the first if there is none.
-func OpenKeys(dir string) (*Keys, error) {
-	k := &Keys{dir: dir}
+// OpenKeys returns the keys of a directory, and creates the first if there is
+// none. A damaged file is logged and skipped; if no other is left, that is an error.
+func OpenKeys(dir string, logger *slog.Logger) (*Keys, error) {
+	k := &Keys{dir: dir, logger: logger}
 	keys, err := k.all()
 	if err == nil && len(keys) == 0 {
 		if _, err = k.Add(); err == nil {
@@ -91,19 +99,8 @@ func (k *Keys) Add() (id string, err error) {
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})...)
-	f, err := os.CreateTemp(k.dir, ".new-*") // mode 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano())))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return id, err
+	path := filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano()))
+	return id, atomicfile.Create(path, text, 0o600)
 }
 
 // isFull reports whether both coordinates fill their 32 bytes: verifiers that
@@ -151,7 +148,11 @@ func (k *Keys) Remove(id string) error {
 // one look like one.
 const clockTick = 100 * time.Millisecond
 
-// all returns the keys, read anew if the directory has changed.
+// retryUnusable is how long a skipped file is left alone: one that is written
+// anew in its place does not change the directory.
+const retryUnusable = time.Second
+
+// all returns the keys, read again if the directory has changed.
 func (k *Keys) all() ([]key, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -159,31 +160,54 @@ func (k *Keys) all() ([]key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
-	if k.settled && info.ModTime().Equal(k.modified) {
+	if k.settled && info.ModTime().Equal(k.modified) && (len(k.unusable) == 0 || time.Since(k.read) < retryUnusable) {
 		return k.keys, nil
 	}
-	settled := time.Since(info.ModTime()) > clockTick
-	paths, err := filepath.Glob(filepath.Join(k.dir, "token-*.pem"))
+	read := time.Now()
+	settled := read.Sub(info.ModTime()) > clockTick
+	entries, err := os.ReadDir(k.dir) // by name
 	if err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
-	slices.Sort(paths)
-	keys := make([]key, 0, len(paths))
-	for _, path := range paths {
-		key, err := readKey(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it was removed meanwhile
+	keys := make([]key, 0, len(entries))
+	unusable := make(map[string]bool)
+	var failure error // of the last one that was skipped
+	for _, entry := range entries {
+		if !IsKeyFile(entry.Name()) {
+			continue
 		}
-		if err != nil {
+		path := filepath.Join(k.dir, entry.Name())
+		key, err := readKey(path)
+		switch {
+		case err == nil:
+			keys = append(keys, key)
+		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
+		case errors.Is(err, errDamaged), errors.Is(err, fs.ErrPermission):
+			if !k.unusable[path] {
+				k.logger.Error("a token key cannot be used: tokens that it signed are refused", "file", path, "error", err)
+			}
+			unusable[path], failure = true, err
+		default: // perhaps for a moment
 			return nil, fmt.Errorf("token key %s: %w", path, err)
 		}
-		keys = append(keys, key)
 	}
-	k.keys, k.modified, k.settled = keys, info.ModTime(), settled
+	k.unusable = unusable
+	if len(keys) == 0 && failure != nil {
+		k.settled = false
+		paths := slices.Sorted(maps.Keys(unusable))
+		return nil, fmt.Errorf("there is no usable token key; %s: %w", strings.Join(paths, ", "), failure)
+	}
+	k.keys, k.read, k.modified, k.settled = keys, read, info.ModTime(), settled
 	return keys, nil
 }
 
-var errDamaged = errors.New("the file is damaged: restore it from a backup, or remove it and restart, and another key is made if it was the last")
+// IsKeyFile reports whether a file of this name in the directory of the keys is
+// a token key.
+func IsKeyFile(name string) bool {
+	return strings.HasPrefix(name, "token-") && strings.HasSuffix(name, ".pem")
+}
+
+var errDamaged = errors.New("the file is damaged: restore it from a backup, or remove it; if no key is left, the next start creates one")
 
 func readKey(path string) (key, error) {
 	text, err := os.ReadFile(path)

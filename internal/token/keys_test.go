@@ -10,10 +10,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -25,9 +27,11 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func openKeys(t *testing.T, dir string) *token.Keys {
 	t.Helper()
-	keys, err := token.OpenKeys(dir)
+	keys, err := token.OpenKeys(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +69,7 @@ func TestFirstStartMakesOneKey(t *testing.T) {
 
 func TestDirectoryOfNoKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	if _, err := token.OpenKeys(dir); err == nil || !strings.Contains(err.Error(), dir) {
+	if _, err := token.OpenKeys(dir, quiet); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("OpenKeys of a directory that is not there: %v; want an error that names %s", err, dir)
 	}
 	dir = t.TempDir() // what is no key is left alone
@@ -86,7 +90,7 @@ func TestKeysOpenedAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range issuers {
 		wg.Go(func() {
-			keys, err := token.OpenKeys(dir)
+			keys, err := token.OpenKeys(dir, quiet)
 			if err != nil {
 				t.Errorf("open %d: %v", i, err)
 				return
@@ -265,7 +269,7 @@ func TestDamagedKeyFile(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := token.OpenKeys(dir)
+			_, err := token.OpenKeys(dir, quiet)
 			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "PRIVATE") {
 				t.Errorf("OpenKeys with the file %q: %v; want an error that says that %s is damaged", text, err, path)
 			}
@@ -274,33 +278,73 @@ func TestDamagedKeyFile(t *testing.T) {
 			}
 		})
 	}
+}
 
-	// Beside a good one, while serving: no token, and no panic.
-	keys := openKeys(t, dir)
-	issuer := token.Issuer{Keys: keys, Service: service, Now: func() time.Time { return noon }}
-	text, _, _, err := issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
-	if err != nil {
+// A damaged file beside a good one takes its own tokens out of use, and no others.
+func TestDamagedKeyFileBesideAGoodOne(t *testing.T) {
+	for _, name := range []string{"token-00000000000000000001.pem", "token-99999999999999999999.pem"} { // the last one would sign
+		t.Run(name, func(t *testing.T) {
+			dir, logged := t.TempDir(), new(log)
+			good := ids(t, openKeys(t, dir))
+			keys, err := token.OpenKeys(dir, slog.New(slog.NewTextHandler(logged, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			issuer := token.Issuer{Keys: keys, Service: service, Now: func() time.Time { return noon }}
+			sign := func() string {
+				t.Helper()
+				text, _, _, err := issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return text
+			}
+			before := sign()
+			bad := filepath.Join(dir, name)
+			if err := os.WriteFile(bad, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{before, sign()} {
+				if _, err := issuer.Verify(text); err != nil {
+					t.Errorf("Verify with a damaged file: %v", err)
+				}
+			}
+			if got := ids(t, keys); !slices.Equal(got, good) {
+				t.Errorf("ids with a damaged file: %q; want %q", got, good)
+			}
+			set, err := keys.JWKS()
+			if err != nil || len(set.Keys) != 1 {
+				t.Errorf("JWKS with a damaged file: %v, %v; want the good key", set, err)
+			}
+			if bundle, err := keys.Certificates(); err != nil || strings.Count(string(bundle), "BEGIN") != 1 {
+				t.Errorf("Certificates with a damaged file: %q, %v; want the good key's", bundle, err)
+			}
+			if err := keys.Remove(good[0]); !errors.Is(err, registryusers.ErrInvalid) {
+				t.Errorf("Remove of the only usable key: %v; want %v", err, registryusers.ErrInvalid)
+			}
+			if got := logged.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, name) {
+				t.Errorf("logged %q; want one error that names %s", got, name)
+			}
+			if again := ids(t, openKeys(t, dir)); !slices.Equal(again, good) || len(keyFiles(t, dir)) != 2 {
+				t.Errorf("opened again: %q; want %q, and no other key created", again, good)
+			}
+		})
+	}
+}
+
+// A directory may have any name, also one that is a pattern.
+func TestDirectoryWhoseNameIsAPattern(t *testing.T) {
+	name := "a[b]*?#% c"
+	if runtime.GOOS == "windows" {
+		name = "a[b]#% c" // the others cannot be in a name
+	}
+	dir := filepath.Join(t.TempDir(), name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	bad := filepath.Join(dir, "token-00000000000000000001.pem")
-	if err := os.WriteFile(bad, []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, _, _, signing := issuer.Sign(accounts.Account{}, nil)
-	_, verifying := issuer.Verify(text)
-	_, listing := keys.IDs()
-	_, set := keys.JWKS()
-	_, bundling := keys.Certificates()
-	for what, err := range map[string]error{"Sign": signing, "Verify": verifying, "IDs": listing, "JWKS": set, "Certificates": bundling, "Remove": keys.Remove("x")} {
-		if err == nil || !strings.Contains(err.Error(), bad) {
-			t.Errorf("%s with a damaged file: %v; want an error that names %s", what, err, bad)
-		}
-	}
-	if err := os.Remove(bad); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := issuer.Verify(text); err != nil {
-		t.Errorf("when it is gone: %v; want the token good again", err)
+	first := ids(t, openKeys(t, dir))
+	if again := ids(t, openKeys(t, dir)); len(first) != 1 || !slices.Equal(again, first) {
+		t.Errorf("ids: %q, and opened again %q; want one key", first, again)
 	}
 }
 
@@ -376,6 +420,13 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 	base := h.serve(t)
 	if err := os.WriteFile(filepath.Join(h.keys, "token-0.pem"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for _, path := range keyFiles(t, h.keys) {
+		if filepath.Base(path) != "token-0.pem" {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/.well-known/jwks.json", nil)
 	if err != nil {

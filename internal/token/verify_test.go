@@ -314,7 +314,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 		}
 	}
 	old, oldID := sign()
-	elsewhere, err := token.OpenKeys(h.keys) // another process
+	elsewhere, err := token.OpenKeys(h.keys, quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,17 +1,16 @@
 package sqlite
 
 import (
-	crypto "crypto/rand"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/diskspace"
 )
 
@@ -67,29 +66,16 @@ func (b *ballast) make() error {
 	if _, err := os.Stat(b.path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), ".new-*") // mode 0600
-	if err != nil {
-		return ignoreFull(err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	size := int64(maxBallast)
+	size := uint64(maxBallast)
 	if free, total, ok := diskspace.Of(filepath.Dir(b.path)); ok {
-		size = min(size, int64(total/32))       //nolint:gosec // no file system is that large
-		if free < uint64(size)*roomForBallast { //nolint:gosec // it is positive
+		size = min(size, total/32)
+		if free < size*roomForBallast {
 			return nil
 		}
 	}
-	// Random bytes, as file systems compress others.
-	var seed [32]byte
-	_, _ = crypto.Read(seed[:]) // never fails
-	if _, err := io.CopyN(f, rand.NewChaCha8(seed), size); err != nil {
-		return ignoreFull(err)
-	}
-	return os.Rename(f.Name(), b.path)
-}
-
-func ignoreFull(err error) error {
+	content := make([]byte, size)
+	_, _ = rand.Read(content) // file systems compress what is not random
+	err := atomicfile.Write(b.path, content, 0o600)
 	if diskspace.IsFull(err) {
 		return nil
 	}

@@ -1,0 +1,133 @@
+// Package atomicfile writes files so that a crash or a power loss at any moment
+// leaves the old content or the new one, and never a part.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Write replaces the content of the file at path, or creates it with the mode.
+// An existing file keeps its owner and mode; a symbolic link is followed and
+// stays. The content is on the disk when Write returns.
+func Write(path string, data []byte, mode fs.FileMode) error {
+	path, old, err := Resolve(path)
+	if err != nil {
+		return err
+	}
+	temp, err := writeTemp(path, old, mode, writer(data))
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Create is [Write] for a new file: if there is one, also a symbolic link to
+// nowhere, it returns an error that is [fs.ErrExist].
+func Create(path string, data []byte, mode fs.FileMode) error {
+	return CreateFrom(path, mode, writer(data))
+}
+
+// CreateFrom is [Create] with the content that write writes.
+func CreateFrom(path string, mode fs.FileMode, write func(io.Writer) error) error {
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	temp, err := writeTemp(path, nil, mode, write)
+	if err != nil {
+		return err
+	}
+	// Unlike a rename, a link fails if another process was first.
+	if err := errors.Join(os.Link(temp, path), os.Remove(temp)); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Check returns an error if [Write] could not replace or create the file at path.
+func Check(path string) error {
+	path, old, err := Resolve(path)
+	if err != nil {
+		return err
+	}
+	temp, err := writeTemp(path, old, 0o600, writer(nil))
+	if err != nil {
+		return err
+	}
+	return os.Remove(temp)
+}
+
+// Resolve follows the symbolic links at path and returns the path of the file
+// that they lead to. info is nil if there is no such file yet.
+func Resolve(path string) (resolved string, info fs.FileInfo, err error) {
+	const maxLinks = 40
+	for range maxLinks {
+		dir, name := filepath.Split(path) // unlike Dir, leaves the ".." of links alone
+		if dir == "" {
+			dir = "."
+		}
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+			return "", nil, err
+		}
+		path = filepath.Join(dir, name)
+		info, err = os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return path, nil, nil
+		case err != nil:
+			return "", nil, err
+		case info.Mode().IsRegular():
+			return path, info, nil
+		case info.Mode().Type() != fs.ModeSymlink:
+			return "", nil, fmt.Errorf("%s is not a regular file", path)
+		}
+		target, err := os.Readlink(path)
+		if err != nil {
+			return "", nil, err
+		}
+		if !filepath.IsAbs(target) {
+			target = dir + string(filepath.Separator) + target
+		}
+		path = target
+	}
+	return "", nil, fmt.Errorf("%s: too many symbolic links", path)
+}
+
+func writer(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}
+
+// writeTemp writes a synced file beside path, with the owner and mode of old, or
+// with mode if old is nil, and returns its path.
+func writeTemp(path string, old fs.FileInfo, mode fs.FileMode, write func(io.Writer) error) (temp string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // again, perhaps
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if old != nil {
+		if err := CopyOwner(f.Name(), old); err != nil {
+			return "", fmt.Errorf("%s belongs to another user, who would lose it: %w", path, err)
+		}
+		mode = old.Mode().Perm()
+	}
+	if err := write(f); err != nil {
+		return "", err
+	}
+	return f.Name(), errors.Join(f.Chmod(mode), f.Sync(), f.Close())
+}

@@ -1,0 +1,76 @@
+package datadir
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+)
+
+// Backup writes the database as it is now and the keys to a new tar file, mode
+// 0600, whole or not at all. The server may go on meanwhile. An existing file is
+// an error that is [fs.ErrExist]. The images are not in it.
+func (d *Dir) Backup(ctx context.Context, file string) error {
+	if _, err := os.Lstat(file); err == nil {
+		return &fs.PathError{Op: "backup", Path: file, Err: fs.ErrExist}
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(file), ".backup-*") // mode 0700
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	database := filepath.Join(temp, databaseName)
+	if err := d.store.Backup(ctx, database); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if _, err := sqlite.CheckBackup(ctx, database); err != nil {
+		return fmt.Errorf("the copy of the database, and so perhaps the database, cannot be used: %w", err)
+	}
+	return atomicfile.CreateFrom(file, 0o600, func(w io.Writer) error {
+		archive := tar.NewWriter(w)
+		entries, err := os.ReadDir(d.Keys())
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if !isKeyFile(entry.Name()) {
+				continue
+			}
+			err := archiveFile(archive, path.Join(keysName, entry.Name()), filepath.Join(d.Keys(), entry.Name()))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been removed meanwhile
+				return err
+			}
+		}
+		// Last, so that a backup that was cut off has no database.
+		if err := archiveFile(archive, databaseName, database); err != nil {
+			return err
+		}
+		return archive.Close()
+	})
+}
+
+func archiveFile(archive *tar.Writer, name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: info.Size(), Mode: 0o600, ModTime: info.ModTime()}
+	if err := archive.WriteHeader(header); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, f)
+	return err
+}

@@ -1,0 +1,43 @@
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/atomicfile"
+)
+
+// lockShared locks a data directory as one of those that have it open.
+func lockShared(path string) (unlock func() error, err error) {
+	return lock(path, (*flock.Flock).TryRLock, "is being restored from a backup: try again when that has ended")
+}
+
+// lockAlone locks a data directory that no other process has open.
+func lockAlone(path string) (unlock func() error, err error) {
+	return lock(path, (*flock.Flock).TryLock, "is open in another process: stop the server and the commands that use it, and try again")
+}
+
+func lock(path string, try func(*flock.Flock) (bool, error), taken string) (unlock func() error, err error) {
+	name := filepath.Join(path, lockName)
+	_, before := os.Lstat(name)
+	l := flock.New(name, flock.SetPermissions(0o600))
+	ok, err := try(l)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
+	}
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%w: data directory %s %s", registryusers.ErrUnavailable, path, taken), l.Close())
+	}
+	if errors.Is(before, fs.ErrNotExist) { // it must be open to the directory's owner too, if root was first
+		if info, err := os.Stat(path); err == nil {
+			_ = atomicfile.CopyOwner(name, info) // without the right to: it is for others to lock
+		}
+	}
+	return l.Close, nil
+}

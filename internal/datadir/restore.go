@@ -1,0 +1,224 @@
+package datadir
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/store/sqlite"
+)
+
+// The bounds of a backup. A database may be as large as the file that it is in.
+const (
+	maxBackupFiles = 1000
+	maxKeyFile     = 64 << 10 // bytes
+)
+
+// Restore puts the database and the keys of a backup into the data directory at
+// path, which no process may have open, and creates it if there is none. What was
+// there before is moved to the directory before, "" if nothing was. The backup is
+// checked first: if it is not good, nothing changes.
+//
+// After a crash the directory is as it was, or [Open] refuses it until Restore has
+// been run again.
+func Restore(ctx context.Context, path, file string) (before string, err error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return "", fmt.Errorf("data directory %s cannot be created: %w", path, err)
+	}
+	unlock, err := lockAlone(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = withoutBreak(err, unlock()) }()
+	r := &restore{dir: path, staged: filepath.Join(path, ".restore")}
+	if err := os.RemoveAll(r.staged); err != nil { // of a restore that was interrupted
+		return "", err
+	}
+	defer os.RemoveAll(r.staged)
+	if err := r.unpack(ctx, file); err != nil {
+		return "", fmt.Errorf("backup %s: %w", file, err)
+	}
+	for i, step := range r.steps() {
+		if err := step(); err != nil {
+			if i <= firstMove && !r.resumed { // nothing has moved
+				_ = os.Remove(filepath.Join(path, restoringName))
+				_ = os.Remove(r.before)
+			}
+			return "", fmt.Errorf("restore: %w", err)
+		}
+	}
+	if os.Remove(r.before) == nil { // it is empty
+		return "", nil
+	}
+	return r.before, nil
+}
+
+// restore is a restore in progress.
+type restore struct {
+	dir    string // the data directory
+	staged string // in it: what was unpacked
+	before string // in it: what is replaced
+
+	resumed bool // an earlier restore was interrupted, and may have moved something
+}
+
+// unpack unpacks a backup and checks it. Everything is on the disk afterwards.
+func (r *restore) unpack(ctx context.Context, file string) error {
+	owner, err := os.Stat(r.dir)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	keys := filepath.Join(r.staged, keysName)
+	for _, dir := range []string{r.staged, keys} {
+		if err := errors.Join(os.Mkdir(dir, 0o700), atomicfile.CopyOwner(dir, owner)); err != nil {
+			return err
+		}
+	}
+	archive := tar.NewReader(f)
+	for n := 0; ; n++ {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return notABackup(err)
+		}
+		if err := checkEntry(header, n, info.Size()); err != nil {
+			return err
+		}
+		if err := r.unpackFile(header, archive, owner); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(atomicfile.SyncDir(keys), atomicfile.SyncDir(r.staged)); err != nil {
+		return err
+	}
+	return r.check(ctx)
+}
+
+func notABackup(err error) error {
+	return fmt.Errorf("the file is damaged or not a backup of 'registryusers admin backup': %w", err)
+}
+
+// checkEntry refuses what a backup does not have.
+func checkEntry(header *tar.Header, n int, archiveSize int64) error {
+	key, isKey := strings.CutPrefix(header.Name, keysName+"/")
+	isKey = isKey && isKeyFile(key) && !strings.ContainsAny(key, `/\:`)
+	switch {
+	case header.Typeflag != tar.TypeReg || !isKey && header.Name != databaseName:
+		return notABackup(fmt.Errorf("it has the entry %.100q", header.Name))
+	case n >= maxBackupFiles:
+		return notABackup(fmt.Errorf("it has more than %d entries", maxBackupFiles))
+	case isKey && header.Size > maxKeyFile, header.Size > archiveSize:
+		return notABackup(fmt.Errorf("its entry %.100q has %d bytes", header.Name, header.Size))
+	}
+	return nil
+}
+
+func (r *restore) unpackFile(header *tar.Header, content io.Reader, owner fs.FileInfo) error {
+	path := filepath.Join(r.staged, filepath.FromSlash(header.Name))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return notABackup(fmt.Errorf("it has the entry %.100q twice", header.Name))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(f, content, header.Size)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = notABackup(errors.New("it ends too early"))
+	}
+	return errors.Join(err, f.Sync(), f.Close(), atomicfile.CopyOwner(path, owner))
+}
+
+// check looks whether what was unpacked can be used.
+func (r *restore) check(ctx context.Context) error {
+	database := filepath.Join(r.staged, databaseName)
+	if _, err := os.Stat(database); err != nil {
+		return notABackup(errors.New("it has no database"))
+	}
+	known, err := sqlite.CheckBackup(ctx, database)
+	if err != nil {
+		return fmt.Errorf("its database: %w", err)
+	}
+	data, err := os.ReadFile(filepath.Join(r.staged, keysName, serverKeyName))
+	if err != nil {
+		return notABackup(errors.New("it has no server key"))
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return fmt.Errorf("its server key: %w", err)
+	}
+	if key.ID != known {
+		return fmt.Errorf("its server key has the id %s, but its database was begun with the key %s", key.ID, known)
+	}
+	return nil
+}
+
+// firstMove is the first of the steps that moves something.
+const firstMove = 1
+
+const beforePrefix = "before-restore-"
+
+// steps returns what puts the unpacked files in place. The first one leaves a mark
+// for [Open], and the last one removes it: whatever a crash or a power loss leaves
+// in between is refused, and the next restore goes on from there.
+func (r *restore) steps() []func() error {
+	mark := filepath.Join(r.dir, restoringName)
+	before := beforePrefix + time.Now().UTC().Format("20060102T150405.000000Z")
+	text, err := os.ReadFile(mark)
+	r.resumed = err == nil
+	if strings.HasPrefix(string(text), beforePrefix) && !strings.ContainsAny(string(text), `/\:`) {
+		before = string(text) // where the interrupted restore moved what it has moved
+	}
+	r.before = filepath.Join(r.dir, before)
+	steps := []func() error{func() error {
+		owner, err := os.Stat(r.dir)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(os.MkdirAll(r.before, 0o700), atomicfile.CopyOwner(r.before, owner)); err != nil {
+			return err
+		}
+		return atomicfile.Write(mark, []byte(before), 0o600)
+	}}
+	// The keys first: a directory of another file system cannot be moved.
+	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm"} {
+		steps = append(steps, func() error {
+			path, before := filepath.Join(r.dir, name), filepath.Join(r.before, name)
+			if _, err := os.Lstat(before); err == nil { // then path is the interrupted restore's
+				return os.RemoveAll(path)
+			}
+			err := os.Rename(path, before)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		})
+	}
+	for _, name := range []string{databaseName, keysName} {
+		steps = append(steps, func() error {
+			return os.Rename(filepath.Join(r.staged, name), filepath.Join(r.dir, name))
+		})
+	}
+	return append(steps,
+		func() error { return errors.Join(atomicfile.SyncDir(r.before), atomicfile.SyncDir(r.dir)) },
+		func() error { return errors.Join(os.Remove(mark), atomicfile.SyncDir(r.dir)) })
+}

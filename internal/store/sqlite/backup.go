@@ -1,0 +1,80 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Backup writes a copy of the database as it is now to a new file at path, mode
+// 0600. Reads and writes go on meanwhile. The copy is one file, without a log. It
+// is not synced, and a part of it is left behind after an error.
+func (s *Store) Backup(ctx context.Context, path string) error {
+	// SQLite would create it readable for all, but writes into an empty file.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	// A URI, as the connection's own name is: a path may begin with "file:".
+	target := (&url.URL{Scheme: "file", Path: path}).String()
+	if _, err := s.read.ExecContext(ctx, "VACUUM INTO ?", target); err != nil {
+		return s.interpret(err)
+	}
+	return nil
+}
+
+// CheckBackup looks for damage in a database file that is not open, as [Store.Backup]
+// writes it, and returns the id of the server key that it was begun with.
+func CheckBackup(ctx context.Context, path string) (serverKeyID string, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	name := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"mode": {"ro"}, "immutable": {"1"}}.Encode()}
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return checkBackup(ctx, db)
+}
+
+func checkBackup(ctx context.Context, db *sql.DB) (serverKeyID string, err error) {
+	var found string // "ok", or the first finding
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
+		return "", interpret(err)
+	}
+	if found != "ok" {
+		return "", fmt.Errorf("%s: %w", strings.ReplaceAll(found, "\n", "; "), errDamaged)
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return "", err
+	}
+	var version int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return "", interpret(err)
+	}
+	if version > len(names) {
+		return "", fmt.Errorf("the database was made by a newer version of this program (its version is %d, this program knows %d)", version, len(names))
+	}
+	if version < 1 {
+		return "", errDamaged
+	}
+	err = db.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&serverKeyID)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", interpret(err)
+	}
+	return serverKeyID, nil
+}
