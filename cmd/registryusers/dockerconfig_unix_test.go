@@ -63,7 +63,7 @@ func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(open) })
-	if err := os.Chmod(open, 0o755); err != nil { //nolint:gosec // for nobody to run the binary
+	if err := os.Chmod(open, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for what, mode := range map[string]os.FileMode{"directory not writable": 0o555, "file of another": 0o777} {
@@ -76,13 +76,13 @@ func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 			if err := os.WriteFile(config, []byte("{}"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chmod(config, 0o644); err != nil { //nolint:gosec // for nobody to read
+			if err := os.Chmod(config, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Chmod(dir, mode); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) }) //nolint:gosec // a directory
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 			cmd := p.createInto(t, data, "user1", config)
 			if os.Getuid() == 0 {
 				cmd = asNobody(t, cmd, open)
@@ -111,7 +111,7 @@ func asNobody(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	defer from.Close()
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755) //nolint:gosec // a program
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
 	if err != nil {
 		t.Fatal(err)
 	}
