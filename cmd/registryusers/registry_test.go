@@ -318,7 +318,11 @@ func TestPrintedRegistryLines(t *testing.T) {
 	runs(t, "skopeo copy --dest-tls-verify=false --dest-creds user1:SECRET oci:testdata/hello docker://"+tag[1]) // the name that is printed
 	t.Run("docker", func(t *testing.T) {
 		tool(t, "docker", false)
-		runs(t, regexp.MustCompile(`docker login .*`).FindString(string(readme)))
+		login := regexp.MustCompile(`(?m)^\$ (docker login .*)$`).FindStringSubmatch(string(readme))
+		if login == nil {
+			t.Fatal("README.md has no line with docker login")
+		}
+		runs(t, login[1])
 	})
 }
 
