@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
+	"github.com/distribution/reference"
 	"github.com/gorilla/mux"
 	"github.com/opencontainers/go-digest"
 
@@ -86,6 +88,7 @@ func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
 	ctx := context.WithValue(r.Context(), recorderKey{}, w)
 	if v != nil {
 		ctx = context.WithValue(ctx, visitorKey{}, v)
+		v.dropForeignMount(r.Form)
 	}
 	d.next.ServeHTTP(w, r.WithContext(ctx))
 }
@@ -171,6 +174,22 @@ func (v *visitor) forbidden(method, route, repository string) string {
 		return fmt.Sprintf("user %s is read-only: it may pull, and not push or delete", v.account.FullName())
 	}
 	return ""
+}
+
+// dropForeignMount removes a mount from a repository that the account may not
+// pull from. The request then begins an ordinary upload, and its response is
+// the same whether or not the blob exists (OCI distribution specification,
+// "Mounting a blob from another repository").
+func (v *visitor) dropForeignMount(form url.Values) {
+	from := form.Get("from")
+	if from == "" {
+		return
+	}
+	_, err := reference.WithName(from)
+	if err != nil || !slices.Contains(v.account.Actions(from), "pull") {
+		form.Del("from")
+		form.Del("mount")
+	}
 }
 
 // Authorized implements [auth.AccessController]: it is asked with everything
