@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/distribution/reference"
@@ -46,11 +47,11 @@ type visitor struct {
 type visitorKey struct{}
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	recorder := &recorder{ResponseWriter: w, start: time.Now()}
+	recorder := &recorder{ResponseWriter: w, request: r, start: time.Now()}
 	defer recorder.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
 	route, repository, reference := d.match(r)
-	v, err := d.identify(r)
+	v, err := d.identify(r, route)
 	leave, status := d.limits.enter(v)
 	if leave != nil {
 		recorder.atEnd = append(recorder.atEnd, leave)
@@ -126,9 +127,13 @@ func namesOtherDigest(r *http.Request, reference string) bool {
 	return false
 }
 
+// uploadTime is how long after its token has expired an upload may go on. Its
+// account is asked at each request and at the commit.
+const uploadTime = 24 * time.Hour
+
 // identify returns the visitor, or nil if the request has no token.
-// ErrUnauthenticated: the token is not good, or its account no more.
-func (d *door) identify(r *http.Request) (*visitor, error) {
+// ErrUnauthenticated: the token is not valid for the route, or its account has ended.
+func (d *door) identify(r *http.Request, route string) (*visitor, error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return nil, nil
@@ -138,6 +143,10 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 		return nil, fmt.Errorf("%w: not a bearer token", registryusers.ErrUnauthenticated)
 	}
 	claims, err := d.issuer.Verify(text)
+	isUpload := route == v2.RouteNameBlobUploadChunk && r.Method != http.MethodPost // which begins another
+	if errors.Is(err, token.ErrExpired) && isUpload && d.issuer.Now().Before(claims.Expiry.Time().Add(uploadTime)) {
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +199,32 @@ func (v *visitor) dropForeignMount(form url.Values) {
 		form.Del("from")
 		form.Del("mount")
 	}
+}
+
+// recheck reads the account of a request again, before what it brought is
+// committed: a push may take hours. The error is one that the library answers.
+func (d *door) recheck(ctx context.Context, repository string) error {
+	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
+	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
+	if !hasRecorder || !hasVisitor { // never, behind the door
+		return errcode.ErrorCodeDenied
+	}
+	account, err := d.accounts.Current(ctx, v.claims.UserID, v.claims.Incarnation)
+	switch {
+	case errors.Is(err, registryusers.ErrUnauthenticated):
+		resource := auth.Resource{Type: "repository", Name: repository}
+		needed := []auth.Access{{Resource: resource, Action: "pull"}, {Resource: resource, Action: "push"}}
+		(&challenge{door: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
+		return errcode.ErrorCodeUnauthorized.WithMessage("the user was removed, has expired or has a new secret: log in again")
+	case err != nil:
+		w.Header().Set("Retry-After", "1")
+		return errcode.ErrorCodeUnavailable.WithMessage("requests cannot be checked now")
+	}
+	now := &visitor{v.claims, account}
+	if reason := now.forbidden(http.MethodPut, v2.RouteNameBlobUploadChunk, repository); reason != "" {
+		return errcode.ErrorCodeDenied.WithMessage(reason)
+	}
+	return nil
 }
 
 // Authorized implements [auth.AccessController]: it is asked with everything

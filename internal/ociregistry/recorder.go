@@ -15,6 +15,7 @@ type recorderKey struct{}
 // words of our own, as the library's text holds the paths of files.
 type recorder struct {
 	http.ResponseWriter
+	request  *http.Request
 	start    time.Time
 	status   int
 	size     int64

@@ -138,7 +138,7 @@ func newApp(ctx context.Context, o Options, d *door) (app *handlers.App, err err
 		},
 		Auth: configuration.Auth{libraryName: configuration.Parameters{"door": d}},
 		Middleware: map[string][]configuration.Middleware{
-			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "limits": &d.limits}}},
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "door": d}}},
 		},
 	}
 	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that an upload goes on after a restart
@@ -163,7 +163,7 @@ var register = sync.OnceValue(func() error {
 			return options["door"].(*door), nil
 		}),
 		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
-			return &repository{inner, options["files"].(*files), options["limits"].(*limits)}, nil
+			return &repository{inner, options["files"].(*files), options["door"].(*door)}, nil
 		}))
 })
 
