@@ -50,17 +50,26 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, request: r, start: time.Now()}
 	defer recorder.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
-	route, repository, reference := d.match(r)
+	match := d.match(r)
+	route, repository, reference := "", "", ""
+	if match.Route != nil {
+		route, repository, reference = match.Route.GetName(), match.Vars["name"], match.Vars["reference"]
+	}
+	recorder.route = route
 	v, err := d.identify(r, route)
 	leave, status := d.limits.enter(v)
 	if leave != nil {
 		recorder.atEnd = append(recorder.atEnd, leave)
 	}
 	reason := ""
+	var mistake *mistake
 	if err != nil {
 		reason = err.Error()
 	} else if v != nil {
 		reason = v.forbidden(r.Method, route, repository)
+		if match.Route != nil {
+			mistake = findMistake(r, match)
+		}
 	}
 	switch {
 	case leave == nil:
@@ -70,6 +79,11 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "requests cannot be checked now")
 	case err == nil && reason != "":
 		token.WriteError(recorder, http.StatusForbidden, "DENIED", reason)
+	case match.Route == nil: // not NAME_UNKNOWN: clients that look for referrers would give up
+		token.WriteError(recorder, http.StatusNotFound, "UNSUPPORTED", "the registry has nothing at this path")
+	case mistake != nil:
+		reason = mistake.message
+		token.WriteError(recorder, mistake.status, mistake.code.String(), reason)
 	case v != nil && uploads(r.Method) && namesOtherDigest(r, reference):
 		reason = "only sha256 digests are supported"
 		token.WriteError(recorder, http.StatusBadRequest, "DIGEST_INVALID", reason)
@@ -91,7 +105,18 @@ func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
 		ctx = context.WithValue(ctx, visitorKey{}, v)
 		v.dropForeignMount(r.Form)
 	}
-	d.next.ServeHTTP(w, r.WithContext(ctx))
+	r = r.WithContext(ctx) // so net/http's own request stays as it is
+	if r.ContentLength != 0 {
+		r.Body = &body{r.Body, w}
+	}
+	if w.route == v2.RouteNameManifest {
+		widen(r)
+	}
+	if w.route == v2.RouteNameBlobUploadChunk && r.Header.Get("Content-Type") != "" { // the library knows no parameters
+		r.Header = r.Header.Clone()
+		r.Header.Del("Content-Type")
+	}
+	d.next.ServeHTTP(w, r)
 }
 
 // putManifest serves the push of a manifest, which the library holds whole
@@ -157,15 +182,13 @@ func (d *door) identify(r *http.Request, route string) (*visitor, error) {
 	return &visitor{claims, account}, nil
 }
 
-// match returns the name of the registry's route that the request takes, the
-// repository it is about, and the tag or digest of the manifest it is about, or
-// "" of each. The routes let no name through that breaks the repositories' grammar.
-func (d *door) match(r *http.Request) (route, repository, reference string) {
-	var match mux.RouteMatch
-	if !d.routes.Match(r, &match) || match.Route == nil {
-		return "", "", ""
+// match returns how the library routes a request; its Route is nil if it does
+// not. The routes let no name through that breaks the repositories' grammar.
+func (d *door) match(r *http.Request) (match mux.RouteMatch) {
+	if !d.routes.Match(r, &match) {
+		match.Route = nil
 	}
-	return match.Route.GetName(), match.Vars["name"], match.Vars["reference"]
+	return match
 }
 
 // forbidden says why the visitor may never do what a request asks for, with
@@ -201,6 +224,11 @@ func (v *visitor) dropForeignMount(form url.Values) {
 	}
 }
 
+// uploadAccess is what an upload to a repository needs.
+func uploadAccess(repository auth.Resource) []auth.Access {
+	return []auth.Access{{Resource: repository, Action: "pull"}, {Resource: repository, Action: "push"}}
+}
+
 // recheck reads the account of a request again, before what it brought is
 // committed: a push may take hours. The error is one that the library answers.
 func (d *door) recheck(ctx context.Context, repository string) error {
@@ -212,8 +240,7 @@ func (d *door) recheck(ctx context.Context, repository string) error {
 	account, err := d.accounts.Current(ctx, v.claims.UserID, v.claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		resource := auth.Resource{Type: "repository", Name: repository}
-		needed := []auth.Access{{Resource: resource, Action: "pull"}, {Resource: resource, Action: "push"}}
+		needed := uploadAccess(auth.Resource{Type: "repository", Name: repository})
 		(&challenge{door: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
 		return errcode.ErrorCodeUnauthorized.WithMessage("the user was removed, has expired or has a new secret: log in again")
 	case err != nil:
@@ -231,6 +258,9 @@ func (d *door) recheck(ctx context.Context, repository string) error {
 // that a request needs. Both the token and the account must allow all of it.
 func (d *door) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
 	v, _ := r.Context().Value(visitorKey{}).(*visitor)
+	if w, ok := r.Context().Value(recorderKey{}).(*recorder); ok && w.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
+		needed = uploadAccess(needed[0].Resource) // who may begin an upload may cancel it
+	}
 	challenge := &challenge{door: d, needed: needed}
 	if v == nil {
 		if r.Header.Get("Authorization") != "" {
@@ -298,7 +328,7 @@ func scopes(needed []auth.Access) string {
 
 func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason string) {
 	level := slog.LevelInfo
-	if w.status >= 500 {
+	if w.status >= 500 && r.Context().Err() == nil { // else the client has gone
 		level = slog.LevelError
 	}
 	attrs := []slog.Attr{
@@ -313,6 +343,9 @@ func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason 
 	}
 	if repository != "" {
 		attrs = append(attrs, slog.String("repository", repository))
+	}
+	if reason == "" {
+		reason = w.reason
 	}
 	if reason != "" {
 		attrs = append(attrs, slog.String("message", reason))

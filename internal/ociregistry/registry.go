@@ -141,6 +141,7 @@ func newApp(ctx context.Context, o Options, d *door) (app *handlers.App, err err
 			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "door": d}}},
 		},
 	}
+	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // Windows' base layers lie elsewhere
 	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that an upload goes on after a restart
 	config.HTTP.Host = o.URL
 	config.HTTP.RelativeURLs = o.URL == ""

@@ -2,6 +2,7 @@ package ociregistry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -153,5 +156,30 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	if err != nil {
 		return "", err
 	}
-	return m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
+	var versioned specs.Versioned
+	if err := json.Unmarshal(payload, &versioned); err != nil {
+		return "", errcode.ErrorCodeManifestInvalid.WithMessage("the manifest is not valid JSON")
+	}
+	if err := checkManifest(manifest, versioned.SchemaVersion); err != nil {
+		return "", err
+	}
+	d, err := m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
+	return d, onlyMistakes(err)
+}
+
+// Tags implements [distribution.Repository].
+func (r *repository) Tags(ctx context.Context) distribution.TagService {
+	return &tags{r.Repository.Tags(ctx)}
+}
+
+type tags struct{ distribution.TagService }
+
+// Untag implements [distribution.TagService]. The library would send the path of
+// a tag that does not exist.
+func (t *tags) Untag(ctx context.Context, tag string) error {
+	err := t.TagService.Untag(ctx, tag)
+	if _, isMissing := err.(driver.PathNotFoundError); isMissing { //nolint:errorlint // as the library returns it
+		return distribution.ErrTagUnknown{Tag: tag}
+	}
+	return err
 }
