@@ -235,7 +235,7 @@ func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
 func TestTokenOfARemovedKey(t *testing.T) {
 	w := newWorld(t, settings{})
 	user := w.pusher(w.one)
-	old, err := w.keys.IDs()
+	old, _, err := w.keys.IDs()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,11 @@ func TestTokenOfARemovedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.Add(); err != nil {
+	added, err := admin.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Use(added); err != nil {
 		t.Fatal(err)
 	}
 	w.wantStatus("before", w.send(http.MethodGet, "/v2/", "", bearer), http.StatusOK, "")

@@ -62,13 +62,13 @@ func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, 
 	if err != nil {
 		return "", issued, ends, err
 	}
-	if len(keys) == 0 {
+	at := slices.IndexFunc(keys, func(key key) bool { return key.signs })
+	if at < 0 {
 		return "", issued, ends, errors.New("there is no token key")
 	}
-	last := keys[len(keys)-1]
-	signer := last.signer
+	signer := keys[at].signer
 	if i.Certified {
-		signer = last.certified
+		signer = keys[at].certified
 	}
 	issued = i.Now().UTC().Truncate(time.Second)
 	ends = issued.Add(Lifetime)
