@@ -354,7 +354,7 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 // However steadily a client sends or receives, it may not hold its share for ever.
 func TestImagesHaveSixHours(t *testing.T) {
 	const path = "/v2/1-1-demo/app/blobs/uploads/x"
-	inHouse(t, func(t *testing.T, h *house) {
+	inHouse(t, func(_ *testing.T, h *house) {
 		c, start := h.dial(), time.Now()
 		c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 200\r\n\r\n")
 		h.drip(c, 200, 4*time.Minute)

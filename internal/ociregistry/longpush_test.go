@@ -30,7 +30,7 @@ func TestTokenHasLeeway(t *testing.T) {
 // An upload goes on with the token it began with, as a client does not log in
 // again in the middle of a layer. Nothing else does.
 func TestUploadOutlastsItsToken(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(_ *testing.T, w *world) {
 		user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 3})
 		bearer := w.bearer(user, scope("1-1-demo/app", all))
 		reading := w.bearer(user, scope("1-1-demo/app", "pull"))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -243,7 +244,7 @@ func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
 }
 
 func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(_ *testing.T, w *world) {
 		user := w.pusher(w.one)
 		bearer := w.bearer(user, scope("1-1-demo/app", "pull,push"))
 		upload := w.begun("1-1-demo/app", bearer)
@@ -312,4 +313,32 @@ func TestBodyThatStopsComing(t *testing.T) {
 		}
 	}
 	w.wantNoErrorLogged()
+}
+
+// A manifest may name a blob that does not exist beside one that cannot be read:
+// the library would send both, and the path of the second.
+func TestFailureBesideAMistakeIsNotTold(t *testing.T) {
+	w := newWorld(t, settings{onDisk: true})
+	user := w.pusher(w.one)
+	image := newImage(t, 1)
+	w.push(user, "1-1-demo/app:v1", image)
+	config, err := image.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := w.file("repositories", "1-1-demo/app", "_layers", "sha256", config.Hex, "link")
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(link, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":1},"layers":[{"mediaType":"x/y","digest":%q,"size":1}]}`,
+		ociImage, sum("none"), config)
+	got := w.send(http.MethodPut, manifests, body, w.bearer(user, scope("1-1-demo/app", all)), "Content-Type: "+ociImage)
+	w.wantMistake("PUT", got, http.StatusInternalServerError, "UNKNOWN")
+	w.server.Close() // waits for the log
+	if text := w.log.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "is a directory") {
+		t.Errorf("got the log\n%s\nwant the cause in it, as an error", text)
+	}
 }
