@@ -21,7 +21,7 @@ func adminCommand() *cobra.Command {
 		group("registry", "Create and list registries", registryCreateCommand(), registryListCommand()),
 		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
 		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
-		group("token-key", "Add, list and remove the keys that sign tokens", tokenKeyAddCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand()),
+		group("token-key", "Add, use, list and remove the keys that sign tokens", tokenKeyAddCommand(), tokenKeyUseCommand(), tokenKeyListCommand(), tokenKeyRemoveCommand()),
 		checkCommand(), backupCommand(), restoreCommand(), gcCommand())
 	addConfigFlag(admin)
 	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")

@@ -57,7 +57,7 @@ func jwksCommand() *cobra.Command {
 func tokenKeyAddCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "add",
-		Short: "Add a key, which signs from now on, and print its id; the others stay good",
+		Short: "Add and publish a key, and print its id; it signs once token-key use says so",
 		Args:  noArguments,
 		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
 			id, err := keys.Add()
@@ -70,21 +70,32 @@ func tokenKeyAddCommand() *cobra.Command {
 	}
 }
 
+func tokenKeyUseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "use ID",
+		Short: "Have a key sign from now on; outside registries must know it by then, see registryusers jwks",
+		Args:  cobra.ExactArgs(1),
+		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
+			return keys.Use(args[0])
+		}),
+	}
+}
+
 func tokenKeyListCommand() *cobra.Command {
 	type key struct {
 		ID    string `json:"id"`
 		Signs bool   `json:"signs"`
 	}
-	return listCommand("List the keys' ids; the newest one signs", []string{"ID", "SIGNS"},
+	return listCommand("List the keys' ids, and which of them signs", []string{"ID", "SIGNS"},
 		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
 			keys, err := token.OpenKeys(dir.Keys(), slog.Default())
 			if err != nil {
 				return nil, err
 			}
-			ids, err := keys.IDs()
+			ids, signing, err := keys.IDs()
 			rows := make([]row, 0, len(ids))
-			for i, id := range ids {
-				signs, mark := i == len(ids)-1, ""
+			for _, id := range ids {
+				signs, mark := id == signing, ""
 				if signs {
 					mark = "yes"
 				}
@@ -97,7 +108,7 @@ func tokenKeyListCommand() *cobra.Command {
 func tokenKeyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm ID",
-		Short: "Remove a key: the tokens that it signed are refused from now on",
+		Short: "Remove a key that does not sign: the tokens that it signed are refused from now on",
 		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
 			err := keys.Remove(args[0])

@@ -23,9 +23,13 @@ type tokens struct {
 // tokens logs in.
 func (p *process) tokens(t *testing.T, name, secret string) tokens {
 	t.Helper()
-	a, err := trySendBasic(p.url+"/token?service=registryusers&offline_token=true&scope=repository:1-1-demo/app:pull", name, secret)
-	if err != nil || a.status != 200 {
-		t.Fatalf("logging in as %s: %v, %d %s", name, err, a.status, a.body)
+	form := url.Values{
+		"grant_type": {"password"}, "username": {name}, "password": {secret}, "access_type": {"offline"},
+		"service": {"registryusers"}, "scope": {"repository:1-1-demo/app:pull"},
+	}
+	a := send(t, "POST", p.url+"/token", form.Encode(), "Content-Type: application/x-www-form-urlencoded")
+	if a.status != 200 {
+		t.Fatalf("logging in as %s: %d %s", name, a.status, a.body)
 	}
 	var got tokens
 	if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.Token == "" || got.Refresh == "" {

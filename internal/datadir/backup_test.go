@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/token"
 )
 
 // addRegistry creates a registry in a data directory, which it opens for it.
@@ -343,5 +345,39 @@ func wantRestoreError(t *testing.T, path, file, word string) {
 		if after[name] != data {
 			t.Errorf("Restore, which failed, changed %s", name)
 		}
+	}
+}
+
+// The key that signs tokens is the same after a restore: an outside registry may
+// know no other.
+func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
+	path, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup.tar")
+	d := open(t, path)
+	logger := slog.New(slog.DiscardHandler)
+	keys, err := token.OpenKeys(d.Keys(), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.Add(); err != nil { // it does not sign
+		t.Fatal(err)
+	}
+	_, want, err := keys.IDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Backup(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	closeDir(t, d)
+	other := filepath.Join(t.TempDir(), "other")
+	if _, err := datadir.Restore(t.Context(), other, file); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := token.OpenKeys(filepath.Join(other, "keys"), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids, signing, err := restored.IDs(); err != nil || signing != want || len(ids) != 2 {
+		t.Errorf("restored: the keys %q, of which %s signs, %v; want two, of which %s signs", ids, signing, err, want)
 	}
 }

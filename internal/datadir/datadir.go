@@ -147,7 +147,9 @@ func hasKeys(path string) (bool, error) {
 	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return isKeyFile(entry.Name()) }), nil
 }
 
-func isKeyFile(name string) bool { return name == serverKeyName || token.IsKeyFile(name) }
+func isKeyFile(name string) bool {
+	return name == serverKeyName || name == token.SigningFile || token.IsKeyFile(name)
+}
 
 // Keys returns where the keys lie.
 func (d *Dir) Keys() string { return filepath.Join(d.Path, keysName) }

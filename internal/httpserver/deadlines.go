@@ -31,24 +31,34 @@ func limitTo(bodyEnd, end time.Time, w http.ResponseWriter, r *http.Request) {
 	}}
 }
 
-// steady gives each read and each write of a request its own time.
+// steady gives each read and each write of a request [stallTimeout], and all of
+// them together [imageTimeout].
 func steady(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request) {
 	deadlines := http.NewResponseController(w)
-	_ = deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
+	end := time.Now().Add(imageTimeout)
+	steady := &steadyWriter{w, deadlines, end}
+	steady.extend()
 	if r.ContentLength == 0 {
 		_ = deadlines.SetReadDeadline(time.Time{})
-		return &steadyWriter{w, deadlines}, r
+		return steady, r
 	}
 	_ = deadlines.SetReadDeadline(time.Now().Add(unreadTimeout))
 	r.Body = &deadlineBody{r.Body, func(err error) {
 		switch {
 		case err == nil:
-			_ = deadlines.SetReadDeadline(time.Now().Add(stallTimeout))
+			_ = deadlines.SetReadDeadline(earlier(time.Now().Add(stallTimeout), end))
 		case errors.Is(err, io.EOF): // the client need not send more
 			_ = deadlines.SetReadDeadline(time.Time{})
 		}
 	}}
-	return &steadyWriter{w, deadlines}, r
+	return steady, r
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // deadlineBody calls extend before each read, with nil, and with its error after it.
@@ -66,14 +76,15 @@ func (b *deadlineBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// steadyWriter gives each write its own time.
+// steadyWriter gives each write its own time, until end.
 type steadyWriter struct {
 	http.ResponseWriter
 	deadlines *http.ResponseController
+	end       time.Time
 }
 
 func (w *steadyWriter) extend() {
-	_ = w.deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) // fails on no real connection
+	_ = w.deadlines.SetWriteDeadline(earlier(time.Now().Add(stallTimeout), w.end)) // fails on no real connection
 }
 
 func (w *steadyWriter) WriteHeader(status int) {

@@ -27,12 +27,13 @@ type Handlers struct {
 	Proxies []netip.Prefix
 }
 
-// The limits. Images take their time, so at /v2/ a client must only keep
-// sending or receiving; elsewhere a request must be over in time.
+// The limits. Images take long, so at /v2/ a client may pause and go on, within
+// hours; elsewhere a request must be over in time.
 const (
 	headerTimeout  = 10 * time.Second
 	requestTimeout = 60 * time.Second
-	stallTimeout   = 60 * time.Second // between two reads, or writes, at /v2/
+	stallTimeout   = 5 * time.Minute  // for each read and each write at /v2/
+	imageTimeout   = 6 * time.Hour    // for a whole request at /v2/
 	unreadTimeout  = 5 * time.Second  // for a body that no handler has asked for
 	formTimeout    = 10 * time.Second // for the body at /token, which strangers may send
 	responseTime   = 5 * time.Second  // of requestTimeout, to send the response

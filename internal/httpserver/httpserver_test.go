@@ -95,7 +95,7 @@ func (h *house) Close() error {
 func (h *house) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 // inHouse runs test in a bubble, beside a server whose handlers read the whole
-// body, and then answer: GET with 20 pieces, others without any body.
+// body, and then answer: GET with 100 pieces, others without any body.
 func inHouse(t *testing.T, test func(t *testing.T, h *house)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
@@ -126,7 +126,7 @@ func inHouse(t *testing.T, test func(t *testing.T, h *house)) {
 }
 
 const (
-	pieces    = 20
+	pieces    = 100
 	pieceSize = 8 << 10
 )
 
@@ -216,7 +216,7 @@ func TestClientThatStallsInItsBodyIsCutOff(t *testing.T) {
 	for path, ends := range map[string]time.Duration{
 		"/cloud/v1/registries/1/1/1/users": time.Minute,
 		"/token":                           10 * time.Second,
-		"/v2/1-1-demo/app/blobs/uploads/x": time.Minute,
+		"/v2/1-1-demo/app/blobs/uploads/x": 5 * time.Minute,
 	} {
 		inHouse(t, func(t *testing.T, h *house) {
 			c, start := h.dial(), time.Now()
@@ -238,13 +238,17 @@ func TestOnlyTheRegistryTakesSlowUploads(t *testing.T) {
 		inHouse(t, func(t *testing.T, h *house) {
 			c, start := h.dial(), time.Now()
 			c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n")
-			h.drip(c, 20, 30*time.Second)
+			interval := 30 * time.Second
+			if ends == 0 {
+				interval = 5*time.Minute - time.Second
+			}
+			h.drip(c, 20, interval)
 			if ends > 0 {
 				c.wantCut(path, start, ends)
 				return
 			}
 			c.want(http.MethodPatch, http.StatusAccepted)
-			if got, want := time.Since(start), 10*time.Minute; got != want {
+			if got, want := time.Since(start), 20*interval; got != want {
 				t.Errorf("%s: got the answer after %v, want it after %v", path, got, want)
 			}
 		})
@@ -327,7 +331,7 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 			}
 			n := int64(0)
 			for err == nil {
-				pass(30 * time.Second)
+				pass(2 * time.Minute)
 				var more int64
 				more, err = io.CopyN(io.Discard, response.Body, pieceSize)
 				n += more
@@ -347,16 +351,44 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 	}
 }
 
+// However steadily a client sends or receives, it may not hold its share for ever.
+func TestImagesHaveSixHours(t *testing.T) {
+	const path = "/v2/1-1-demo/app/blobs/uploads/x"
+	inHouse(t, func(_ *testing.T, h *house) {
+		c, start := h.dial(), time.Now()
+		c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 200\r\n\r\n")
+		h.drip(c, 200, 4*time.Minute)
+		c.wantCut("a byte every four minutes", start, 6*time.Hour)
+	})
+	inHouse(t, func(t *testing.T, h *house) {
+		c, start := h.dial(), time.Now()
+		c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		response, err := c.receive(http.MethodGet)
+		for err == nil {
+			pass(4 * time.Minute)
+			_, err = io.CopyN(io.Discard, response.Body, pieceSize)
+		}
+		if served := <-h.errs; served == nil {
+			t.Error("a client that took 8 KiB every four minutes was served whole, want it cut off")
+		}
+		if got := time.Since(start); got < 6*time.Hour || got > 7*time.Hour { // what is buffered comes after
+			t.Errorf("a client that took 8 KiB every four minutes: got cut off after %v, want 6h", got)
+		}
+	})
+}
+
 func TestClientThatDoesNotTakeItsAnswerIsCutOff(t *testing.T) {
-	for _, path := range []string{"/cloud/v1/registries/1/1/1/users", "/token", "/v2/1-1-demo/app/blobs/x"} {
+	for path, want := range map[string]time.Duration{
+		"/cloud/v1/registries/1/1/1/users": time.Minute, "/token": time.Minute, "/v2/1-1-demo/app/blobs/x": 5 * time.Minute,
+	} {
 		inHouse(t, func(t *testing.T, h *house) {
 			c, start := h.dial(), time.Now()
 			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 			if err := <-h.errs; err == nil {
 				t.Errorf("%s: the handler wrote all, want an error", path)
 			}
-			if got := time.Since(start); got != time.Minute {
-				t.Errorf("%s: got the handler's end after %v, want it after a minute", path, got)
+			if got := time.Since(start); got != want {
+				t.Errorf("%s: got the handler's end after %v, want it after %v", path, got, want)
 			}
 		})
 	}

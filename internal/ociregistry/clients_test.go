@@ -155,6 +155,9 @@ func TestClientPushesWhatItMayNotMount(t *testing.T) {
 	if got := sent.count(http.MethodPost, http.StatusCreated, true); got != 0 {
 		t.Errorf("got %d mounts from another registry, want none:\n%s", got, sent)
 	}
+	if got := sent.count(http.MethodPost, http.StatusAccepted, true); got != 3 {
+		t.Errorf("got %d mounts that became uploads, want 3, of two layers and the config:\n%s", got, sent)
+	}
 	w.wantPulled(user, "1-1-demo/target:v1", image)
 }
 

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
+	"github.com/distribution/reference"
 	"github.com/gorilla/mux"
 	"github.com/opencontainers/go-digest"
 
@@ -44,20 +47,29 @@ type visitor struct {
 type visitorKey struct{}
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	recorder := &recorder{ResponseWriter: w, start: time.Now()}
+	recorder := &recorder{ResponseWriter: w, request: r, start: time.Now()}
 	defer recorder.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
-	route, repository, reference := d.match(r)
-	v, err := d.identify(r)
+	match := d.match(r)
+	route, repository, reference := "", "", ""
+	if match.Route != nil {
+		route, repository, reference = match.Route.GetName(), match.Vars["name"], match.Vars["reference"]
+	}
+	recorder.route = route
+	v, err := d.identify(r, route)
 	leave, status := d.limits.enter(v)
 	if leave != nil {
 		recorder.atEnd = append(recorder.atEnd, leave)
 	}
 	reason := ""
+	var mistake *mistake
 	if err != nil {
 		reason = err.Error()
 	} else if v != nil {
 		reason = v.forbidden(r.Method, route, repository)
+		if match.Route != nil {
+			mistake = findMistake(r, match)
+		}
 	}
 	switch {
 	case leave == nil:
@@ -67,6 +79,11 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "requests cannot be checked now")
 	case err == nil && reason != "":
 		token.WriteError(recorder, http.StatusForbidden, "DENIED", reason)
+	case match.Route == nil: // not NAME_UNKNOWN: clients that look for referrers would give up
+		token.WriteError(recorder, http.StatusNotFound, "UNSUPPORTED", "the registry has nothing at this path")
+	case mistake != nil:
+		reason = mistake.message
+		token.WriteError(recorder, mistake.status, mistake.code.String(), reason)
 	case v != nil && uploads(r.Method) && namesOtherDigest(r, reference):
 		reason = "only sha256 digests are supported"
 		token.WriteError(recorder, http.StatusBadRequest, "DIGEST_INVALID", reason)
@@ -86,8 +103,20 @@ func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
 	ctx := context.WithValue(r.Context(), recorderKey{}, w)
 	if v != nil {
 		ctx = context.WithValue(ctx, visitorKey{}, v)
+		v.dropForeignMount(r.Form)
 	}
-	d.next.ServeHTTP(w, r.WithContext(ctx))
+	r = r.WithContext(ctx) // so net/http's own request stays as it is
+	if r.ContentLength != 0 {
+		r.Body = &body{r.Body, w}
+	}
+	if w.route == v2.RouteNameManifest {
+		widen(r)
+	}
+	if w.route == v2.RouteNameBlobUploadChunk && r.Header.Get("Content-Type") != "" { // the library knows no parameters
+		r.Header = r.Header.Clone()
+		r.Header.Del("Content-Type")
+	}
+	d.next.ServeHTTP(w, r)
 }
 
 // putManifest serves the push of a manifest, which the library holds whole
@@ -123,9 +152,13 @@ func namesOtherDigest(r *http.Request, reference string) bool {
 	return false
 }
 
+// uploadTime is how long after its token has expired an upload may go on. Its
+// account is asked at each request and at the commit.
+const uploadTime = 24 * time.Hour
+
 // identify returns the visitor, or nil if the request has no token.
-// ErrUnauthenticated: the token is not good, or its account no more.
-func (d *door) identify(r *http.Request) (*visitor, error) {
+// ErrUnauthenticated: the token is not valid for the route, or its account has ended.
+func (d *door) identify(r *http.Request, route string) (*visitor, error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return nil, nil
@@ -135,6 +168,10 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 		return nil, fmt.Errorf("%w: not a bearer token", registryusers.ErrUnauthenticated)
 	}
 	claims, err := d.issuer.Verify(text)
+	isUpload := route == v2.RouteNameBlobUploadChunk && r.Method != http.MethodPost // which begins another
+	if errors.Is(err, token.ErrExpired) && isUpload && d.issuer.Now().Before(claims.Expiry.Time().Add(uploadTime)) {
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,15 +182,13 @@ func (d *door) identify(r *http.Request) (*visitor, error) {
 	return &visitor{claims, account}, nil
 }
 
-// match returns the name of the registry's route that the request takes, the
-// repository it is about, and the tag or digest of the manifest it is about, or
-// "" of each. The routes let no name through that breaks the repositories' grammar.
-func (d *door) match(r *http.Request) (route, repository, reference string) {
-	var match mux.RouteMatch
-	if !d.routes.Match(r, &match) || match.Route == nil {
-		return "", "", ""
+// match returns how the library routes a request; its Route is nil if it does
+// not. The routes let no name through that breaks the repositories' grammar.
+func (d *door) match(r *http.Request) (match mux.RouteMatch) {
+	if !d.routes.Match(r, &match) {
+		match.Route = nil
 	}
-	return match.Route.GetName(), match.Vars["name"], match.Vars["reference"]
+	return match
 }
 
 // forbidden says why the visitor may never do what a request asks for, with
@@ -173,10 +208,59 @@ func (v *visitor) forbidden(method, route, repository string) string {
 	return ""
 }
 
+// dropForeignMount removes a mount from a repository that the account may not
+// pull from. The request then begins an ordinary upload, and its response is
+// the same whether or not the blob exists (OCI distribution specification,
+// "Mounting a blob from another repository").
+func (v *visitor) dropForeignMount(form url.Values) {
+	from := form.Get("from")
+	if from == "" {
+		return
+	}
+	_, err := reference.WithName(from)
+	if err != nil || !slices.Contains(v.account.Actions(from), "pull") {
+		form.Del("from")
+		form.Del("mount")
+	}
+}
+
+// uploadAccess is what an upload to a repository needs.
+func uploadAccess(repository auth.Resource) []auth.Access {
+	return []auth.Access{{Resource: repository, Action: "pull"}, {Resource: repository, Action: "push"}}
+}
+
+// recheck reads the account of a request again, before what it brought is
+// committed: a push may take hours. The error is one that the library answers.
+func (d *door) recheck(ctx context.Context, repository string) error {
+	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
+	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
+	if !hasRecorder || !hasVisitor { // never, behind the door
+		return errcode.ErrorCodeDenied
+	}
+	account, err := d.accounts.Current(ctx, v.claims.UserID, v.claims.Incarnation)
+	switch {
+	case errors.Is(err, registryusers.ErrUnauthenticated):
+		needed := uploadAccess(auth.Resource{Type: "repository", Name: repository})
+		(&challenge{door: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
+		return errcode.ErrorCodeUnauthorized.WithMessage("the user was removed, has expired or has a new secret: log in again")
+	case err != nil:
+		w.Header().Set("Retry-After", "1")
+		return errcode.ErrorCodeUnavailable.WithMessage("requests cannot be checked now")
+	}
+	now := &visitor{v.claims, account}
+	if reason := now.forbidden(http.MethodPut, v2.RouteNameBlobUploadChunk, repository); reason != "" {
+		return errcode.ErrorCodeDenied.WithMessage(reason)
+	}
+	return nil
+}
+
 // Authorized implements [auth.AccessController]: it is asked with everything
 // that a request needs. Both the token and the account must allow all of it.
 func (d *door) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
 	v, _ := r.Context().Value(visitorKey{}).(*visitor)
+	if w, ok := r.Context().Value(recorderKey{}).(*recorder); ok && w.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
+		needed = uploadAccess(needed[0].Resource) // who may begin an upload may cancel it
+	}
 	challenge := &challenge{door: d, needed: needed}
 	if v == nil {
 		if r.Header.Get("Authorization") != "" {
@@ -244,7 +328,7 @@ func scopes(needed []auth.Access) string {
 
 func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason string) {
 	level := slog.LevelInfo
-	if w.status >= 500 {
+	if w.status >= 500 && r.Context().Err() == nil { // else the client has gone
 		level = slog.LevelError
 	}
 	attrs := []slog.Attr{
@@ -259,6 +343,9 @@ func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason 
 	}
 	if repository != "" {
 		attrs = append(attrs, slog.String("repository", repository))
+	}
+	if reason == "" {
+		reason = w.reason
 	}
 	if reason != "" {
 		attrs = append(attrs, slog.String("message", reason))

@@ -2,6 +2,7 @@ package ociregistry
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -37,7 +38,7 @@ func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.ErrorLevel
 // what came of it.
 func (hook) Fire(entry *logrus.Entry) error {
 	level := slog.LevelDebug
-	if entry.Data["err.code"] == errcode.ErrorCodeUnknown || entry.Level < logrus.ErrorLevel {
+	if entry.Data["err.code"] == errcode.ErrorCodeUnknown && !isClientGone(entry.Data["err.detail"]) || entry.Level < logrus.ErrorLevel {
 		level = slog.LevelError
 	}
 	var attrs []slog.Attr
@@ -48,4 +49,13 @@ func (hook) Fire(entry *logrus.Entry) error {
 	}
 	sink.Load().LogAttrs(context.Background(), level, "registry: "+entry.Message, attrs...)
 	return nil
+}
+
+// isClientGone reports whether the detail of the library's error says that the
+// client has gone, or stopped sending.
+func isClientGone(detail any) bool {
+	if err, ok := detail.(error); ok {
+		return errors.Is(err, context.Canceled)
+	}
+	return detail == "client disconnected" || detail == errBody.Error()
 }

@@ -29,7 +29,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 		{http.MethodGet, []string{"Range: bytes=10-"}, http.StatusPartialContent, content[10:]},
 		{http.MethodGet, []string{"Range: bytes=-4"}, http.StatusPartialContent, "blob"},
 		{http.MethodHead, []string{"Range: bytes=0-9"}, http.StatusPartialContent, ""},
-		{http.MethodGet, []string{"Range: bytes=100-"}, http.StatusRequestedRangeNotSatisfiable, "invalid range: failed to overlap\n"},
+		{http.MethodGet, []string{"Range: bytes=100-"}, http.StatusRequestedRangeNotSatisfiable, `{"errors":[{"code":"RANGE_INVALID","message":"the content has no such range"}]}` + "\n"},
 		{http.MethodGet, []string{`If-None-Match: "` + digest + `"`}, http.StatusNotModified, ""},
 		{http.MethodGet, []string{`If-None-Match: "other"`}, http.StatusOK, content},
 	} {

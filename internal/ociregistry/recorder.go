@@ -1,8 +1,10 @@
 package ociregistry
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -15,11 +17,15 @@ type recorderKey struct{}
 // words of our own, as the library's text holds the paths of files.
 type recorder struct {
 	http.ResponseWriter
+	request  *http.Request
+	route    string // of the library, which the request takes; "": none
 	start    time.Time
 	status   int
 	size     int64
 	diskFull atomic.Bool // why the request fails, if it does
+	bodyErr  error       // what ended the request's body before its end
 	replaced bool        // the library's answer, whose body does not count
+	reason   string      // for the log: why it is replaced
 	atEnd    []func()    // what to release when the request has ended
 }
 
@@ -29,23 +35,69 @@ func (w *recorder) end() {
 	}
 }
 
+// statusClientGone is nginx's "client closed request": nobody receives it, but
+// it is in the log.
+const statusClientGone = 499
+
 func (w *recorder) WriteHeader(status int) {
 	if w.status != 0 {
 		return
 	}
-	if status != http.StatusInternalServerError {
+	w.replaced = true
+	switch isJSON := w.Header().Get("Content-Type") == "application/json"; {
+	case status >= http.StatusBadRequest && w.bodyErr != nil:
+		w.refuseBody()
+	case status == http.StatusInternalServerError && w.diskFull.Load():
+		w.Header().Del("Content-Length")
+		w.status = refuseFull(w.ResponseWriter)
+	case status == http.StatusInternalServerError && w.request.Context().Err() != nil:
+		w.replace(statusClientGone, "UNKNOWN", "the client has gone")
+	case status == http.StatusInternalServerError:
+		w.replace(status, "UNKNOWN", "the registry failed to carry out the request")
+	case status == http.StatusRequestedRangeNotSatisfiable && !isJSON:
+		w.replace(status, "RANGE_INVALID", "the content has no such range")
+	case status >= http.StatusBadRequest && !isJSON:
+		w.replace(status, "UNSUPPORTED", http.StatusText(status))
+	default:
+		w.replaced = false
 		w.status = status
 		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// refuseBody answers a request whose body did not come to its end.
+func (w *recorder) refuseBody() {
+	w.Header().Set("Connection", "close")
+	if errors.Is(w.bodyErr, os.ErrDeadlineExceeded) {
+		w.replace(http.StatusRequestTimeout, "SIZE_INVALID", "the content stopped coming for too long, or took too long in all")
 		return
 	}
-	w.replaced = true
+	w.replace(http.StatusBadRequest, "SIZE_INVALID", "the content was cut off before its end")
+}
+
+// replace sends a response in place of the library's, whose body is dropped.
+func (w *recorder) replace(status int, code, message string) {
+	w.status, w.reason = status, message
 	w.Header().Del("Content-Length")
-	if w.diskFull.Load() {
-		w.status = refuseFull(w.ResponseWriter)
-		return
+	token.WriteError(w.ResponseWriter, status, code, message)
+}
+
+// errBody is what the library is told of a body that did not come to its end.
+var errBody = errors.New("the request's body was not read to its end")
+
+// body is a request's body; its recorder notes how reading it failed.
+type body struct {
+	io.ReadCloser
+	recorder *recorder
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		b.recorder.bodyErr = err
+		return n, errBody
 	}
-	w.status = status
-	token.WriteError(w.ResponseWriter, status, "UNKNOWN", "the registry failed to carry out the request")
+	return n, err
 }
 
 func (w *recorder) Write(p []byte) (int, error) {

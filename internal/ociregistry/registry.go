@@ -138,9 +138,10 @@ func newApp(ctx context.Context, o Options, d *door) (app *handlers.App, err err
 		},
 		Auth: configuration.Auth{libraryName: configuration.Parameters{"door": d}},
 		Middleware: map[string][]configuration.Middleware{
-			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "limits": &d.limits}}},
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "door": d}}},
 		},
 	}
+	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // Windows' base layers lie elsewhere
 	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that an upload goes on after a restart
 	config.HTTP.Host = o.URL
 	config.HTTP.RelativeURLs = o.URL == ""
@@ -163,7 +164,7 @@ var register = sync.OnceValue(func() error {
 			return options["door"].(*door), nil
 		}),
 		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
-			return &repository{inner, options["files"].(*files), options["limits"].(*limits)}, nil
+			return &repository{inner, options["files"].(*files), options["door"].(*door)}, nil
 		}))
 })
 

@@ -2,6 +2,7 @@ package ociregistry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,21 +11,24 @@ import (
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // repository is the library's repository, but that blobs are served from their
-// files, and that what is pushed replaces what is there.
+// files, that what is pushed replaces what is there, and that the account is
+// read again before a commit.
 type repository struct {
 	distribution.Repository
-	files  *files
-	limits *limits
+	files *files
+	door  *door
 }
 
 // Blobs implements [distribution.Repository].
 func (r *repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &blobs{r.Repository.Blobs(ctx), r.Named().Name(), r.files}
+	return &blobs{r.Repository.Blobs(ctx), r.Named().Name(), r.files, r.door}
 }
 
 // Manifests implements [distribution.Repository].
@@ -33,13 +37,14 @@ func (r *repository) Manifests(ctx context.Context, options ...distribution.Mani
 	if err != nil {
 		return nil, err
 	}
-	return &manifests{inner, r.files, r.limits}, nil
+	return &manifests{inner, r.Named().Name(), r.files, r.door}, nil
 }
 
 type blobs struct {
 	distribution.BlobStore
 	repository string
 	files      *files
+	door       *door
 }
 
 // blobMaxAge is how long clients may keep a blob, as the library has it.
@@ -82,7 +87,7 @@ func (b *blobs) Create(ctx context.Context, options ...distribution.BlobCreateOp
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w}, nil
+	return &upload{w, b.repository, b.door}, nil
 }
 
 // Resume implements [distribution.BlobIngester].
@@ -91,21 +96,30 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w}, nil
+	return &upload{w, b.repository, b.door}, nil
 }
 
-type upload struct{ distribution.BlobWriter }
+type upload struct {
+	distribution.BlobWriter
+	repository string
+	door       *door
+}
 
-// Commit implements [distribution.BlobWriter]. The library would keep content
-// that is there, which may be damaged; here the upload is renamed over it.
+// Commit implements [distribution.BlobWriter], if the account still allows it.
+// The library would keep content that is there, which may be damaged; here the
+// upload is renamed over it.
 func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor, error) {
+	if err := u.door.recheck(ctx, u.repository); err != nil {
+		return v1.Descriptor{}, err
+	}
 	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
 }
 
 type manifests struct {
 	distribution.ManifestService
-	files  *files
-	limits *limits
+	repository string
+	files      *files
+	door       *door
 }
 
 // Get implements [distribution.ManifestService]. The manifest counts as held
@@ -121,7 +135,7 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
 	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
 	if hasRecorder && hasVisitor { // always, behind the door
-		release, status := m.limits.hold(v, info.Size())
+		release, status := m.door.limits.hold(v, info.Size())
 		if release == nil {
 			w.Header().Set("Retry-After", "1")
 			code, reason := busy(status)
@@ -132,11 +146,40 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 	return m.ManifestService.Get(ctx, d, options...)
 }
 
-// Put implements [distribution.ManifestService]. It replaces content that is there.
+// Put implements [distribution.ManifestService], if the account still allows it.
+// It replaces content that is there.
 func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
+	if err := m.door.recheck(ctx, m.repository); err != nil {
+		return "", err
+	}
 	_, payload, err := manifest.Payload()
 	if err != nil {
 		return "", err
 	}
-	return m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
+	var versioned specs.Versioned
+	if err := json.Unmarshal(payload, &versioned); err != nil {
+		return "", errcode.ErrorCodeManifestInvalid.WithMessage("the manifest is not valid JSON")
+	}
+	if err := checkManifest(manifest, versioned.SchemaVersion); err != nil {
+		return "", err
+	}
+	d, err := m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
+	return d, onlyMistakes(err)
+}
+
+// Tags implements [distribution.Repository].
+func (r *repository) Tags(ctx context.Context) distribution.TagService {
+	return &tags{r.Repository.Tags(ctx)}
+}
+
+type tags struct{ distribution.TagService }
+
+// Untag implements [distribution.TagService]. The library would send the path of
+// a tag that does not exist.
+func (t *tags) Untag(ctx context.Context, tag string) error {
+	err := t.TagService.Untag(ctx, tag)
+	if _, isMissing := err.(driver.PathNotFoundError); isMissing { //nolint:errorlint // as the library returns it
+		return distribution.ErrTagUnknown{Tag: tag}
+	}
+	return err
 }

@@ -142,8 +142,6 @@ func TestServiceOfAnotherRegistry(t *testing.T) {
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, services := range map[string][]string{
 		"another":           {marker + ".example.com"},
-		"none":              nil,
-		"empty":             {""},
 		"capitals":          {"REGISTRY.example.com"},
 		"a dot at the end":  {service + "."},
 		"a NUL":             {service + "\x00"},
@@ -155,9 +153,31 @@ func TestServiceOfAnotherRegistry(t *testing.T) {
 				"GET":  get(t, base, "ci", secret, url.Values{"service": services}),
 				"POST": post(t, base, url.Values{"service": services, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}),
 			} {
-				h.wantDenied(t, method+" for "+what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker)
+				a := do(t, r)
+				h.wantDenied(t, method+" for "+what, a, http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+				if !strings.Contains(a.body, "service") || !strings.Contains(a.body, service) {
+					t.Errorf("%s for %s: got %s, want an error that names the service %s", method, what, a.body, service)
+				}
 			}
 		})
+	}
+}
+
+func TestAbsentServiceIsOurs(t *testing.T) {
+	h := newHouse(t)
+	base := h.serve(t)
+	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	refresh := refreshToken(t, base, "ci", secret)
+	for what, services := range map[string][]string{"none": nil, "an empty one": {""}} {
+		for method, r := range map[string]*http.Request{
+			"GET":              get(t, base, "ci", secret, url.Values{"service": services}),
+			"POST":             post(t, base, url.Values{"service": services, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}),
+			"POST, refreshing": post(t, base, url.Values{"service": services, "grant_type": {"refresh_token"}, "refresh_token": {refresh}}),
+		} {
+			if a := do(t, r); a.status != http.StatusOK || a.Token == "" {
+				t.Errorf("%s with the service %s: got %d %s, want 200 and a token", method, what, a.status, a.body)
+			}
+		}
 	}
 }
 

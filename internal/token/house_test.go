@@ -138,12 +138,11 @@ type answer struct {
 	header http.Header
 	body   string
 
-	Token        string    `json:"token"`
-	AccessToken  string    `json:"access_token"`
-	RefreshToken string    `json:"refresh_token"`
-	Scope        string    `json:"scope"`
-	ExpiresIn    int       `json:"expires_in"`
-	IssuedAt     time.Time `json:"issued_at"`
+	Token        string `json:"token"`
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	Scope        string `json:"scope"`
+	ExpiresIn    int    `json:"expires_in"`
 	Errors       []struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`

@@ -29,10 +29,12 @@ import (
 )
 
 // Keys are the keys that sign tokens, as the files token-*.pem of a directory:
-// each a key of its own with a self-signed certificate. The last one by name
-// signs, all of them verify. Files that come or go are noticed at the next use,
-// so a key is rotated by adding one, and removed once its tokens have ended. It
-// is safe for concurrent use.
+// each a key of its own with a self-signed certificate. All of them verify; the
+// one that the file token-signing names signs, or the newest where there is no
+// such file. Changes are noticed at the next use. A key is rotated in three
+// steps, so that outside registries can learn of it: [Keys.Add] publishes it,
+// [Keys.Use] has it sign, and [Keys.Remove] removes the old one once its tokens
+// have expired. It is safe for concurrent use.
 type Keys struct {
 	dir    string
 	logger *slog.Logger
@@ -41,13 +43,14 @@ type Keys struct {
 	read     time.Time       // when the directory was read
 	modified time.Time       // of the directory, when it was read
 	settled  bool            // it was read so long after, that a later change shows
-	keys     []key           // in the order of their names
+	keys     []key           // in the order of their names, so of their age
 	unusable map[string]bool // the files that were skipped, and logged
 }
 
 type key struct {
 	id          string // its RFC 7638 thumbprint
 	path        string
+	signs       bool // one does
 	private     *ecdsa.PrivateKey
 	certificate *x509.Certificate
 	signer      jose.Signer // kid in the header
@@ -60,24 +63,66 @@ func OpenKeys(dir string, logger *slog.Logger) (*Keys, error) {
 	k := &Keys{dir: dir, logger: logger}
 	keys, err := k.all()
 	if err == nil && len(keys) == 0 {
-		if _, err = k.Add(); err == nil {
+		if _, err = k.create(); err == nil {
 			_, err = k.all()
 		}
 	}
 	return k, err
 }
 
-// Add makes a new key, which signs from now on, and returns its id.
+// Add makes a new key and returns its id. The key is published, and signs once
+// [Keys.Use] says so.
 func (k *Keys) Add() (id string, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	for err == nil && !isFull(private) {
-		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
+	keys, err := k.all()
 	if err != nil {
 		return "", err
 	}
-	if id, err = thumbprint(private); err != nil {
-		return "", err
+	// Without the file, the new key would sign at once.
+	if i := slices.IndexFunc(keys, func(key key) bool { return key.signs }); i >= 0 {
+		if err := k.sign(keys[i].id); err != nil {
+			return "", err
+		}
+	}
+	return k.create()
+}
+
+// Use has a key sign from now on. An error of a [registryusers.ErrKeyNotFound] says
+// that there is no such key.
+func (k *Keys) Use(id string) error {
+	keys, err := k.all()
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(key key) bool { return key.id == id }) {
+		return errNoKey
+	}
+	return k.sign(id)
+}
+
+// SigningFile is the name of the file, beside the keys, that names the one that signs.
+const SigningFile = "token-signing"
+
+func (k *Keys) sign(id string) error {
+	return atomicfile.Write(filepath.Join(k.dir, SigningFile), []byte(id+"\n"), 0o600)
+}
+
+type notFound string
+
+func (e notFound) Error() string { return string(e) }
+func (e notFound) Unwrap() error { return registryusers.ErrKeyNotFound }
+
+const errNoKey = notFound("there is no token key with this id: admin token-key ls lists them")
+
+// create makes a new key.
+func (k *Keys) create() (id string, err error) {
+	var private *ecdsa.PrivateKey
+	for private == nil || !isFull(private) || strings.HasPrefix(id, "-") { // which a command line takes for a flag
+		if private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return "", err
+		}
+		if id, err = thumbprint(private); err != nil {
+			return "", err
+		}
 	}
 	now := time.Now()
 	template := &x509.Certificate{
@@ -99,8 +144,7 @@ func (k *Keys) Add() (id string, err error) {
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})...)
-	path := filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano()))
-	return id, atomicfile.Create(path, text, 0o600)
+	return id, atomicfile.Create(filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano())), text, 0o600)
 }
 
 // isFull reports whether both coordinates fill their 32 bytes: verifiers that
@@ -115,18 +159,20 @@ func thumbprint(private *ecdsa.PrivateKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(hash), err
 }
 
-// IDs returns the keys' ids; the last one signs.
-func (k *Keys) IDs() ([]string, error) {
+// IDs returns the keys' ids, the oldest first, and that of the key that signs.
+func (k *Keys) IDs() (ids []string, signing string, err error) {
 	keys, err := k.all()
-	ids := make([]string, len(keys))
-	for i := range keys {
-		ids[i] = keys[i].id
+	for _, key := range keys {
+		ids = append(ids, key.id)
+		if key.signs {
+			signing = key.id
+		}
 	}
-	return ids, err
+	return ids, signing, err
 }
 
-// Remove removes a key: the tokens that it signed are good no more.
-// [registryusers.ErrKeyNotFound]; and an error for the last one there is.
+// Remove removes a key: the tokens that it signed are refused from now on.
+// [registryusers.ErrKeyNotFound]; and [registryusers.ErrInvalid] for the key that signs.
 func (k *Keys) Remove(id string) error {
 	keys, err := k.all()
 	if err != nil {
@@ -136,12 +182,14 @@ func (k *Keys) Remove(id string) error {
 		switch {
 		case key.id != id:
 		case len(keys) == 1:
-			return fmt.Errorf("%w: it is the only token key; add another first", registryusers.ErrInvalid)
+			return fmt.Errorf("%w: it is the only token key: add another first, and use that one", registryusers.ErrInvalid)
+		case key.signs:
+			return fmt.Errorf("%w: it is the token key that signs: have another one sign first, with admin token-key use ID", registryusers.ErrInvalid)
 		default:
-			return os.Remove(key.path)
+			return errors.Join(os.Remove(key.path), atomicfile.SyncDir(k.dir))
 		}
 	}
-	return registryusers.ErrKeyNotFound
+	return errNoKey
 }
 
 // clockTick is more than the step of a file system's clock: two changes within
@@ -196,6 +244,17 @@ func (k *Keys) all() ([]key, error) {
 		k.settled = false
 		paths := slices.Sorted(maps.Keys(unusable))
 		return nil, fmt.Errorf("there is no usable token key; %s: %w", strings.Join(paths, ", "), failure)
+	}
+	signing, err := os.ReadFile(filepath.Join(k.dir, SigningFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("token keys: %w", err)
+	}
+	if len(keys) > 0 {
+		named := slices.IndexFunc(keys, func(key key) bool { return key.id == strings.TrimSpace(string(signing)) })
+		if named < 0 { // no file, or its key was removed by hand
+			named = len(keys) - 1
+		}
+		keys[named].signs = true
 	}
 	k.keys, k.read, k.modified, k.settled = keys, read, info.ModTime(), settled
 	return keys, nil

@@ -40,7 +40,7 @@ func openKeys(t *testing.T, dir string) *token.Keys {
 
 func ids(t *testing.T, keys *token.Keys) []string {
 	t.Helper()
-	ids, err := keys.IDs()
+	ids, _, err := keys.IDs()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +147,69 @@ func TestKeysUsedAndChangedAtOnce(t *testing.T) {
 	}
 }
 
+func wantKeys(t *testing.T, when string, keys *token.Keys, signing string, want ...string) {
+	t.Helper()
+	got, signs, err := keys.IDs()
+	if err != nil || !slices.Equal(got, want) || signs != signing {
+		t.Errorf("%s: got the keys %q, %s signs, %v; want %q, %s", when, got, signs, err, want, signing)
+	}
+}
+
+// An outside registry must know a key before it signs.
+func TestKeyIsPublishedBeforeItSigns(t *testing.T) {
+	dir := t.TempDir()
+	keys, elsewhere := openKeys(t, dir), openKeys(t, dir)
+	first := ids(t, keys)[0]
+	second, err := elsewhere.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := elsewhere.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, "after two were added", keys, first, first, second, third)
+	if set, err := keys.JWKS(); err != nil || len(set.Keys) != 3 {
+		t.Errorf("the published keys: got %d, %v; want 3", len(set.Keys), err)
+	}
+	for _, id := range []string{second, first, third, third} {
+		if err := elsewhere.Use(id); err != nil {
+			t.Fatal(err)
+		}
+		wantKeys(t, "after one was put to use", keys, id, first, second, third)
+	}
+	for _, id := range []string{"", "unknown", "../" + first} {
+		if err := elsewhere.Use(id); !errors.Is(err, registryusers.ErrKeyNotFound) || !strings.Contains(err.Error(), "token key") {
+			t.Errorf("Use(%q): %v; want %v, of a token key", id, err, registryusers.ErrKeyNotFound)
+		}
+	}
+	wantKeys(t, "after keys that do not exist", keys, third, first, second, third)
+	wantKeys(t, "opened again", openKeys(t, dir), third, first, second, third)
+	if left, err := filepath.Glob(filepath.Join(dir, ".new-*")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %q, %v; want nothing", left, err)
+	}
+}
+
+// A directory of an earlier version has no file that says which key signs.
+func TestNewestKeySignsWhereNothingElseIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	keys := openKeys(t, dir)
+	second, err := keys.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := ids(t, keys)[0]
+	if err := os.Remove(filepath.Join(dir, "token-signing")); err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, "without the file", keys, second, first, second)
+	third, err := keys.Add()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, "after a third was added", keys, second, first, second, third)
+}
+
 func TestRemoveKey(t *testing.T) {
 	dir := t.TempDir()
 	keys := openKeys(t, dir)
@@ -158,13 +221,16 @@ func TestRemoveKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := ids(t, keys), []string{first, second}; !slices.Equal(got, want) {
-		t.Fatalf("ids: got %q, want %q: the last one signs", got, want)
+	if err := keys.Remove(first); !errors.Is(err, registryusers.ErrInvalid) || !strings.Contains(err.Error(), "token-key use") {
+		t.Errorf("Remove of the key that signs: %v; want %v, and the next step", err, registryusers.ErrInvalid)
 	}
 	for _, id := range []string{"", "unknown", "*", first + "x", "../" + first, filepath.Base(keyFiles(t, dir)[0])} {
-		if err := keys.Remove(id); !errors.Is(err, registryusers.ErrKeyNotFound) {
-			t.Errorf("Remove(%q): %v; want %v", id, err, registryusers.ErrKeyNotFound)
+		if err := keys.Remove(id); !errors.Is(err, registryusers.ErrKeyNotFound) || !strings.Contains(err.Error(), "token key") {
+			t.Errorf("Remove(%q): %v; want %v, of a token key", id, err, registryusers.ErrKeyNotFound)
 		}
+	}
+	if err := keys.Use(second); err != nil {
+		t.Fatal(err)
 	}
 	if err := keys.Remove(first); err != nil {
 		t.Fatal(err)
@@ -175,8 +241,9 @@ func TestRemoveKey(t *testing.T) {
 	if err := keys.Remove(second); !errors.Is(err, registryusers.ErrInvalid) {
 		t.Errorf("Remove of the last key: %v; want %v", err, registryusers.ErrInvalid)
 	}
-	if got := ids(t, keys); !slices.Equal(got, []string{second}) || len(keyFiles(t, dir)) != 1 {
-		t.Errorf("left: %q; want %q", got, second)
+	wantKeys(t, "in the end", keys, second, second)
+	if got := keyFiles(t, dir); len(got) != 1 {
+		t.Errorf("files: %q; want one", got)
 	}
 }
 
@@ -201,6 +268,11 @@ func TestChangesWithinOneTickOfTheFileSystemsClock(t *testing.T) {
 		}
 	}
 	elsewhere := openKeys(t, dir)
+	if err := elsewhere.Use(before[1]); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	wantKeys(t, "after another was put to use", keys, before[1], before...)
 	if err := elsewhere.Remove(before[0]); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,8 +15,9 @@ const (
 	maxScopes      = 50 // of the longest names: their token fits into a request's header
 )
 
-// parseScopes reads scopes ("repository:NAME:pull,push", several separated by
-// spaces). What is not of the form, or not about a repository, is left out: it
+// parseScopes reads scopes of the distribution project's grammar (docs/spec/auth/scope.md),
+// such as "repository(plugin):HOST:PORT/NAME:pull,push", several separated by
+// spaces. What is not of the form, or not about a repository, is left out: it
 // gives no right. ok is false for more than [maxScopes].
 func parseScopes(values []string) (scopes []Access, ok bool) {
 	n := 0
@@ -32,20 +34,35 @@ func parseScopes(values []string) (scopes []Access, ok bool) {
 	return scopes, true
 }
 
+// repositoryScope has the groups class, host, name and actions. The host needs a
+// dot, a port or the name localhost, as everywhere that images are named.
+var repositoryScope = regexp.MustCompile(`^` + repositoryType + `(?:\(([a-z0-9]{1,32})\))?:` +
+	`(?:((?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+)(?::[0-9]+)?|[a-zA-Z0-9-]+:[0-9]+)/)?` +
+	`([^:]+):([^:]*)$`)
+
 func parseScope(scope string) (Access, bool) {
-	kind, rest, _ := strings.Cut(scope, ":")
-	colon := strings.LastIndexByte(rest, ':')
-	if kind != repositoryType || colon < 0 {
+	groups := repositoryScope.FindStringSubmatch(scope)
+	if groups == nil {
 		return Access{}, false
 	}
-	name, actions := rest[:colon], rest[colon+1:]
+	class, name, actions := groups[1], groups[3], groups[4]
 	if _, err := reference.WithName(name); err != nil { // it has no "..", "//", capitals
 		return Access{}, false
 	}
-	return Access{repositoryType, name, strings.Split(actions, ",")}, true
+	return Access{Type: repositoryType, Class: class, Name: name, Actions: strings.Split(actions, ",")}, true
 }
 
-// grant returns what of the scopes the account may have, each repository once.
+// scope returns the scope that asks for the access.
+func (a Access) scope() string {
+	kind := a.Type
+	if a.Class != "" {
+		kind += "(" + a.Class + ")"
+	}
+	return kind + ":" + a.Name + ":" + strings.Join(a.Actions, ",")
+}
+
+// grant returns what of the scopes the account may have, each repository once
+// for each class.
 func grant(account accounts.Account, scopes []Access) []Access {
 	granted := make([]Access, 0, len(scopes))
 	for _, scope := range scopes {
@@ -58,9 +75,9 @@ func grant(account accounts.Account, scopes []Access) []Access {
 		if len(actions) == 0 {
 			continue
 		}
-		i := slices.IndexFunc(granted, func(a Access) bool { return a.Name == scope.Name })
+		i := slices.IndexFunc(granted, func(a Access) bool { return a.Name == scope.Name && a.Class == scope.Class })
 		if i < 0 {
-			granted = append(granted, Access{repositoryType, scope.Name, actions})
+			granted = append(granted, Access{Type: repositoryType, Class: scope.Class, Name: scope.Name, Actions: actions})
 			continue
 		}
 		for _, action := range actions {

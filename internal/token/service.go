@@ -31,9 +31,9 @@ type request struct {
 	account string
 	secret  registryusers.Secret
 	refresh registryusers.Secret // instead of the two
-	service string
+	service string               // "": ours
 	scopes  []Access
-	offline bool // a refresh token is wanted
+	offline bool // a refresh token is asked for
 }
 
 // denial is an answer other than a token, in the registry's error form.
@@ -80,6 +80,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.log(r, account, denied)
 }
 
+// fromQuery reads a GET. It never asks for a refresh token: docker, which sends
+// offline_token, stores one in place of the secret, where podman, skopeo and
+// buildah find nothing to log in with. Clients that need one ask by POST.
 func fromQuery(r *http.Request) (request, *denial) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -93,7 +96,6 @@ func fromQuery(r *http.Request) (request, *denial) {
 		account: account,
 		secret:  registryusers.NewSecret(secret),
 		service: query.Get("service"),
-		offline: query.Get("offline_token") == "true",
 	}
 	return asked.withScopes(query["scope"])
 }
@@ -132,13 +134,13 @@ func (asked request) withScopes(values []string) (request, *denial) {
 
 // login returns the account that asks, as it is now.
 func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *denial) {
-	if asked.service != h.Issuer.Service {
-		return accounts.Account{}, unauthorized("this token service is not the one of the service that was asked for")
+	if asked.service != "" && asked.service != h.Issuer.Service {
+		return accounts.Account{}, invalid(fmt.Sprintf("this server gives tokens for the service %q only: ask for that one, or leave service out", h.Issuer.Service))
 	}
 	var account accounts.Account
 	var err error
 	if asked.refresh.Reveal() != "" {
-		account, err = h.Accounts.Refresh(r.Context(), asked.refresh, asked.service)
+		account, err = h.Accounts.Refresh(r.Context(), asked.refresh, h.Issuer.Service)
 	} else {
 		attempt := accounts.LoginAttempt{Account: asked.account, Secret: asked.secret, From: r.RemoteAddr}
 		if len(asked.scopes) > 0 {
@@ -169,19 +171,18 @@ func (h *Handler) answer(w http.ResponseWriter, asked request, account accounts.
 		return &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "tokens cannot be signed now", after: time.Second, cause: err}
 	}
 	answer := struct {
-		Token        string    `json:"token"`
-		AccessToken  string    `json:"access_token"`
-		RefreshToken string    `json:"refresh_token,omitempty"`
-		Scope        string    `json:"scope,omitempty"`
-		ExpiresIn    int       `json:"expires_in"` // seconds
-		IssuedAt     time.Time `json:"issued_at"`
-	}{Token: token, AccessToken: token, ExpiresIn: int(ends.Sub(issued) / time.Second), IssuedAt: issued}
+		Token        string `json:"token"`
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token,omitempty"`
+		Scope        string `json:"scope,omitempty"`
+		ExpiresIn    int    `json:"expires_in"` // seconds; without issued_at, clients count from the response, by their own clock
+	}{Token: token, AccessToken: token, ExpiresIn: int(ends.Sub(issued) / time.Second)}
 	if asked.offline {
-		answer.RefreshToken = h.Accounts.RefreshToken(account, asked.service).Reveal()
+		answer.RefreshToken = h.Accounts.RefreshToken(account, h.Issuer.Service).Reveal()
 	}
 	texts := make([]string, len(granted))
 	for i, access := range granted {
-		texts[i] = access.Type + ":" + access.Name + ":" + strings.Join(access.Actions, ",")
+		texts[i] = access.scope()
 	}
 	answer.Scope = strings.Join(texts, " ")
 	w.Header().Set("Content-Type", "application/json")

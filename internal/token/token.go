@@ -20,6 +20,7 @@ import (
 // Access is what a token allows on one resource.
 type Access struct {
 	Type    string   `json:"type"`
+	Class   string   `json:"class,omitempty"` // of a repository: "", "image" or "plugin"
 	Name    string   `json:"name"`
 	Actions []string `json:"actions"`
 }
@@ -61,13 +62,13 @@ func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, 
 	if err != nil {
 		return "", issued, ends, err
 	}
-	if len(keys) == 0 {
+	at := slices.IndexFunc(keys, func(key key) bool { return key.signs })
+	if at < 0 {
 		return "", issued, ends, errors.New("there is no token key")
 	}
-	last := keys[len(keys)-1]
-	signer := last.signer
+	signer := keys[at].signer
 	if i.Certified {
-		signer = last.certified
+		signer = keys[at].certified
 	}
 	issued = i.Now().UTC().Truncate(time.Second)
 	ends = issued.Add(Lifetime)
@@ -107,9 +108,19 @@ func (d denied) Unwrap() error { return registryusers.ErrUnauthenticated }
 
 const errInvalid = denied("the token is not valid")
 
+// ErrExpired says that a token was valid and has expired. It is a
+// [registryusers.ErrUnauthenticated].
+const ErrExpired = denied("the token has expired")
+
+// Leeway is how far apart the clocks of those who sign and those who verify may
+// be: a token is valid so long before its nbf and after its exp.
+const Leeway = time.Minute
+
 // Verify returns what a token says, if one of the keys signed it, for this
-// service, and it has not ended. Otherwise the error is a [registryusers.ErrUnauthenticated],
-// or says that the keys cannot be read; it does not quote the token.
+// service, and it is valid now, within [Leeway]. For a token that has expired it
+// returns the claims as well, with [ErrExpired]. Any other error is a
+// [registryusers.ErrUnauthenticated], or says that the keys cannot be read; it does
+// not quote the token.
 func (i *Issuer) Verify(text string) (*Claims, error) {
 	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil || len(token.Headers) != 1 {
@@ -131,10 +142,12 @@ func (i *Issuer) Verify(text string) (*Claims, error) {
 		switch {
 		case claims.Issuer != i.Service, len(claims.Audience) != 1, claims.Audience[0] != i.Service:
 			return nil, denied("the token is of another service")
-		case claims.Expiry == nil, !now.Before(claims.Expiry.Time()):
-			return nil, denied("the token has ended")
-		case claims.NotBefore == nil, now.Before(claims.NotBefore.Time()):
-			return nil, denied("the token has not begun")
+		case claims.Expiry == nil, claims.NotBefore == nil:
+			return nil, errInvalid
+		case now.Before(claims.NotBefore.Time().Add(-Leeway)):
+			return nil, denied("the token is not valid yet")
+		case !now.Before(claims.Expiry.Time().Add(Leeway)):
+			return &claims, ErrExpired
 		}
 		return &claims, nil
 	}

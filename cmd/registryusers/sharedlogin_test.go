@@ -1,0 +1,53 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// One configuration file serves all clients, as ~/.docker/config.json does:
+// docker writes it, podman, skopeo, buildah, crane and oras read it.
+func TestClientsShareOneLogin(t *testing.T) {
+	docker, podman := tool(t, "docker", false), tool(t, "podman", true)
+	tool(t, "skopeo", true)
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	secret := p.user(t, data, "user1", `"duration":1`)
+	layout, _, _ := images(t)
+	dir := t.TempDir()
+	config, reference := filepath.Join(dir, "config.json"), p.host()+"/1-1-demo/app"
+	step := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+dir, "REGISTRY_AUTH_FILE="+config)
+		cmd.Stdin = strings.NewReader(secret)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s %q: %v\n%s", filepath.Base(name), args, err, out)
+		}
+	}
+	for range 2 { // docker finds podman's login, and podman finds docker's
+		step(docker, "login", p.host(), "-u", "user1", "--password-stdin")
+		text, err := os.ReadFile(config)
+		if err != nil || strings.Contains(string(text), "identitytoken") || !strings.Contains(string(text), basic("user1", secret)) {
+			t.Errorf("docker's configuration: got %v, identitytoken in it: %t; want the name and the secret",
+				err, strings.Contains(string(text), "identitytoken"))
+		}
+		step("skopeo", "copy", "--dest-tls-verify=false", "oci:"+layout+":image", "docker://"+reference+":v1")
+		step("skopeo", "inspect", "--tls-verify=false", "docker://"+reference+":v1")
+		step(podman, "login", "--tls-verify=false", p.host()) // with what is there
+		step(podman, "login", "--tls-verify=false", "-u", "user1", "--password-stdin", p.host())
+		step("skopeo", "inspect", "--tls-verify=false", "docker://"+reference+":v1")
+		for name, args := range map[string][]string{
+			"buildah": {"login", "--tls-verify=false", p.host()},
+			"crane":   {"digest", reference + ":v1"},
+			"oras":    {"manifest", "fetch", "--plain-http", reference + ":v1"},
+		} {
+			if path, err := exec.LookPath(name); err == nil {
+				step(path, args...)
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package ociregistry
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/manifest/schema2"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+	"github.com/gorilla/mux"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The library answers many mistakes of clients with 500, and some reach the
+// file system. They are refused here, before it sees them.
+
+// mistake is a request that can never be carried out.
+type mistake struct {
+	status  int
+	code    errcode.ErrorCode
+	message string
+}
+
+var (
+	uploadID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	validTag = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
+	// contentRange is what OCI's distribution specification has ("Pushing a blob
+	// in chunks"), within 64 bits.
+	contentRange = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
+)
+
+// findMistake returns the mistake in a request, or nil.
+func findMistake(r *http.Request, match mux.RouteMatch) *mistake {
+	switch match.Route.GetName() {
+	case v2.RouteNameTags:
+		if last := r.Form.Get("last"); last != "" && !validTag.MatchString(last) {
+			return &mistake{http.StatusBadRequest, errcode.ErrorCodeTagInvalid, "last must be a tag"}
+		}
+	case v2.RouteNameBlobUploadChunk:
+		if !uploadID.MatchString(match.Vars["uuid"]) {
+			return &mistake{http.StatusNotFound, errcode.ErrorCodeBlobUploadUnknown, "there is no such upload: begin another"}
+		}
+		if text := r.Header.Get("Content-Range"); text != "" && uploads(r.Method) && !contentRange.MatchString(text) {
+			return &mistake{http.StatusBadRequest, errcode.ErrorCodeBlobUploadInvalid, "Content-Range must be START-END, such as 0-1023"}
+		}
+		if r.Method == http.MethodPatch && !isOctetStream(r.Header.Get("Content-Type")) {
+			return &mistake{http.StatusUnsupportedMediaType, errcode.ErrorCodeUnsupported, "the Content-Type of a chunk must be application/octet-stream"}
+		}
+	}
+	return nil
+}
+
+const octetStream = "application/octet-stream"
+
+func isOctetStream(contentType string) bool {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return contentType == "" || err == nil && mediaType == octetStream
+}
+
+// layersWithURLs are the types of an OCI manifest whose urls the library checks.
+var layersWithURLs = []string{
+	v1.MediaTypeImageLayer, v1.MediaTypeImageLayerGzip,
+	v1.MediaTypeImageLayerNonDistributable, v1.MediaTypeImageLayerNonDistributableGzip, //nolint:staticcheck // Windows' images have them
+}
+
+// checkManifest returns what is wrong with a manifest that the library takes for
+// a failure of its own, or nil.
+func checkManifest(manifest distribution.Manifest, version int) error {
+	if version != 2 {
+		return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest's schemaVersion must be 2")
+	}
+	for _, desc := range manifest.References() {
+		if err := desc.Digest.Validate(); err != nil {
+			return errcode.ErrorCodeDigestInvalid.WithMessage("the manifest names content by an invalid digest: it must be sha256: and 64 hexadecimal digits")
+		}
+		_, isDocker := manifest.(*schema2.DeserializedManifest)
+		if isDocker && desc.MediaType == schema2.MediaTypeForeignLayer && len(desc.URLs) == 0 {
+			return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest has a foreign layer without urls")
+		}
+		if !isDocker && !slices.Contains(layersWithURLs, desc.MediaType) || isDocker && desc.MediaType != schema2.MediaTypeForeignLayer {
+			continue
+		}
+		for _, text := range desc.URLs {
+			u, err := url.Parse(text)
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" {
+				return errcode.ErrorCodeManifestInvalid.WithMessage("the urls of a layer must be http or https, without a fragment")
+			}
+		}
+	}
+	return nil
+}
+
+// onlyMistakes returns the error of a manifest's Put, unless some of it is a
+// failure of the storage: the library would send all of it to the client.
+func onlyMistakes(err error) error {
+	list, ok := err.(distribution.ErrManifestVerification) //nolint:errorlint // the library returns and expects it as it is
+	if !ok {
+		return err
+	}
+	for _, one := range list {
+		switch one.(type) { //nolint:errorlint // as above
+		case distribution.ErrManifestBlobUnknown, distribution.ErrManifestNameInvalid, distribution.ErrManifestUnverified:
+		default:
+			return one
+		}
+	}
+	return err
+}
