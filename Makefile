@@ -1,7 +1,7 @@
 # Go compiles everything here without a C compiler.
 export CGO_ENABLED ?= 0
 
-.PHONY: run test fuzz bench generate spec verify lint
+.PHONY: run test test-all fuzz bench generate spec verify lint
 
 # The program that run builds; go run would hide its exit code and its path.
 BINARY ?= $(CURDIR)/registryusers
@@ -13,6 +13,12 @@ run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds
 
 test: ## run all tests
 	go test ./...
+
+test-all: ## run the tests with the clients that take long to build, and the whole fuzzing; an hour
+	go install helm.sh/helm/v3/cmd/helm@v3.22.0
+	go install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
+	PATH="$$(go env GOPATH)/bin:$$PATH" TEST_ALL=1 go test -count=1 ./cmd/registryusers
+	$(MAKE) fuzz
 
 # How long to fuzz each: a time, or a number of runs of two requests each.
 FUZZTIME ?= 500000x

@@ -81,20 +81,20 @@ var registryClients = []registryClient{
 	},
 	{
 		name: "regctl", from: "v0.11.7",
-		login:   `regctl registry set --tls disabled "$HOST" && printf %s "$SECRET" | regctl registry login -u "$NAME" --pass-stdin "$HOST"`,
+		login:   `regctl registry set --skip-check --tls disabled "$HOST" && regctl registry login -u "$NAME" -p "$SECRET" "$HOST"`,
 		push:    `regctl image copy "ocidir://$LAYOUT:latest" "$REPOSITORY:v1"`,
 		pull:    `regctl image copy "$REPOSITORY:v1" "ocidir://$WORK/pulled"`,
 		attach:  `echo note | regctl artifact put --artifact-type example/note --subject "$REPOSITORY:v1" && regctl artifact list "$REPOSITORY:v1" | grep example/note`,
 		deletes: `regctl tag delete "$REPOSITORY:v1"`,
 	},
 	{
-		name: "helm", from: "v3.21.0", isLarge: true,
+		name: "helm", from: "v3.22.0", isLarge: true,
 		login: `helm registry login --plain-http -u "$NAME" --password-stdin "$HOST" <<<"$SECRET"`,
 		push:  `cd "$WORK" && helm create chart && helm package chart && helm push --plain-http chart-0.1.0.tgz "oci://$REPOSITORY"`,
 		pull:  `cd "$WORK" && rm chart-0.1.0.tgz && helm pull --plain-http "oci://$REPOSITORY/chart" --version 0.1.0 && test -s chart-0.1.0.tgz`,
 	},
 	{
-		name: "cosign", from: "v2.6.2", isLarge: true,
+		name: "cosign", from: "v2.6.5", isLarge: true,
 		login: `cosign login "$HOST" -u "$NAME" -p "$SECRET"`,
 		push:  `crane push --insecure "$LAYOUT" "$REPOSITORY:v1"`,
 		attach: `cd "$WORK" && export COSIGN_PASSWORD= && cosign generate-key-pair && digest=$(crane digest --insecure "$REPOSITORY:v1") &&

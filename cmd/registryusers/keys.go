@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
@@ -111,11 +110,7 @@ func tokenKeyRemoveCommand() *cobra.Command {
 		Short: "Remove a key that does not sign: the tokens that it signed are refused from now on",
 		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
-			err := keys.Remove(args[0])
-			if errors.Is(err, registryusers.ErrNotFound) {
-				return advise(fmt.Errorf("token key %w", registryusers.ErrNotFound), "'registryusers admin token-key ls' lists the token keys.")
-			}
-			return err
+			return keys.Remove(args[0])
 		}),
 	}
 }

@@ -86,7 +86,7 @@ func (k *Keys) Add() (id string, err error) {
 	return k.create()
 }
 
-// Use has a key sign from now on. An error of a [registryusers.ErrKeyNotFound] says
+// Use has a key sign from now on. An error of a [registryusers.ErrNotFound] says
 // that there is no such key.
 func (k *Keys) Use(id string) error {
 	keys, err := k.all()
@@ -109,7 +109,7 @@ func (k *Keys) sign(id string) error {
 type notFound string
 
 func (e notFound) Error() string { return string(e) }
-func (e notFound) Unwrap() error { return registryusers.ErrKeyNotFound }
+func (e notFound) Unwrap() error { return registryusers.ErrNotFound }
 
 const errNoKey = notFound("there is no token key with this id: admin token-key ls lists them")
 
@@ -172,7 +172,7 @@ func (k *Keys) IDs() (ids []string, signing string, err error) {
 }
 
 // Remove removes a key: the tokens that it signed are refused from now on.
-// [registryusers.ErrKeyNotFound]; and [registryusers.ErrInvalid] for the key that signs.
+// [registryusers.ErrNotFound]; and [registryusers.ErrInvalid] for the key that signs.
 func (k *Keys) Remove(id string) error {
 	keys, err := k.all()
 	if err != nil {

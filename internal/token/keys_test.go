@@ -179,8 +179,8 @@ func TestKeyIsPublishedBeforeItSigns(t *testing.T) {
 		wantKeys(t, "after one was put to use", keys, id, first, second, third)
 	}
 	for _, id := range []string{"", "unknown", "../" + first} {
-		if err := elsewhere.Use(id); !errors.Is(err, registryusers.ErrKeyNotFound) || !strings.Contains(err.Error(), "token key") {
-			t.Errorf("Use(%q): %v; want %v, of a token key", id, err, registryusers.ErrKeyNotFound)
+		if err := elsewhere.Use(id); !errors.Is(err, registryusers.ErrNotFound) || !strings.Contains(err.Error(), "token key") {
+			t.Errorf("Use(%q): %v; want %v, of a token key", id, err, registryusers.ErrNotFound)
 		}
 	}
 	wantKeys(t, "after keys that do not exist", keys, third, first, second, third)
@@ -225,8 +225,8 @@ func TestRemoveKey(t *testing.T) {
 		t.Errorf("Remove of the key that signs: %v; want %v, and the next step", err, registryusers.ErrInvalid)
 	}
 	for _, id := range []string{"", "unknown", "*", first + "x", "../" + first, filepath.Base(keyFiles(t, dir)[0])} {
-		if err := keys.Remove(id); !errors.Is(err, registryusers.ErrKeyNotFound) || !strings.Contains(err.Error(), "token key") {
-			t.Errorf("Remove(%q): %v; want %v, of a token key", id, err, registryusers.ErrKeyNotFound)
+		if err := keys.Remove(id); !errors.Is(err, registryusers.ErrNotFound) || !strings.Contains(err.Error(), "token key") {
+			t.Errorf("Remove(%q): %v; want %v, of a token key", id, err, registryusers.ErrNotFound)
 		}
 	}
 	if err := keys.Use(second); err != nil {
@@ -235,8 +235,8 @@ func TestRemoveKey(t *testing.T) {
 	if err := keys.Remove(first); err != nil {
 		t.Fatal(err)
 	}
-	if err := keys.Remove(first); !errors.Is(err, registryusers.ErrKeyNotFound) {
-		t.Errorf("Remove of a removed key: %v; want %v", err, registryusers.ErrKeyNotFound)
+	if err := keys.Remove(first); !errors.Is(err, registryusers.ErrNotFound) {
+		t.Errorf("Remove of a removed key: %v; want %v", err, registryusers.ErrNotFound)
 	}
 	if err := keys.Remove(second); !errors.Is(err, registryusers.ErrInvalid) {
 		t.Errorf("Remove of the last key: %v; want %v", err, registryusers.ErrInvalid)
