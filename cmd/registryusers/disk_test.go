@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // smallDisk returns a directory that is a file system of that many bytes.
@@ -239,6 +240,66 @@ func TestDirectoryThatVanishes(t *testing.T) {
 	for range 3 {
 		if status := create(); status != 503 {
 			t.Errorf("after the directory was removed: got %d, want 503", status)
+		}
+	}
+}
+
+// TestImageDirectoryThatVanishes puts another image directory in the place of
+// the server's, as when a disk is unmounted.
+func TestImageDirectoryThatVanishes(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--data", data)
+	bearer := server.bearer(t, "writer", server.user(t, data, "writer", `"duration":1`), "1-1-demo/app")
+	begun := server.begun(t, "1-1-demo/app", bearer)
+	images := filepath.Join(data, "images")
+	if err := os.Rename(images, images+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"removed", "replaced"} {
+		if what == "replaced" {
+			if err := os.Mkdir(images, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, a := range []answer{
+			send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearer),
+			send(t, "PUT", server.url+ending(begun, digestOf("a layer")), "a layer", bearer),
+		} {
+			if a.status != 503 || a.header.Get("Retry-After") == "" || strings.Contains(a.body, data) {
+				t.Errorf("a push after the directory was %s: got %d %s, want 503 with Retry-After", what, a.status, a.body)
+			}
+		}
+	}
+	if err := os.RemoveAll(images); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(images+".moved", images); err != nil {
+		t.Fatal(err)
+	}
+	if a := send(t, "PUT", server.url+ending(begun, digestOf("a layer")), "a layer", bearer); a.status != 201 {
+		t.Errorf("a push after the directory was put back: got %d %s, want 201", a.status, a.body)
+	}
+}
+
+// TestReplacedDirectoryLetsNobodyIn puts a copy in the place of the data
+// directory: whoever is removed from the copy must not get in.
+func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	secret := server.user(t, data, "user1", `"duration":1`)
+	if err := os.Rename(data, data+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(data+".moved")); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		a, err := trySendBasic(server.url+"/token?service=registryusers", "user1", secret)
+		if err == nil && a.status == 503 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("a login: got %d %s, %v; want 503 soon", a.status, a.body, err)
 		}
 	}
 }

@@ -168,6 +168,7 @@ func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
+		t.gaveUp(g, now)
 		return fmt.Errorf("%w: waiting to log in: %w", registryusers.ErrUnavailable, ctx.Err())
 	}
 }
@@ -178,18 +179,31 @@ func (t *loginThrottle) enter(g guess, now time.Time) (slow bool, err error) {
 	if count := t.counts[g.user]; count.n <= maxNameFailures || !now.Before(count.end) || now.Before(t.known[g.address]) {
 		return false, nil
 	}
-	if t.waiting[g.user] >= maxSlowed {
+	if t.waiting[g.user] >= maxSlowed || t.waiting[g.address] > 0 { // one place for an address
 		return true, &LimitError{RetryAfter: slowDelay}
 	}
 	t.waiting[g.user]++
+	t.waiting[g.address]++
 	return true, nil
 }
 
 func (t *loginThrottle) leave(g guess) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.waiting[g.user]--; t.waiting[g.user] == 0 {
-		delete(t.waiting, g.user)
+	for _, key := range []digest{g.user, g.address} {
+		if t.waiting[key]--; t.waiting[key] == 0 {
+			delete(t.waiting, key)
+		}
+	}
+}
+
+// gaveUp counts an attempt whose client left while it waited, or it could hold a
+// place for nothing. Its secret may have been right, so it is not remembered as wrong.
+func (t *loginThrottle) gaveUp(g guess, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, limit := range g.limits {
+		t.count(limit.key, now)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -333,5 +334,47 @@ func TestCreatesThatWaitAreBounded(t *testing.T) {
 		}
 		<-s.creates.running
 		waiting.Wait()
+	})
+}
+
+// An address has one waiting place of a user that is slowed down, and pays for
+// it when it leaves early: others still get through.
+func TestOneAddressCannotKeepASlowedDownUserOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newOne(t)
+		for i := range maxNameFailures + 1 {
+			s.throttle.failed(s.throttle.guess(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+u", "1-1-demo+u", "", "guess"), false, time.Now())
+		}
+		limited := 0
+		for i := range 20 {
+			var attempts sync.WaitGroup
+			var refused atomic.Int64
+			for j := range maxSlowed {
+				attempts.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
+					defer cancel()
+					err := s.loginAs(ctx, "u", fmt.Sprint("wrong", i, j), "192.0.2.1")
+					if _, ok := errors.AsType[*LimitError](err); ok {
+						refused.Add(1)
+					}
+				})
+			}
+			synctest.Wait()
+			if got := refused.Load(); got < maxSlowed-1 {
+				t.Errorf("round %d: %d of %d attempts of one address were refused; want all but one", i, got, maxSlowed)
+			}
+			if i == 0 {
+				if err := s.loginAs(t.Context(), "u", "pw", "198.51.100.7"); err != nil {
+					t.Errorf("the user from another address: %v; want success", err)
+				}
+			}
+			attempts.Wait()
+			if refused.Load() == maxSlowed {
+				limited++
+			}
+		}
+		if limited < 10 {
+			t.Errorf("%d of 20 rounds were refused whole; want all after the tenth attempt", limited)
+		}
 	})
 }

@@ -39,7 +39,7 @@ const (
 	responseTime   = 5 * time.Second  // of requestTimeout, to send the response
 	idleTimeout    = 2 * time.Minute  // between two requests
 	maxHeaderBytes = 64 << 10
-	maxStreams     = 100 // requests at a time on one HTTP/2 connection
+	maxStreams     = 16 // requests at a time on one HTTP/2 connection
 )
 
 const tokenPath = "/token"

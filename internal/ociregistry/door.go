@@ -36,6 +36,7 @@ type door struct {
 	next     http.Handler
 	limits   limits
 	reserve  *reserve
+	images   *place
 }
 
 // visitor is who comes with a request: a good token, and its account as it is now.
@@ -87,11 +88,17 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case v != nil && uploads(r.Method) && namesOtherDigest(r, reference):
 		reason = "only sha256 digests are supported"
 		token.WriteError(recorder, http.StatusBadRequest, "DIGEST_INVALID", reason)
+	case v != nil && uploads(r.Method) && !d.images.isThere():
+		reason = errImagesMoved.Error()
+		recorder.Header().Set("Retry-After", "1")
+		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "the registry cannot keep images now")
 	case v != nil && uploads(r.Method) && d.reserve.look(r.Context()):
 		reason = errReserve.Error()
 		refuseFull(recorder)
 	case v != nil && route == v2.RouteNameManifest && r.Method == http.MethodPut:
-		reason = d.putManifest(recorder, r, v)
+		reason = d.serveHolding(recorder, r, v, manifestSize(r))
+	case v != nil && route == v2.RouteNameTags:
+		reason = d.serveHolding(recorder, r, v, tagListSize)
 	default: // the registry asks Authorized, and tells a stranger where to get a token
 		d.serve(recorder, r, v)
 	}
@@ -119,13 +126,17 @@ func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
 	d.next.ServeHTTP(w, r)
 }
 
-// putManifest serves the push of a manifest, which the library holds whole
-// while it comes. It returns why it is refused, if it is.
-func (d *door) putManifest(w *recorder, r *http.Request, v *visitor) (reason string) {
-	size := r.ContentLength
-	if size < 0 || size > maxManifestSize { // not known, or cut by the library
-		size = maxManifestSize
+// manifestSize returns how many bytes the library holds while a manifest is pushed.
+func manifestSize(r *http.Request) int64 {
+	if r.ContentLength < 0 || r.ContentLength > maxManifestSize { // not known, or cut by the library
+		return maxManifestSize
 	}
+	return r.ContentLength
+}
+
+// serveHolding serves a request for which the library holds so many bytes. It
+// returns why the request is refused, if it is.
+func (d *door) serveHolding(w *recorder, r *http.Request, v *visitor, size int64) (reason string) {
 	release, status := d.limits.hold(v, size)
 	if release == nil {
 		return refuseBusy(w, status)
@@ -236,6 +247,10 @@ func (d *door) recheck(ctx context.Context, repository string) error {
 	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
 	if !hasRecorder || !hasVisitor { // never, behind the door
 		return errcode.ErrorCodeDenied
+	}
+	if !d.images.isThere() {
+		w.Header().Set("Retry-After", "1")
+		return errcode.ErrorCodeUnavailable.WithMessage("the registry cannot keep images now")
 	}
 	account, err := d.accounts.Current(ctx, v.claims.UserID, v.claims.Incarnation)
 	switch {

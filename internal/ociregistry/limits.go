@@ -32,6 +32,9 @@ const (
 	maxUserManifestBytes = 8 << 20
 	// maxManifestBytes is for all users together; beyond it the answer is 503.
 	maxManifestBytes = 32 << 20
+	// tagListSize is what a list of tags counts as: the library holds all tags of
+	// the repository, however few are asked for.
+	tagListSize = 2 << 20
 )
 
 // limits counts the requests in progress, and the bytes of their manifests.

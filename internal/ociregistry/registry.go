@@ -70,8 +70,12 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 			}
 		}()
 	}
+	images, err := openPlace(o.Root)
+	if err != nil {
+		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
+	}
 	space := &reserve{root: o.Root, size: o.Reserve, logger: o.Logger}
-	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space}
+	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
 	app, err := newApp(ctx, o, d)
 	if err != nil {
 		return nil, err

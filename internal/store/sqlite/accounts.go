@@ -356,6 +356,9 @@ func (s *Store) prepare(ctx context.Context) error {
 func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), none error, query string, args ...any) (T, error) {
 	var v T
 	err := ctx.Err()
+	if err == nil {
+		err = s.file.checkPlaceForReads()
+	}
 	if err != nil {
 		return v, givenUp(err)
 	}

@@ -36,6 +36,9 @@ var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until the
 // reports whether the ballast is there.
 func (s *Store) KeepBallast() (bool, error) {
 	s.file.ballast.kept.Store(true)
+	if s.file.checkPlace() != nil {
+		return false, nil //nolint:nilerr // not in another directory; the next commit says why
+	}
 	err := s.file.ballast.make()
 	return !s.file.ballast.isReleased(), err
 }

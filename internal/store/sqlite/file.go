@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/registryusers/registryusers"
 )
@@ -20,6 +21,7 @@ type file struct {
 	unclean  bool        // it was not closed the last time, or another process has it open
 	ballast  ballast
 	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
+	seen     atomic.Int64           // when the file was last at its path, Unix nanoseconds
 }
 
 // openFile makes the database's file if there is none, readable for its owner
@@ -110,5 +112,25 @@ func (f *file) checkPlace() error {
 	if err != nil || !os.SameFile(info, f.opened) {
 		return fmt.Errorf("%w: the database is no longer at %s: the data directory was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, f.path)
 	}
+	return nil
+}
+
+// placeInterval is how long reads may go on in a database that is no longer at
+// its path: revocations go to the one that is there.
+const placeInterval = time.Second
+
+// checkPlaceForReads is checkPlace at most once in [placeInterval], while all is well.
+func (f *file) checkPlaceForReads() error {
+	if f == nil {
+		return nil
+	}
+	now := time.Now().UnixNano()
+	if seen := f.seen.Load(); now >= seen && now-seen < int64(placeInterval) {
+		return nil
+	}
+	if err := f.checkPlace(); err != nil {
+		return err
+	}
+	f.seen.Store(now)
 	return nil
 }
