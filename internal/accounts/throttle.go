@@ -116,6 +116,10 @@ func (t *loginThrottle) ofExpired(g guess) guess {
 	return g
 }
 
+// Network returns the network that an address, with or without a port, is
+// counted for: an IPv4 address, or the IPv6 /64 that one site has to itself.
+func Network(from string) string { return networksOf(from)[0] }
+
 // networksOf returns the networks that failures from an address are counted for,
 // the narrowest first. The address may have a port. One of an unknown form is its
 // own network.

@@ -25,8 +25,6 @@ type Handlers struct {
 	// Proxies are who may say, in X-Forwarded-For and X-Forwarded-Proto, where a
 	// request comes from.
 	Proxies []netip.Prefix
-
-	requests *requests // in progress, outside of /v2/
 }
 
 // The limits. Images take long, so at /v2/ a client may pause and go on, within
@@ -48,7 +46,6 @@ const tokenPath = "/token"
 
 // New returns a server of the handlers. config is for TLS, or nil.
 func New(h Handlers, config *tls.Config, logger *slog.Logger) *http.Server {
-	h.requests = &requests{byNetwork: make(map[netip.Prefix]int)}
 	return &http.Server{
 		Handler:           h,
 		TLSConfig:         config,
@@ -81,14 +78,6 @@ func (h Handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		bodyEnd = time.Now().Add(formTimeout)
 	}
 	limitTo(bodyEnd, end, w, r)
-	if path != healthPath && path != readyPath {
-		leave := h.requests.enter(r)
-		if leave == nil {
-			refuseBusy(w)
-			return
-		}
-		defer leave()
-	}
 	switch path {
 	case healthPath, readyPath:
 		probe(w, r, h.Ready)

@@ -22,6 +22,8 @@ type Handler struct {
 	Accounts *accounts.Service
 	Issuer   *Issuer
 	Logger   *slog.Logger
+
+	forms forms
 }
 
 const maxFormBytes = 64 << 10
@@ -62,7 +64,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet:
 		asked, denied = fromQuery(r)
 	case http.MethodPost:
-		asked, denied = fromForm(w, r)
+		asked, denied = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
 		denied = &denial{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the token endpoint has GET and POST"}
@@ -100,9 +102,15 @@ func fromQuery(r *http.Request) (request, *denial) {
 	return asked.withScopes(query["scope"])
 }
 
-func fromForm(w http.ResponseWriter, r *http.Request) (request, *denial) {
+func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *denial) {
+	leave := h.forms.enter(r.RemoteAddr)
+	if leave == nil {
+		return request{}, tooManyForms()
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	if err := r.ParseForm(); err != nil {
+	err := r.ParseForm()
+	leave()
+	if err != nil {
 		return request{}, invalid("the form is not valid, or larger than 64 KiB")
 	}
 	form := r.PostForm

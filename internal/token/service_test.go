@@ -347,7 +347,7 @@ func TestRefreshTokenMisused(t *testing.T) {
 	payload := good.RefreshToken[:strings.LastIndexByte(good.RefreshToken, '.')]
 	mac := good.RefreshToken[len(payload)+1:]
 
-	other := *h.Handler // the same accounts and keys, for another service
+	other := token.Handler{Accounts: h.Accounts, Issuer: h.Issuer, Logger: h.Logger} // the same accounts and keys, for another service
 	other.Issuer = &token.Issuer{Keys: h.Issuer.Keys, Service: "other.example.com", Now: h.clock.Now}
 	form := url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}
 	h.log.take()

@@ -1,0 +1,52 @@
+package token
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// How many forms are read at a time. A stranger may send one slowly, and over
+// HTTP/2 it takes memory for its header with hardly a byte sent. A form that
+// comes at once holds its place for a moment, and a login by GET has none.
+const (
+	maxForms           = 1024
+	maxFormsPerNetwork = 32 // of an IPv4 address or an IPv6 /64
+)
+
+// forms counts the forms that are being read.
+type forms struct {
+	mu        sync.Mutex
+	total     int
+	byNetwork map[string]int
+}
+
+// enter counts a form in; leave must be called when it has been read. Beyond a
+// limit, leave is nil.
+func (f *forms) enter(from string) (leave func()) {
+	network := accounts.Network(from)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.total >= maxForms || f.byNetwork[network] >= maxFormsPerNetwork {
+		return nil
+	}
+	if f.byNetwork == nil {
+		f.byNetwork = make(map[string]int)
+	}
+	f.total++
+	f.byNetwork[network]++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.total--
+		if f.byNetwork[network]--; f.byNetwork[network] == 0 {
+			delete(f.byNetwork, network)
+		}
+	}
+}
+
+func tooManyForms() *denial {
+	return &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins are being sent: try again", after: time.Second}
+}
