@@ -170,7 +170,7 @@ func keyCreateCommand() *cobra.Command {
 	var project int64
 	cmd := &cobra.Command{
 		Use:   "create",
-		Short: "Create an API key and print its token, which is not to be had again",
+		Short: "Create an API key and print its token, which is shown only once",
 		Args:  noArguments,
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
 			_, token, err := s.CreateKey(ctx, project)

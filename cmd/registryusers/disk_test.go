@@ -126,7 +126,16 @@ func TestAccessEndsOnAFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	key, err := admin(data, "key", "create") // opening the directory makes the ballast again
+	ballast := filepath.Join(data, "ballast") // the server makes it again
+	for end := time.Now().Add(30 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		if _, err := os.Stat(ballast); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("there is room again, and the server made no ballast in 30 s")
+		}
+	}
+	key, err := admin(data, "key", "create")
 	if err != nil {
 		t.Fatalf("admin key create with room again: %v\n%s", err, key)
 	}
@@ -362,6 +371,7 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	whole := bytes.Clone(text)
 	page := int(bigendian.BigEndian.Uint16(text[16:]))
 	cleared := 0
 	for at := page; at+page <= len(text); at += page { // the log has some of the others
@@ -382,4 +392,19 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	if a.status != 503 || strings.Contains(a.body, data) {
 		t.Errorf("a create in a damaged database: got %d %s, want 503, and no path", a.status, a.body)
 	}
+	// Neither an orderly stop nor another process makes it whole.
+	if out, err := admin(data, "key", "create"); err == nil || !strings.Contains(out, "damaged") {
+		t.Errorf("admin key create in a damaged database: got %v %s, want a refusal", err, out)
+	}
+	server.stop(syscall.SIGTERM)
+	server = serve(t, "--registry", "off", "--data", data)
+	if a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization); a.status != 503 {
+		t.Errorf("a create in a damaged database, after a restart: got %d %s, want 503", a.status, a.body)
+	}
+	server.stop(syscall.SIGTERM)
+	if err := os.WriteFile(database, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantAdmin(t, data, "check")
+	wantAdmin(t, data, "key", "create")
 }

@@ -56,12 +56,12 @@ func keepBallast(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) {
 	every(ctx, ballastInterval, func() {
 		isKept, err := dir.KeepBallast()
 		switch {
-		case err != nil:
-			logger.Error("the file that keeps room for the database cannot be made", "error", err)
+		case err != nil && wasKept: // once
+			logger.Error("creates are refused: the file that keeps room for the database cannot be looked after", "error", err)
 		case wasKept && !isKept:
 			logger.Error("the disk is full: creates are refused until there is room again", "data", dir.Path)
 		case !wasKept && isKept:
-			logger.Info("there is room on the disk again: creates are accepted", "data", dir.Path)
+			logger.Info("creates are accepted again", "data", dir.Path)
 		}
 		wasKept = isKept
 	})

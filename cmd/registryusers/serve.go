@@ -250,7 +250,7 @@ func (o *serveOptions) check() error {
 		return usagef("--service must not be empty")
 	}
 	if o.connections.Total < 0 || o.connections.PerAddress < 0 {
-		return usagef("--max-connections and --max-connections-per-address must be 1 or more")
+		return usagef("--max-connections and --max-connections-per-address must not be negative")
 	}
 	if o.drainTimeout < 0 {
 		return usagef("--drain-timeout must not be negative")

@@ -84,7 +84,7 @@ func TestStrangersHoldNoConnections(t *testing.T) {
 		stranger(t, server, "GET /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
 	}
 	begun = time.Now()
-	if code := server.stop(syscall.SIGTERM); code != 0 || time.Since(begun) > 11*time.Second {
+	if code := server.stop(syscall.SIGTERM); code != 0 || time.Since(begun) > 8*time.Second {
 		t.Errorf("stopped beside %d such requests: got exit code %d after %v, want 0 within the drain timeout\n%s", connections, code, time.Since(begun), server.stderr.String())
 	}
 }

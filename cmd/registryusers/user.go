@@ -118,7 +118,7 @@ func (o *createOptions) next(err error, c connection) string {
 	case errors.As(err, &response) && response.Status < 400 && response.Status != 201: // of something else than the API
 		return c.next(err)
 	case errors.Is(err, client.ErrOutcomeUnknown) && !errors.Is(err, registryusers.ErrExists):
-		return fmt.Sprintf("Repeat the command with --idempotency-key %s within 24 hours: if the user was created, that tells its secret.", o.idempotencyKey)
+		return fmt.Sprintf("Repeat the command with --idempotency-key %s within 24 hours: if the user was created, the response has its secret.", o.idempotencyKey)
 	case errors.Is(err, registryusers.ErrIdempotencyKeyReused):
 		return "The idempotency key was used for another request: repeat that one as it was, or leave --idempotency-key out."
 	case errors.Is(err, registryusers.ErrUserChanged):

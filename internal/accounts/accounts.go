@@ -218,7 +218,7 @@ type NewUser struct {
 	Secret   registryusers.SecretText // empty: one is made
 }
 
-// CreatedUser is a user that was just made, with its secret, which is not to be had again.
+// CreatedUser is a user that was just made, with its secret, which is shown only once.
 type CreatedUser struct {
 	User
 	Secret   registryusers.SecretText
@@ -357,7 +357,7 @@ func (s *Service) DeleteUser(ctx context.Context, u User) error {
 }
 
 // CreateKey makes an API key for one project, or for all (0), and returns it
-// with its token, which is not to be had again. ErrInvalid.
+// with its token, which is shown only once. ErrInvalid.
 func (s *Service) CreateKey(ctx context.Context, projectID int64) (Key, registryusers.Secret, error) {
 	if projectID < 0 {
 		return Key{}, registryusers.Secret{}, fmt.Errorf("%w: a project is 1 or more", registryusers.ErrInvalid)

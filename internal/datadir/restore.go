@@ -200,7 +200,7 @@ func (r *restore) steps() []func() error {
 		return atomicfile.Write(mark, []byte(before), 0o600)
 	}}
 	// The keys first: a directory of another file system cannot be moved.
-	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm"} {
+	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm", databaseName + sqlite.DamagedSuffix} {
 		steps = append(steps, func() error {
 			path, before := filepath.Join(r.dir, name), filepath.Join(r.before, name)
 			if _, err := os.Lstat(before); err == nil { // then path is the interrupted restore's

@@ -208,7 +208,7 @@ func (v *visitor) forbidden(method, route, repository string) string {
 	isRead := method == http.MethodGet || method == http.MethodHead
 	switch {
 	case route == v2.RouteNameCatalog:
-		return "the catalog is for nobody"
+		return "listing repositories is not supported"
 	case repository == "":
 		return ""
 	case !v.account.Owns(repository):

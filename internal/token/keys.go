@@ -235,8 +235,19 @@ func (k *Keys) all() ([]key, error) {
 				k.logger.Error("a token key cannot be used: tokens that it signed are refused", "file", path, "error", err)
 			}
 			unusable[path], failure = true, err
-		default: // perhaps for a moment
-			return nil, fmt.Errorf("token key %s: %w", path, err)
+		default:
+			// Perhaps for a moment, as when too many files are open: what was read
+			// before is kept.
+			for _, kept := range k.keys {
+				if kept.path == path {
+					kept.signs = false
+					keys = append(keys, kept)
+				}
+			}
+			unusable[path], failure = true, err
+			if !k.unusable[path] {
+				k.logger.Error("a token key cannot be read", "file", path, "error", err)
+			}
 		}
 	}
 	k.unusable = unusable

@@ -512,3 +512,22 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 		t.Errorf("logged %q; want one line that names the file", logged)
 	}
 }
+
+// What is no file but has a key's name stops no logins.
+func TestDirectoryWithAKeysName(t *testing.T) {
+	dir, logged := t.TempDir(), new(log)
+	good := ids(t, openKeys(t, dir))
+	if err := os.Mkdir(filepath.Join(dir, "token-99999999999999999999.pem"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := token.OpenKeys(dir, slog.New(slog.NewTextHandler(logged, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ids(t, keys); !slices.Equal(got, good) {
+		t.Errorf("ids beside a directory: %q; want %q", got, good)
+	}
+	if got := logged.take(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "token-99999999999999999999.pem") {
+		t.Errorf("logged %q; want one error that names it", got)
+	}
+}

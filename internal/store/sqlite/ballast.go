@@ -27,17 +27,18 @@ type ballast struct {
 const maxBallast = 16 << 20
 
 // roomForBallast is how many times its size must be free before a ballast is made.
-const roomForBallast = 4
+const roomForBallast = 2
 
-var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until there is room again", registryusers.ErrUnavailable)
+var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until there is room again (%d MiB, or a sixteenth of a small disk)",
+	registryusers.ErrUnavailable, maxBallast*roomForBallast>>20)
 
 // KeepBallast makes the ballast beside the database if it is missing and there
 // is room. From the first call on, nothing is added while it is missing. It
 // reports whether the ballast is there.
 func (s *Store) KeepBallast() (bool, error) {
 	s.file.ballast.kept.Store(true)
-	if s.file.checkPlace() != nil {
-		return false, nil //nolint:nilerr // not in another directory; the next commit says why
+	if err := s.file.checkPlace(); err != nil { // not in another directory
+		return false, err
 	}
 	err := s.file.ballast.make()
 	return !s.file.ballast.isReleased(), err

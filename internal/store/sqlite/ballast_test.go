@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/registryusers/registryusers"
@@ -90,6 +91,9 @@ func TestBackupIsWholeAndChecked(t *testing.T) {
 	if err := s.Backup(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup's mode: %v, %v; want 0600", info.Mode(), err)
+	}
 	if key, err := CheckBackup(t.Context(), path); key != "the key" || err != nil {
 		t.Errorf("CheckBackup = %q, %v; want the key", key, err)
 	}
@@ -117,13 +121,31 @@ func TestReadsEndWhenTheDatabaseIsReplaced(t *testing.T) {
 	if _, err := s.Key(t.Context(), 1); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("a read after the directory was moved: %v; want %v", err, registryusers.ErrUnavailable)
 	}
-	if kept, err := s.KeepBallast(); kept || err != nil {
-		t.Errorf("KeepBallast after the directory was moved = %v, %v; want none made", kept, err)
+	if kept, err := s.KeepBallast(); kept || !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Errorf("KeepBallast after the directory was moved = %v, %v; want none made, and %v", kept, err, registryusers.ErrUnavailable)
 	}
 	if err := os.Rename(dir+".moved", dir); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Key(t.Context(), 1); !errors.Is(err, registryusers.ErrKeyNotFound) {
 		t.Errorf("a read after it was put back: %v; want %v", err, registryusers.ErrKeyNotFound)
+	}
+}
+
+func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
+	path := newPath(t)
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	if err := os.Rename(path+"-wal", path+"-wal.moved"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Errorf("after the log was removed: %v; want %v", err, registryusers.ErrUnavailable)
+	}
+	if err := os.Rename(path+"-wal.moved", path+"-wal"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+		t.Errorf("after it was put back: %v", err)
 	}
 }

@@ -14,7 +14,8 @@ func (s *Store) WasUnclean() bool { return s.file != nil && s.file.unclean }
 // QuickCheck looks for damage in the database (PRAGMA quick_check, and foreign
 // keys), beside reads and writes. It returns what it found, at most ten lines,
 // and has all further writes refused if there is anything: they would make it
-// worse, and a backup would be good no more.
+// worse, and backups useless. That holds for other processes and later starts
+// too, until a check finds nothing.
 func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
 	lines, err := all(ctx, s, scanText, "PRAGMA quick_check(10)")
 	if err == nil && len(lines) == 1 && lines[0] == "ok" {
@@ -24,15 +25,13 @@ func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
 	if errors.Is(err, errDamaged) {
 		lines, err = append(lines, "the file is damaged or not a database"), nil
 	}
-	if err != nil || len(lines) == 0 {
-		return "", err
+	if err != nil || s.file == nil {
+		return strings.Join(lines, "\n"), err
 	}
-	findings = strings.Join(lines, "\n")
-	if s.file != nil {
-		summary := strings.ReplaceAll(findings, "\n", "; ")
-		s.file.findings.Store(&summary)
+	if len(lines) == 0 {
+		return "", s.file.forgetDamage()
 	}
-	return findings, nil
+	return strings.Join(lines, "\n"), s.file.noteDamage(strings.Join(lines, "; "))
 }
 
 func scanText(row scanner) (string, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // file is the database's file and what it depends on.
@@ -21,6 +22,7 @@ type file struct {
 	unclean  bool        // it was not closed the last time, or another process has it open
 	ballast  ballast
 	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
+	log      fs.FileInfo            // of the write-ahead log; nil: there was none
 	seen     atomic.Int64           // when the file was last at its path, Unix nanoseconds
 }
 
@@ -86,8 +88,29 @@ func checkSize(f *os.File) error {
 		pages = 0 // it was not kept up to date
 	}
 	if pageSize < 512 || info.Size()%pageSize != 0 || pages != 0 && info.Size() != pages*pageSize {
-		return fmt.Errorf("it has %d bytes, and its header says %d pages of %d: %w", info.Size(), pages, pageSize, errDamaged)
+		return fmt.Errorf("its %d bytes are not the pages of %d bytes that its header says: %w", info.Size(), pageSize, errDamaged)
 	}
+	return nil
+}
+
+// DamagedSuffix is appended to a database's path for the file that says that it
+// is damaged, to all processes and to later starts. A restore moves it away with
+// the database; a check that finds nothing removes it.
+const DamagedSuffix = "-damaged"
+
+// noteDamage has all writes refused from now on, by other processes too.
+func (f *file) noteDamage(findings string) error {
+	f.findings.Store(&findings)
+	return atomicfile.Write(f.path+DamagedSuffix, []byte(findings+"\n"), 0o600)
+}
+
+// forgetDamage takes back [file.noteDamage].
+func (f *file) forgetDamage() error {
+	err := os.Remove(f.path + DamagedSuffix)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f.findings.Store(nil)
 	return nil
 }
 
@@ -96,10 +119,25 @@ func (f *file) checkDamage() error {
 	if f == nil {
 		return nil
 	}
-	if findings := f.findings.Load(); findings != nil {
-		return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, *findings)
+	findings := f.findings.Load()
+	if _, err := os.Stat(f.path + DamagedSuffix); findings == nil && err != nil {
+		return nil
 	}
-	return nil
+	what := "as 'registryusers admin check' says"
+	if findings != nil {
+		what = *findings
+	}
+	return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, what)
+}
+
+// noteLog remembers the write-ahead log, which SQLite keeps as long as the
+// database is open.
+func (f *file) noteLog() error {
+	var err error
+	if f.log, err = os.Stat(f.path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // checkPlace returns an error unless what is committed now is in the file that
@@ -109,8 +147,13 @@ func (f *file) checkPlace() error {
 		return nil
 	}
 	info, err := os.Stat(f.path)
-	if err != nil || !os.SameFile(info, f.opened) {
-		return fmt.Errorf("%w: the database is no longer at %s: the data directory was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, f.path)
+	isThere := err == nil && os.SameFile(info, f.opened)
+	if isThere && f.log != nil { // commits go there first
+		info, err = os.Stat(f.path + "-wal")
+		isThere = err == nil && os.SameFile(info, f.log)
+	}
+	if !isThere {
+		return fmt.Errorf("%w: the database or its log is no longer at %s: the data directory was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, f.path)
 	}
 	return nil
 }

@@ -66,6 +66,9 @@ func open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(interpret(err), s.write.Close())
 	}
+	if err := s.file.noteLog(); err != nil {
+		return nil, errors.Join(err, s.write.Close())
+	}
 	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
 		return nil, errors.Join(err, s.write.Close())
 	}
