@@ -119,13 +119,11 @@ func (f *file) checkDamage() error {
 	if f == nil {
 		return nil
 	}
-	findings := f.findings.Load()
-	if _, err := os.Stat(f.path + DamagedSuffix); findings == nil && err != nil {
-		return nil
-	}
 	what := "as 'registryusers admin check' says"
-	if findings != nil {
+	if findings := f.findings.Load(); findings != nil {
 		what = *findings
+	} else if _, err := os.Stat(f.path + DamagedSuffix); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, what)
 }
