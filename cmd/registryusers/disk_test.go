@@ -408,3 +408,25 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	wantAdmin(t, data, "check")
 	wantAdmin(t, data, "key", "create")
 }
+
+// A full disk is found out before a user is created whose login could not be kept.
+func TestDockerConfigOnAFullDisk(t *testing.T) {
+	dir, data := smallDisk(t, 1<<20), t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	config := filepath.Join(dir, "config.json")
+	if err := os.WriteFile(config, []byte(`{"auths":{}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config+".lock", nil, 0o600); err != nil { // an earlier command left it
+		t.Fatal(err)
+	}
+	fill(t, dir)
+	create := exec.Command(binary, "user", "create", "user1", "--data", data, "--days", "1", "--docker-config", config)
+	if out, err := create.CombinedOutput(); err == nil {
+		t.Errorf("user create with a docker config on a full disk: got success, want an error\n%s", out)
+	}
+	if out, err := admin(data, "user", "ls", "--registry", "1"); err != nil || strings.Contains(out, "user1") {
+		t.Errorf("the users: got %v\n%s, want none created", err, out)
+	}
+	server.stop(syscall.SIGTERM)
+}

@@ -17,6 +17,10 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
+// maxLogin is how many bytes a login adds to a file at most: a secret of 1,024 bytes in base64, and
+// the names around it.
+const maxLogin = 4 << 10
+
 // checkDockerConfig refuses, before a user is made for it, a file that could
 // not take its login.
 func checkDockerConfig(ctx context.Context, path, host, name string) error {
@@ -29,7 +33,7 @@ func checkDockerConfig(ctx context.Context, path, host, name string) error {
 	if _, _, err := readDockerConfig(path, host); err != nil {
 		return err
 	}
-	if err := atomicfile.Check(path); err != nil {
+	if err := atomicfile.Check(path, maxLogin); err != nil {
 		return usagef("--docker-config %s cannot be written: %w", path, err)
 	}
 	unlock, err := lockDockerConfig(ctx, path)

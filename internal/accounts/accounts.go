@@ -150,7 +150,9 @@ type Service struct {
 	now       func() time.Time
 	bareNames bool
 
-	logins, creates *hashSlots // of strangers, and of holders of an API key
+	// Of strangers, of users at an address where they have logged in lately, and
+	// of holders of an API key.
+	logins, knownLogins, creates *hashSlots
 
 	verified *verifiedSecrets
 	throttle *loginThrottle
@@ -162,13 +164,14 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 		now = time.Now
 	}
 	return &Service{
-		store:    store,
-		key:      key,
-		now:      now,
-		logins:   newHashSlots(min(runtime.GOMAXPROCS(0), maxLoginHashes)),
-		creates:  newHashSlots(maxCreateHashes),
-		verified: newVerifiedSecrets(),
-		throttle: newLoginThrottle(),
+		store:       store,
+		key:         key,
+		now:         now,
+		logins:      newHashSlots(min(runtime.GOMAXPROCS(0), maxLoginHashes)),
+		knownLogins: newHashSlots(maxKnownHashes),
+		creates:     newHashSlots(maxCreateHashes),
+		verified:    newVerifiedSecrets(),
+		throttle:    newLoginThrottle(),
 	}
 }
 

@@ -27,10 +27,12 @@ const (
 var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
 
 // How many argon2ids run at a time, each with 19 MiB (and several times that
-// until it is collected), and how many callers wait for one. Holders of an API key
-// have a slot of their own, which strangers cannot take.
+// until it is collected), and how many callers wait for one. Holders of an API key,
+// and users whose address is known, have a slot of their own, which strangers
+// cannot take.
 const (
 	maxLoginHashes  = 2
+	maxKnownHashes  = 1 // of users at an address where they have logged in lately
 	maxCreateHashes = 1
 	maxHashQueue    = 64
 )

@@ -161,7 +161,11 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	if err := s.throttle.delay(ctx, g, s.now()); err != nil {
 		return Account{}, err
 	}
-	release, err := s.logins.acquire(ctx)
+	slots := s.logins
+	if s.throttle.isKnown(g, s.now()) {
+		slots = s.knownLogins
+	}
+	release, err := slots.acquire(ctx)
 	if err != nil {
 		return Account{}, err
 	}

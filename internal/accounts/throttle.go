@@ -177,6 +177,13 @@ func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error
 	}
 }
 
+// isKnown reports whether the user has logged in from the address lately.
+func (t *loginThrottle) isKnown(g guess, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return now.Before(t.known[g.address])
+}
+
 func (t *loginThrottle) enter(g guess, now time.Time) (slow bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -51,13 +51,17 @@ func CreateFrom(path string, mode fs.FileMode, write func(io.Writer) error) erro
 	return SyncDir(filepath.Dir(path))
 }
 
-// Check returns an error if [Write] could not replace or create the file at path.
-func Check(path string) error {
+// Check returns an error if [Write] could not replace or create the file at
+// path, with that many bytes more than it has.
+func Check(path string, more int) error {
 	path, old, err := Resolve(path)
 	if err != nil {
 		return err
 	}
-	temp, err := writeTemp(path, old, 0o600, writer(nil))
+	if old != nil {
+		more += int(old.Size())
+	}
+	temp, err := writeTemp(path, old, 0o600, writer(make([]byte, more)))
 	if err != nil {
 		return err
 	}

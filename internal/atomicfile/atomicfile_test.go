@@ -141,7 +141,7 @@ func TestLinksAreFollowed(t *testing.T) {
 				}
 			}
 			link := filepath.Join(dir, "links", "first")
-			if err := atomicfile.Check(link); err != nil {
+			if err := atomicfile.Check(link, 10); err != nil {
 				t.Error(err)
 			}
 			if err := atomicfile.Write(link, []byte("new"), 0o600); err != nil {
@@ -174,7 +174,7 @@ func TestPlacesThatCannotBeWritten(t *testing.T) {
 		"a directory":  dir,
 	} {
 		for name, err := range map[string]error{
-			"Check":  atomicfile.Check(path),
+			"Check":  atomicfile.Check(path, 10),
 			"Write":  atomicfile.Write(path, nil, 0o600),
 			"Create": atomicfile.Create(path, nil, 0o600),
 		} {
