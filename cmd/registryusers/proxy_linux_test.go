@@ -63,3 +63,33 @@ func (p *process) wantLog(mark, want string) {
 	}
 	p.t.Errorf("got no log line with %q", mark)
 }
+
+// TestProxiesHoldAsManyConnectionsAsTheyNeed allows one connection for an
+// address, and more for a trusted proxy.
+func TestProxiesHoldAsManyConnectionsAsTheyNeed(t *testing.T) {
+	server := serve(t, "--data", t.TempDir(), "--registry", "off", "--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.2/32")
+	for _, test := range []struct {
+		from   string
+		served bool
+	}{{"127.0.0.2", true}, {"127.0.0.3", false}} {
+		client := http.Client{Transport: &http.Transport{
+			DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(test.from)}}).DialContext,
+		}}
+		busy, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(test.from)}}).DialContext(t.Context(), "tcp", server.host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer busy.Close()
+		if _, err := busy.Write([]byte("GET /healthz HTTP/1.1\r\n")); err != nil { // it goes on to send its header
+			t.Fatal(err)
+		}
+		response, err := client.Get(server.url + "/healthz")
+		if err == nil {
+			response.Body.Close()
+		}
+		if (err == nil) != test.served {
+			t.Errorf("a second connection from %s: got %v, want it served: %t", test.from, err, test.served)
+		}
+		client.CloseIdleConnections()
+	}
+}

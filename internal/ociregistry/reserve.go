@@ -32,6 +32,14 @@ type reserve struct {
 	low    atomic.Bool  // what the last look found
 }
 
+// of returns the reserve in bytes on a file system of that many bytes.
+func (r *reserve) of(total uint64) uint64 {
+	if r.size < 0 {
+		return max(smallestDefaultReserve, total/50)
+	}
+	return uint64(r.size)
+}
+
 var errReserve = errors.New("the free space is below the reserve")
 
 // look looks at the free space, and reports whether it is below the reserve.
@@ -43,10 +51,7 @@ func (r *reserve) look(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	size := uint64(r.size) //nolint:gosec // G115: not used when negative
-	if r.size < 0 {
-		size = max(smallestDefaultReserve, total/50)
-	}
+	size := r.of(total)
 	low := free < size
 	if r.low.Swap(low) != low {
 		attrs := []slog.Attr{slog.Uint64("free", free), slog.Uint64("reserve", size)}
