@@ -9,13 +9,11 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"runtime"
-	"runtime/debug"
-	"time"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/internal/ijson"
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/schema"
 	"github.com/registryusers/registryusers/internal/status"
 )
@@ -28,13 +26,11 @@ type response struct {
 	handler   *handler
 	request   *http.Request
 	operation *operation // nil until a route matched
-	id        string
-	start     time.Time
+	record    *observe.Record
 
 	status int          // 0 until an answer is begun
 	held   bool         // the answer waits in body for finish
 	body   bytes.Buffer // what was written while held
-	size   int          // bytes sent
 
 	problem problem // of an error answer
 }
@@ -71,9 +67,7 @@ func (a *response) Write(p []byte) (int, error) {
 		a.WriteHeader(http.StatusOK)
 	}
 	if !a.held {
-		n, err := a.ResponseWriter.Write(p)
-		a.size += n
-		return n, err
+		return a.ResponseWriter.Write(p)
 	}
 	if a.body.Len()+len(p) > maxHeld {
 		return 0, errors.New("the answer is too large to be held")
@@ -159,18 +153,17 @@ func (a *response) failFields(violations []schema.Violation) {
 	a.fail(http.StatusBadRequest, p)
 }
 
-// finish sends what was held back and writes the log line.
+// finish sends what was held back and adds to the log line.
 func (a *response) finish() {
 	if value := recover(); value != nil {
 		if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			a.problem.cause = err
 			a.log()
 			panic(value)
 		}
+		a.record.Panicked(value)
 		defer a.abortIfSent(a.status != 0 && !a.held)
-		a.fail(http.StatusInternalServerError, problem{cause: panicError{value, debug.Stack()}})
-	}
-	if a.status == 0 {
+		a.fail(http.StatusInternalServerError, problem{})
+	} else if a.status == 0 {
 		a.fail(http.StatusInternalServerError, problem{cause: errors.New("the implementation gave no answer")})
 	}
 	if a.held {
@@ -184,7 +177,7 @@ func (a *response) finish() {
 			}
 		}
 		a.send()
-		a.size, _ = a.ResponseWriter.Write(a.body.Bytes())
+		_, _ = a.ResponseWriter.Write(a.body.Bytes()) // the client may have gone
 	}
 	a.log()
 	a.abortIfSent(!a.held && a.problem.cause != nil)
@@ -202,7 +195,9 @@ var noStore = []string{"no-store"}
 
 func (a *response) send() {
 	header := a.Header()
-	header.Set("X-Request-Id", a.id)
+	if header.Get(observe.RequestIDHeader) != a.record.ID { // the implementation has set another
+		header.Set(observe.RequestIDHeader, a.record.ID)
+	}
 	if header["Cache-Control"] == nil { // a response may hold a secret
 		header["Cache-Control"] = noStore
 	}
@@ -239,7 +234,7 @@ func (a *response) formError() {
 		Message:        p.message,
 		ErrorCode:      p.code,
 		InvalidFields:  p.fields,
-		RequestID:      a.id,
+		RequestID:      a.record.ID,
 	})
 
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
@@ -276,62 +271,18 @@ func (a *response) written() problem {
 	return p
 }
 
+// log adds to the request's line in the access log.
 func (a *response) log() {
-	panicked, isPanic := a.problem.cause.(panicError) //nolint:errorlint // finish does not wrap it
-	level := slog.LevelInfo
-	if a.status >= 500 && !errors.Is(a.request.Context().Err(), context.Canceled) || isPanic {
-		level = slog.LevelError
-	}
-	ctx := a.request.Context()
-	if !a.handler.logger.Enabled(ctx, level) {
-		return
-	}
-	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs,
-		slog.String("request_id", a.id),
-		slog.String("method", knownMethod(a.request.Method)),
-		slog.Int("status", a.status),
-		slog.Int("bytes", a.size),
-		slog.Duration("duration", time.Since(a.start)),
-		slog.String("remote", a.request.RemoteAddr),
-	)
 	if a.operation != nil {
-		attrs = append(attrs, slog.String("operation", a.operation.id))
+		a.record.Add(slog.String("operation", a.operation.id))
 	}
 	if a.status >= 400 {
-		attrs = append(attrs, slog.String("class", a.problem.class), slog.String("message", a.problem.message))
+		a.record.Add(slog.String("class", a.problem.class), slog.String("message", a.problem.message))
 	}
 	if len(a.problem.fields) > 0 {
-		attrs = append(attrs, slog.Any("invalid_fields", a.problem.fields))
+		a.record.Add(slog.Any("invalid_fields", a.problem.fields))
 	}
 	if a.problem.cause != nil && a.problem.cause.Error() != a.problem.message {
-		attrs = append(attrs, slog.String("error", a.problem.cause.Error()))
+		a.record.Add(slog.String("error", a.problem.cause.Error()))
 	}
-	if isPanic {
-		attrs = append(attrs, slog.String("stack", string(panicked.stack)))
-	}
-	a.handler.logger.LogAttrs(ctx, level, "request", attrs...)
-}
-
-// knownMethod keeps words of the caller's own out of the log.
-func knownMethod(method string) string {
-	switch method {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE":
-		return method
-	}
-	return "other"
-}
-
-// panicError is a panic of the implementation. Its text leaves out a value
-// that is not the runtime's own, which may hold a secret.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e panicError) Error() string {
-	if err, ok := e.value.(runtime.Error); ok {
-		return "panic: " + err.Error()
-	}
-	return fmt.Sprintf("panic with a value of type %T", e.value)
 }

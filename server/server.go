@@ -22,18 +22,17 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
 // MaxBodyBytes is the most that a request's body may hold; a larger one is
@@ -123,12 +122,8 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 	}
 	h := &handler{
 		authenticator: options.Authenticator,
-		logger:        options.Logger,
 		validate:      options.ValidateResponses,
 		doc:           doc,
-	}
-	if h.logger == nil {
-		h.logger = slog.Default()
 	}
 	routes, err := newRouter(doc)
 	if err != nil {
@@ -144,19 +139,22 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	h.routes = routes
-	return h, nil
+	logger := options.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return observe.Handler(h, observe.Options{Logger: logger}), nil
 }
 
 type handler struct {
 	authenticator Authenticator
-	logger        *slog.Logger
 	validate      bool
 	doc           *openapi3.T
 	routes        *router
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &response{ResponseWriter: w, handler: h, request: r, id: rand.Text(), start: time.Now()}
+	a := &response{ResponseWriter: w, handler: h, request: r, record: observe.From(r.Context())}
 	defer a.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {

@@ -20,9 +20,9 @@ import (
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/httpserver"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/web"
 	"github.com/registryusers/registryusers/server"
 )
 
@@ -36,7 +36,7 @@ type serveOptions struct {
 	tokenX5C            bool
 	trustedProxies      []string
 	adminListen         string
-	connections         httpserver.ConnectionLimits
+	connections         web.ConnectionLimits
 	drainTimeout        time.Duration
 	bareNames           bool
 	reserve             sizeFlag
@@ -85,6 +85,10 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	defer onHangup(reload)()
 	if err := o.check(); err != nil {
+		return err
+	}
+	proxies, err := parsePrefixes(o.trustedProxies)
+	if err != nil {
 		return err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
@@ -136,9 +140,9 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
-	httpServer := httpserver.New(handlers, config, logger)
-	o.connections.Exempt = handlers.Proxies
-	listener = httpserver.LimitConnections(listener, httpServer, o.connections, logger)
+	httpServer := web.New(handlers, web.Options{TLS: config, Logger: logger, Proxies: proxies})
+	o.connections.Exempt = proxies
+	listener = web.LimitConnections(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
 	go func() {
 		if config != nil {
@@ -171,8 +175,8 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for probes (choose another address with --admin-listen): %w", err)
 	}
-	server := httpserver.NewAdmin(ready, logger)
-	listener = httpserver.LimitConnections(listener, server, httpserver.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
+	server := web.NewAdmin(ready, logger)
+	listener = web.LimitConnections(listener, server, web.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error("the admin listener has failed", "error", err)
@@ -188,16 +192,20 @@ const maxAdminConnections = 16
 // validateResponses is set in the tests' build: every answer must fit the document.
 var validateResponses string
 
-// handlers puts together what is served.
-func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (httpserver.Handlers, func() error, error) {
-	var handlers httpserver.Handlers
-	for _, text := range o.trustedProxies {
+func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
+	for _, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return handlers, nil, usagef("--trusted-proxy must be address ranges such as 10.0.0.0/8")
+			return nil, usagef("--trusted-proxy must be address ranges such as 10.0.0.0/8")
 		}
-		handlers.Proxies = append(handlers.Proxies, prefix)
+		prefixes = append(prefixes, prefix)
 	}
+	return prefixes, nil
+}
+
+// handlers puts together what is served.
+func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (web.Handlers, func() error, error) {
+	var handlers web.Handlers
 	keys, err := token.OpenKeys(dir.Keys(), logger)
 	if err != nil {
 		return handlers, nil, err
@@ -256,7 +264,7 @@ func (o *serveOptions) check() error {
 		return usagef("--drain-timeout must not be negative")
 	}
 	if o.connections.Total == 0 {
-		o.connections.Total = httpserver.MaxConnections(httpserver.OpenFiles())
+		o.connections.Total = web.MaxConnections(web.OpenFiles())
 	}
 	if o.connections.PerAddress == 0 {
 		o.connections.PerAddress = max(1, o.connections.Total/4)

@@ -19,7 +19,7 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// Place is where a registry is sought: an id counts only in its project and region.
+// RegistryRef is where a registry is sought: an id counts only in its project and region.
 type RegistryRef struct{ ProjectID, RegionID, RegistryID int64 }
 
 // Registry is a container registry, which has users.

@@ -17,7 +17,7 @@ import (
 // RecordLifetime is how long a create can be repeated with its idempotency key.
 const RecordLifetime = 24 * time.Hour
 
-// Record is what is kept of a create with an idempotency key, so that a repeat
+// IdempotencyRecord is what is kept of a create with an idempotency key, so that a repeat
 // is answered alike: no secret, nor anything that a secret or the idempotency
 // key could be tried against without the server key.
 type IdempotencyRecord struct {
@@ -124,7 +124,7 @@ func (s *Service) compare(ctx context.Context, u User, secret registryusers.Secr
 	return err
 }
 
-// Sweep removes what has no use any more: records past their end.
+// DeleteExpired deletes the idempotency records that have expired.
 func (s *Service) DeleteExpired(ctx context.Context) error {
 	return s.store.DeleteIdempotencyRecords(ctx, s.clock())
 }

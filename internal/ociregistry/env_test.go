@@ -30,9 +30,9 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/httpserver"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 const service = "test-registry"
@@ -111,14 +111,14 @@ func newEnv(t *testing.T, s settings) *env {
 	}
 	w.open()
 	tokens := &token.Handler{Accounts: w.dir.Accounts, Issuer: w.issuer, Logger: logger}
-	w.server = httptest.NewUnstartedServer(httpserver.Handlers{
+	w.server = httptest.NewUnstartedServer(web.New(web.Handlers{
 		API:   http.NotFoundHandler(),
 		Token: counted(&w.requests.token, tokens),
 		JWKS:  http.HandlerFunc(tokens.JWKS),
 		Registry: counted(&w.requests.registry, http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
 			w.registry.Load().ServeHTTP(a, r)
 		})),
-	})
+	}, web.Options{Logger: logger}).Handler)
 	w.server.Config.ErrorLog = log.New(w.log, "net/http: ", 0)
 	if s.tls {
 		w.server.StartTLS()

@@ -31,9 +31,9 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/httpserver"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 // serverEnvironment makes this program a server of the data directory it names.
@@ -74,9 +74,9 @@ func serveUntilStandardInputEnds(path string) (err error) {
 		return err
 	}
 	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
-	server := httpserver.New(httpserver.Handlers{
+	server := web.New(web.Handlers{
 		API: http.NotFoundHandler(), Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry,
-	}, nil, logger)
+	}, web.Options{Logger: logger})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Println(listener.Addr())

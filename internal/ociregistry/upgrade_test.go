@@ -19,9 +19,9 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/httpserver"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/web"
 	"github.com/registryusers/registryusers/server"
 )
 
@@ -102,7 +102,7 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		t.Fatal(err)
 	}
 	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
-	running := httptest.NewServer(httpserver.Handlers{API: handler, Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry})
+	running := httptest.NewServer(web.New(web.Handlers{API: handler, Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry}, web.Options{Logger: logger}).Handler)
 	defer running.Close()
 
 	host := strings.TrimPrefix(running.URL, "http://")

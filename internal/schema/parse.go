@@ -21,7 +21,7 @@ type Value struct {
 	fields []any         // and the values of that schema's fields; nil: absent
 }
 
-// Judge reads a request's body to its end. It returns the body's value, or the
+// Parse reads a request's body to its end. It returns the body's value, or the
 // rules that it breaks, the first twenty, or the reader's error, or as a
 // [*ijson.Error] the reason why it has no value.
 func (s *Schema) Parse(body io.Reader) (Value, []Violation, error) {

@@ -63,7 +63,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accou
 	return u, err
 }
 
-// Record implements [accounts.Store].
+// IdempotencyRecord implements [accounts.Store].
 func (s *Store) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
 	r, err := one(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
 	if err != nil {
@@ -84,7 +84,7 @@ func scanRecord(row scanner) (accounts.IdempotencyRecord, error) {
 	return r, err
 }
 
-// DeleteRecords implements [accounts.Store]. What was deleted is then in no
+// DeleteIdempotencyRecords implements [accounts.Store]. What was deleted is then in no
 // file, unless somebody reads for long: then the next call sees to that.
 func (s *Store) DeleteIdempotencyRecords(ctx context.Context, now time.Time) error {
 	for { // in steps, which let others write in between

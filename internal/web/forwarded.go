@@ -1,4 +1,4 @@
-package httpserver
+package web
 
 import (
 	"net/http"
@@ -16,11 +16,11 @@ const (
 // address, and X-Forwarded-Proto is the scheme that the client used, "http" or
 // "https", or absent. A trusted proxy's headers are believed, nobody else's. r
 // shares its header with net/http's own request, which stays as it is.
-func (h Handlers) resolveForwarded(r *http.Request) {
+func (t *router) resolveForwarded(r *http.Request) {
 	isTrusted := false
-	if connection, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && contains(h.Proxies, connection.Addr()) {
+	if connection, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && contains(t.proxies, connection.Addr()) {
 		isTrusted = true
-		address := h.client(connection.Addr(), r.Header.Values(forwardedFor))
+		address := t.client(connection.Addr(), r.Header.Values(forwardedFor))
 		r.RemoteAddr = netip.AddrPortFrom(address, connection.Port()).String()
 	}
 	values := r.Header[forwardedProto]
@@ -43,14 +43,14 @@ func (h Handlers) resolveForwarded(r *http.Request) {
 // a trusted proxy's. Each proxy appends who it was called by, so all that comes
 // before that one is the client's own word. The walk ends at a hop that names no
 // address ("unknown"): then it is the proxy's that wrote it.
-func (h Handlers) client(connection netip.Addr, values []string) netip.Addr {
+func (t *router) client(connection netip.Addr, values []string) netip.Addr {
 	address := connection
 	for _, hop := range slices.Backward(strings.Split(strings.Join(values, ","), ",")) {
 		next, ok := parseHop(strings.TrimSpace(hop))
 		if !ok {
 			break
 		}
-		if address = next; !contains(h.Proxies, next) {
+		if address = next; !contains(t.proxies, next) {
 			break
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package httpserver
+package web
 
 // OpenFiles returns how many files the process may have open at a time, or 0 if
 // that is not known.

@@ -1,4 +1,4 @@
-package httpserver_test
+package web_test
 
 import (
 	"bufio"
@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 // inRefusal runs test in a bubble of fake time, beside a server that answers 401
@@ -27,7 +27,7 @@ func inRefusal(t *testing.T, test func(c *client)) {
 		h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		h.conns <- there
 		refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
-		server := httpserver.New(httpserver.Handlers{API: refuse, Token: refuse, JWKS: refuse, Registry: refuse}, nil, slog.New(slog.DiscardHandler))
+		server := web.New(web.Handlers{API: refuse, Token: refuse, JWKS: refuse, Registry: refuse}, web.Options{Logger: slog.New(slog.DiscardHandler)})
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(h) }()
 		test(&client{t: t, Conn: here, reader: bufio.NewReaderSize(here, 16)})
@@ -73,7 +73,7 @@ func TestFilesAreSentThroughTheWritersOfTheRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	var isReaderFrom bool
-	handlers := httpserver.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handlers := web.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, isReaderFrom = w.(io.ReaderFrom)
 		file, err := os.Open(path)
 		if err != nil {
@@ -84,9 +84,9 @@ func TestFilesAreSentThroughTheWritersOfTheRegistry(t *testing.T) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		http.ServeContent(w, r, "", time.Time{}, file)
 	})}
-	server := httptest.NewUnstartedServer(handlers)
-	server.Listener = httpserver.LimitConnections(server.Listener, server.Config,
-		httpserver.ConnectionLimits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler))
+	server := httptest.NewUnstartedServer(handlerOf(handlers))
+	server.Listener = web.LimitConnections(server.Listener, server.Config,
+		web.ConnectionLimits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler))
 	server.Start()
 	defer server.Close()
 	for _, test := range []struct {
@@ -125,8 +125,8 @@ func TestFilesAreSentThroughTheWritersOfTheRegistry(t *testing.T) {
 func TestProbes(t *testing.T) {
 	ready := error(nil)
 	check := func(context.Context) error { return ready }
-	main := httpserver.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Ready: check}
-	for name, handler := range map[string]http.Handler{"main": main, "admin": httpserver.NewAdmin(check, slog.New(slog.DiscardHandler)).Handler} {
+	main := web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Ready: check}
+	for name, handler := range map[string]http.Handler{"main": handlerOf(main), "admin": web.NewAdmin(check, slog.New(slog.DiscardHandler)).Handler} {
 		for _, test := range []struct {
 			method, path string
 			ready        error
@@ -149,7 +149,7 @@ func TestProbes(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	httpserver.NewAdmin(nil, slog.New(slog.DiscardHandler)).Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v2/", nil))
+	web.NewAdmin(nil, slog.New(slog.DiscardHandler)).Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v2/", nil))
 	if w.Code != http.StatusNotFound {
 		t.Errorf("admin, GET /v2/: got %d, want 404", w.Code)
 	}

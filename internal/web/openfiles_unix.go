@@ -1,6 +1,6 @@
 //go:build unix
 
-package httpserver
+package web
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package httpserver_test
+package web_test
 
 import (
 	"bufio"
@@ -15,59 +15,87 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/internal/web"
 )
+
+func handlerOf(handlers web.Handlers) http.Handler {
+	return web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler)}).Handler
+}
 
 // named answers with its name.
 func named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
 }
 
-func TestEachPathHasItsHandler(t *testing.T) {
-	all := httpserver.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: named("registry")}
+func TestEachPathHasOneHandler(t *testing.T) {
+	all := web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: named("registry")}
 	without := all
 	without.Registry = nil
-	for _, test := range []struct{ path, want, wantWithout string }{
-		{"/v2", "registry", "api"},
-		{"/v2/", "registry", "api"},
-		{"/v2/_catalog", "registry", "api"},
-		{"/v2/1-1-demo/app/manifests/latest", "registry", "api"},
-		{"/v2//", "registry", "api"},
-		{"/v2/../token", "registry", "api"}, // nobody cleans a path and then serves another one
-		{"/v2/%2e%2e/token", "registry", "api"},
-		{"/%76%32/", "registry", "api"},
-		{"/v2x", "api", "api"},
-		{"/v2x/", "api", "api"},
-		{"/V2/", "api", "api"},
-		{"//v2/", "api", "api"},
-		{"/v1/", "api", "api"},
-		{"/x/v2/", "api", "api"},
-		{"/token", "token", "token"},
-		{"/token?service=s&scope=/v2/", "token", "token"},
-		{"/token/", "api", "api"},
-		{"/tokens", "api", "api"},
-		{"/.well-known/jwks.json", "jwks", "jwks"},
-		{"/.well-known/jwks.json/", "api", "api"},
-		{"/.well-known/", "api", "api"},
-		{"/", "api", "api"},
-		{"/cloud/v1/registries/1/1/1/users", "api", "api"},
+	for _, test := range []struct{ path, want string }{
+		{"/v2", "registry"},
+		{"/v2/", "registry"},
+		{"/v2/_catalog", "registry"},
+		{"/v2/1-1-demo/app/manifests/latest", "registry"},
+		{"/v2//", "registry"},
+		{"/v2/../token", "registry"}, // nobody cleans a path and then serves another one
+		{"/v2/%2e%2e/token", "registry"},
+		{"/%76%32/", "registry"},
+		{"/v2x", ""},
+		{"/v2x/", ""},
+		{"/V2/", ""},
+		{"//v2/", ""},
+		{"/v1/", ""},
+		{"/x/v2/", ""},
+		{"/token", "token"},
+		{"/token?service=s&scope=/v2/", "token"},
+		{"/token/", ""},
+		{"/tokens", ""},
+		{"/.well-known/jwks.json", "jwks"},
+		{"/.well-known/jwks.json/", ""},
+		{"/.well-known/", ""},
+		{"/", ""},
+		{"/cloud/v1/registries", "api"},
+		{"/cloud/v1/registries/1/1/1/users", "api"},
+		{"/cloud/v1/registriesx", ""},
+		{"/cloud/v1/", ""},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			for _, side := range []struct {
-				handlers httpserver.Handlers
-				want     string
-			}{{all, test.want}, {without, test.wantWithout}} {
+			for _, handlers := range []web.Handlers{all, without} {
+				want := test.want
+				if want == "registry" && handlers.Registry == nil {
+					want = ""
+				}
 				w := httptest.NewRecorder()
-				side.handlers.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, test.path, nil))
-				if got := w.Body.String(); got != side.want {
-					t.Errorf("%s %s, registry %t: got the handler %q, want %q", method, test.path, side.handlers.Registry != nil, got, side.want)
+				handlerOf(handlers).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, test.path, nil))
+				if want == "" && w.Code == http.StatusNotFound && w.Header().Get("X-Request-Id") != "" && w.Header().Get("WWW-Authenticate") == "" {
+					continue
+				}
+				if got := w.Body.String(); want == "" || got != want {
+					t.Errorf("%s %s, registry %t: got %d %q; want the handler %q, or 404 without asking for a key", method, test.path, handlers.Registry != nil, w.Code, got, want)
 				}
 			}
 		}
 	}
 }
 
-// house is a server in a bubble of fake time, so that its limits are tested
+// The table's prefix of the API is that of every path in the document.
+func TestTheAPIHasTheDocumentsPrefix(t *testing.T) {
+	document, err := apiserver.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := handlerOf(web.Handlers{API: named("api")})
+	for path := range document.Paths.Map() {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if got := w.Body.String(); got != "api" {
+			t.Errorf("%s: got the handler %q, want the API's", path, got)
+		}
+	}
+}
+
+// env is a server in a bubble of fake time, so that its limits are tested
 // whole and take no time.
 type env struct {
 	t      *testing.T
@@ -94,7 +122,7 @@ func (h *env) Close() error {
 
 func (h *env) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-// inHouse runs test in a bubble, beside a server whose handlers read the whole
+// newEnv runs test in a bubble, beside a server whose handlers read the whole
 // body, and then answer: GET with 100 pieces, others without any body.
 func newEnv(t *testing.T, test func(t *testing.T, h *env)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -109,8 +137,8 @@ func newEnv(t *testing.T, test func(t *testing.T, h *env)) {
 			}
 			h.errs <- err
 		})
-		handlers := httpserver.Handlers{API: handler, Token: handler, JWKS: handler, Registry: handler}
-		server := httpserver.New(handlers, nil, slog.New(slog.DiscardHandler))
+		handlers := web.Handlers{API: handler, Token: handler, JWKS: handler, Registry: handler}
+		server := web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler)})
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(h) }()
 		test(t, h)
@@ -194,7 +222,7 @@ func (c *client) wantCut(what string, since time.Time, want time.Duration) {
 }
 
 func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
-	for _, text := range []string{"", "G", "GET / HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: "} {
+	for _, text := range []string{"", "G", "GET /token HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: "} {
 		newEnv(t, func(_ *testing.T, h *env) {
 			c, start := h.dial(), time.Now()
 			c.send(text)
@@ -292,12 +320,12 @@ func TestRegistryMayWorkLongOnceTheBodyHasCome(t *testing.T) {
 			here, there := net.Pipe()
 			h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{}), errs: make(chan error, 1)}
 			h.conns <- there
-			server := httpserver.New(httpserver.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server := web.New(web.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				pass(2 * time.Minute)
 				h.errs <- r.Context().Err()
 				w.WriteHeader(http.StatusCreated)
-			})}, nil, slog.New(slog.DiscardHandler))
+			})}, web.Options{Logger: slog.New(slog.DiscardHandler)})
 			served := make(chan error, 1)
 			go func() { served <- server.Serve(h) }()
 			c := &client{t: t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
@@ -408,7 +436,7 @@ func TestHeadersTooLargeAre431(t *testing.T) {
 		newEnv(t, func(t *testing.T, h *env) {
 			c := h.dial()
 			h.drips.Go(func() { // the server may hang up before the end
-				_, _ = io.WriteString(c.Conn, "GET / HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")
+				_, _ = io.WriteString(c.Conn, "GET /token HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")
 			})
 			want := http.StatusOK
 			if size > 36<<10 { // net/http allows 4 KiB more
@@ -423,10 +451,10 @@ func TestHeadersTooLargeAre431(t *testing.T) {
 }
 
 func TestRecordersWithoutDeadlinesAreServed(t *testing.T) {
-	handlers := httpserver.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: http.HandlerFunc(
+	handlers := web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })}
 	w := httptest.NewRecorder()
-	handlers.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/", strings.NewReader("text")))
+	handlerOf(handlers).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/", strings.NewReader("text")))
 	if got := w.Body.String(); got != "text" {
 		t.Errorf("a body through the registry's handler: got %q, want %q", got, "text")
 	}

@@ -1,12 +1,13 @@
-package httpserver_test
+package web_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"testing"
 
-	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 func TestWhereARequestComesFrom(t *testing.T) {
@@ -41,11 +42,11 @@ func TestWhereARequestComesFrom(t *testing.T) {
 		for _, path := range []string{"/v2/", "/token", "/cloud/v1/registries/1/1/1/users"} {
 			var got string
 			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.RemoteAddr })
-			handlers := httpserver.Handlers{API: handler, Token: handler, JWKS: handler, Registry: handler, Proxies: proxies}
+			handlers := web.Handlers{API: handler, Token: handler, JWKS: handler, Registry: handler}
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 			r.RemoteAddr = test.connection
 			r.Header["X-Forwarded-For"] = test.forwarded
-			handlers.ServeHTTP(httptest.NewRecorder(), r)
+			web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler), Proxies: proxies}).Handler.ServeHTTP(httptest.NewRecorder(), r)
 			if got != test.want {
 				t.Errorf("%s: %s from %s, X-Forwarded-For %q: got %s, want %s", test.name, path, test.connection, test.forwarded, got, test.want)
 			}
@@ -65,16 +66,16 @@ func TestSchemeThatTheClientUsed(t *testing.T) {
 		{"192.0.2.1:5", "https", ""},
 	} {
 		got := "unset"
-		handlers := httpserver.Handlers{
+		handlers := web.Handlers{
 			Registry: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("X-Forwarded-Proto") }),
-			Proxies:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/", nil)
 		r.RemoteAddr = test.connection
 		if test.sent != "" {
 			r.Header.Set("X-Forwarded-Proto", test.sent)
 		}
-		handlers.ServeHTTP(httptest.NewRecorder(), r)
+		proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler), Proxies: proxies}).Handler.ServeHTTP(httptest.NewRecorder(), r)
 		if got != test.want {
 			t.Errorf("X-Forwarded-Proto %q from %s: got %q, want %q", test.sent, test.connection, got, test.want)
 		}

@@ -1,0 +1,42 @@
+package web
+
+import (
+	"context"
+	"io"
+	"net/http"
+)
+
+// probeRoutes are /healthz and /readyz. ready reports why the server cannot
+// serve, or nil; a nil ready is always ready.
+func probeRoutes(ready func(context.Context) error) []route {
+	healthy := func(context.Context) error { return nil }
+	if ready == nil {
+		ready = healthy
+	}
+	return []route{
+		{name: "probe", path: "/healthz", handler: probe(healthy), limits: brief, public: true, quiet: true},
+		{name: "probe", path: "/readyz", handler: probe(ready), limits: brief, public: true, quiet: true},
+	}
+}
+
+// probe answers with 200, or with 503 if check returns an error: when nothing can
+// be served. It says nothing else.
+func probe(check func(context.Context) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), responseTime)
+		defer cancel()
+		status, text := http.StatusOK, "ok"
+		switch {
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			status, text = http.StatusMethodNotAllowed, "probes have GET and HEAD"
+		case check(ctx) != nil:
+			w.Header().Set("Retry-After", "1")
+			status, text = http.StatusServiceUnavailable, "not ready"
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text+"\n") // the client may have gone
+	})
+}

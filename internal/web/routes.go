@@ -1,0 +1,89 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/registryusers/registryusers/internal/observe"
+)
+
+// Handlers are what is served.
+type Handlers struct {
+	API      http.Handler
+	Token    http.Handler
+	JWKS     http.Handler
+	Registry http.Handler // nil: there is none
+
+	// Ready reports why the server cannot serve, or nil.
+	Ready func(context.Context) error
+}
+
+// route says who serves a path, and what a client may take there.
+type route struct {
+	name    string // in the log
+	path    string // this path alone, or with a slash at its end all paths below it too
+	handler http.Handler
+	limits  limits
+	public  bool // its handler asks nobody who they are
+	quiet   bool // a request is logged only if it fails
+}
+
+// apiPrefix is what all paths of the document begin with.
+const apiPrefix = "/cloud/v1/registries/"
+
+// routes returns the table of all paths. No path is in two of its rows.
+func (h Handlers) routes() []route {
+	routes := append(probeRoutes(h.Ready),
+		route{name: "api", path: apiPrefix, handler: h.API, limits: brief},
+		route{name: "token", path: "/token", handler: h.Token, limits: form},
+		route{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, limits: brief, public: true},
+	)
+	if h.Registry != nil {
+		routes = append(routes, route{name: "registry", path: "/v2/", handler: h.Registry, limits: images})
+	}
+	return routes
+}
+
+// router is the handler of a table of routes.
+type router struct {
+	routes  []route
+	proxies []netip.Prefix
+}
+
+// ServeHTTP implements [http.Handler]. The request is observe's, so net/http's
+// own stays as it is: net/http looks at the body of that one, for instance for
+// "Expect: 100-continue".
+func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	record := observe.From(r.Context())
+	t.resolveForwarded(r)
+	for i := range t.routes {
+		route := &t.routes[i]
+		if !route.owns(r.URL.Path) {
+			continue
+		}
+		record.Add(slog.String("route", route.name))
+		if route.quiet {
+			record.Quiet()
+		}
+		r, cancel := route.limits.apply(record, r)
+		defer cancel()
+		route.handler.ServeHTTP(w, r)
+		return
+	}
+	_, cancel := brief.apply(record, r)
+	defer cancel()
+	notFound(w)
+}
+
+func (r *route) owns(path string) bool {
+	if below, ok := strings.CutSuffix(r.path, "/"); ok {
+		return path == below || strings.HasPrefix(path, r.path)
+	}
+	return path == r.path
+}
+
+// notFound answers for a path that no row owns.
+func notFound(w http.ResponseWriter) { http.Error(w, "not found", http.StatusNotFound) }
