@@ -79,10 +79,10 @@ func TestBoundsAreReadFromTheTables(t *testing.T) {
 	}
 }
 
-// The README quotes figures of RESULTS.md, in words, and shows its plot.
-func TestTheReadmeAgreesWithTheResults(t *testing.T) {
+// docs/performance.md quotes figures of RESULTS.md, in words, and shows its plot.
+func TestDocumentedFiguresAgreeWithTheResults(t *testing.T) {
 	results := tables(readText(t, "RESULTS.md"))
-	readme := strings.Join(strings.Fields(readText(t, "../README.md")), " ")
+	page := strings.Join(strings.Fields(readText(t, "../docs/performance.md")), " ")
 	plot := readText(t, "ratios.svg")
 
 	share, shares := results.figure("5,000,000 users there", "× first", 0), map[string]float64{"a quarter": 0.25, "half": 0.5, "three quarters": 0.75, "nine tenths": 0.9}
@@ -101,8 +101,8 @@ func TestTheReadmeAgreesWithTheResults(t *testing.T) {
 		rates + " in a second",
 		near + " of that with five million users",
 	} {
-		if !strings.Contains(readme, want) {
-			t.Errorf("README.md does not have %q, which bench/RESULTS.md has", want)
+		if !strings.Contains(page, want) {
+			t.Errorf("docs/performance.md does not have %q, which bench/RESULTS.md has", want)
 		}
 	}
 	for _, row := range results.rows {

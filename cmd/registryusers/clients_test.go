@@ -105,8 +105,8 @@ var registryClients = []registryClient{
 
 const clientsHeader = `# Registry clients
 
-What a test tries with real clients, at every change of the server: each logs in as a user, pushes an image, pulls it, attaches an
-artifact to it or signs it, and deletes it. A dash stands for what a client does not do, or what needs an engine that the test has not got.
+A test runs these clients against the server at every change. Each logs in as a user, pushes an image, pulls it, attaches an artifact to it or signs
+it, and deletes it. A dash means that the client has no such command, or that the command needs an engine, which the test does not have.
 
 | client | from | login | push | pull | attach, sign | delete |
 |---|---|---|---|---|---|---|
@@ -123,6 +123,9 @@ func TestClients(t *testing.T) {
 	documented, err := os.ReadFile(page)
 	if err != nil && !*updateClients {
 		t.Fatal(err)
+	}
+	if !*updateClients && !strings.HasPrefix(string(documented), clientsHeader) {
+		t.Errorf("%s does not begin with this text; write it anew with -update-clients:\n%s", page, clientsHeader)
 	}
 	data := t.TempDir()
 	server := serve(t, "--dev", "--data", data)

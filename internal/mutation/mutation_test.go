@@ -26,9 +26,9 @@ var update = flag.Bool("update", false, "write the table in docs/new-document.md
 type outcome string
 
 const (
-	enforced   outcome = "in force at run time, with nothing to do"
+	enforced   outcome = "enforced at run time; nothing to do"
 	leftOut    outcome = "not generated, and `make spec` counts it"
-	noCompile  outcome = "does not compile, where something must change"
+	noCompile  outcome = "does not compile where something must change"
 	noGenerate outcome = "the generator stops, and names the overlay's action"
 	noServe    outcome = "server.New refuses, and names what it cannot serve"
 	noTest     outcome = "`make test` fails, and names the overlay's action"
@@ -120,7 +120,7 @@ var table = []mutation{
 		says: []string{"client/users.go", "CreateUserRequest"},
 	},
 	{
-		name:  "a name that may be null",
+		name:  "a required field that may be null",
 		edits: []edit{doc(nameRequest, strings.Replace(nameRequest, "type: string", "type: [string, 'null']", 1))},
 		want:  noCompile, where: "the conversions: the field is a pointer",
 		says: []string{"client/users.go", "CreateUserRequest"},
@@ -128,7 +128,7 @@ var table = []mutation{
 	{
 		name:  "an optional field that may be null (`secret`, whose type the overlay sets)",
 		edits: []edit{doc(secretField, strings.Replace(secretField, "type: string", "type: [string, 'null']", 1))},
-		want:  enforced, where: "null is accepted, and is the default: no secret was chosen",
+		want:  enforced, where: "null is accepted and means the default: the server generates a secret",
 		probes: []request{create(`{"name":"u","duration":1,"secret":null}`), create(`{"name":"u","duration":1,"secret":7}`), create(`{"name":"u","duration":1,"secret":"s"}`)},
 		says:   []string{`404 .*"Body":\{"duration":1,"name":"u"\}`, `400 .*"secret"`, `404 .*"secret":"s"`},
 	},
@@ -150,13 +150,13 @@ var table = []mutation{
 	{
 		name:  "another default (`read_only` becomes true)",
 		edits: []edit{doc("          default: false\n", "          default: true\n")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`: absent is no longer Go's zero value, and the field is a pointer",
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`: an absent field no longer means Go's zero value, so the field is a pointer",
 		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
 	},
 	{
 		name:  "an optional field becomes required, and keeps its default",
 		edits: []edit{doc(requestEnd, strings.Replace(requestEnd, "        - name\n", "        - name\n        - read_only\n", 1))},
-		want:  noTest, where: "`document_test.go`: the overlay's action on defaults, which has zero left out",
+		want:  noTest, where: "`document_test.go`: the overlay's action on defaults, which leaves out zero values",
 		says: []string{`@.default == ''] has read_only left out when it is "false", and it is required now: revise the action`},
 	},
 	{
@@ -170,7 +170,7 @@ var table = []mutation{
 		says:   []string{`400 .*"read_only":\["is required"\]`, `404 .*"Body":\{"duration":1,"name":"u","read_only":false\}`},
 	},
 	{
-		name: "a new required field of the answer",
+		name: "a new required field of the response",
 		edits: []edit{
 			doc(answerFields, answerFields+"        team:\n          type: string\n"),
 			doc(answerSecret, strings.Replace(answerSecret, "        - id\n", "        - id\n        - team\n", 1)),
@@ -179,13 +179,13 @@ var table = []mutation{
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
 	},
 	{
-		name:  "a new optional field of the answer",
+		name:  "a new optional field of the response",
 		edits: []edit{doc(answerFields, answerFields+"        team:\n          type: string\n")},
 		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
 	},
 	{
-		name:  "a new header of the answer",
+		name:  "a new header of the response",
 		edits: []edit{doc(created, created+"          headers:\n            X-Quota:\n              schema:\n                type: integer\n")},
 		want:  noCompile, where: "the conversions of the headers in `client/users.go` and `internal/api/api.go`",
 		says: []string{"client/users.go", "CreateUserResponse201Headers", "internal/api/api.go", "CreateUser201ResponseHeaders"},
@@ -206,7 +206,7 @@ var table = []mutation{
 		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
 	},
 	{
-		name: "a removed property of the request that the overlay speaks of (`secret`, in both)",
+		name: "a removed property of the request that the overlay changes (`secret`, in both)",
 		edits: []edit{
 			doc(secretField, ""),
 			doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1)),
@@ -215,7 +215,7 @@ var table = []mutation{
 		says: []string{"RegistryUserCreateSerializer.properties.secret", "RegistryUserCreateResponseSerializer.properties.secret"},
 	},
 	{
-		name: "a removed property of the answer",
+		name: "a removed property of the response",
 		edits: []edit{
 			doc(answerReadOnly, ""),
 			doc("        - read_only\n        - duration\n        - created_at\n", "        - duration\n        - created_at\n"),
@@ -224,7 +224,7 @@ var table = []mutation{
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
 	},
 	{
-		name:  "a removed property of the answer that the overlay speaks of (`secret`)",
+		name:  "a removed property of the response that the overlay changes (`secret`)",
 		edits: []edit{doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1))},
 		want:  noGenerate, where: "`$.components.schemas.RegistryUserCreateResponseSerializer.properties.secret`",
 		says: []string{"RegistryUserCreateResponseSerializer.properties.secret"},
@@ -254,25 +254,25 @@ var table = []mutation{
 		says: []string{`responses["409"]`},
 	},
 	{
-		name:  "content of an error that the overlay gives content",
+		name:  "content of an error for which the overlay adds content",
 		edits: []edit{doc(conflict, conflict+"          content:\n            application/problem+json:\n              schema:\n                type: object\n")},
 		want:  noTest, where: "`document_test.go`: `$.paths[\"…/users\"].post.responses[\"409\"]`",
 		says: []string{`users"].post.responses["409"] says what a 409 has`, "has its own content now: revise the action"},
 	},
 	{
-		name:  "a header of an answer that the overlay also adds",
+		name:  "a header of a response that the overlay also adds",
 		edits: []edit{doc(created, created+"          headers:\n            X-Request-Id:\n              schema:\n                type: integer\n")},
 		want:  noTest, where: "`document_test.go`: the overlay's action on the status",
 		says: []string{`users"].post.responses["201"] says what a 201 has`, "has its own headers X-Request-Id now: revise the action"},
 	},
 	{
-		name:  "a default answer",
+		name:  "a default response",
 		edits: []edit{doc(conflict, conflict+"        default:\n          description: Failed\n          content:\n            application/json:\n              schema:\n                type: object\n")},
 		want:  noTest, where: "`document_test.go`: `$.paths[\"…/users\"].post.responses`",
 		says: []string{`users"].post.responses adds the answer default`, "has its own now: revise the action"},
 	},
 	{
-		name:  "a schema, header or response of a name that the overlay also adds",
+		name:  "a schema, header or response with a name that the overlay also adds",
 		edits: []edit{doc(requestProps, "    Error:\n      type: object\n      required: [code]\n      properties:\n        code:\n          type: integer\n"+requestProps)},
 		want:  noTest, where: "`document_test.go`: the overlay's action on `$.components`",
 		says: []string{"the action on $.components adds schemas Error", "has its own now: revise the action"},
@@ -292,7 +292,7 @@ var table = []mutation{
 			{configurations[1], included, included + "    - RegistryUsersHandler.get\n"},
 			{configurations[2], included, included + "    - RegistryUsersHandler.get\n"},
 		},
-		want: noCompile, where: "`internal/api/api.go`: the generated interface has a method more; and a test of `client` fails",
+		want: noCompile, where: "`internal/api/api.go`: the generated interface has one more method; and a test of `client` fails",
 		says: []string{"internal/api/api.go", "RegistryUsersHandlerGet"},
 	},
 	{
@@ -302,7 +302,7 @@ var table = []mutation{
 		says: []string{`users"].post`},
 	},
 	{
-		name:  "a renamed path, or a parameter more in it",
+		name:  "a renamed path, or one more parameter in it",
 		edits: []edit{doc(usersPath, "  /cloud/v2/registries/{project_id}/{region_id}/{registry_id}/users:\n")},
 		want:  noGenerate, where: "`$.paths[\"…/users\"].post`",
 		says: []string{`users"].post`},
@@ -326,7 +326,7 @@ var table = []mutation{
 		says: []string{`users"].post adds the header parameter Idempotency-Key`, "has its own now, the header parameter Idempotency-Key: revise the action"},
 	},
 	{
-		name: "a parameter that the overlay also adds, in other letters and by reference",
+		name: "a parameter that the overlay also adds, in another letter case and by reference",
 		edits: []edit{
 			doc(usersPath, usersPath+"    parameters:\n      - $ref: '#/components/parameters/Key'\n"),
 			doc(securityEnd, "  parameters:\n    Key:\n      in: header\n      name: idempotency-key\n      schema:\n        type: string\n"+securityEnd),
@@ -335,7 +335,7 @@ var table = []mutation{
 		says: []string{`users"].post adds the header parameter Idempotency-Key`, "has its own now, the header parameter idempotency-key: revise the action"},
 	},
 	{
-		name: "a second security scheme, to choose from",
+		name: "a second security scheme, as an alternative",
 		edits: []edit{
 			doc(globalSecurity, globalSecurity+"  - Session: []\n"),
 			doc(securityEnd, securityEnd+"    Session:\n      type: apiKey\n      in: cookie\n      name: sid\n"),
