@@ -84,7 +84,7 @@ func serve(t *testing.T) target {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	ctx, stop := context.WithCancel(t.Context())
-	command := exec.CommandContext(ctx, build(t, filepath.Join("..", ".."), "./cmd/registryusers"),
+	command := exec.CommandContext(ctx, build(t, filepath.Join("..", "..", ".."), "./cmd/registryusers"),
 		"serve", "--dev", "--listen", "127.0.0.1:0", "--data", data)
 	log, err := command.StderrPipe()
 	if err == nil {
