@@ -4,9 +4,9 @@
 // registry library without any. What fails must be the library's: the same
 // tests fail on both, and knownFailures names them.
 //
-// It is a module of its own, so that the suite is no dependency of the server's:
+// It is in this module so that the server's module does not depend on the suite:
 //
-//	cd internal/conformance && go test ./...
+//	cd internal/verify && go test ./conformance
 package conformance
 
 import (
