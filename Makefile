@@ -1,50 +1,62 @@
 # Go compiles everything here without a C compiler.
 export CGO_ENABLED ?= 0
 
-.PHONY: run test test-all fuzz bench generate spec verify lint
+.PHONY: help run test test-verify test-all ci fuzz bench generate spec verify lint
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # The program that run builds; go run would hide its exit code and its path.
 BINARY ?= $(CURDIR)/registryusers
 
-run: ## serve the API on 127.0.0.1:8080, with a registry to try it on; ARGS adds flags
+run: ## build and serve on 127.0.0.1:8080, with a registry to try; ARGS adds flags
 	@echo "Building $(BINARY): a few minutes the first time, seconds after that"
 	@go build -o "$(BINARY)" ./cmd/registryusers
 	@exec "$(BINARY)" serve --dev $(ARGS)
 
-test: ## run all tests
+test: ## run the tests of the program and the packages; needs nothing but Go
 	go test ./...
 
-test-all: ## run the tests with the clients that take long to build, and the whole fuzzing; an hour
+# Without the test cache: these tests run the project's programs and read its files,
+# which the cache does not see.
+test-verify: ## run the tests of internal/verify: conformance, differential, mutation, spec, otelexample
+	cd internal/verify && go test -count=1 -timeout 20m ./...
+
+test-all: ## run all tests, with the clients that take long to build, and all fuzzing; takes an hour
 	go install helm.sh/helm/v3/cmd/helm@v3.22.0
 	go install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
-	PATH="$$(go env GOPATH)/bin:$$PATH" TEST_ALL=1 go test -count=1 ./cmd/registryusers
+	PATH="$$(go env GOPATH)/bin:$$PATH" TEST_ALL=1 go test -count=1 -timeout 30m ./...
+	$(MAKE) test-verify
+	cd bench && go test ./...
 	$(MAKE) fuzz
+
+ci: ## run every check that a change must pass, on a clean checkout; .ci/run installs the tools first
+	scripts/ci
 
 # How long to fuzz each: a time, or a number of runs of two requests each.
 FUZZTIME ?= 500000x
 
-fuzz: ## compare the server with an independent judge on a million bodies and on a million paths, and its two ways to judge with each other
-	cd internal/differential && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) .
-	cd internal/differential && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) .
+fuzz: ## compare the server with an independent validator, and its own two validators with each other
+	cd internal/verify && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) ./differential
+	cd internal/verify && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) ./differential
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/schema
 
-bench: ## measure beside others, some ten minutes on a quiet machine; writes bench/RESULTS.md; ARGS adds flags
+bench: ## measure the server beside others and write bench/RESULTS.md; ten minutes on a quiet machine; ARGS adds flags
 	cd bench && go run . $(ARGS)
 
-generate: ## write gen/ from api/
+generate: ## generate gen/ from api/
 	go generate ./...
 
 spec: export FROM := $(value FROM)
-spec: ## take a newer document from FROM=FILE, a documentation page or YAML or JSON; see docs/new-document.md
+spec: ## vendor a newer OpenAPI document from FROM=FILE, a documentation page or YAML or JSON; see docs/new-document.md
 	@test -n "$$FROM" || { echo "make spec: name the file, FROM=FILE" >&2; exit 2; }
-	@case $$FROM in /*) ;; *) FROM=$$PWD/$$FROM ;; esac; cd internal/spec && go run . "$$FROM"
+	@case $$FROM in /*) ;; *) FROM=$$PWD/$$FROM ;; esac; cd internal/verify && go run ./spec "$$FROM"
 
-verify: ## check that gen/ and go.mod are what their sources make
+verify: ## check that gen/ and go.mod are up to date
 	go generate ./...
 	go mod tidy
 	git diff --exit-code -- gen go.mod go.sum
 	test -z "$$(git status --porcelain -- gen)"
 
-lint: ## golangci-lint and govulncheck must be installed
-	golangci-lint run
-	govulncheck ./...
+lint: ## format, vet and lint every module, and look for known vulnerabilities; needs golangci-lint and govulncheck
+	scripts/ci lint vulnerabilities

@@ -31,7 +31,7 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-const vendored = "../../api/cloud_api.yaml"
+const vendored = "../../../api/cloud_api.yaml"
 
 // court has the two that are compared, and what they said so far.
 type env struct {

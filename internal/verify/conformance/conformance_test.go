@@ -4,9 +4,9 @@
 // registry library without any. What fails must be the library's: the same
 // tests fail on both, and knownFailures names them.
 //
-// It is a module of its own, so that the suite is no dependency of the server's:
+// It is in this module so that the server's module does not depend on the suite:
 //
-//	cd internal/conformance && go test ./...
+//	cd internal/verify && go test ./conformance
 package conformance
 
 import (
@@ -84,7 +84,7 @@ func serve(t *testing.T) target {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
 	ctx, stop := context.WithCancel(t.Context())
-	command := exec.CommandContext(ctx, build(t, filepath.Join("..", ".."), "./cmd/registryusers"),
+	command := exec.CommandContext(ctx, build(t, filepath.Join("..", "..", ".."), "./cmd/registryusers"),
 		"serve", "--dev", "--listen", "127.0.0.1:0", "--data", data)
 	log, err := command.StderrPipe()
 	if err == nil {

@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-const project = "../.."
+const project = "../../.."
 
 // vendored returns a document that the vendor once had. The tests edit it, so
 // they must not be about the one that the project has now.

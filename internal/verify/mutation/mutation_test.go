@@ -430,7 +430,7 @@ type module struct {
 // those of the document alone.
 func copyModule(t *testing.T) *module {
 	t.Helper()
-	root, err := filepath.Abs("../..")
+	root, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -581,7 +581,7 @@ func (m *module) probe(t *testing.T, requests []request, want []string) {
 
 // The table of the documentation is this one.
 func TestTheTableIsInTheDocumentation(t *testing.T) {
-	const file, begin, end = "../../docs/new-document.md", "<!-- table -->\n", "<!-- /table -->\n"
+	const file, begin, end = "../../../docs/new-document.md", "<!-- table -->\n", "<!-- /table -->\n"
 	var b strings.Builder
 	b.WriteString("| the document has | then | where it shows |\n|---|---|---|\n")
 	for _, row := range table {

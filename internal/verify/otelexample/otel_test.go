@@ -1,5 +1,5 @@
-// Package otelexample shows the client under OpenTelemetry. It is a module of
-// its own, so that the client links none of it.
+// Package otelexample shows the client under OpenTelemetry. It is in this module
+// so that the client's module does not depend on OpenTelemetry.
 package otelexample
 
 import (

@@ -1,3 +1,0 @@
-module github.com/registryusers/registryusers/internal/mutation
-
-go 1.26.0
