@@ -74,7 +74,7 @@ func Exists(path string) bool {
 }
 
 func open(ctx context.Context, path string, now func() time.Time, isNew bool) (d *Dir, err error) {
-	if err := os.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be made: %w", path, err)
 	}
 	d = &Dir{Path: path}

@@ -106,7 +106,7 @@ func (f *file) noteDamage(findings string) error {
 
 // forgetDamage takes back [file.noteDamage].
 func (f *file) forgetDamage() error {
-	err := os.Remove(f.path + DamagedSuffix)
+	err := atomicfile.Remove(f.path + DamagedSuffix)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
