@@ -67,7 +67,7 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := openFile(path)
+	file, err := openFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
