@@ -137,7 +137,6 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	logger.Info("serving", "url", base, "data", o.data)
 
 	httpServer := httpserver.New(handlers, config, logger)
-	o.connections.Exempt = handlers.Proxies
 	listener = httpserver.LimitConnections(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
 	go func() {
@@ -190,14 +189,7 @@ var validateAnswers string
 
 // handlers puts together what is served.
 func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (httpserver.Handlers, func() error, error) {
-	var handlers httpserver.Handlers
-	for _, text := range o.trustedProxies {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return handlers, nil, usagef("--trusted-proxy must be address ranges such as 10.0.0.0/8")
-		}
-		handlers.Proxies = append(handlers.Proxies, prefix)
-	}
+	handlers := httpserver.Handlers{Proxies: o.connections.Exempt}
 	keys, err := token.OpenKeys(dir.Keys(), logger)
 	if err != nil {
 		return handlers, nil, err
@@ -260,6 +252,13 @@ func (o *serveOptions) check() error {
 	}
 	if o.connections.PerAddress == 0 {
 		o.connections.PerAddress = max(1, o.connections.Total/4)
+	}
+	for _, text := range o.trustedProxies {
+		proxies, err := netip.ParsePrefix(text)
+		if err != nil {
+			return usagef("--trusted-proxy %q: must be an address range such as 10.0.0.0/8", text)
+		}
+		o.connections.Exempt = append(o.connections.Exempt, proxies)
 	}
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {
