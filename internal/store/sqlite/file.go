@@ -65,15 +65,15 @@ func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, er
 	defer db.Close()
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return false, interpret(err)
+		return false, translateError(err)
 	}
 	defer tx.Rollback()
 	// From its first read on, a transaction keeps the log as long as there is
 	// anything in it, and otherwise keeps others from changing the file.
 	var tables int
 	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
-		if errors.Is(interpret(err), registryusers.ErrUnavailable) {
-			return false, interpret(err)
+		if errors.Is(translateError(err), registryusers.ErrUnavailable) {
+			return false, translateError(err)
 		}
 		return false, wrong
 	}
