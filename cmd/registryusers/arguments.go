@@ -29,6 +29,14 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// exclusive refuses a command line that has both flags.
+func exclusive(cmd *cobra.Command, one, other string) error {
+	if cmd.Flags().Changed(one) && cmd.Flags().Changed(other) {
+		return usagef("--%s and --%s cannot be given together", one, other)
+	}
+	return nil
+}
+
 // flagError says what is wrong with a flag without the words of Go's parsers.
 func flagError(_ *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -42,7 +43,6 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.api, "api", "", "address of the API, https://HOST[:PORT] (default: GCORE_BASE_URL)")
 	flags.StringVar(&f.data, "data", "", "data directory of a server that was started with --dev: its dev.json has the address, the API key, the project, the region and the registry")
 	flags.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
-	cmd.MarkFlagsMutuallyExclusive("api", "data")
 }
 
 // connection is where the API is, and as whom to call it.
@@ -144,6 +144,7 @@ func (c *connection) next(err error) string {
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError
 	var noTLS tls.RecordHeaderError
+	var connecting *net.OpError
 	switch {
 	case errors.As(err, &authority):
 		return "The server's certificate is not trusted on this machine: name the file of its authority's certificate (PEM) in SSL_CERT_FILE, or on macOS and Windows add it to the system's store."
@@ -158,6 +159,8 @@ func (c *connection) next(err error) string {
 		return "Check " + c.urlFrom + ": it must be the address of the API, without the path of an operation."
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		return "Check " + c.keyFrom + "; where the server runs, 'registryusers admin key create' makes a new one."
+	case errors.As(err, &connecting) && connecting.Op == "proxyconnect":
+		return "The proxy cannot be reached: check HTTPS_PROXY (HTTP_PROXY for http://); NO_PROXY names the hosts to reach without it."
 	case exitCode(err) == 6:
 		return "Check " + c.urlFrom + ", and that its server runs; then try again."
 	}

@@ -87,10 +87,6 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if err := o.check(); err != nil {
 		return err
 	}
-	proxies, err := parsePrefixes(o.trustedProxies)
-	if err != nil {
-		return err
-	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("cannot listen (choose another address with --listen): %w", err)
@@ -140,8 +136,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
-	httpServer := web.New(handlers, web.Options{TLS: config, Logger: logger, Proxies: proxies})
-	o.connections.Exempt = proxies
+	httpServer := web.New(handlers, web.Options{TLS: config, Logger: logger, Proxies: o.connections.Exempt})
 	listener = web.LimitConnections(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
 	go func() {
@@ -191,17 +186,6 @@ const maxAdminConnections = 16
 
 // validateResponses is set in the tests' build: every answer must fit the document.
 var validateResponses string
-
-func parsePrefixes(texts []string) (prefixes []netip.Prefix, err error) {
-	for _, text := range texts {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, usagef("--trusted-proxy must be address ranges such as 10.0.0.0/8")
-		}
-		prefixes = append(prefixes, prefix)
-	}
-	return prefixes, nil
-}
 
 // handlers puts together what is served.
 func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (web.Handlers, func() error, error) {
@@ -268,6 +252,13 @@ func (o *serveOptions) check() error {
 	}
 	if o.connections.PerAddress == 0 {
 		o.connections.PerAddress = max(1, o.connections.Total/4)
+	}
+	for _, text := range o.trustedProxies {
+		proxies, err := netip.ParsePrefix(text)
+		if err != nil {
+			return usagef("--trusted-proxy %q: must be an address range such as 10.0.0.0/8", text)
+		}
+		o.connections.Exempt = append(o.connections.Exempt, proxies)
 	}
 	host, _, err := net.SplitHostPort(o.listen)
 	if err != nil {

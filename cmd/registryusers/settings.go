@@ -57,7 +57,7 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 			return fmt.Errorf("%s: %s must have one plain value", source, name)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %s: the value is not valid for this setting", source, name)
+			return fmt.Errorf("%s: %w", source, flagError(cmd, err))
 		}
 		return nil
 	}

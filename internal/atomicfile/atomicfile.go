@@ -5,11 +5,13 @@ package atomicfile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
+
+// sync syncs a file or a directory; tests record its calls.
+var sync = (*os.File).Sync
 
 // Write replaces the content of the file at path, or creates it with the mode.
 // An existing file keeps its owner and mode; a symbolic link is followed and
@@ -35,8 +37,9 @@ func Create(path string, data []byte, mode fs.FileMode) error {
 	return CreateFrom(path, mode, writer(data))
 }
 
-// CreateFrom is [Create] with the content that write writes.
-func CreateFrom(path string, mode fs.FileMode, write func(io.Writer) error) error {
+// CreateFrom is [Create] with the content that write writes. The file that write
+// gets has a temporary name.
+func CreateFrom(path string, mode fs.FileMode, write func(*os.File) error) error {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
@@ -49,6 +52,34 @@ func CreateFrom(path string, mode fs.FileMode, write func(io.Writer) error) erro
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Remove removes the file at path, also after a power loss.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// MkdirAll is [os.MkdirAll], whose directories survive a power loss.
+func MkdirAll(path string, mode fs.FileMode) error {
+	var parents []string // of the directories that are missing
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		parents = append(parents, filepath.Dir(dir))
+	}
+	if err := os.MkdirAll(path, mode); err != nil {
+		return err
+	}
+	for _, dir := range parents {
+		if err := SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check returns an error if [Write] could not replace or create the file at
@@ -104,16 +135,16 @@ func Resolve(path string) (resolved string, info fs.FileInfo, err error) {
 	return "", nil, fmt.Errorf("%s: too many symbolic links", path)
 }
 
-func writer(data []byte) func(io.Writer) error {
-	return func(w io.Writer) error {
-		_, err := w.Write(data)
+func writer(data []byte) func(*os.File) error {
+	return func(f *os.File) error {
+		_, err := f.Write(data)
 		return err
 	}
 }
 
 // writeTemp writes a synced file beside path, with the owner and mode of old, or
 // with mode if old is nil, and returns its path.
-func writeTemp(path string, old fs.FileInfo, mode fs.FileMode, write func(io.Writer) error) (temp string, err error) {
+func writeTemp(path string, old fs.FileInfo, mode fs.FileMode, write func(*os.File) error) (temp string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
 		return "", err
@@ -133,5 +164,5 @@ func writeTemp(path string, old fs.FileInfo, mode fs.FileMode, write func(io.Wri
 	if err := write(f); err != nil {
 		return "", err
 	}
-	return f.Name(), errors.Join(f.Chmod(mode), f.Sync(), f.Close())
+	return f.Name(), errors.Join(f.Chmod(mode), sync(f), f.Close())
 }

@@ -2,7 +2,6 @@ package atomicfile_test
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,11 +63,16 @@ func TestWrite(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
+	other := filepath.Join(dir, "other") // the same file
+	if err := os.Link(path, other); err != nil {
+		t.Fatal(err)
+	}
 	if err := atomicfile.Write(path, []byte("two"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	wantFile(t, path, "two", 0o640)
-	wantNames(t, dir, "file")
+	wantFile(t, other, "one", 0o640)
+	wantNames(t, dir, "file", "other")
 }
 
 func TestCreate(t *testing.T) {
@@ -82,14 +86,49 @@ func TestCreate(t *testing.T) {
 	}
 	wantFile(t, path, "one", 0o600)
 	broken := errors.New("broken")
-	err := atomicfile.CreateFrom(filepath.Join(dir, "other"), 0o600, func(w io.Writer) error {
-		_, _ = io.WriteString(w, "half")
+	err := atomicfile.CreateFrom(filepath.Join(dir, "other"), 0o600, func(f *os.File) error {
+		_, _ = f.WriteString("half")
 		return broken
 	})
 	if !errors.Is(err, broken) {
 		t.Errorf("CreateFrom: %v; want %v", err, broken)
 	}
 	wantNames(t, dir, "file")
+}
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b")
+	for range 2 {
+		if err := atomicfile.MkdirAll(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || !info.IsDir() {
+			t.Errorf("%s: %v, %v; want a directory", path, info, err)
+		}
+	}
+	t.Chdir(dir)
+	if err := atomicfile.MkdirAll("c/d/", 0o700); err != nil {
+		t.Error(err)
+	}
+	wantNames(t, dir, "a", "c")
+	put(t, filepath.Join(dir, "file"), 0o600)
+	if err := atomicfile.MkdirAll(filepath.Join(dir, "file", "x"), 0o700); err == nil {
+		t.Error("a directory was created below a file")
+	}
+}
+
+func TestRemove(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	put(t, path, 0o600)
+	if err := atomicfile.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	wantNames(t, dir)
+	if err := atomicfile.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Remove again: %v; want %v", err, fs.ErrNotExist)
+	}
 }
 
 func TestOneOfManyCreates(t *testing.T) {

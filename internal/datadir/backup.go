@@ -34,8 +34,8 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 	if _, err := sqlite.CheckBackup(ctx, database); err != nil {
 		return fmt.Errorf("the copy of the database, and so perhaps the database, cannot be used: %w", err)
 	}
-	return atomicfile.CreateFrom(file, 0o600, func(w io.Writer) error {
-		archive := tar.NewWriter(w)
+	return atomicfile.CreateFrom(file, 0o600, func(f *os.File) error {
+		archive := tar.NewWriter(f)
 		entries, err := os.ReadDir(d.Keys())
 		if err != nil {
 			return err

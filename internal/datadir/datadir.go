@@ -50,6 +50,9 @@ type Dir struct {
 // Open opens the data directory at path, or creates one where there is none.
 // Several processes may have it open. now is the clock; nil means [time.Now].
 //
+// A database of an earlier version is upgraded, if no other process has the
+// directory open; else Open returns an error and changes nothing.
+//
 // Open refuses a directory that has keys and no database: the database is lost,
 // and a new one would have nobody of it.
 func Open(ctx context.Context, path string, now func() time.Time) (*Dir, error) {
@@ -73,10 +76,46 @@ func Exists(path string) bool {
 	return err == nil && has
 }
 
-func open(ctx context.Context, path string, now func() time.Time, isNew bool) (d *Dir, err error) {
-	if err := os.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
+// lockWait is how long Open waits for other processes that restore or upgrade the
+// directory, or that have it open for a moment only.
+const lockWait = 2 * time.Second
+
+func open(ctx context.Context, path string, now func() time.Time, isNew bool) (*Dir, error) {
+	if err := atomicfile.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be made: %w", path, err)
 	}
+	for start := time.Now(); ; {
+		d, err := openShared(ctx, path, now, isNew)
+		if errors.Is(err, sqlite.ErrEarlierVersion) {
+			if err = upgrade(ctx, path); err == nil {
+				continue
+			}
+		}
+		if !errors.Is(err, errLocked) || time.Since(start) > lockWait {
+			return d, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// upgrade upgrades the database of a directory that no other process has open.
+func upgrade(ctx context.Context, path string) (err error) {
+	unlock, err := lockAlone(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", sqlite.ErrEarlierVersion, err)
+	}
+	defer func() { err = withoutBreak(err, unlock()) }()
+	if err := checkDatabase(path, false); err != nil { // again: it was not locked for a moment
+		return err
+	}
+	return sqlite.Upgrade(ctx, filepath.Join(path, databaseName))
+}
+
+func openShared(ctx context.Context, path string, now func() time.Time, isNew bool) (d *Dir, err error) {
 	d = &Dir{Path: path}
 	if d.unlock, err = lockShared(path); err != nil {
 		return nil, err

@@ -15,13 +15,16 @@ import (
 
 // lockShared locks a data directory as one of those that have it open.
 func lockShared(path string) (unlock func() error, err error) {
-	return lock(path, (*flock.Flock).TryRLock, "is being restored from a backup: try again when that has ended")
+	return lock(path, (*flock.Flock).TryRLock, "is being restored or upgraded by another process: try again when that has ended")
 }
 
 // lockAlone locks a data directory that no other process has open.
 func lockAlone(path string) (unlock func() error, err error) {
 	return lock(path, (*flock.Flock).TryLock, "is open in another process: stop the server and the commands that use it, and try again")
 }
+
+// errLocked is in the error about a lock that another process has.
+var errLocked = fmt.Errorf("%w: data directory", registryusers.ErrUnavailable)
 
 func lock(path string, try func(*flock.Flock) (bool, error), taken string) (unlock func() error, err error) {
 	name := filepath.Join(path, lockName)
@@ -32,7 +35,7 @@ func lock(path string, try func(*flock.Flock) (bool, error), taken string) (unlo
 		return nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
 	}
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("%w: data directory %s %s", registryusers.ErrUnavailable, path, taken), l.Close())
+		return nil, withoutBreak(fmt.Errorf("%w %s %s", errLocked, path, taken), l.Close())
 	}
 	if errors.Is(before, fs.ErrNotExist) { // it must be open to the directory's owner too, if root was first
 		if info, err := os.Stat(path); err == nil {

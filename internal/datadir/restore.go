@@ -30,7 +30,7 @@ const (
 // After a crash the directory is as it was, or [Open] refuses it until Restore has
 // been run again.
 func Restore(ctx context.Context, path, file string) (before string, err error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := atomicfile.MkdirAll(path, 0o700); err != nil {
 		return "", fmt.Errorf("data directory %s cannot be created: %w", path, err)
 	}
 	unlock, err := lockAlone(path)
@@ -107,9 +107,6 @@ func (r *restore) unpack(ctx context.Context, file string) error {
 			return err
 		}
 	}
-	if err := errors.Join(atomicfile.SyncDir(keys), atomicfile.SyncDir(r.staged)); err != nil {
-		return err
-	}
 	return r.check(ctx)
 }
 
@@ -134,18 +131,17 @@ func checkEntry(header *tar.Header, n int, archiveSize int64) error {
 
 func (r *restore) unpackFile(header *tar.Header, content io.Reader, owner fs.FileInfo) error {
 	path := filepath.Join(r.staged, filepath.FromSlash(header.Name))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err := atomicfile.CreateFrom(path, 0o600, func(f *os.File) error {
+		_, err := io.CopyN(f, content, header.Size)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = notABackup(errors.New("it ends too early"))
+		}
+		return errors.Join(err, atomicfile.CopyOwner(f.Name(), owner))
+	})
 	if errors.Is(err, fs.ErrExist) {
 		return notABackup(fmt.Errorf("it has the entry %.100q twice", header.Name))
 	}
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyN(f, content, header.Size)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = notABackup(errors.New("it ends too early"))
-	}
-	return errors.Join(err, f.Sync(), f.Close(), atomicfile.CopyOwner(path, owner))
+	return err
 }
 
 // check looks whether what was unpacked can be used.
@@ -213,12 +209,17 @@ func (r *restore) steps() []func() error {
 			return err
 		})
 	}
+	steps = append(steps, r.sync) // what was there is never only half moved when another takes its place
 	for _, name := range []string{databaseName, keysName} {
 		steps = append(steps, func() error {
 			return os.Rename(filepath.Join(r.staged, name), filepath.Join(r.dir, name))
 		})
 	}
-	return append(steps,
-		func() error { return errors.Join(atomicfile.SyncDir(r.before), atomicfile.SyncDir(r.dir)) },
-		func() error { return errors.Join(os.Remove(mark), atomicfile.SyncDir(r.dir)) })
+	return append(steps, r.sync, func() error { return atomicfile.Remove(mark) })
 }
+
+// sync makes the moves of the steps before it survive a power loss.
+func (r *restore) sync() error { return errors.Join(syncDir(r.before), syncDir(r.dir)) }
+
+// syncDir syncs a directory; tests record its calls.
+var syncDir = atomicfile.SyncDir

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -146,5 +147,52 @@ func TestRestoreThatCannotMoveTheKeys(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(path, databaseName)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What was there is moved away for good before anything takes its place, and all
+// is in its place for good before the mark of an unfinished restore is removed.
+func TestMovesAreSynced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d, err := Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup.tar")
+	if err := d.Backup(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	has := func(path string) bool {
+		_, err := os.Lstat(path)
+		return err == nil
+	}
+	var got []string
+	defer func(sync func(string) error) { syncDir = sync }(syncDir)
+	sync := syncDir
+	syncDir = func(dir string) error {
+		name := "data"
+		if dir != path {
+			name, _, _ = strings.Cut(filepath.Base(dir), "-2")
+		}
+		for _, part := range []string{databaseName, keysName, restoringName} {
+			if has(filepath.Join(dir, part)) {
+				name += " " + part
+			}
+		}
+		got = append(got, name)
+		return sync(dir)
+	}
+	if _, err := Restore(t.Context(), path, file); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"before-restore registryusers.db keys", "data restore-in-progress",
+		"before-restore registryusers.db keys", "data registryusers.db keys restore-in-progress",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got the syncs %q, want %q", got, want)
 	}
 }

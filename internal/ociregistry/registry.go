@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -28,6 +27,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -104,7 +104,7 @@ func (r *Registry) Close() error {
 // lock makes sure that one process alone has the images: collecting garbage
 // beside a push corrupts them.
 func lock(root string) (unlock func() error, err error) {
-	if err := os.MkdirAll(root, 0o700); err != nil {
+	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("image directory %s cannot be made: %w", root, err)
 	}
 	file := flock.New(filepath.Join(root, ".lock"), flock.SetPermissions(0o600))

@@ -186,7 +186,7 @@ func (k *Keys) Remove(id string) error {
 		case key.signs:
 			return fmt.Errorf("%w: it is the token key that signs: have another one sign first, with admin token-key use ID", registryusers.ErrInvalid)
 		default:
-			return errors.Join(os.Remove(key.path), atomicfile.SyncDir(k.dir))
+			return atomicfile.Remove(key.path)
 		}
 	}
 	return errNoKey

@@ -1,11 +1,14 @@
 package sqlite
 
 import (
+	"context"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -28,7 +31,7 @@ type file struct {
 
 // openFile makes the database's file if there is none, readable for its owner
 // alone (SQLite would make it readable for all), and checks its size.
-func openFile(path string) (*file, error) {
+func openFile(ctx context.Context, path string) (*file, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -42,13 +45,42 @@ func openFile(path string) (*file, error) {
 		return opened, err // SQLite reads what is missing in the file from the log
 	}
 	if err := checkSize(f); err != nil {
-		// Another process may be at work: its log tells.
-		if opened.unclean, _ = hasLog(path); opened.unclean {
-			return opened, nil
-		}
-		return nil, err
+		opened.unclean, err = checkLocked(ctx, f, err)
+		return opened, err
 	}
 	return opened, nil
+}
+
+// checkLocked looks again at a file of a wrong size, while no other process
+// changes it: one that closed the database at that moment has moved its log into
+// the file. wrong is the error about the size.
+func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, err error) {
+	name := url.URL{Scheme: "file", Path: f.Name(), RawQuery: url.Values{
+		"mode": {"rw"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())},
+	}.Encode()}
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return false, err
+	}
+	defer db.Close()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, translateError(err)
+	}
+	defer tx.Rollback()
+	// From its first read on, a transaction keeps the log as long as there is
+	// anything in it, and otherwise keeps others from changing the file.
+	var tables int
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		if errors.Is(translateError(err), registryusers.ErrUnavailable) {
+			return false, translateError(err)
+		}
+		return false, wrong
+	}
+	if unclean, err := hasLog(f.Name()); err != nil || unclean {
+		return unclean, err
+	}
+	return false, checkSize(f)
 }
 
 // hasLog reports whether there is anything in the write-ahead log.
@@ -59,6 +91,9 @@ func hasLog(path string) (bool, error) {
 	}
 	return err == nil && info.Size() > 0, err
 }
+
+// stat returns what is known of an open file; tests stall it.
+var stat = (*os.File).Stat
 
 // checkSize compares the size of a database's file with the number of pages in
 // its header (SQLite's file format, section 1.3): SQLite itself notices that a
@@ -75,7 +110,7 @@ func checkSize(f *os.File) error {
 	if err != nil || string(header[:16]) != "SQLite format 3\x00" {
 		return errDamaged
 	}
-	info, err := f.Stat()
+	info, err := stat(f)
 	if err != nil {
 		return err
 	}
@@ -106,7 +141,7 @@ func (f *file) noteDamage(findings string) error {
 
 // forgetDamage takes back [file.noteDamage].
 func (f *file) forgetDamage() error {
-	err := os.Remove(f.path + DamagedSuffix)
+	err := atomicfile.Remove(f.path + DamagedSuffix)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -52,13 +53,51 @@ func TestDatabaseOfAWrongSizeIsRefused(t *testing.T) {
 		if err := os.Truncate(path, change(info.Size())); err != nil {
 			t.Fatal(err)
 		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
 		s, err := Open(t.Context(), path)
 		if err == nil {
 			_ = s.Close()
 		}
+		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+			t.Errorf("%s: Open changed the file: %v", what, err)
+		}
 		if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "restore it from a backup") {
 			t.Errorf("%s: Open = %v; want that the file is damaged, and what to do", what, err)
 		}
+	}
+}
+
+// A process that writes and closes the database between the looks at its header
+// and at its size leaves no log behind, and no damage.
+func TestDatabaseThatIsClosedMeanwhileIsOpened(t *testing.T) {
+	path := filled(t)
+	defer func() { stat = (*os.File).Stat }()
+	stat = func(f *os.File) (os.FileInfo, error) {
+		stat = (*os.File).Stat
+		other, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.write.ExecContext(t.Context(), "CREATE TABLE more AS SELECT randomblob(50000)"); err != nil {
+			t.Error(err)
+		}
+		if err := other.Close(); err != nil {
+			t.Error(err)
+		}
+		return f.Stat()
+	}
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatalf("Open beside a process that closes the database: %v", err)
+	}
+	if s.WasUnclean() {
+		t.Error("the database is unclean; want it clean, as the other process closed it")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -147,6 +147,7 @@ func TestUpgradeFromVersionOne(t *testing.T) {
 		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (1, 1, 'demo', 0)",
 		`INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version)
 		VALUES (1, 'old', 0, 0, 0, 0, x'0102', 1)`)
+	upgrade(t, path)
 	s := openStore(t, path)
 	old, err := s.AccountBySecret(t.Context(), []byte{1, 2})
 	if err != nil || old.Name != "old" {

@@ -34,22 +34,40 @@ type Store struct {
 	logHolds atomic.Bool // what was deleted or replaced may still be in the write-ahead log
 }
 
-// Open opens the database file at path, makes it if there is none (mode 0600),
-// and brings its tables up to date.
+// ErrEarlierVersion is returned by [Open] for a database that [Upgrade] must
+// change first.
+var ErrEarlierVersion = errors.New("the database was made by an earlier version of this program and must be upgraded")
+
+// Open opens the database file at path and creates it if there is none (mode
+// 0600). A database of an earlier version is an error, and is not changed.
 func Open(ctx context.Context, path string) (*Store, error) {
-	s, err := open(ctx, path)
+	s, err := open(ctx, path, false)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, path string) (*Store, error) {
+// Upgrade changes a database of an earlier version into one of this version,
+// whole or not at all. No other process may have it open: programs of the
+// earlier version can't use it afterwards.
+func Upgrade(ctx context.Context, path string) error {
+	s, err := open(ctx, path, true)
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("database %s cannot be upgraded: %w", path, err)
+	}
+	return nil
+}
+
+func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	file, err := openFile(path)
+	file, err := openFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -59,9 +77,9 @@ func open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
-	err = migrateBusy(ctx, s.write)
+	err = migrateBusy(ctx, s.write, upgrade)
 	if s.file.ballast.release(err) { // SQLite needs room for its -shm and -wal
-		err = migrateBusy(ctx, s.write)
+		err = migrateBusy(ctx, s.write, upgrade)
 	}
 	if err != nil {
 		return nil, errors.Join(translateError(err), s.write.Close())
@@ -118,9 +136,9 @@ var migrations embed.FS
 
 // migrateBusy is migrate, again while another process makes the same new
 // database: SQLite does not wait when two change the journal's mode at once.
-func migrateBusy(ctx context.Context, db *sql.DB) error {
+func migrateBusy(ctx context.Context, db *sql.DB, upgrade bool) error {
 	for start := time.Now(); ; {
-		err := migrate(ctx, db)
+		err := migrate(ctx, db, upgrade)
 		if !errors.Is(translateError(err), registryusers.ErrUnavailable) || time.Since(start) > busyTimeout {
 			return err
 		}
@@ -133,8 +151,9 @@ func migrateBusy(ctx context.Context, db *sql.DB) error {
 }
 
 // migrate runs the migrations that the database has not seen, in one
-// transaction. PRAGMA user_version counts them.
-func migrate(ctx context.Context, db *sql.DB) error {
+// transaction. PRAGMA user_version counts them. Unless it is a new database, they
+// are an upgrade.
+func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return err
@@ -156,6 +175,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	}
 	if version == len(names) {
 		return nil
+	}
+	if version > 0 && !upgrade {
+		return ErrEarlierVersion
 	}
 	for _, name := range names[version:] {
 		script, err := migrations.ReadFile(name)

@@ -442,7 +442,7 @@ func TestReopen(t *testing.T) {
 		if got, err := s.AccountBySecret(t.Context(), want.Verifier.Index); err != nil || got.ID != want.ID {
 			t.Errorf("Open %d: UserBySecret = %+v, %v; want %+v", i, got, err, want)
 		}
-		if err := migrate(t.Context(), s.write); err != nil {
+		if err := migrate(t.Context(), s.write, false); err != nil {
 			t.Errorf("Open %d: migrate again: %v", i, err)
 		}
 		if err := s.Close(); err != nil {

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"testing"
 	"time"
@@ -35,8 +36,19 @@ func versionTwo(t *testing.T) (path string) {
 	return path
 }
 
+func upgrade(t *testing.T, path string) {
+	t.Helper()
+	if err := Upgrade(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestUpgradeFromVersionTwo(t *testing.T) {
 	path := versionTwo(t)
+	if s, err := Open(t.Context(), path); !errors.Is(err, ErrEarlierVersion) {
+		t.Fatalf("Open = %v, %v; want %v", s, err, ErrEarlierVersion)
+	}
+	upgrade(t, path)
 	s := openStore(t, path)
 	users, err := s.Users(t.Context(), 1)
 	if err != nil || len(users) != 2 {
@@ -85,6 +97,7 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 func TestUpgradeFromVersionTwoWithoutUsers(t *testing.T) {
 	path := versionTwo(t)
 	raw(t, path, "DELETE FROM users")
+	upgrade(t, path)
 	s := openStore(t, path)
 	u, err := s.CreateUser(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1},
 		accounts.User{Name: "new", Verifier: accounts.Verifier{Index: []byte("new")}}, nil)
@@ -132,7 +145,7 @@ func schema(t *testing.T, path string) map[string]string {
 // A new database and an upgraded one have the same tables.
 func TestUpgradedSchemaIsTheNewOne(t *testing.T) {
 	upgraded, fresh := versionTwo(t), newPath(t)
-	openStore(t, upgraded)
+	upgrade(t, upgraded)
 	openStore(t, fresh)
 	got, want := schema(t, upgraded), schema(t, fresh)
 	if mustJSON(t, got) != mustJSON(t, want) || want["index users_custom"] == "" || want["table users_new"] != "" {

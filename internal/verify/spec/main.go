@@ -29,6 +29,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // maxSize bounds FILE. The largest published documents have a few MiB.
@@ -102,7 +104,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 		fmt.Fprint(out, describeChanges(base, revision, func(operation string) bool {
 			return before.operations[operation] || after.operations[operation]
 		}), "\n")
-		if err := replaceFile(path, found.data); err != nil {
+		if err := atomicfile.Write(path, found.data, 0o644); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "api/cloud_api.yaml is replaced: version %s was %s\n", version, base.Info.Version)
@@ -143,7 +145,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	if !isRecorded(recordPath, found.data) {
 		record, err := sourceRecord(found.data, version, now)
 		if err == nil {
-			err = replaceFile(recordPath, record)
+			err = atomicfile.Write(recordPath, record, 0o644)
 		}
 		if err != nil {
 			return err
@@ -197,21 +199,4 @@ func sourceRecord(document []byte, version string, now time.Time) ([]byte, error
 		SHA256, Version, Vendored string
 	}{checksum(document), version, now.Format(time.DateOnly)})
 	return append([]byte("# What api/cloud_api.yaml is a copy of, byte for byte. Written by \"make spec\".\n"), fields...), err
-}
-
-// replaceFile makes path have content: all of it, or what it had before.
-func replaceFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // which fails once it is renamed
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -487,32 +487,6 @@ func TestANewDocumentIsVendored(t *testing.T) {
 	}
 }
 
-func TestAFileIsReplacedAsAWhole(t *testing.T) {
-	dir := t.TempDir()
-	path, other := filepath.Join(dir, "api.yaml"), filepath.Join(dir, "other")
-	write(t, path, "old")
-	if err := os.Link(path, other); err != nil {
-		t.Skip(err)
-	}
-	if err := replaceFile(path, []byte("new")); err != nil {
-		t.Fatal(err)
-	}
-	if got := read(t, path); got != "new" {
-		t.Errorf("got %q", got)
-	}
-	if got := read(t, other); got != "old" {
-		t.Errorf("the old file was written to: %q", got)
-	}
-	if err := replaceFile(dir, []byte("new")); err == nil {
-		t.Error("a directory was replaced")
-	}
-	for _, dir := range []string{dir, filepath.Dir(dir)} {
-		if left, err := filepath.Glob(filepath.Join(dir, "*.*")); err != nil || len(left) > 1 {
-			t.Errorf("left behind: %q, %v", left, err)
-		}
-	}
-}
-
 // The project itself, with its own document, overlay and generators: a comment
 // more in the document regenerates the code that is there.
 func TestTheProjectItself(t *testing.T) {
