@@ -3,9 +3,11 @@ package ociregistry_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,6 +66,14 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	compressed, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(compressed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	otherByte := []byte(string(body))
 	otherByte[len(otherByte)/2] ^= 1
 	const elsewhere = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -85,6 +95,9 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"an empty tag link":             {tag, "", "manifests/v1"},
 		"a tag link to nothing":         {tag, elsewhere, "manifests/v1"},
 		"an empty layer":                {blob(layer), "", "blobs/" + layer.String()},
+		"a layer that was cut":          {blob(layer), string(content[:len(content)/2]), "blobs/" + layer.String()},
+		"a layer without its last byte": {blob(layer), string(content[:len(content)-1]), "blobs/" + layer.String()},
+		"a layer that became larger":    {blob(layer), string(content) + "\x00", "blobs/" + layer.String()},
 		"an empty config":               {blob(config), "", "blobs/" + config.String()},
 		"an empty manifest":             {blob(manifest), "", "manifests/" + manifest.String()},
 		"a manifest that was cut":       {blob(manifest), string(body[:len(body)/2]), "manifests/v1"},
@@ -137,6 +150,65 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 		got := w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
 		if got.status != http.StatusOK || got.body != content {
 			t.Errorf("over %q: got %v, want what was pushed", damage, got)
+		}
+	}
+}
+
+// A blob of another size than the one that was pushed is not mounted either: the
+// client uploads it, which heals it everywhere.
+func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
+	const content = "the content of a blob"
+	w := newWorld(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
+	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
+	w.wantStatus("push", got, http.StatusCreated, "")
+	data := w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})
+	overwrite(t, data, content[:4])
+	got = w.send(http.MethodPost, "/v2/1-1-demo/other/blobs/uploads/?from=1-1-demo/app&mount="+sum(content), "", bearer)
+	w.wantStatus("mount", got, http.StatusAccepted, "")
+	w.wantNamed(data)
+	got = w.send(http.MethodPut, withDigest(got.header.Get("Location"), sum(content)), content, bearer)
+	w.wantStatus("upload", got, http.StatusCreated, "")
+	for _, repository := range []string{"1-1-demo/app", "1-1-demo/other"} {
+		got := w.send(http.MethodGet, "/v2/"+repository+"/blobs/"+sum(content), "", bearer)
+		if got.status != http.StatusOK || got.body != content {
+			t.Errorf("%s: got %v, want what was pushed", repository, got)
+		}
+	}
+}
+
+// A blob is served without a size file, as earlier versions left it, and with a
+// damaged one; pushing it again writes the file.
+func TestSizeFiles(t *testing.T) {
+	const content = "the content of a blob"
+	w := newWorld(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+	push := func() {
+		t.Helper()
+		got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
+		w.wantStatus("push", got, http.StatusCreated, "")
+	}
+	push()
+	size := filepath.Join(filepath.Dir(w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})), "size")
+	want := strconv.Itoa(len(content))
+	for name, damage := range map[string]string{"an empty one": "", "garbage": "garbage", "a negative one": "-1", "a sign": "+" + want, "a long one": strings.Repeat("1", 5000), "none": "none"} {
+		if damage == "none" {
+			if err := os.Remove(size); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			overwrite(t, size, damage)
+		}
+		got := w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
+		if got.status != http.StatusOK || got.body != content {
+			t.Errorf("%s: got %v, want what was pushed", name, got)
+		}
+		if damage != "none" {
+			w.wantNamed(size)
+		}
+		push()
+		if got, err := os.ReadFile(size); string(got) != want {
+			t.Errorf("pushed again over %s: got the size %q, %v; want %s", name, got, err, want)
 		}
 	}
 }

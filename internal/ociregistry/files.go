@@ -13,6 +13,8 @@ import (
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // files is the library's storage, with checks between the library and the
@@ -60,10 +62,16 @@ func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) 
 		return nil, driver.PathNotFoundError{Path: path, DriverName: f.Name()}
 	}
 	info, err := f.StorageDriver.Stat(ctx, path)
-	if err == nil && isData && !info.IsDir() && info.Size() == 0 && d != emptyDigest {
+	if err != nil || !isData || info.IsDir() {
+		return info, err
+	}
+	if size, known := f.size(ctx, d); known && info.Size() != size {
+		return nil, f.damaged(ctx, path, "the content of a blob has another size than what was pushed")
+	}
+	if info.Size() == 0 && d != emptyDigest {
 		return nil, f.damaged(ctx, path, "the content of a blob is empty")
 	}
-	return info, err
+	return info, nil
 }
 
 var emptyDigest = digest.FromBytes(nil)
@@ -122,12 +130,39 @@ func (v *verifier) Read(p []byte) (int, error) {
 
 // PutContent implements [driver.StorageDriver].
 func (f *files) PutContent(ctx context.Context, path string, content []byte) error {
-	return noteFull(ctx, f.StorageDriver.PutContent(ctx, path, content))
+	return noteFull(ctx, f.putContent(ctx, path, content))
+}
+
+func (f *files) putContent(ctx context.Context, path string, content []byte) error {
+	if d, isData := dataDigest(path); isData {
+		if err := f.writeSize(d, int64(len(content))); err != nil {
+			return err
+		}
+	}
+	return f.StorageDriver.PutContent(ctx, path, content)
 }
 
 // Move implements [driver.StorageDriver].
 func (f *files) Move(ctx context.Context, from, to string) error {
-	return noteFull(ctx, f.StorageDriver.Move(ctx, from, to))
+	return noteFull(ctx, f.move(ctx, from, to))
+}
+
+func (f *files) move(ctx context.Context, from, to string) error {
+	d, isData := dataDigest(to)
+	if !isData || f.root == "" {
+		return f.StorageDriver.Move(ctx, from, to)
+	}
+	info, err := f.StorageDriver.Stat(ctx, from) // verified by the library
+	if err != nil {
+		return err
+	}
+	if err := f.writeSize(d, info.Size()); err != nil {
+		return err
+	}
+	if err := f.StorageDriver.Move(ctx, from, to); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(below(f.root, to))) // the library does not
 }
 
 // Writer implements [driver.StorageDriver].
