@@ -220,12 +220,13 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 		return handlers, func() error { return nil }, nil
 	}
 	registry, err := ociregistry.Open(ctx, ociregistry.Options{
-		Root:     dir.Images(),
-		URL:      o.url,
-		Accounts: dir.Accounts,
-		Issuer:   issuer,
-		Logger:   logger,
-		Reserve:  o.reserve.bytes,
+		Root:         dir.Images(),
+		URL:          o.url,
+		Accounts:     dir.Accounts,
+		Issuer:       issuer,
+		Logger:       logger,
+		Reserve:      o.reserve.bytes,
+		AccountsFull: dir.IsFull,
 	})
 	if err != nil {
 		return handlers, nil, err

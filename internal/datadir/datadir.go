@@ -235,6 +235,10 @@ func createKey(path string) error {
 // can be added to the accounts.
 func (d *Dir) KeepBallast() (bool, error) { return d.store.KeepBallast() }
 
+// IsFull reports whether the ballast is missing, as long as nothing can be added
+// to the accounts.
+func (d *Dir) IsFull() bool { return d.store.IsFull() }
+
 // WasUnclean reports whether the database was not closed the last time, or is
 // open in another process.
 func (d *Dir) WasUnclean() bool { return d.store.WasUnclean() }

@@ -66,6 +66,10 @@ func removeEmpty(directory, top string) {
 	}
 }
 
+// directoryMode is the mode of the library's directories. They lie below the
+// image directory, which is its owner's alone.
+const directoryMode = 0o777
+
 // makeDurably makes a directory and those above it. Their names are on the disk
 // when it returns.
 func makeDurably(directory string) error {
@@ -79,8 +83,7 @@ func makeDurably(directory string) error {
 	if err := makeDurably(parent); err != nil {
 		return err
 	}
-	// With the mode of the library's directories.
-	if err := os.Mkdir(directory, 0o777); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // G301: below the image directory, which is its owner's alone
+	if err := os.Mkdir(directory, directoryMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return atomicfile.SyncDir(parent)

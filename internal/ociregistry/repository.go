@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/distribution/distribution/v3"
@@ -87,7 +88,7 @@ func (b *blobs) Create(ctx context.Context, options ...distribution.BlobCreateOp
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w, b.repository, b.door}, nil
+	return &upload{BlobWriter: w, repository: b.repository, door: b.door}, nil
 }
 
 // Resume implements [distribution.BlobIngester].
@@ -96,13 +97,14 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w, b.repository, b.door}, nil
+	return &upload{BlobWriter: w, repository: b.repository, door: b.door}, nil
 }
 
 type upload struct {
 	distribution.BlobWriter
 	repository string
 	door       *door
+	cancelled  bool
 }
 
 // Commit implements [distribution.BlobWriter], if the account still allows it.
@@ -113,6 +115,25 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 		return v1.Descriptor{}, err
 	}
 	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
+}
+
+// Cancel implements [distribution.BlobWriter]. It leaves no empty directories.
+func (u *upload) Cancel(ctx context.Context) error {
+	err := u.BlobWriter.Cancel(ctx)
+	u.cancelled = true
+	if images := u.door.images; images.root != "" {
+		images.prune(below(images.root, path.Join(repositoriesRoot, u.repository, "_uploads")))
+	}
+	return err
+}
+
+// Close implements [distribution.BlobWriter]. The library closes uploads after
+// they are cancelled, too, and would write a file for them again.
+func (u *upload) Close() error {
+	if u.cancelled {
+		return nil
+	}
+	return u.BlobWriter.Close()
 }
 
 type manifests struct {

@@ -44,6 +44,10 @@ func (s *Store) KeepBallast() (bool, error) {
 	return !s.file.ballast.isReleased(), err
 }
 
+// IsFull reports whether the ballast is missing: the database has met a full
+// disk, and there is no room yet to make the ballast again.
+func (s *Store) IsFull() bool { return s.file.ballast.isReleased() }
+
 func (b *ballast) isReleased() bool {
 	if !b.kept.Load() {
 		return false
@@ -58,7 +62,7 @@ func (b *ballast) release(err error) bool {
 	if !mayBeFull(err) {
 		return false
 	}
-	if free, _, ok := diskspace.Of(filepath.Dir(b.path)); !isFull(err) && (!ok || free >= maxBallast) {
+	if space, ok := diskspace.Of(filepath.Dir(b.path)); !isFull(err) && (!ok || space.Free >= maxBallast) {
 		return false // another I/O error
 	}
 	return os.Remove(b.path) == nil
@@ -71,9 +75,9 @@ func (b *ballast) make() error {
 		return err
 	}
 	size := uint64(maxBallast)
-	if free, total, ok := diskspace.Of(filepath.Dir(b.path)); ok {
-		size = min(size, total/32)
-		if free < size*roomForBallast {
+	if space, ok := diskspace.Of(filepath.Dir(b.path)); ok {
+		size = min(size, space.Total/32)
+		if space.Free < size*roomForBallast {
 			return nil
 		}
 	}
