@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"path"
 	"time"
@@ -38,7 +39,7 @@ func (r *repository) Manifests(ctx context.Context, options ...distribution.Mani
 	if err != nil {
 		return nil, err
 	}
-	return &manifests{inner, r.Named().Name(), r.files, r.door}, nil
+	return &manifests{inner, r.Named().Name(), r.Tags(ctx), r.files, r.door}, nil
 }
 
 type blobs struct {
@@ -139,6 +140,7 @@ func (u *upload) Close() error {
 type manifests struct {
 	distribution.ManifestService
 	repository string
+	tags       distribution.TagService
 	files      *files
 	door       *door
 }
@@ -188,19 +190,49 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	return d, onlyMistakes(err)
 }
 
-// Tags implements [distribution.Repository].
-func (r *repository) Tags(ctx context.Context) distribution.TagService {
-	return &tags{r.Repository.Tags(ctx)}
+// Delete implements [distribution.ManifestService]. It removes the tags of the
+// manifest first: the library removes them after it, answers 202 if that fails,
+// and does not find the manifest when the client tries again.
+func (m *manifests) Delete(ctx context.Context, d digest.Digest) error {
+	exists, err := m.Exists(ctx, d)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return distribution.ErrBlobUnknown
+	}
+	names, err := m.tags.Lookup(ctx, v1.Descriptor{Digest: d})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := m.tags.Untag(ctx, name); err != nil && !errors.As(err, new(distribution.ErrTagUnknown)) {
+			return err
+		}
+	}
+	return m.ManifestService.Delete(ctx, d)
 }
 
-type tags struct{ distribution.TagService }
+// Tags implements [distribution.Repository].
+func (r *repository) Tags(ctx context.Context) distribution.TagService {
+	return &tags{r.Repository.Tags(ctx), r.files.logger}
+}
 
-// Untag implements [distribution.TagService]. The library would send the path of
-// a tag that does not exist.
+type tags struct {
+	distribution.TagService
+	logger *slog.Logger
+}
+
+// Untag implements [distribution.TagService]. Its errors name no file: the
+// library would send the paths of tags that do not exist or cannot be removed.
 func (t *tags) Untag(ctx context.Context, tag string) error {
 	err := t.TagService.Untag(ctx, tag)
+	if err == nil {
+		return nil
+	}
 	if _, isMissing := err.(driver.PathNotFoundError); isMissing { //nolint:errorlint // as the library returns it
 		return distribution.ErrTagUnknown{Tag: tag}
 	}
-	return err
+	t.logger.LogAttrs(ctx, slog.LevelError, "registry: a tag could not be removed", slog.String("tag", tag), slog.String("error", err.Error()))
+	return errcode.ErrorCodeUnknown.WithMessage("the tag could not be removed")
 }
