@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func mountSmall(string, int) error { return errors.ErrUnsupported }
+func mountSmall(string, int, int) error { return errors.ErrUnsupported }
 
 func unmount(string) error { return errors.ErrUnsupported }
 

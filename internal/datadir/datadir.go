@@ -6,6 +6,7 @@
 //	DIR/keys/token-*.pem     the keys that sign tokens, mode 0600
 //	DIR/images/              the registry's images
 //	DIR/ballast              room for the database on a full disk
+//	DIR/ballast-inode        an inode for it, likewise
 //	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
 //	DIR/.lock                locked by each process that has the directory open
 //	DIR/restore-in-progress  a restore was interrupted; the directory is refused

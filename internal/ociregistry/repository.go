@@ -233,6 +233,10 @@ func (t *tags) Untag(ctx context.Context, tag string) error {
 	if _, isMissing := err.(driver.PathNotFoundError); isMissing { //nolint:errorlint // as the library returns it
 		return distribution.ErrTagUnknown{Tag: tag}
 	}
-	t.logger.LogAttrs(ctx, slog.LevelError, "registry: a tag could not be removed", slog.String("tag", tag), slog.String("error", err.Error()))
+	cause := storageCause(err)
+	if file := new(fs.PathError); errors.As(cause, &file) {
+		cause = file.Err // without the path
+	}
+	t.logger.LogAttrs(ctx, slog.LevelError, "registry: a tag could not be removed", slog.String("tag", tag), slog.String("error", cause.Error()))
 	return errcode.ErrorCodeUnknown.WithMessage("the tag could not be removed")
 }

@@ -107,15 +107,21 @@ func (r *reserve) spend(ctx context.Context, n int) bool {
 // noteFull notes at the request of a context that an error came of a full disk:
 // the library's answers do not tell. It returns the error.
 func noteFull(ctx context.Context, err error) error {
-	cause := err
-	var wrapped driver.Error // has no Unwrap
-	if errors.As(err, &wrapped) {
-		cause = wrapped.Detail
-	}
+	cause := storageCause(err)
 	if errors.Is(cause, errReserve) || diskspace.IsFull(cause) {
 		if w, ok := ctx.Value(recorderKey{}).(*recorder); ok {
 			w.diskFull.Store(true)
 		}
+	}
+	return err
+}
+
+// storageCause returns what the library's storage driver wraps in its own error,
+// which has no Unwrap.
+func storageCause(err error) error {
+	var wrapped driver.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Detail
 	}
 	return err
 }
