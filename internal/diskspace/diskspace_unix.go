@@ -19,7 +19,7 @@ func Of(directory string) (space Space, ok bool) {
 	return Space{
 		Free:      uint64(max(available, 0)) * block,
 		Total:     s.Blocks * block,
-		FreeFiles: uint64(s.Ffree), //nolint:gosec,unconvert // as above
+		FreeFiles: uint64(s.Ffree), //nolint:unconvert // signed on FreeBSD
 		Files:     s.Files,
 	}, true
 }

@@ -128,11 +128,11 @@ func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
 	if g := w.collectNow(); g.Blobs != 4 {
 		t.Errorf("got %+v, want 4 blobs removed", g)
 	}
-	got := w.directories()
-	if slices.ContainsFunc(got, func(name string) bool {
-		return !strings.HasPrefix(name, "repositories/1-1-demo/deep/in/app") && !strings.HasPrefix("repositories/1-1-demo/deep/in/app", name)
-	}) {
-		t.Errorf("got the directories %q, want none but the repository's", got)
+	const app = "repositories/1-1-demo/deep/in/app" // its deleted tags leave a directory
+	for _, name := range w.directories() {
+		if !strings.HasPrefix(name+"/", app+"/") && !strings.HasPrefix(app, name+"/") {
+			t.Errorf("got the directory %s, want none but the repository's", name)
+		}
 	}
 	if _, err := os.Lstat(link); err != nil {
 		t.Errorf("the symbolic link of the operator: %v", err)
