@@ -267,7 +267,9 @@ func (c *collector) collectBlob(directory string) error {
 		if !info.ModTime().Before(c.before) {
 			return nil
 		}
-		size += info.Size()
+		if entry.Name() == "data" {
+			size = info.Size()
+		}
 	}
 	if err := os.RemoveAll(directory); err != nil {
 		return err
