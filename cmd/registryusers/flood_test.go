@@ -17,7 +17,7 @@ func TestManyGuessesHoldUpNobody(t *testing.T) {
 	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	secret := p.user(t, data, "generated", `"duration":1`)
 	p.user(t, data, "custom", `"duration":1,"secret":"correct horse"`)
-	ask := func(name, secret, from string) answer {
+	ask := func(name, secret, from string) response {
 		a, err := trySend("GET", p.url+"/token?service=registryusers", "", "Authorization: Basic "+basic(name, secret), "X-Forwarded-For: "+from)
 		if err != nil {
 			t.Errorf("logging in as %s: %v", name, err)

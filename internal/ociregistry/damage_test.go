@@ -21,11 +21,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func (w *world) file(path ...string) string {
+func (w *env) file(path ...string) string {
 	return filepath.Join(append([]string{w.dir.Images(), "docker", "registry", "v2"}, path...)...)
 }
 
-func (w *world) data(d v1.Hash) string {
+func (w *env) data(d v1.Hash) string {
 	return w.file("blobs", d.Algorithm, d.Hex[:2], d.Hex, "data")
 }
 
@@ -41,7 +41,7 @@ func overwrite(t *testing.T, path, content string) {
 }
 
 // wantNamed wants the log to have an error with the path, relative to the images.
-func (w *world) wantNamed(path string) {
+func (w *env) wantNamed(path string) {
 	w.t.Helper()
 	name, err := filepath.Rel(w.dir.Images(), path)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"a manifest that became larger": {blob(manifest), string(body) + " ", "manifests/v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, settings{onDisk: true})
+			w := newEnv(t, settings{onDisk: true})
 			user := w.pusher(w.one)
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
@@ -145,7 +145,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 func TestPushingABlobReplacesItsContent(t *testing.T) {
 	const content = "the content of a blob"
 	for _, damage := range []string{"", "the", "the content of a blot", content + content} {
-		w := newWorld(t, settings{onDisk: true})
+		w := newEnv(t, settings{onDisk: true})
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for _, damaged := range []bool{true, false} {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
@@ -165,7 +165,7 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 // client uploads it, which heals it everywhere.
 func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 	const content = "the content of a blob"
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -188,7 +188,7 @@ func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 // damaged one; pushing it again writes the file.
 func TestSizeFiles(t *testing.T) {
 	const content = "the content of a blob"
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -224,7 +224,7 @@ func TestSizeFiles(t *testing.T) {
 // is pushed, and that the garbage collection removes.
 func TestSizeFileWithoutABlob(t *testing.T) {
 	const content = "the content of a blob"
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -256,7 +256,7 @@ func TestSizeFileWithoutABlob(t *testing.T) {
 // The plain registry program lists, serves and removes the blobs of the
 // directory as if there were no size files.
 func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	image := newImage(t, 2)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": w.dir.Images()})
@@ -292,7 +292,7 @@ func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
 
 func TestTheBlobOfNothing(t *testing.T) {
 	for _, onDisk := range []bool{true, false} {
-		w := newWorld(t, settings{onDisk: onDisk})
+		w := newEnv(t, settings{onDisk: onDisk})
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for range 2 {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
@@ -307,7 +307,7 @@ func TestTheBlobOfNothing(t *testing.T) {
 
 // The start of an upload that is not a time is an upload that is not there.
 func TestDamagedUploadIsUnknown(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
 	files, err := filepath.Glob(w.file("repositories", "1-1-demo", "app", "_uploads", "*", "startedat"))
@@ -321,7 +321,7 @@ func TestDamagedUploadIsUnknown(t *testing.T) {
 
 // What fails in the library is answered without the paths of files.
 func TestFailuresDoNotNameFiles(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))

@@ -26,7 +26,7 @@ type files struct {
 	root    string // of the files; "": they are in memory
 	logger  *slog.Logger
 	reserve *reserve
-	images  *place
+	images  *imageDirectory
 	making  sync.Mutex // locked while directories are made
 }
 

@@ -51,7 +51,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		err = c.collectBlobs(ctx)
 	}
 	if err == nil {
-		c.garbage.Uploads, err = removeUploads(ctx, &place{root: root}, now)
+		c.garbage.Uploads, err = removeUploads(ctx, &imageDirectory{root: root}, now)
 	}
 	if ctx.Err() != nil {
 		return c.garbage, fmt.Errorf("the garbage collection was stopped before its end, and nothing in use was removed; run it again: %w", ctx.Err())

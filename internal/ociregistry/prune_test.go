@@ -15,7 +15,7 @@ import (
 )
 
 // directories returns the paths of the directories of repositories and blobs.
-func (w *world) directories() (all []string) {
+func (w *env) directories() (all []string) {
 	w.t.Helper()
 	root := w.file()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -36,7 +36,7 @@ var deep = "1-1-demo" + strings.Repeat("/a", 100)
 
 // An upload that is cancelled leaves no directories, but for those in use.
 func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope(deep, all), scope("1-1-demo/a", all))
 	kept := w.begun("1-1-demo/a", bearer)
 	before := w.directories()
@@ -56,7 +56,7 @@ func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
 
 // Uploads that begin while others are cancelled never miss their directories.
 func TestUploadsBesideCancelledOnes(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/a/b/c", all))
 	var group sync.WaitGroup
 	for range 4 {
@@ -79,7 +79,7 @@ func TestUploadsBesideCancelledOnes(t *testing.T) {
 
 // Abandoned uploads leave no directories when they are removed at the start.
 func TestAbandonedUploadLeavesNoDirectories(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	w.begun(deep, w.bearer(w.pusher(w.one), scope(deep, all)))
 	w.close()
 	started := w.glob("_uploads", "startedat")
@@ -96,7 +96,7 @@ func TestAbandonedUploadLeavesNoDirectories(t *testing.T) {
 }
 
 // glob returns the files of a name below directories of another name.
-func (w *world) glob(directory, name string) (all []string) {
+func (w *env) glob(directory, name string) (all []string) {
 	w.t.Helper()
 	err := filepath.WalkDir(w.file(), func(path string, _ fs.DirEntry, err error) error {
 		if filepath.Base(path) == name && filepath.Base(filepath.Dir(filepath.Dir(path))) == directory {
@@ -112,7 +112,7 @@ func (w *world) glob(directory, name string) (all []string) {
 
 // What is collected leaves no directories; a symbolic link of the operator stays.
 func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, image := w.pusher(w.one), newImage(t, 2)
 	_, options := w.as(user)
 	w.push(user, "1-1-demo/deep/in/app:v1", image)

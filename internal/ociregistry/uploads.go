@@ -20,7 +20,7 @@ const (
 )
 
 // purgeUploads removes abandoned uploads, now and from time to time, until ctx ends.
-func purgeUploads(ctx context.Context, images *place, logger *slog.Logger) {
+func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logger) {
 	ticker := time.NewTicker(purgeInterval)
 	defer ticker.Stop()
 	for {
@@ -42,7 +42,7 @@ func purgeUploads(ctx context.Context, images *place, logger *slog.Logger) {
 // removeUploads removes the uploads that were begun, and last written to, more
 // than [minAge] ago, and directories of repositories that are empty. It returns
 // how many uploads it removed.
-func removeUploads(ctx context.Context, images *place, now time.Time) (n int, err error) {
+func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (n int, err error) {
 	var failures []error
 	err = eachRepository(ctx, images.root, func(repository string, err error) error {
 		directory := filepath.Join(repository, "_uploads")

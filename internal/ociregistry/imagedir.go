@@ -14,7 +14,7 @@ var errImagesMoved = errors.New("the image directory was moved, removed, replace
 
 // place is the image directory as it was opened. What is pushed into another
 // one at the same path would be lost when the first one comes back.
-type place struct {
+type imageDirectory struct {
 	root   string // "": images are in memory
 	opened fs.FileInfo
 
@@ -23,16 +23,16 @@ type place struct {
 	filling sync.RWMutex
 }
 
-func openPlace(root string) (*place, error) {
+func openImageDirectory(root string) (*imageDirectory, error) {
 	if root == "" {
-		return &place{}, nil
+		return &imageDirectory{}, nil
 	}
 	opened, err := os.Stat(root)
-	return &place{root: root, opened: opened}, err
+	return &imageDirectory{root: root, opened: opened}, err
 }
 
 // isThere reports whether the directory is still at its path.
-func (p *place) isThere() bool {
+func (p *imageDirectory) isThere() bool {
 	if p.root == "" {
 		return true
 	}
@@ -43,7 +43,7 @@ func (p *place) isThere() bool {
 // prune removes a directory of a repository, and those above it that hold
 // nothing else, if they are empty. It does nothing while a directory is being
 // filled: a later purge of the uploads removes what is left.
-func (p *place) prune(directory string) {
+func (p *imageDirectory) prune(directory string) {
 	if !p.filling.TryLock() {
 		return
 	}
