@@ -19,8 +19,15 @@ import (
 // smallDisk returns a directory that is a file system of that many bytes.
 func smallDisk(t *testing.T, size int) string {
 	t.Helper()
+	return diskWithInodes(t, size, 0)
+}
+
+// diskWithInodes returns a directory that is a file system of that many bytes
+// and inodes (0: many).
+func diskWithInodes(t *testing.T, size, inodes int) string {
+	t.Helper()
 	dir := t.TempDir()
-	if err := mountSmall(dir, size); err != nil {
+	if err := mountSmall(dir, size, inodes); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("CI must be able to mount a tmpfs: %v", err)
 		}
@@ -79,6 +86,7 @@ func TestAccessEndsOnAFullDisk(t *testing.T) {
 	}
 	stays := server.user(t, data, "stays2", `"duration":1`)
 	layer := server.pushed(t, "1-1-demo/app", "a layer", bearers["stays"])
+	begun := server.begun(t, "1-1-demo/app", bearers["stays"])
 	wantAdmin(t, data, "key", "create")
 	filler := fill(t, dir)
 
@@ -110,9 +118,19 @@ func TestAccessEndsOnAFullDisk(t *testing.T) {
 		t.Errorf("admin key create on a full disk: got %v %s, want that it says so", err, out)
 	}
 	for name, want := range map[string]int{"removed": 401, "narrowed": 403, "renewed": 401, "stays": 507} {
-		if a := send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearers[name]); a.status != want && (want != 507 || a.status != 202) {
+		if a := send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearers[name]); a.status != want {
 			t.Errorf("a push of the user %s on a full disk: got %d %s, want %d", name, a.status, a.body, want)
 		}
+	}
+	// What the ballast freed is not for pushes, although nothing is reserved.
+	freed := freeSpace(t, dir)
+	for _, size := range []int{10, 64 << 10, 1 << 20} {
+		if a := send(t, "PATCH", server.url+begun, strings.Repeat("x", size), bearers["stays"]); a.status != 507 {
+			t.Errorf("an upload of %d bytes on a full disk: got %d %s, want 507", size, a.status, a.body)
+		}
+	}
+	if left := freeSpace(t, dir); freed < 1<<20 || left < freed-64<<10 {
+		t.Errorf("got %d bytes free, and %d after uploads; want as much, and 1 MiB at least", freed, left)
 	}
 	if a := send(t, "GET", server.url+"/v2/1-1-demo/app/blobs/"+layer, "", bearers["stays"]); a.status != 200 || a.body != "a layer" {
 		t.Errorf("a pull on a full disk: got %d %q, want 200", a.status, a.body)
@@ -179,6 +197,118 @@ func TestAccessEndsOnADiskThatFilledBeforeTheServerMetIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUploadsLeaveInodes has a user begin uploads to names of many components,
+// each of which is a directory, several at a time.
+func TestUploadsLeaveInodes(t *testing.T) {
+	const inodes, reserved = 4096, 1024
+	data := diskWithInodes(t, 256<<20, inodes)
+	server := serve(t, "--dev", "--data", data, "--reserve", "1MiB")
+	secret := server.user(t, data, "writer", `"duration":1`)
+	const app = "1-1-demo/app"
+	bearer := server.bearer(t, "writer", secret, app)
+	layer := server.pushed(t, app, "a layer", bearer)
+	before := freeInodes(t, data)
+
+	type begun struct{ location, bearer string }
+	var mu sync.Mutex
+	var uploads []begun
+	refused := 0
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for j := range 6 {
+				repository := fmt.Sprintf("1-1-demo/%d/%d", i, j) + strings.Repeat("/a", 110)
+				bearer := server.bearer(t, "writer", secret, repository)
+				a := send(t, "POST", server.url+"/v2/"+repository+"/blobs/uploads/", "", bearer)
+				mu.Lock()
+				switch a.status {
+				case 202:
+					uploads = append(uploads, begun{a.header.Get("Location"), bearer})
+				case 507:
+					refused++
+				default:
+					t.Errorf("begin an upload: got %d %s, want 202 or 507", a.status, a.body)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	const slack = 200 // the directories of one name, and some files of each of eight requests
+	if free := freeInodes(t, data); refused == 0 || free < reserved-slack {
+		t.Errorf("%d uploads begun, %d refused, %d inodes are free; want some refused, and about %d free", len(uploads), refused, free, reserved)
+	}
+	server.waitForLog(t, "the free inodes are below the reserve")
+	if a := send(t, "POST", server.url+"/v2/"+app+"/blobs/uploads/", "", bearer); a.status != 507 || a.header.Get("Retry-After") == "" {
+		t.Errorf("another upload: got %d %s, want 507 with Retry-After", a.status, a.body)
+	}
+	if a := send(t, "GET", server.url+"/v2/"+app+"/blobs/"+layer, "", bearer); a.status != 200 {
+		t.Errorf("a pull: got %d %s, want 200", a.status, a.body)
+	}
+	server.user(t, data, "another", `"duration":1`)
+	wantAdmin(t, data, "user", "rm", "another", "--registry", "1")
+	for _, upload := range uploads {
+		if a := send(t, "DELETE", server.url+upload.location, "", upload.bearer); a.status != 204 {
+			t.Errorf("cancel an upload: got %d %s, want 204", a.status, a.body)
+		}
+	}
+	if free := freeInodes(t, data); free < before-10 {
+		t.Errorf("when the uploads are cancelled, %d inodes are free; want %d as before", free, before)
+	}
+	server.pushed(t, app, "another layer", bearer)
+}
+
+// TestAccessEndsWithoutInodes takes all inodes, while the server serves and
+// while it is stopped.
+func TestAccessEndsWithoutInodes(t *testing.T) {
+	dir := diskWithInodes(t, 256<<20, 2048)
+	data := filepath.Join(dir, "data")
+	server := serve(t, "--dev", "--data", data, "--reserve", "0")
+	secrets := map[string]string{}
+	for _, name := range []string{"first", "second", "third", "stays"} {
+		secrets[name] = server.user(t, data, name, `"duration":1`)
+	}
+	layer := server.pushed(t, "1-1-demo/app", "a layer", server.bearer(t, "stays", secrets["stays"], "1-1-demo/app"))
+	takeInodes := func() {
+		t.Helper()
+		for i := 0; ; i++ {
+			f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint("filler", i)), os.O_CREATE|os.O_WRONLY, 0o600)
+			if errors.Is(err, syscall.ENOSPC) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+		if free := freeInodes(t, dir); free != 0 {
+			t.Fatalf("%d inodes are free, want none", free)
+		}
+	}
+	wantEnded := func(when, name string) {
+		t.Helper()
+		if a, err := trySendBasic(server.url+"/token?service=registryusers", name, secrets[name]); err != nil || a.status != 401 {
+			t.Errorf("%s: a login of %s, who was removed: got %d %s, %v; want 401", when, name, a.status, a.body, err)
+		}
+		bearer := server.bearer(t, "stays", secrets["stays"], "1-1-demo/app")
+		if a := send(t, "GET", server.url+"/v2/1-1-demo/app/blobs/"+layer, "", bearer); a.status != 200 || a.body != "a layer" {
+			t.Errorf("%s: a pull: got %d %s, want 200", when, a.status, a.body)
+		}
+		if a := send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearer); a.status != 507 {
+			t.Errorf("%s: a push: got %d %s, want 507", when, a.status, a.body)
+		}
+	}
+	takeInodes()
+	wantAdmin(t, data, "user", "rm", "first", "--registry", "1")
+	wantEnded("while serving", "first")
+	server.stop(syscall.SIGTERM)
+	takeInodes()
+	wantAdmin(t, data, "user", "rm", "second", "--registry", "1")
+	server = serve(t, "--data", data, "--reserve", "0")
+	wantEnded("after a start", "second")
+	wantAdmin(t, data, "user", "rm", "third", "--registry", "1")
+	wantEnded("after a start", "third")
 }
 
 // TestDirectoryThatVanishes moves and removes the data directory under a server

@@ -100,26 +100,40 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 		size    = 20 << 20
 		pulls   = 200
 		stalled = 1000
-		users   = 5
 		most    = 128 << 20
 	)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data, "--max-connections-per-address", "4096")
 	content := make([]byte, size)
 	_, _ = rand.Read(content)
-	var bearers []string
-	for i := range users {
-		name, readOnly := "user"+strconv.Itoa(i), i > 0
-		secret := p.user(t, data, name, fmt.Sprintf(`"duration":1,"read_only":%v`, readOnly))
-		bearers = append(bearers, p.bearer(t, name, secret, "1-1-demo/app"))
+	wantAdmin(t, data, "registry", "create", "other")
+	wantAdmin(t, data, "registry", "create", "third")
+	key := "Authorization: apikey " + readDev(t, data).APIKey
+	var bearers, paths []string
+	digest := digestOf(string(content))
+	for i, at := range []struct {
+		id       int
+		registry string
+		readOnly bool
+	}{{1, "demo", false}, {1, "demo", true}, {1, "demo", true}, {2, "other", false}, {2, "other", true}, {3, "third", false}} {
+		name := "user" + strconv.Itoa(i)
+		users := fmt.Sprintf("%s/cloud/v1/registries/1/1/%d/users", p.url, at.id)
+		created := send(t, "POST", users, fmt.Sprintf(`{"name":%q,"duration":1,"read_only":%v}`, name, at.readOnly), isJSON, key)
+		if created.status != 201 {
+			t.Fatalf("creating %s: %d %s", name, created.status, created.body)
+		}
+		repository := "1-1-" + at.registry + "/app"
+		bearer := p.bearer(t, name, created.fields.Secret, repository)
+		if !at.readOnly {
+			p.pushed(t, repository, string(content), bearer)
+		}
+		bearers, paths = append(bearers, bearer), append(paths, "/v2/"+repository+"/blobs/"+digest)
 	}
-	digest := p.pushed(t, "1-1-demo/app", string(content), bearers[0])
-	path := "/v2/1-1-demo/app/blobs/" + digest
 
 	var group sync.WaitGroup
 	for range pulls {
 		group.Go(func() {
-			request, err := http.NewRequestWithContext(t.Context(), "GET", p.url+path, nil)
+			request, err := http.NewRequestWithContext(t.Context(), "GET", p.url+paths[1], nil)
 			if err != nil {
 				t.Error(err)
 				return
@@ -157,7 +171,8 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 			}
 			connections[i] = conn
 			_ = conn.(*net.TCPConn).SetReadBuffer(4096)
-			_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", path, p.host(), bearers[1+i%(users-1)])
+			user := 1 + i%4
+			_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", paths[user], p.host(), bearers[user])
 			line := make([]byte, len("HTTP/1.1 200"))
 			if err == nil {
 				_, err = io.ReadFull(conn, line)
@@ -180,19 +195,15 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 	if got >= most {
 		t.Errorf("got a peak of %d bytes, want less than %d", got, most)
 	}
-	// The limits: what is left of one user's share, and of all users'.
-	refused := map[int]int{}
-	var mu sync.Mutex
+	// The limits: what is left of a user's share, of a registry's, and of all.
 	var held []net.Conn
-	hold := func(bearer string) int {
+	hold := func(user int) int {
 		conn, err := net.Dial("tcp", p.host())
 		if err != nil {
 			t.Fatal(err)
 		}
-		mu.Lock()
 		held = append(held, conn)
-		mu.Unlock()
-		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", path, p.host(), bearer)
+		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n\r\n", paths[user], p.host(), bearers[user])
 		line := make([]byte, len("HTTP/1.1 200"))
 		if _, err := io.ReadFull(conn, line); err != nil {
 			t.Fatal(err)
@@ -205,19 +216,25 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	for range 10 {
-		refused[hold(bearers[1])]++
+	for _, test := range []struct {
+		what      string
+		user, n   int
+		accepted  int
+		otherwise int
+	}{
+		{"a user with 250 of 256", 1, 10, 6, 429},
+		{"another of a registry with 506 of 512", 0, 10, 6, 429},
+		{"one of another registry, with 1012 of 1024 in all", 5, 15, 12, 503},
+	} {
+		got := map[int]int{}
+		for range test.n {
+			got[hold(test.user)]++
+		}
+		if got[200] != test.accepted || got[test.otherwise] != test.n-test.accepted {
+			t.Errorf("%s: got the statuses %v of %d more requests, want %d times 200, and then %d", test.what, got, test.n, test.accepted, test.otherwise)
+		}
 	}
-	if refused[200] != 6 || refused[429] != 4 {
-		t.Errorf("ten more requests of a user with 250: got the statuses %v, want six 200 and four 429", refused)
-	}
-	for range 20 {
-		refused[hold(bearers[0])]++
-	}
-	if refused[200] != 24 || refused[503] != 2 {
-		t.Errorf("twenty more of another after 1006: got the statuses %v, want eighteen 200 and two 503", refused)
-	}
-	again := send(t, "GET", p.url+path, "", bearers[1])
+	again := send(t, "GET", p.url+paths[1], "", bearers[1])
 	if again.status != 429 || again.header.Get("Retry-After") != "1" || !strings.Contains(again.body, "TOOMANYREQUESTS") {
 		t.Errorf("beyond the limit: got %d, %v %s; want 429 TOOMANYREQUESTS with Retry-After: 1", again.status, again.header, again.body)
 	}

@@ -63,7 +63,7 @@ func serveCommand() *cobra.Command {
 	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, as behind a proxy that does TLS")
 	flags.BoolVar(&o.isDev, "dev", false, "make a registry and an API key, write them to DATA/dev.json, and print how to use them")
 	flags.StringVar(&o.registry, "registry", "on", "on: images are kept here; off: an outside registry has them, and takes this server's tokens")
-	flags.Var(&o.reserve, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it they are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system)")
+	flags.Var(&o.reserve, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it they are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
 	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; failed logins and connections are counted by address")
@@ -212,12 +212,13 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 		return handlers, func() error { return nil }, nil
 	}
 	registry, err := ociregistry.Open(ctx, ociregistry.Options{
-		Root:     dir.Images(),
-		URL:      o.url,
-		Accounts: dir.Accounts,
-		Issuer:   issuer,
-		Logger:   logger,
-		Reserve:  o.reserve.bytes,
+		Root:         dir.Images(),
+		URL:          o.url,
+		Accounts:     dir.Accounts,
+		Issuer:       issuer,
+		Logger:       logger,
+		Reserve:      o.reserve.bytes,
+		AccountsFull: dir.IsFull,
 	})
 	if err != nil {
 		return handlers, nil, err

@@ -6,6 +6,7 @@
 //	DIR/keys/token-*.pem     the keys that sign tokens, mode 0600
 //	DIR/images/              the registry's images
 //	DIR/ballast              room for the database on a full disk
+//	DIR/ballast-inode        an inode for it, likewise
 //	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
 //	DIR/.lock                locked by each process that has the directory open
 //	DIR/restore-in-progress  a restore was interrupted; the directory is refused
@@ -273,6 +274,10 @@ func createKey(path string) error {
 // full, if there is room. It reports whether it is there: until then, nothing
 // can be added to the accounts.
 func (d *Dir) KeepBallast() (bool, error) { return d.store.KeepBallast() }
+
+// IsFull reports whether the ballast is missing, as long as nothing can be added
+// to the accounts.
+func (d *Dir) IsFull() bool { return d.store.IsFull() }
 
 // WasUnclean reports whether the database was not closed the last time, or is
 // open in another process.

@@ -8,7 +8,7 @@ import (
 )
 
 // Of is not known on this platform.
-func Of(string) (free, total uint64, ok bool) { return 0, 0, false }
+func Of(string) (Space, bool) { return Space{}, false }
 
 // The errors of Windows for a full disk; elsewhere no system call fails with them.
 const (

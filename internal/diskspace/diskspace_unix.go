@@ -7,16 +7,21 @@ import (
 	"syscall"
 )
 
-// Of returns the free bytes and all the bytes of the file system of a
-// directory, as users without privileges may use them.
-func Of(directory string) (free, total uint64, ok bool) {
+// Of returns the space of the file system of a directory. ok is false if it is
+// not known.
+func Of(directory string) (space Space, ok bool) {
 	var s syscall.Statfs_t
 	if syscall.Statfs(directory, &s) != nil {
-		return 0, 0, false
+		return Space{}, false
 	}
 	block := uint64(s.Bsize)     //nolint:gosec // G115: of different types on the platforms, never negative
 	available := int64(s.Bavail) //nolint:gosec // the same; negative on FreeBSD where privileged users took more
-	return uint64(max(available, 0)) * block, s.Blocks * block, true
+	return Space{
+		Free:      uint64(max(available, 0)) * block,
+		Total:     s.Blocks * block,
+		FreeFiles: uint64(s.Ffree), //nolint:unconvert // signed on FreeBSD
+		Files:     s.Files,
+	}, true
 }
 
 // IsFull reports whether err says that the file system, or a quota, is full.

@@ -114,7 +114,11 @@ func (d *accessController) serve(w *recorder, r *http.Request, v *principal) {
 	}
 	r = r.WithContext(ctx) // so net/http's own request stays as it is
 	if r.ContentLength != 0 {
-		r.Body = &body{r.Body, w}
+		content := r.Body
+		if w.route == v2.RouteNameManifest { // the library would answer 400
+			content = http.MaxBytesReader(nil, content, maxManifestSize)
+		}
+		r.Body = &body{content, w}
 	}
 	if w.route == v2.RouteNameManifest {
 		widen(r)

@@ -36,6 +36,10 @@ var (
 // findMistake returns the mistake in a request, or nil.
 func findClientError(r *http.Request, match mux.RouteMatch) *clientError {
 	switch match.Route.GetName() {
+	case v2.RouteNameManifest:
+		if r.Method == http.MethodPut && r.ContentLength > maxManifestSize {
+			return &clientError{http.StatusRequestEntityTooLarge, errcode.ErrorCodeManifestInvalid, manifestTooLarge}
+		}
 	case v2.RouteNameTags:
 		if last := r.Form.Get("last"); last != "" && !validTag.MatchString(last) {
 			return &clientError{http.StatusBadRequest, errcode.ErrorCodeTagInvalid, "last must be a tag"}
@@ -53,6 +57,8 @@ func findClientError(r *http.Request, match mux.RouteMatch) *clientError {
 	}
 	return nil
 }
+
+const manifestTooLarge = "a manifest may have at most 4 MiB"
 
 const octetStream = "application/octet-stream"
 

@@ -342,3 +342,33 @@ func TestFailureBesideAClientErrorStaysInside(t *testing.T) {
 		t.Errorf("got the log\n%s\nwant the cause in it, as an error", text)
 	}
 }
+
+// A manifest beyond 4 MiB is answered 413 (OCI distribution specification,
+// "Pushing Manifests"), whether or not its length is known.
+func TestManifestThatIsTooLarge(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *env) {
+		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+		for name, size := range map[string]int64{"just": 4<<20 + 1, "much": 20 << 20} {
+			for _, length := range []int64{size, -1} {
+				body := io.LimitReader(strings.NewReader(strings.Repeat(" ", int(size))), size)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.server.URL+manifests, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.ContentLength = length
+				_, value, _ := strings.Cut(bearer, ": ")
+				request.Header.Set("Authorization", value)
+				request.Header.Set("Content-Type", ociImage)
+				response, err := w.server.Client().Transport.RoundTrip(request)
+				if err != nil {
+					t.Fatalf("%s too large, length %d: %v", name, length, err)
+				}
+				got := w.read("PUT", response)
+				w.wantClientError(fmt.Sprintf("%s too large, length %d", name, length), got, http.StatusRequestEntityTooLarge, "MANIFEST_INVALID")
+			}
+		}
+		got := w.send(http.MethodPut, manifests, strings.Repeat(" ", 4<<20), bearer, "Content-Type: "+ociImage)
+		w.wantClientError("4 MiB of spaces", got, http.StatusBadRequest, "MANIFEST_INVALID")
+		w.wantNoErrorLogged()
+	})
+}

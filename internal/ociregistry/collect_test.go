@@ -80,7 +80,7 @@ func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 				again(w, bearer)
 				// Only the links are young.
 				data := w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})
-				for _, path := range []string{data, filepath.Dir(data)} {
+				for _, path := range []string{data, filepath.Join(filepath.Dir(data), "size"), filepath.Dir(data)} {
 					if err := os.Chtimes(path, time.Time{}, time.Now().Add(-48*time.Hour)); err != nil {
 						t.Fatal(err)
 					}

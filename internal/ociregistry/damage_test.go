@@ -2,14 +2,23 @@ package ociregistry_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/distribution/distribution/v3/registry/storage"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
 )
 
 func (w *env) file(path ...string) string {
@@ -64,6 +73,14 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	compressed, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(compressed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	otherByte := []byte(string(body))
 	otherByte[len(otherByte)/2] ^= 1
 	const elsewhere = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -85,6 +102,9 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"an empty tag link":             {tag, "", "manifests/v1"},
 		"a tag link to nothing":         {tag, elsewhere, "manifests/v1"},
 		"an empty layer":                {blob(layer), "", "blobs/" + layer.String()},
+		"a layer that was cut":          {blob(layer), string(content[:len(content)/2]), "blobs/" + layer.String()},
+		"a layer without its last byte": {blob(layer), string(content[:len(content)-1]), "blobs/" + layer.String()},
+		"a layer that became larger":    {blob(layer), string(content) + "\x00", "blobs/" + layer.String()},
 		"an empty config":               {blob(config), "", "blobs/" + config.String()},
 		"an empty manifest":             {blob(manifest), "", "manifests/" + manifest.String()},
 		"a manifest that was cut":       {blob(manifest), string(body[:len(body)/2]), "manifests/v1"},
@@ -101,7 +121,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
 				got := w.send(method, "/v2/1-1-demo/app/"+test.ask, "", bearer, "Accept: application/vnd.docker.distribution.manifest.v2+json")
 				if got.status != http.StatusNotFound {
-					t.Errorf("%s of %s: got %v, want 404", method, test.ask, got)
+					t.Errorf("%s of %s: got status %d, want 404", method, test.ask, got.status)
 				}
 			}
 			if test.content != elsewhere {
@@ -138,6 +158,135 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 		if got.status != http.StatusOK || got.body != content {
 			t.Errorf("over %q: got %v, want what was pushed", damage, got)
 		}
+	}
+}
+
+// A blob of another size than the one that was pushed is not mounted either: the
+// client uploads it, which heals it everywhere.
+func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
+	const content = "the content of a blob"
+	w := newEnv(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
+	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
+	w.wantStatus("push", got, http.StatusCreated, "")
+	data := w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})
+	overwrite(t, data, content[:4])
+	got = w.send(http.MethodPost, "/v2/1-1-demo/other/blobs/uploads/?from=1-1-demo/app&mount="+sum(content), "", bearer)
+	w.wantStatus("mount", got, http.StatusAccepted, "")
+	w.wantNamed(data)
+	got = w.send(http.MethodPut, withDigest(got.header.Get("Location"), sum(content)), content, bearer)
+	w.wantStatus("upload", got, http.StatusCreated, "")
+	for _, repository := range []string{"1-1-demo/app", "1-1-demo/other"} {
+		got := w.send(http.MethodGet, "/v2/"+repository+"/blobs/"+sum(content), "", bearer)
+		if got.status != http.StatusOK || got.body != content {
+			t.Errorf("%s: got %v, want what was pushed", repository, got)
+		}
+	}
+}
+
+// A blob is served without a size file, as earlier versions left it, and with a
+// damaged one; pushing it again writes the file.
+func TestSizeFiles(t *testing.T) {
+	const content = "the content of a blob"
+	w := newEnv(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+	push := func() {
+		t.Helper()
+		got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
+		w.wantStatus("push", got, http.StatusCreated, "")
+	}
+	push()
+	size := filepath.Join(filepath.Dir(w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})), "size")
+	want := strconv.Itoa(len(content))
+	for name, damage := range map[string]string{"an empty one": "", "garbage": "garbage", "a negative one": "-1", "a sign": "+" + want, "a long one": strings.Repeat("1", 5000), "none": "none"} {
+		if damage == "none" {
+			if err := os.Remove(size); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			overwrite(t, size, damage)
+		}
+		got := w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
+		if got.status != http.StatusOK || got.body != content {
+			t.Errorf("%s: got %v, want what was pushed", name, got)
+		}
+		if damage != "none" {
+			w.wantNamed(size)
+		}
+		push()
+		if got, err := os.ReadFile(size); string(got) != want {
+			t.Errorf("pushed again over %s: got the size %q, %v; want %s", name, got, err, want)
+		}
+	}
+}
+
+// A crash after a size file was written leaves a blob that is missing until it
+// is pushed, and that the garbage collection removes.
+func TestSizeFileWithoutABlob(t *testing.T) {
+	const content = "the content of a blob"
+	w := newEnv(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+	push := func() {
+		t.Helper()
+		got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
+		w.wantStatus("push", got, http.StatusCreated, "")
+	}
+	push()
+	data := w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})
+	for range 2 {
+		if err := os.Remove(data); err != nil {
+			t.Fatal(err)
+		}
+		got := w.send(http.MethodHead, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
+		w.wantStatus("HEAD", got, http.StatusNotFound, "")
+		push()
+	}
+	if err := os.Remove(data); err != nil {
+		t.Fatal(err)
+	}
+	w.age(48 * time.Hour)
+	w.close()
+	w.collectNow()
+	if _, err := os.Stat(filepath.Dir(data)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory of the blob: got %v, want it removed", err)
+	}
+	w.open()
+}
+
+// The plain registry program lists, serves and removes the blobs of the
+// directory as if there were no size files.
+func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
+	w := newEnv(t, settings{onDisk: true})
+	image := newImage(t, 2)
+	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
+	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": w.dir.Images()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := storage.NewRegistry(t.Context(), driver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err = plain.Blobs().Enumerate(t.Context(), func(d digest.Digest) error {
+		got = append(got, d.String())
+		desc, err := plain.BlobStatter().Stat(t.Context(), d)
+		if err != nil || desc.Size == 0 {
+			t.Errorf("the blob %s: got %+v, %v; want its size", d, desc, err)
+		}
+		return err
+	})
+	slices.Sort(got)
+	if want := digestsOf(t, image); err != nil || !slices.Equal(got, want) {
+		t.Errorf("got the blobs %q, %v; want %q", got, err, want)
+	}
+	for _, d := range got {
+		if err := storage.NewVacuum(t.Context(), driver).RemoveBlob(d); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := w.directories(); slices.ContainsFunc(left, func(name string) bool { return strings.Count(name, "/") == 3 && strings.HasPrefix(name, "blobs/") }) {
+		t.Errorf("got the directories %q, want none of a blob", left)
 	}
 }
 

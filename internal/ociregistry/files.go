@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 // files is the library's storage, with checks between the library and the
@@ -23,6 +26,8 @@ type files struct {
 	root    string // of the files; "": they are in memory
 	logger  *slog.Logger
 	reserve *reserve
+	images  *imageDirectory
+	making  sync.Mutex // locked while directories are made
 }
 
 type replacingKey struct{}
@@ -60,10 +65,16 @@ func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) 
 		return nil, driver.PathNotFoundError{Path: path, DriverName: f.Name()}
 	}
 	info, err := f.StorageDriver.Stat(ctx, path)
-	if err == nil && isData && !info.IsDir() && info.Size() == 0 && d != emptyDigest {
+	if err != nil || !isData || info.IsDir() {
+		return info, err
+	}
+	if size, known := f.size(ctx, d); known && info.Size() != size {
+		return nil, f.damaged(ctx, path, "the content of a blob has another size than what was pushed")
+	}
+	if info.Size() == 0 && d != emptyDigest {
 		return nil, f.damaged(ctx, path, "the content of a blob is empty")
 	}
-	return info, err
+	return info, nil
 }
 
 var emptyDigest = digest.FromBytes(nil)
@@ -120,18 +131,90 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// fill makes the directory of a file that is about to be written, if the reserve
+// allows it. The directory stays until filled is called, even if it is empty.
+// One goroutine at a time makes directories: a name may have a hundred, and many
+// uploads that begin at once must not pass the reserve together.
+func (f *files) fill(ctx context.Context, path string) (filled func(), err error) {
+	if f.root == "" {
+		return func() {}, nil
+	}
+	f.images.filling.RLock()
+	directory := filepath.Dir(below(f.root, path))
+	if info, err := os.Stat(directory); err == nil && info.IsDir() {
+		return f.images.filling.RUnlock, nil
+	}
+	f.making.Lock()
+	defer f.making.Unlock()
+	if f.reserve.look(ctx) {
+		err = errReserve
+	} else {
+		err = os.MkdirAll(directory, directoryMode)
+	}
+	if err != nil {
+		f.images.filling.RUnlock()
+		return nil, err
+	}
+	return f.images.filling.RUnlock, nil
+}
+
 // PutContent implements [driver.StorageDriver].
 func (f *files) PutContent(ctx context.Context, path string, content []byte) error {
-	return noteFull(ctx, f.StorageDriver.PutContent(ctx, path, content))
+	return noteFull(ctx, f.putContent(ctx, path, content))
+}
+
+func (f *files) putContent(ctx context.Context, path string, content []byte) error {
+	filled, err := f.fill(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer filled()
+	if f.reserve.spend(ctx, len(content)) {
+		return errReserve
+	}
+	if d, isData := dataDigest(path); isData {
+		if err := f.writeSize(d, int64(len(content))); err != nil {
+			return err
+		}
+	}
+	return f.StorageDriver.PutContent(ctx, path, content)
 }
 
 // Move implements [driver.StorageDriver].
 func (f *files) Move(ctx context.Context, from, to string) error {
-	return noteFull(ctx, f.StorageDriver.Move(ctx, from, to))
+	return noteFull(ctx, f.move(ctx, from, to))
+}
+
+func (f *files) move(ctx context.Context, from, to string) error {
+	filled, err := f.fill(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer filled()
+	d, isData := dataDigest(to)
+	if !isData || f.root == "" {
+		return f.StorageDriver.Move(ctx, from, to)
+	}
+	info, err := f.StorageDriver.Stat(ctx, from) // verified by the library
+	if err != nil {
+		return err
+	}
+	if err := f.writeSize(d, info.Size()); err != nil {
+		return err
+	}
+	if err := f.StorageDriver.Move(ctx, from, to); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(below(f.root, to))) // the library does not
 }
 
 // Writer implements [driver.StorageDriver].
 func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.FileWriter, error) {
+	filled, err := f.fill(ctx, path)
+	if err != nil {
+		return nil, noteFull(ctx, err)
+	}
+	defer filled()
 	writer, err := f.StorageDriver.Writer(ctx, path, appends)
 	if err != nil {
 		return nil, noteFull(ctx, err)

@@ -51,7 +51,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		err = c.collectBlobs(ctx)
 	}
 	if err == nil {
-		c.garbage.Uploads, err = removeUploads(ctx, root, now)
+		c.garbage.Uploads, err = removeUploads(ctx, &imageDirectory{root: root}, now)
 	}
 	if ctx.Err() != nil {
 		return c.garbage, fmt.Errorf("the garbage collection was stopped before its end, and nothing in use was removed; run it again: %w", ctx.Err())
@@ -72,7 +72,7 @@ type collector struct {
 
 // collectLinks marks what a repository keeps, and removes its links to other blobs.
 func (c *collector) collectLinks(ctx context.Context, repository string) error {
-	revisions, err := links(filepath.Join(repository, "_manifests", "revisions"))
+	revisions, err := c.links(filepath.Join(repository, "_manifests", "revisions"))
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (c *collector) collectLinks(ctx context.Context, repository string) error {
 			}
 		}
 	}
-	layers, err := links(filepath.Join(repository, "_layers"))
+	layers, err := c.links(filepath.Join(repository, "_layers"))
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,7 @@ func (c *collector) collectLinks(ctx context.Context, repository string) error {
 			if err := os.RemoveAll(filepath.Dir(link.file)); err != nil {
 				return err
 			}
+			removeEmpty(filepath.Dir(filepath.Dir(link.file)), below(c.root, repositoriesRoot))
 			c.garbage.Links++
 			continue
 		}
@@ -123,8 +124,9 @@ type link struct {
 	digest digest.Digest // of the directory's name
 }
 
-// links returns the links at DIRECTORY/ALGORITHM/HEX/link.
-func links(directory string) (all []link, err error) {
+// links returns the links at DIRECTORY/ALGORITHM/HEX/link. It removes the empty
+// directories that deleted links have left.
+func (c *collector) links(directory string) (all []link, err error) {
 	algorithms, err := directories(directory)
 	if err != nil {
 		return nil, err
@@ -138,6 +140,7 @@ func links(directory string) (all []link, err error) {
 			d, ok := pathDigest(algorithm, name)
 			file := filepath.Join(directory, algorithm, name, "link")
 			if _, err := os.Stat(file); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
+				removeEmpty(filepath.Dir(file), below(c.root, repositoriesRoot))
 				continue
 			}
 			all = append(all, link{file, d})
@@ -264,11 +267,14 @@ func (c *collector) collectBlob(directory string) error {
 		if !info.ModTime().Before(c.before) {
 			return nil
 		}
-		size += info.Size()
+		if entry.Name() == "data" {
+			size = info.Size()
+		}
 	}
 	if err := os.RemoveAll(directory); err != nil {
 		return err
 	}
+	removeEmpty(filepath.Dir(directory), below(c.root, blobsRoot))
 	c.garbage.Blobs++
 	c.garbage.Bytes += size
 	return nil

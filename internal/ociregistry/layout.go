@@ -15,6 +15,10 @@ import (
 //	repositories/NAME/_manifests/tags/TAG/current/link     what the tag names
 //	repositories/NAME/_uploads/ID/{startedat,data}         an upload in progress
 //
+// and, of this package:
+//
+//	blobs/sha256/HH/HEX/size                               size of the content, see size.go
+//
 // A link is a file that holds a digest. Storage drivers use these paths with
 // slashes, relative to the image directory.
 const (

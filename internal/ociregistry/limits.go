@@ -15,6 +15,9 @@ import (
 const (
 	// maxUserRequests is for one user; beyond it the answer is 429.
 	maxUserRequests = 256
+	// maxRegistryRequests is for the users of one registry together; beyond it
+	// the answer is 429. Users of one registry must leave room for the others.
+	maxRegistryRequests = maxRequests / 2
 	// maxRequests is for all users together; beyond it the answer is 503.
 	maxRequests = 1024
 	// maxStrangerRequests is for all requests without a valid token, which have
@@ -30,6 +33,9 @@ const (
 	smallManifestSize = 32 << 10
 	// maxUserManifestBytes is for one user; beyond it the answer is 429.
 	maxUserManifestBytes = 8 << 20
+	// maxRegistryManifestBytes is for the users of one registry together; beyond
+	// it the answer is 429.
+	maxRegistryManifestBytes = maxManifestBytes / 2
 	// maxManifestBytes is for all users together; beyond it the answer is 503.
 	maxManifestBytes = 32 << 20
 	// tagListSize is what a list of tags counts as: the library holds all tags of
@@ -39,10 +45,11 @@ const (
 
 // limits counts the requests in progress, and the bytes of their manifests.
 type limits struct {
-	mu        sync.Mutex
-	users     map[int64]use // by id; without those who have none
-	total     use           // of users
-	strangers int
+	mu         sync.Mutex
+	users      map[int64]use  // by id; without those who have none
+	registries map[string]use // of users, by namespace; likewise
+	total      use            // of users
+	strangers  int
 }
 
 type use struct {
@@ -63,7 +70,8 @@ func (l *limits) enter(v *principal) (leave func(), status int) {
 		return func() { l.leave(nil) }, 0
 	}
 	switch {
-	case l.users[v.account.ID].requests >= maxUserRequests:
+	case l.users[v.account.ID].requests >= maxUserRequests,
+		l.registries[v.account.Namespace].requests >= maxRegistryRequests:
 		return nil, http.StatusTooManyRequests
 	case l.total.requests >= maxRequests:
 		return nil, http.StatusServiceUnavailable
@@ -91,7 +99,8 @@ func (l *limits) hold(v *principal, size int64) (release func(), status int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.users[v.account.ID].manifests+size > maxUserManifestBytes:
+	case l.users[v.account.ID].manifests+size > maxUserManifestBytes,
+		l.registries[v.account.Namespace].manifests+size > maxRegistryManifestBytes:
 		return nil, http.StatusTooManyRequests
 	case l.total.manifests+size > maxManifestBytes:
 		return nil, http.StatusServiceUnavailable
@@ -107,23 +116,29 @@ func (l *limits) hold(v *principal, size int64) (release func(), status int) {
 // add adds what a user uses; call it with the lock.
 func (l *limits) add(v *principal, more use) {
 	if l.users == nil {
-		l.users = make(map[int64]use)
+		l.users, l.registries = make(map[int64]use), make(map[string]use)
 	}
-	mine := l.users[v.account.ID]
-	mine.requests += more.requests
-	mine.manifests += more.manifests
-	l.users[v.account.ID] = mine
-	if mine == (use{}) {
-		delete(l.users, v.account.ID)
+	addTo(l.users, v.account.ID, more)
+	addTo(l.registries, v.account.Namespace, more)
+	l.total = l.total.plus(more)
+}
+
+func addTo[K comparable](uses map[K]use, key K, more use) {
+	sum := uses[key].plus(more)
+	uses[key] = sum
+	if sum == (use{}) {
+		delete(uses, key)
 	}
-	l.total.requests += more.requests
-	l.total.manifests += more.manifests
+}
+
+func (u use) plus(more use) use {
+	return use{u.requests + more.requests, u.manifests + more.manifests}
 }
 
 // busy returns the error of a status of the limits.
 func busy(status int) (code errcode.ErrorCode, reason string) {
 	if status == http.StatusTooManyRequests {
-		return errcode.ErrorCodeTooManyRequests, "this user has too many requests in progress; try again when some have ended"
+		return errcode.ErrorCodeTooManyRequests, "this user, or this registry, has too many requests in progress; try again when some have ended"
 	}
 	return errcode.ErrorCodeUnavailable, "too many requests are in progress; try again"
 }

@@ -1,6 +1,7 @@
 package ociregistry
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,8 +14,9 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
+// user returns one of three users of the same registry.
 func user(id int64) *principal {
-	return &principal{account: accounts.Account{User: accounts.User{ID: id}}}
+	return &principal{account: accounts.Account{User: accounts.User{ID: id}, Namespace: fmt.Sprint("1-1-", id/3)}}
 }
 
 func TestLimitsOfUsers(t *testing.T) {
@@ -30,11 +32,14 @@ func TestLimitsOfUsers(t *testing.T) {
 			leaves = append(leaves, leave)
 		}
 	}
-	for id := range int64(maxRequests / maxUserRequests) {
+	for _, id := range []int64{0, 1, 3, 4} {
 		for range maxUserRequests {
 			enter(user(id), 0)
 		}
 		enter(user(id), http.StatusTooManyRequests)
+		if id == 1 {
+			enter(user(2), http.StatusTooManyRequests) // its registry has half of all
+		}
 	}
 	enter(user(100), http.StatusServiceUnavailable)
 	enter(nil, 0) // a share of their own
@@ -44,7 +49,7 @@ func TestLimitsOfUsers(t *testing.T) {
 	for _, leave := range leaves {
 		leave()
 	}
-	if len(l.users) != 0 || l.total != (use{}) || l.strangers != 0 {
+	if len(l.users) != 0 || len(l.registries) != 0 || l.total != (use{}) || l.strangers != 0 {
 		t.Errorf("when all have left: got %+v, want nothing", l.users)
 	}
 }
@@ -97,10 +102,13 @@ func TestLimitsOfManifests(t *testing.T) {
 			releases = append(releases, release)
 		}
 	}
-	for id := range int64(maxManifestBytes / maxUserManifestBytes) {
+	for _, id := range []int64{0, 1, 3, 4} {
 		hold(id, maxUserManifestBytes-maxManifestSize, 0)
 		hold(id, maxManifestSize, 0)
 		hold(id, smallManifestSize+1, http.StatusTooManyRequests)
+		if id == 1 {
+			hold(2, smallManifestSize+1, http.StatusTooManyRequests) // its registry has half of all
+		}
 	}
 	hold(100, smallManifestSize+1, http.StatusServiceUnavailable)
 	for range maxRequests {
@@ -112,7 +120,7 @@ func TestLimitsOfManifests(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	if len(l.users) != 0 || l.total != (use{}) {
+	if len(l.users) != 0 || len(l.registries) != 0 || l.total != (use{}) {
 		t.Errorf("when all have ended: got %+v, want nothing", l.users)
 	}
 }

@@ -68,6 +68,10 @@ func (w *recorder) WriteHeader(status int) {
 // refuseBody answers a request whose body did not come to its end.
 func (w *recorder) refuseBody() {
 	w.Header().Set("Connection", "close")
+	if tooLarge := new(http.MaxBytesError); errors.As(w.bodyErr, &tooLarge) {
+		w.replace(http.StatusRequestEntityTooLarge, "MANIFEST_INVALID", manifestTooLarge)
+		return
+	}
 	if errors.Is(w.bodyErr, os.ErrDeadlineExceeded) {
 		w.replace(http.StatusRequestTimeout, "SIZE_INVALID", "the content stopped coming for too long, or took too long in all")
 		return

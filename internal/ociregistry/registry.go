@@ -31,7 +31,7 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are what a registry is made of. All but Root and Reserve are required.
+// Options are what a registry is made of. Accounts, Issuer and Logger are required.
 type Options struct {
 	Root     string // directory of the images; "": they are kept in memory
 	URL      string // under which clients reach it, "https://HOST"; "": what each request says
@@ -40,9 +40,15 @@ type Options struct {
 	Logger   *slog.Logger
 
 	// Reserve is the free space in bytes that uploads leave on the file system
-	// of Root; below it they are refused with 507. 0: nothing is reserved;
-	// negative: [DefaultReserve].
+	// of Root; below it they are refused with 507. On a file system with a fixed
+	// number of inodes, the larger of 1,024 and 2 % of them are reserved, too.
+	// 0: nothing is reserved; negative: [DefaultReserve].
 	Reserve int64
+
+	// AccountsFull reports whether the accounts have met a full disk. While it
+	// does, uploads are refused with 507 whatever Reserve is: the space that is
+	// left is for revocations. nil: never.
+	AccountsFull func() bool
 }
 
 // Registry serves /v2/. Close it after the last request.
@@ -74,7 +80,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
-	space := &reserve{root: o.Root, size: o.Reserve, logger: o.Logger}
+	space := &reserve{root: o.Root, size: o.Reserve, accountsFull: o.AccountsFull, logger: o.Logger}
 	d := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
 	app, err := newApp(ctx, o, d)
 	if err != nil {
@@ -84,7 +90,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	r = &Registry{app: app, access: d, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
-		r.purge.Go(func() { purgeUploads(ctx, o.Root, o.Logger) })
+		r.purge.Go(func() { purgeUploads(ctx, images, o.Logger) })
 	}
 	return r, nil
 }
@@ -124,7 +130,7 @@ func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.
 	if err := register(); err != nil {
 		return nil, err
 	}
-	store := &files{root: o.Root, logger: o.Logger, reserve: d.reserve}
+	store := &files{root: o.Root, logger: o.Logger, reserve: d.reserve, images: d.images}
 	if o.Root == "" {
 		store.StorageDriver = inmemory.New()
 	} else {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/distribution/distribution/v3"
@@ -37,7 +39,7 @@ func (r *repository) Manifests(ctx context.Context, options ...distribution.Mani
 	if err != nil {
 		return nil, err
 	}
-	return &manifests{inner, r.Named().Name(), r.files, r.access}, nil
+	return &manifests{inner, r.Named().Name(), r.Tags(ctx), r.files, r.access}, nil
 }
 
 type blobs struct {
@@ -87,7 +89,7 @@ func (b *blobs) Create(ctx context.Context, options ...distribution.BlobCreateOp
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w, b.repository, b.access}, nil
+	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
 }
 
 // Resume implements [distribution.BlobIngester].
@@ -96,13 +98,14 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w, b.repository, b.access}, nil
+	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
 }
 
 type upload struct {
 	distribution.BlobWriter
 	repository string
 	access     *accessController
+	cancelled  bool
 }
 
 // Commit implements [distribution.BlobWriter], if the account still allows it.
@@ -115,9 +118,29 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
 }
 
+// Cancel implements [distribution.BlobWriter]. It leaves no empty directories.
+func (u *upload) Cancel(ctx context.Context) error {
+	err := u.BlobWriter.Cancel(ctx)
+	u.cancelled = true
+	if images := u.access.images; images.root != "" {
+		images.prune(below(images.root, path.Join(repositoriesRoot, u.repository, "_uploads")))
+	}
+	return err
+}
+
+// Close implements [distribution.BlobWriter]. The library closes uploads after
+// they are cancelled, too, and would write a file for them again.
+func (u *upload) Close() error {
+	if u.cancelled {
+		return nil
+	}
+	return u.BlobWriter.Close()
+}
+
 type manifests struct {
 	distribution.ManifestService
 	repository string
+	tags       distribution.TagService
 	files      *files
 	access     *accessController
 }
@@ -167,19 +190,53 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	return d, onlyClientErrors(err)
 }
 
-// Tags implements [distribution.Repository].
-func (r *repository) Tags(ctx context.Context) distribution.TagService {
-	return &tags{r.Repository.Tags(ctx)}
+// Delete implements [distribution.ManifestService]. It removes the tags of the
+// manifest first: the library removes them after it, answers 202 if that fails,
+// and does not find the manifest when the client tries again.
+func (m *manifests) Delete(ctx context.Context, d digest.Digest) error {
+	exists, err := m.Exists(ctx, d)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return distribution.ErrBlobUnknown
+	}
+	names, err := m.tags.Lookup(ctx, v1.Descriptor{Digest: d})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := m.tags.Untag(ctx, name); err != nil && !errors.As(err, new(distribution.ErrTagUnknown)) {
+			return err
+		}
+	}
+	return m.ManifestService.Delete(ctx, d)
 }
 
-type tags struct{ distribution.TagService }
+// Tags implements [distribution.Repository].
+func (r *repository) Tags(ctx context.Context) distribution.TagService {
+	return &tags{r.Repository.Tags(ctx), r.files.logger}
+}
 
-// Untag implements [distribution.TagService]. The library would send the path of
-// a tag that does not exist.
+type tags struct {
+	distribution.TagService
+	logger *slog.Logger
+}
+
+// Untag implements [distribution.TagService]. Its errors name no file: the
+// library would send the paths of tags that do not exist or cannot be removed.
 func (t *tags) Untag(ctx context.Context, tag string) error {
 	err := t.TagService.Untag(ctx, tag)
+	if err == nil {
+		return nil
+	}
 	if _, isMissing := err.(driver.PathNotFoundError); isMissing { //nolint:errorlint // as the library returns it
 		return distribution.ErrTagUnknown{Tag: tag}
 	}
-	return err
+	cause := storageCause(err)
+	if file := new(fs.PathError); errors.As(cause, &file) {
+		cause = file.Err // without the path
+	}
+	t.logger.LogAttrs(ctx, slog.LevelError, "registry: a tag could not be removed", slog.String("tag", tag), slog.String("error", cause.Error()))
+	return errcode.ErrorCodeUnknown.WithMessage("the tag could not be removed")
 }

@@ -19,3 +19,11 @@ func TestDefaultReserve(t *testing.T) {
 		}
 	}
 }
+
+func TestInodeReserve(t *testing.T) {
+	for total, want := range map[uint64]uint64{0: 0, 100: 1024, 50_000: 1024, 1_000_000: 20_000} {
+		if got := new(reserve).files(total); got != want {
+			t.Errorf("of %d inodes: got %d, want %d", total, got, want)
+		}
+	}
+}

@@ -20,11 +20,11 @@ const (
 )
 
 // purgeUploads removes abandoned uploads, now and from time to time, until ctx ends.
-func purgeUploads(ctx context.Context, root string, logger *slog.Logger) {
+func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logger) {
 	ticker := time.NewTicker(purgeInterval)
 	defer ticker.Stop()
 	for {
-		n, err := removeUploads(ctx, root, time.Now())
+		n, err := removeUploads(ctx, images, time.Now())
 		if n > 0 {
 			logger.LogAttrs(ctx, slog.LevelInfo, "registry: removed abandoned uploads", slog.Int("uploads", n))
 		}
@@ -40,10 +40,11 @@ func purgeUploads(ctx context.Context, root string, logger *slog.Logger) {
 }
 
 // removeUploads removes the uploads that were begun, and last written to, more
-// than [minAge] ago. It returns how many it removed.
-func removeUploads(ctx context.Context, root string, now time.Time) (n int, err error) {
+// than [minAge] ago, and directories of repositories that are empty. It returns
+// how many uploads it removed.
+func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (n int, err error) {
 	var failures []error
-	err = eachRepository(ctx, root, func(repository string, err error) error {
+	err = eachRepository(ctx, images.root, func(repository string, err error) error {
 		directory := filepath.Join(repository, "_uploads")
 		ids, failure := directories(directory)
 		failures = append(failures, err, failure)
@@ -61,6 +62,7 @@ func removeUploads(ctx context.Context, root string, now time.Time) (n int, err 
 			}
 			n++
 		}
+		images.prune(directory)
 		return nil
 	})
 	return n, errors.Join(append(failures, err)...)

@@ -73,7 +73,7 @@ func TestAbandonedUploadsAreRemovedWhileServing(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			purgeUploads(ctx, root, slog.New(slog.NewTextHandler(&log, nil)))
+			purgeUploads(ctx, &imageDirectory{root: root}, slog.New(slog.NewTextHandler(&log, nil)))
 		}()
 		want("at the start", []string{abandoned, damaged}, []string{slow, young, later})
 		time.Sleep(59 * time.Minute) // of the bubble's clock
@@ -103,11 +103,11 @@ func TestUploadsOfOtherRepositoriesAreRemovedAllTheSame(t *testing.T) {
 	if err := os.WriteFile(broken, nil, 0o600); err != nil { // a file for a directory
 		t.Fatal(err)
 	}
-	n, err := removeUploads(t.Context(), root, now)
+	n, err := removeUploads(t.Context(), &imageDirectory{root: root}, now)
 	if n != 2 || err == nil || exists(first) || exists(last) {
 		t.Errorf("got %d removed, %v; want both, and an error", n, err)
 	}
-	if _, err := removeUploads(t.Context(), filepath.Join(root, "none"), now); err != nil {
+	if _, err := removeUploads(t.Context(), &imageDirectory{root: filepath.Join(root, "none")}, now); err != nil {
 		t.Errorf("without images: got %v, want no error (%v)", err, fs.ErrNotExist)
 	}
 }

@@ -16,7 +16,8 @@ import (
 
 // ballast is a file that only takes room. It is removed when the disk is full,
 // so that users and keys can be removed and narrowed then. While it is missing,
-// nothing is added to the database.
+// nothing is added to the database. A second, empty file is kept with it: to open
+// the database, SQLite needs two inodes, for its -wal and its -shm.
 type ballast struct {
 	path string
 	kept atomic.Bool // there should be one: [Store.KeepBallast]
@@ -26,7 +27,11 @@ type ballast struct {
 // 1/32 of them.
 const maxBallast = 16 << 20
 
-// roomForBallast is how many times its size must be free before a ballast is made.
+// ballastFiles is how many inodes a ballast has.
+const ballastFiles = 2
+
+// roomForBallast is how many times its size and its inodes must be free before a
+// ballast is made.
 const roomForBallast = 2
 
 var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until there is room again (%d MiB, or a sixteenth of a small disk)",
@@ -44,6 +49,10 @@ func (s *Store) KeepBallast() (bool, error) {
 	return !s.file.ballast.isReleased(), err
 }
 
+// IsFull reports whether the ballast is missing: the database has met a full
+// disk, and there is no room yet to make the ballast again.
+func (s *Store) IsFull() bool { return s.file.ballast.isReleased() }
+
 func (b *ballast) isReleased() bool {
 	if !b.kept.Load() {
 		return false
@@ -58,24 +67,36 @@ func (b *ballast) release(err error) bool {
 	if !mayBeFull(err) {
 		return false
 	}
-	if free, _, ok := diskspace.Of(filepath.Dir(b.path)); !isFull(err) && (!ok || free >= maxBallast) {
+	space, ok := diskspace.Of(filepath.Dir(b.path))
+	noSpace := ok && space.Free < maxBallast
+	noFiles := ok && space.Files > 0 && space.FreeFiles < ballastFiles
+	if !isFull(err) && !noSpace && !noFiles {
 		return false // another I/O error
 	}
+	_ = os.Remove(b.second())
 	return os.Remove(b.path) == nil
 }
+
+// second returns the path of the second file.
+func (b *ballast) second() string { return b.path + "-inode" }
 
 // make makes the ballast, whole or not at all, if there is none and there is
 // room for it.
 func (b *ballast) make() error {
-	if _, err := os.Stat(b.path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(b.path); err == nil {
+		return b.makeSecond() // versions before it made none
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	size := uint64(maxBallast)
-	if free, total, ok := diskspace.Of(filepath.Dir(b.path)); ok {
-		size = min(size, total/32)
-		if free < size*roomForBallast {
+	if space, ok := diskspace.Of(filepath.Dir(b.path)); ok {
+		size = min(size, space.Total/32)
+		if space.Free < size*roomForBallast || space.Files > 0 && space.FreeFiles < ballastFiles*roomForBallast {
 			return nil
 		}
+	}
+	if err := b.makeSecond(); err != nil {
+		return err
 	}
 	content := make([]byte, size)
 	_, _ = rand.Read(content) // file systems compress what is not random
@@ -84,4 +105,15 @@ func (b *ballast) make() error {
 		return nil
 	}
 	return err
+}
+
+func (b *ballast) makeSecond() error {
+	file, err := os.OpenFile(b.second(), os.O_WRONLY|os.O_CREATE, 0o600)
+	if diskspace.IsFull(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
