@@ -115,7 +115,7 @@ func (s slowest) String() string { return time.Duration(s).Round(time.Millisecon
 // for a measurement.
 func attackers(t *testing.T) int {
 	t.Helper()
-	text := os.Getenv("REGISTRYUSERS_TEST_ATTACKERS")
+	text := os.Getenv("FLOOD_TEST_ATTACKERS")
 	if text == "" {
 		return 200
 	}
