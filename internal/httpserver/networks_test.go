@@ -1,12 +1,13 @@
 package httpserver
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 )
@@ -110,46 +111,50 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				<-accepted
 				<-idle
 				return response.Body.Close()
 			}
 			if err := get(); err != nil { // its connection stays open
 				t.Fatal(err)
 			}
-			silent, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer silent.Close()
 			<-accepted
+			dial := func() net.Conn {
+				c, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				return c
+			}
+			wantAccepted := func(what string) {
+				t.Helper()
+				select {
+				case <-accepted:
+				case <-time.After(10 * time.Second):
+					t.Fatalf("%s: not accepted; want a place for it", what)
+				}
+			}
+			wantClosed := func(what string, c net.Conn) {
+				t.Helper()
+				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatalf("%s: got %v; want it closed", what, err)
+				}
+			}
+			silent := dial()
+			wantAccepted("the second connection")
 			<-times
 			times <- clock.Add(silentTime)
-			third, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer third.Close()
-			<-accepted
-			if _, err := bufio.NewReader(silent).ReadByte(); err == nil {
-				t.Error("the silent connection got a byte; want it closed")
+			dial()
+			wantAccepted("a third connection")
+			wantClosed("the silent connection", silent)
+			if err := get(); err != nil || len(accepted) != 0 {
+				t.Errorf("the idle connection, when a silent one made room: %v; want it to serve", err)
 			}
 			// The third one is silent, but not for long: the idle one makes room.
-			fourth, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer fourth.Close()
-			<-accepted
-			// Nobody makes room now.
-			fifth, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer fifth.Close()
-			if _, err := bufio.NewReader(fifth).ReadByte(); err == nil {
-				t.Error("one connection too many got a byte; want it closed")
-			}
+			dial()
+			wantAccepted("a fourth connection")
+			wantClosed("a fifth connection, beside two that are silent, but not for long", dial())
 		})
 	}
 }
