@@ -208,8 +208,12 @@ func TestRepeatsComeLater(t *testing.T) {
 	if twice := throttle.share(g, now); once <= 0 || twice <= once {
 		t.Errorf("the share after a wrong secret is %v, after a repeat %v; want more each time", once, twice)
 	}
-	if got := throttle.share(g, now.Add(failureWindow)); got != 0 {
-		t.Errorf("the share when the window is over is %v; want 0", got)
+	// An attacker does not start afresh whenever its limits do.
+	if got := throttle.share(g, now.Add(failureWindow)); got != throttle.share(g, now) {
+		t.Errorf("the share when the limits' window is over is %v; want it as before", got)
+	}
+	if got := throttle.share(g, now.Add(rankWindow)); got != 0 {
+		t.Errorf("the share an hour later is %v; want 0", got)
 	}
 }
 

@@ -49,6 +49,7 @@ type failureCount struct {
 
 const (
 	failureWindow    = 5 * time.Minute
+	rankWindow       = time.Hour // of what decides who is hashed first: longer, so that few attackers start afresh
 	maxFailureCounts = 1 << 16
 	maxWrongSecrets  = 1 << 14
 
@@ -90,6 +91,7 @@ type guess struct {
 // guessCounts are the counts of one network.
 type guessCounts struct {
 	all, forUser, repeats digest
+	inVain                digest // hashes, of failures and repeats, in rankWindow
 	maxAll, maxForUser    int
 }
 
@@ -110,6 +112,7 @@ func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
 			all:        t.key.hash("all", name),
 			forUser:    t.key.hash("for user", name, counted),
 			repeats:    t.key.hash("repeats", name),
+			inVain:     t.key.hash("in vain", name),
 			maxAll:     failureLimits[i].all,
 			maxForUser: failureLimits[i].forUser,
 		})
@@ -147,7 +150,7 @@ func (t *loginThrottle) check(g guess, now time.Time) error {
 }
 
 // share returns which share of its limits the networks of a guess have spent on
-// hashes in vain: the most that one of them has.
+// hashes in vain, in the last hour: the most that one of them has.
 func (t *loginThrottle) share(g guess, now time.Time) (share float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,7 +159,7 @@ func (t *loginThrottle) share(g guess, now time.Time) (share float64) {
 
 func (t *loginThrottle) spent(g guess, now time.Time) (share float64) {
 	for _, c := range g.counts {
-		share = max(share, float64(t.failures(c.all, now)+t.failures(c.repeats, now))/float64(c.maxAll))
+		share = max(share, float64(t.failures(c.inVain, now))/float64(c.maxAll))
 	}
 	return share
 }
@@ -252,27 +255,29 @@ func (t *loginThrottle) failed(g guess, now time.Time) {
 	defer t.mu.Unlock()
 	if now.Before(t.wrong[g.secret]) {
 		for _, c := range g.counts {
-			t.count(c.repeats, now)
+			t.count(c.repeats, now, failureWindow)
+			t.count(c.inVain, now, rankWindow)
 		}
 		return
 	}
 	remember(t.wrong, g.secret, now, failureWindow, maxWrongSecrets)
-	t.count(g.user, now)
+	t.count(g.user, now, failureWindow)
 	t.countFailure(g, now)
 }
 
 func (t *loginThrottle) countFailure(g guess, now time.Time) {
 	for _, c := range g.counts {
-		t.count(c.all, now)
-		t.count(c.forUser, now)
+		t.count(c.all, now, failureWindow)
+		t.count(c.forUser, now, failureWindow)
+		t.count(c.inVain, now, rankWindow)
 	}
 }
 
-func (t *loginThrottle) count(key digest, now time.Time) {
+func (t *loginThrottle) count(key digest, now time.Time, window time.Duration) {
 	count := t.counts[key]
 	if !now.Before(count.end) {
 		bound(t.counts, maxFailureCounts, func(c failureCount) bool { return !now.Before(c.end) })
-		count = failureCount{end: now.Add(failureWindow)}
+		count = failureCount{end: now.Add(window)}
 	}
 	count.n++
 	t.counts[key] = count
