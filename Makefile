@@ -26,7 +26,7 @@ FUZZTIME ?= 500000x
 fuzz: ## compare the server with an independent judge on a million bodies and on a million paths, and its two ways to judge with each other
 	cd internal/differential && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) .
 	cd internal/differential && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) .
-	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./internal/schema
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/schema
 
 bench: ## measure beside others, some ten minutes on a quiet machine; writes bench/RESULTS.md; ARGS adds flags
 	cd bench && go run . $(ARGS)

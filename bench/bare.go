@@ -46,7 +46,7 @@ func newBare() (http.Handler, error) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
 		_ = json.NewEncoder(w).Encode(user{
-			ID: answerID, Name: body.Name, ReadOnly: body.ReadOnly, Duration: body.Duration,
+			ID: responseID, Name: body.Name, ReadOnly: body.ReadOnly, Duration: body.Duration,
 			CreatedAt: createdAt, ExpiresAt: expiresAt(body.Duration), Secret: secret,
 		})
 	})

@@ -68,7 +68,7 @@ var binaries = []binary{
 }
 
 // A whole is what was measured of a binary.
-type whole struct {
+type complete struct {
 	name      string
 	durable   traffic // creates, each of a new user
 	first     float64 // ms from the start to the first 201, with an empty data directory
@@ -229,7 +229,7 @@ func (in *instance) close() {
 
 // firstAnswer returns the milliseconds from the start of a binary on an empty
 // directory to its first 201.
-func (b binary) firstAnswer(ctx context.Context, built, under string) (float64, error) {
+func (b binary) firstResponse(ctx context.Context, built, under string) (float64, error) {
 	b.users = 0
 	begin := time.Now()
 	in, err := b.open(ctx, built, under)
@@ -247,10 +247,10 @@ func (b binary) firstAnswer(ctx context.Context, built, under string) (float64, 
 }
 
 // measureBinaries measures each binary, in turns, with data under a directory.
-func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]whole, error) {
-	wholes, instances, built := make([]whole, len(all)), make([]*instance, len(all)), make([]string, len(all))
+func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]complete, error) {
+	complete, instances, built := make([]complete, len(all)), make([]*instance, len(all)), make([]string, len(all))
 	for i, b := range all {
-		wholes[i].name = b.name
+		complete[i].name = b.name
 		var err error
 		if built[i], err = b.build(ctx, under); err == nil {
 			instances[i], err = b.open(ctx, built[i], under)
@@ -262,9 +262,9 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	}
 	time.Sleep(min(length, time.Second)) // what runs at the start is over
 	for i, in := range instances {
-		wholes[i].rest = residentMiB(in.command.Process.Pid)
+		complete[i].rest = residentMiB(in.command.Process.Pid)
 	}
-	if err := measureLone(ctx, wholes, instances, under, rounds, length); err != nil {
+	if err := measureLone(ctx, complete, instances, under, rounds, length); err != nil {
 		return nil, err
 	}
 	loads := make([]func(time.Duration) (float64, float64, error), len(instances))
@@ -272,7 +272,7 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 		loads[i] = func(length time.Duration) (float64, float64, error) {
 			watched := watchResident(in.command.Process.Pid)
 			rate, p99, err := load(ctx, in.address, in.wire, length)
-			wholes[i].busy = max(wholes[i].busy, watched())
+			complete[i].busy = max(complete[i].busy, watched())
 			return rate, p99, err
 		}
 	}
@@ -283,23 +283,23 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	firsts := make([][]float64, len(all))
 	for range rounds {
 		for i, b := range all {
-			ms, err := b.firstAnswer(ctx, built[i], under)
+			ms, err := b.firstResponse(ctx, built[i], under)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", b.name, err)
 			}
 			firsts[i] = append(firsts[i], ms)
 		}
 	}
-	for i := range wholes {
-		wholes[i].durable, wholes[i].first = traffics[i], median(firsts[i])
+	for i := range complete {
+		complete[i].durable, complete[i].first = traffics[i], median(firsts[i])
 	}
-	return wholes, nil
+	return complete, nil
 }
 
 // measureLone measures creates with nothing beside them, and between them an append
 // to a file on the same disk that is made durable, as large as a page of the
 // database's log.
-func measureLone(ctx context.Context, wholes []whole, instances []*instance, under string, rounds int, length time.Duration) error {
+func measureLone(ctx context.Context, complete []complete, instances []*instance, under string, rounds int, length time.Duration) error {
 	file, err := os.CreateTemp(under, "append")
 	if err != nil {
 		return err
@@ -317,7 +317,7 @@ func measureLone(ctx context.Context, wholes []whole, instances []*instance, und
 		}
 	}
 	for i := range instances {
-		wholes[i].lone, wholes[i].loneRatio = median(p99s[i]), median(rs[i])
+		complete[i].lone, complete[i].loneRatio = median(p99s[i]), median(rs[i])
 	}
 	return nil
 }

@@ -16,12 +16,12 @@ import (
 // memory is a transport that answers every create, as short a way as there is.
 type memory struct{ header http.Header }
 
-const answered = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
+const wantResponse = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
 	`"id":7,"name":"user1","read_only":false,"secret":"` + secret + `"}` + "\n"
 
 func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	return &http.Response{StatusCode: http.StatusCreated, Header: m.header, Body: io.NopCloser(strings.NewReader(answered)), Request: r}, nil
+	return &http.Response{StatusCode: http.StatusCreated, Header: m.header, Body: io.NopCloser(strings.NewReader(wantResponse)), Request: r}, nil
 }
 
 // measureCalls measures a call of a bare HTTP client and one of ours, in this order.
@@ -34,12 +34,12 @@ func measureCalls(turns int) ([]cost, error) {
 	ctx := context.Background()
 	return compare([]func(){
 		func() {
-			if u, err := bareCall(ctx, transport, 1, 1, 1); err != nil || u.ID != answerID {
+			if u, err := bareCall(ctx, transport, 1, 1, 1); err != nil || u.ID != responseID {
 				panic(fmt.Sprint(u, err))
 			}
 		},
 		func() {
-			if u, err := c.CreateUser(ctx, 1, client.NewUser{Name: "user1", Duration: 14}); err != nil || u.ID != answerID {
+			if u, err := c.CreateUser(ctx, 1, client.NewUser{Name: "user1", Duration: 14}); err != nil || u.ID != responseID {
 				panic(fmt.Sprint(u, err))
 			}
 		},
@@ -74,13 +74,13 @@ func bareCall(ctx context.Context, c *http.Client, project, region, registry int
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "apikey "+key)
-	answer, err := c.Do(r)
+	response, err := c.Do(r)
 	if err != nil {
 		return u, err
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusCreated {
-		return u, fmt.Errorf("status %d", answer.StatusCode)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		return u, fmt.Errorf("status %d", response.StatusCode)
 	}
-	return u, json.NewDecoder(answer.Body).Decode(&u)
+	return u, json.NewDecoder(response.Body).Decode(&u)
 }

@@ -22,7 +22,7 @@ type humaRequest struct {
 	}
 }
 
-type humaAnswer struct {
+type humaResponse struct {
 	Body humaUser
 }
 
@@ -52,9 +52,9 @@ func newHuma() (http.Handler, error) {
 	})
 	method, route, _ := strings.Cut(pattern, " ")
 	operation := huma.Operation{OperationID: "CreateUser", Method: method, Path: route, DefaultStatus: http.StatusCreated}
-	huma.Register(api, operation, func(_ context.Context, r *humaRequest) (*humaAnswer, error) {
-		return &humaAnswer{humaUser{
-			ID: answerID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly, Duration: r.Body.Duration,
+	huma.Register(api, operation, func(_ context.Context, r *humaRequest) (*humaResponse, error) {
+		return &humaResponse{humaUser{
+			ID: responseID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly, Duration: r.Body.Duration,
 			CreatedAt: createdAt, ExpiresAt: expiresAt(r.Body.Duration), Secret: secret,
 		}}, nil
 	})

@@ -87,7 +87,7 @@ func (c *caller) create() error {
 	if _, err := c.Write(c.wire.bytes); err != nil {
 		return err
 	}
-	status, err := readAnswer(c.reader)
+	status, err := readResponse(c.reader)
 	if err == nil && status != 201 {
 		err = fmt.Errorf("status %d, want 201", status)
 	}
@@ -95,7 +95,7 @@ func (c *caller) create() error {
 }
 
 // readAnswer reads one answer from a connection that is kept, and returns its status.
-func readAnswer(r *bufio.Reader) (status int, err error) {
+func readResponse(r *bufio.Reader) (status int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return 0, err

@@ -114,10 +114,10 @@ func (p peer) checkServer(ctx context.Context, address string) error {
 	for kind, want := range p.statuses {
 		r := newRequest(kind).WithContext(ctx)
 		r.URL.Scheme, r.URL.Host, r.RequestURI = "http", address, ""
-		answer, err := http.DefaultTransport.RoundTrip(r)
+		response, err := http.DefaultTransport.RoundTrip(r)
 		if err == nil {
-			err = checkAnswer(kind, want, answer.StatusCode, answer.Body)
-			answer.Body.Close()
+			err = checkResponse(kind, want, response.StatusCode, response.Body)
+			response.Body.Close()
 		}
 		if err != nil {
 			return fmt.Errorf("%s request: %w", kindNames[kind], err)

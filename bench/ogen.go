@@ -21,7 +21,7 @@ type ogenUsers struct{}
 
 func (ogenUsers) RegistryUsersHandlerPost(_ context.Context, r telemetry.OptRegistryUserCreateSerializer, _ telemetry.RegistryUsersHandlerPostParams) (telemetry.RegistryUsersHandlerPostRes, error) {
 	return &telemetry.RegistryUserCreateResponseSerializer{
-		ID: answerID, Name: r.Value.Name, ReadOnly: r.Value.ReadOnly.Value, Duration: r.Value.Duration,
+		ID: responseID, Name: r.Value.Name, ReadOnly: r.Value.ReadOnly.Value, Duration: r.Value.Duration,
 		CreatedAt: createdAt, ExpiresAt: expiresAt(r.Value.Duration), Secret: secret,
 	}, nil
 }
@@ -42,7 +42,7 @@ type ogenPlainUsers struct{}
 
 func (ogenPlainUsers) RegistryUsersHandlerPost(_ context.Context, r plain.OptRegistryUserCreateSerializer, _ plain.RegistryUsersHandlerPostParams) (plain.RegistryUsersHandlerPostRes, error) {
 	return &plain.RegistryUserCreateResponseSerializer{
-		ID: answerID, Name: r.Value.Name, ReadOnly: r.Value.ReadOnly.Value, Duration: r.Value.Duration,
+		ID: responseID, Name: r.Value.Name, ReadOnly: r.Value.ReadOnly.Value, Duration: r.Value.Duration,
 		CreatedAt: createdAt, ExpiresAt: expiresAt(r.Value.Duration), Secret: secret,
 	}, nil
 }

@@ -23,7 +23,7 @@ type ours struct{}
 
 func (ours) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
 	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
-		ID: answerID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly, Duration: r.Body.Duration,
+		ID: responseID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly, Duration: r.Body.Duration,
 		CreatedAt: createdAt, ExpiresAt: expiresAt(int(r.Body.Duration)), Secret: registryusers.NewSecretText(secret),
 	}}, nil
 }

@@ -58,8 +58,8 @@ func findPeer(name string) (peer, error) {
 
 // What every peer answers a valid request with, besides what was sent.
 const (
-	answerID = 7
-	secret   = "VT7VBFL0vig2nkgcRkvW0e6K2D3Assua" //nolint:gosec // G101: nobody has it
+	responseID = 7
+	secret     = "VT7VBFL0vig2nkgcRkvW0e6K2D3Assua" //nolint:gosec // G101: nobody has it
 )
 
 var createdAt = time.Date(2026, 5, 7, 20, 33, 46, 548242000, time.UTC)
@@ -88,14 +88,14 @@ func (p peer) check(h http.Handler) error {
 	for kind, want := range p.statuses {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, newRequest(kind))
-		if err := checkAnswer(kind, want, w.Code, w.Body); err != nil {
+		if err := checkResponse(kind, want, w.Code, w.Body); err != nil {
 			return fmt.Errorf("%s: %s request: %w", p.name, kindNames[kind], err)
 		}
 	}
 	return nil
 }
 
-func checkAnswer(kind, want, status int, body io.Reader) error {
+func checkResponse(kind, want, status int, body io.Reader) error {
 	text, err := io.ReadAll(body)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ type stockUsers struct{}
 
 func (stockUsers) RegistryUsersHandlerPost(_ context.Context, r stock.RegistryUsersHandlerPostRequestObject) (stock.RegistryUsersHandlerPostResponseObject, error) {
 	return stock.RegistryUsersHandlerPost201JSONResponse{
-		Id: answerID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly != nil && *r.Body.ReadOnly, Duration: r.Body.Duration,
+		Id: responseID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly != nil && *r.Body.ReadOnly, Duration: r.Body.Duration,
 		CreatedAt: createdAt, ExpiresAt: expiresAt(r.Body.Duration), Secret: secret,
 	}, nil
 }

@@ -17,7 +17,7 @@ type results struct {
 	how      string // long it was measured
 	rows     []row  // of the peers
 	calls    []cost // bare, ours
-	wholes   []whole
+	wholes   []complete
 	notes    []string
 }
 

@@ -16,12 +16,12 @@ import (
 // memory is a transport that answers every create, as short a way as there is.
 type memory struct{ header http.Header }
 
-const answered = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
+const wasAnswered = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
 	`"id":7,"name":"user1","read_only":false,"secret":"VT7VBFL0vig2nkgcRkvW0e6K2D3Assua"}` + "\n"
 
 func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	return &http.Response{StatusCode: http.StatusCreated, Header: m.header, Body: io.NopCloser(strings.NewReader(answered)), Request: r}, nil
+	return &http.Response{StatusCode: http.StatusCreated, Header: m.header, Body: io.NopCloser(strings.NewReader(wasAnswered)), Request: r}, nil
 }
 
 var transport = &http.Client{Transport: memory{http.Header{"Content-Type": {"application/json"}}}}
@@ -69,15 +69,15 @@ func bare(tb testing.TB) func() {
 		}
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "apikey 1$key")
-		answer, err := transport.Do(r)
+		response, err := transport.Do(r)
 		if err != nil {
 			return u, err
 		}
-		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusCreated {
-			return u, fmt.Errorf("status %d", answer.StatusCode)
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusCreated {
+			return u, fmt.Errorf("status %d", response.StatusCode)
 		}
-		return u, json.NewDecoder(answer.Body).Decode(&u)
+		return u, json.NewDecoder(response.Body).Decode(&u)
 	}
 	ctx := tb.Context()
 	return func() {

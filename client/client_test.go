@@ -90,7 +90,7 @@ func wantNoSecret(t *testing.T, what string, err error, secrets ...string) {
 }
 
 // realStack is this project's server over a real database.
-type realStack struct {
+type env struct {
 	*httptest.Server
 	accounts *accounts.Service
 	registry int64 // demo, in project 3 and region 5
@@ -99,7 +99,7 @@ type realStack struct {
 
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_000, time.UTC)
 
-func newRealStack(t *testing.T) realStack {
+func newEnv(t *testing.T) env {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
 	if err != nil {
@@ -120,15 +120,15 @@ func newRealStack(t *testing.T) realStack {
 		t.Fatal(err)
 	}
 	a := api.New(service)
-	handler, err := server.New(a, server.Options{Authenticator: a, Logger: slog.New(slog.DiscardHandler), ValidateAnswers: true})
+	handler, err := server.New(a, server.Options{Authenticator: a, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return realStack{newServer(t, handler.ServeHTTP), service, r.ID, token.Reveal()}
+	return env{newServer(t, handler.ServeHTTP), service, r.ID, token.Reveal()}
 }
 
 func TestRealServer(t *testing.T) {
-	s := newRealStack(t)
+	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.key))
 
 	made, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "made", Duration: 14, ReadOnly: true})
@@ -150,14 +150,14 @@ func TestRealServer(t *testing.T) {
 	}
 
 	const secret = `chosen "secret" <&> ü`
-	chosen, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Duration: -1, Secret: registryusers.NewSecret(secret)})
+	custom, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Duration: -1, Secret: registryusers.NewSecret(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if chosen.Name != "" || chosen.Duration != -1 || chosen.ReadOnly || chosen.Secret.Reveal() != secret {
-		t.Errorf("CreateUser = %+v with the secret %q; want the empty name, -1 days, and %q", chosen, chosen.Secret.Reveal(), secret)
+	if custom.Name != "" || custom.Duration != -1 || custom.ReadOnly || custom.Secret.Reveal() != secret {
+		t.Errorf("CreateUser = %+v with the secret %q; want the empty name, -1 days, and %q", custom, custom.Secret.Reveal(), secret)
 	}
-	if end, ends := chosen.Expires(); ends {
+	if end, ends := custom.Expires(); ends {
 		t.Errorf("Expires() = %v, %t; want never", end, ends)
 	}
 	if u, err := s.accounts.User(t.Context(), s.registry, "made"); err != nil || u.ID != made.ID || !u.ReadOnly {
@@ -166,7 +166,7 @@ func TestRealServer(t *testing.T) {
 }
 
 func TestRealServersErrors(t *testing.T) {
-	s := newRealStack(t)
+	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.key))
 	if _, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "taken", Duration: 1}); err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestRealServersErrors(t *testing.T) {
 // The two errors of an Idempotency-Key arrive as themselves, and not as the
 // general errors of their statuses.
 func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
-	s := newRealStack(t)
+	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.key))
 	create := func(days int64) error {
 		_, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "u", Duration: days}, client.WithIdempotencyKey("k-1"))
@@ -247,7 +247,7 @@ func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
-	s := newRealStack(t)
+	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.key))
 	errs := make([]error, 64)
 	var wg sync.WaitGroup
@@ -339,7 +339,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-func TestVendorsAnswer(t *testing.T) {
+func TestVendorsResponse(t *testing.T) {
 	for _, test := range []struct {
 		name, body string
 		want       client.User
@@ -613,7 +613,7 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
-func TestAnswersBodyIsBounded(t *testing.T) {
+func TestResponseBodyIsBounded(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		status  int
@@ -621,8 +621,8 @@ func TestAnswersBodyIsBounded(t *testing.T) {
 		message string // "": success
 		is      error
 	}{
-		{"the most that is read", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxAnswerBytes-len(created))), "", nil},
-		{"one byte more", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxAnswerBytes-len(created)+1)), "it was done, but the answer is larger than 1048576 bytes", nil},
+		{"the most that is read", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created))), "", nil},
+		{"one byte more", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created)+1)), "it was done, but the answer is larger than 1048576 bytes", nil},
 		{"endless", 201, endless{}, "it was done, but the answer is larger than 1048576 bytes", nil},
 		{"endless after JSON", 201, io.MultiReader(strings.NewReader(created), endless{}), "it was done, but the answer is larger than 1048576 bytes", nil},
 		{"endless error", 409, endless{}, "conflict", registryusers.ErrUserExists},
@@ -648,8 +648,8 @@ func TestAnswersBodyIsBounded(t *testing.T) {
 				t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 			}
 		}
-		if b.read > client.MaxAnswerBytes+1 {
-			t.Errorf("%s: %d bytes were read; want %d at most", test.name, b.read, client.MaxAnswerBytes+1)
+		if b.read > client.MaxResponseBytes+1 {
+			t.Errorf("%s: %d bytes were read; want %d at most", test.name, b.read, client.MaxResponseBytes+1)
 		}
 		if !b.closed {
 			t.Errorf("%s: the body was not closed", test.name)
@@ -748,7 +748,7 @@ func TestTimeoutOfTheCallersClient(t *testing.T) {
 }
 
 // The deadline can pass when half of an answer was read, whatever its status.
-func TestDeadlineWhileAnAnswerIsRead(t *testing.T) {
+func TestDeadlineWhileAResponseIsRead(t *testing.T) {
 	for _, status := range []int{200, 201, 409, 500} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			release := make(chan struct{})
@@ -808,7 +808,7 @@ func TestKeyWithoutADollarIsHintedAt(t *testing.T) {
 }
 
 func TestSecretsThatAServerEchoesAreRedacted(t *testing.T) {
-	const chosen, override = "cHoSeN-Pw93", "8$oVeRrIdE-Zz"
+	const custom, override = "cHoSeN-Pw93", "8$oVeRrIdE-Zz"
 	for _, status := range []int{201, 200, 307, 400, 401, 409, 500, 502} {
 		for _, form := range []string{"as the document says", "half a JSON", "page"} {
 			s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -834,12 +834,12 @@ func TestSecretsThatAServerEchoesAreRedacted(t *testing.T) {
 				}
 				_, _ = w.Write(data)
 			})
-			_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret(chosen)}, client.WithAPIKey(override))
+			_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret(custom)}, client.WithAPIKey(override))
 			what := fmt.Sprintf("%d, %s", status, form)
 			if e := wantError(t, what, err, status); e.RequestID == "" || status >= 300 && form == "as the document says" && len(e.InvalidFields) != 1 {
 				t.Errorf("%s: %+v; want the server's other words kept", what, e)
 			}
-			wantNoSecret(t, what, err, chosen, override)
+			wantNoSecret(t, what, err, custom, override)
 			s.Close()
 		}
 	}

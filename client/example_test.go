@@ -14,7 +14,7 @@ import (
 )
 
 // answering is a server that always gives the same answer.
-func answering(status int, body string) *httptest.Server {
+func newServerWith(status int, body string) *httptest.Server {
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -23,7 +23,7 @@ func answering(status int, body string) *httptest.Server {
 }
 
 func ExampleClient_CreateUser() {
-	server := answering(http.StatusCreated, `{
+	server := newServerWith(http.StatusCreated, `{
 		"id": 1,
 		"name": "ci",
 		"read_only": true,
@@ -63,9 +63,9 @@ func ExampleClient_CreateUser() {
 // A call whose outcome is unknown is repeated with its own key: the server
 // makes no second user, and tells the secret of the first.
 func ExampleWithIdempotencyKey() {
-	answers := 0
+	responses := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if answers++; answers == 1 {
+		if responses++; responses == 1 {
 			panic(http.ErrAbortHandler) // the user is made, and the answer lost
 		}
 		w.WriteHeader(http.StatusCreated)
@@ -91,7 +91,7 @@ func ExampleWithIdempotencyKey() {
 }
 
 func ExampleError() {
-	server := answering(http.StatusBadRequest, `{
+	server := newServerWith(http.StatusBadRequest, `{
 		"exception_class": "ValidationError",
 		"message": "the request is not valid",
 		"invalid_fields": {"duration": ["must be 365 at most"]},
@@ -107,8 +107,8 @@ func ExampleError() {
 	_, err = c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Duration: 1000})
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, registryusers.ErrInvalid))
-	if answer, ok := errors.AsType[*client.Error](err); ok {
-		fmt.Println(answer.Status, answer.InvalidFields["duration"], answer.RequestID)
+	if response, ok := errors.AsType[*client.Error](err); ok {
+		fmt.Println(response.Status, response.InvalidFields["duration"], response.RequestID)
 	}
 	// Output:
 	// create user: the request is not valid (400); duration must be 365 at most [request IHFMPSKYXAYA]

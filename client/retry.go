@@ -57,7 +57,7 @@ func do[T any](ctx context.Context, c *config, op *operation[T], send sender, se
 		if err == nil {
 			return value, nil
 		}
-		again, maybeDone, after := judge(op.success, err)
+		again, maybeDone, after := retryable(op.success, err)
 		unknown = unknown || maybeDone
 		wait := max(after, mathrand.N(min(firstWait<<min(try-1, 10), longestWait))) //nolint:gosec // nobody gains by guessing it
 		if c.source != nil && !isRenewed && try < c.tries && isUnauthenticated(err) {
@@ -84,8 +84,8 @@ func do[T any](ctx context.Context, c *config, op *operation[T], send sender, se
 }
 
 func isUnauthenticated(err error) bool {
-	var answer *Error
-	return errors.As(err, &answer) && answer.Status == http.StatusUnauthorized
+	var response *Error
+	return errors.As(err, &response) && response.Status == http.StatusUnauthorized
 }
 
 // sender sends an operation's request, edited.
@@ -99,7 +99,7 @@ func attempt[T any](ctx context.Context, c *config, op *operation[T], send sende
 		return *new(T), err
 	}
 	var progress progress
-	answer, err := send(progress.trace(ctx), func(_ context.Context, r *http.Request) error { //nolint:bodyclose // decode does
+	response, err := send(progress.trace(ctx), func(_ context.Context, r *http.Request) error { //nolint:bodyclose // decode does
 		r.Header["Authorization"] = []string{"apikey " + key.Reveal()}
 		r.Header["Idempotency-Key"] = []string{idempotencyKey}
 		r.Header["Accept"], r.Header["User-Agent"] = acceptJSON, c.userAgent
@@ -112,7 +112,7 @@ func attempt[T any](ctx context.Context, c *config, op *operation[T], send sende
 		}
 		return *new(T), err
 	}
-	value, err := decode(answer, op, key, secret)
+	value, err := decode(response, op, key, secret)
 	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnauthorized && !strings.Contains(key.Reveal(), "$") {
 		refused.hint = "the API key has no $ in it: a shell may have taken it for a variable, unless the key is in single quotes"
 	}
@@ -142,20 +142,20 @@ func (e unsentError) Unwrap() error { return e.error }
 
 // judge says of a try that failed whether another may succeed, whether it may
 // have been carried out all the same, and how long the server asks to wait.
-func judge(success int, err error) (again, maybeDone bool, after time.Duration) {
-	var answer *Error
-	if errors.As(err, &answer) {
-		switch status := answer.Status; {
+func retryable(success int, err error) (again, maybeDone bool, after time.Duration) {
+	var response *Error
+	if errors.As(err, &response) {
+		switch status := response.Status; {
 		case status == success: // but the answer was broken
-			return true, true, answer.RetryAfter
+			return true, true, response.RetryAfter
 		case status >= 200 && status < 300: // a success, whose meaning the document does not tell
 			return false, true, 0
 		case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
-			return true, false, answer.RetryAfter
+			return true, false, response.RetryAfter
 		case status == http.StatusServiceUnavailable: // a proxy's does not say what became of the request
-			return true, answer.Class == "", answer.RetryAfter
+			return true, response.Class == "", response.RetryAfter
 		case status >= 500:
-			return true, true, answer.RetryAfter
+			return true, true, response.RetryAfter
 		}
 		return false, false, 0
 	}
@@ -176,10 +176,10 @@ func judge(success int, err error) (again, maybeDone bool, after time.Duration) 
 
 // final makes the error of a call of the one of its last try.
 func (op *operation[T]) final(err error, tries int, unknown bool) error {
-	var answer *Error
-	if errors.As(err, &answer) {
-		answer.tries, answer.unknown = tries, unknown
-		return answer
+	var response *Error
+	if errors.As(err, &response) {
+		response.tries, response.unknown = tries, unknown
+		return response
 	}
 	text := ""
 	if tries > 1 {

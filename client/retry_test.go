@@ -78,7 +78,7 @@ var (
 	noServer = try{err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}}
 )
 
-func answer(status int, body string) try { return try{status: status, body: body} }
+func responding(status int, body string) try { return try{status: status, body: body} }
 
 func TestWhatIsTriedAgain(t *testing.T) {
 	for _, test := range []struct {
@@ -91,53 +91,53 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"success", []try{done}, 1, nil, false},
 		{"no connection, then success", []try{noServer, noServer, done}, 3, nil, false},
 		{"a connection that breaks, then success", []try{reset, done}, 2, nil, false},
-		{"408", []try{answer(408, ""), done}, 2, nil, false},
-		{"429", []try{answer(429, ourError), done}, 2, nil, false},
-		{"500", []try{answer(500, ourError), done}, 2, nil, false},
-		{"501", []try{answer(501, ourError), done}, 2, nil, false},
-		{"502 of a proxy", []try{answer(502, proxyError), done}, 2, nil, false},
-		{"503", []try{answer(503, ourError), done}, 2, nil, false},
-		{"504", []try{answer(504, ""), done}, 2, nil, false},
-		{"599", []try{answer(599, ""), done}, 2, nil, false},
-		{"half a success", []try{answer(201, created[:40]), done}, 2, nil, false},
-		{"an empty success", []try{answer(201, ""), done}, 2, nil, false},
-		{"the fifth time", []try{reset, answer(502, ""), noServer, answer(429, ""), done}, 5, nil, false},
+		{"408", []try{responding(408, ""), done}, 2, nil, false},
+		{"429", []try{responding(429, ourError), done}, 2, nil, false},
+		{"500", []try{responding(500, ourError), done}, 2, nil, false},
+		{"501", []try{responding(501, ourError), done}, 2, nil, false},
+		{"502 of a proxy", []try{responding(502, proxyError), done}, 2, nil, false},
+		{"503", []try{responding(503, ourError), done}, 2, nil, false},
+		{"504", []try{responding(504, ""), done}, 2, nil, false},
+		{"599", []try{responding(599, ""), done}, 2, nil, false},
+		{"half a success", []try{responding(201, created[:40]), done}, 2, nil, false},
+		{"an empty success", []try{responding(201, ""), done}, 2, nil, false},
+		{"the fifth time", []try{reset, responding(502, ""), noServer, responding(429, ""), done}, 5, nil, false},
 
 		{"never a connection", []try{noServer}, 5, nil, false},
 		{"never an answer", []try{reset}, 5, nil, true},
 		{"no connection after one that broke", []try{reset, noServer}, 5, nil, true},
-		{"always 408", []try{answer(408, "")}, 5, nil, false},
-		{"always 429", []try{answer(429, ourError)}, 5, registryusers.ErrTooManyRequests, false},
-		{"always 500", []try{answer(500, ourError)}, 5, registryusers.ErrInternal, true},
-		{"always 502", []try{answer(502, proxyError)}, 5, registryusers.ErrUnavailable, true},
-		{"always our own 503", []try{answer(503, ourError)}, 5, registryusers.ErrUnavailable, false},
-		{"always a proxy's 503", []try{answer(503, proxyError)}, 5, registryusers.ErrUnavailable, true},
-		{"always half a success", []try{answer(201, created[:40])}, 5, nil, true},
+		{"always 408", []try{responding(408, "")}, 5, nil, false},
+		{"always 429", []try{responding(429, ourError)}, 5, registryusers.ErrTooManyRequests, false},
+		{"always 500", []try{responding(500, ourError)}, 5, registryusers.ErrInternal, true},
+		{"always 502", []try{responding(502, proxyError)}, 5, registryusers.ErrUnavailable, true},
+		{"always our own 503", []try{responding(503, ourError)}, 5, registryusers.ErrUnavailable, false},
+		{"always a proxy's 503", []try{responding(503, proxyError)}, 5, registryusers.ErrUnavailable, true},
+		{"always half a success", []try{responding(201, created[:40])}, 5, nil, true},
 
 		{"a certificate that is not trusted", []try{{err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}}, 1, nil, false},
 		{"https to an http port", []try{{err: http.ErrSchemeMismatch}}, 1, nil, false},
-		{"200", []try{answer(200, created)}, 1, nil, true},
-		{"202", []try{answer(202, "")}, 1, nil, true},
-		{"200 after a try that broke", []try{reset, answer(200, created)}, 2, nil, true},
+		{"200", []try{responding(200, created)}, 1, nil, true},
+		{"202", []try{responding(202, "")}, 1, nil, true},
+		{"200 after a try that broke", []try{reset, responding(200, created)}, 2, nil, true},
 		{"302", []try{{status: 302, header: http.Header{"Location": {"https://other.example/"}}}}, 1, nil, false},
-		{"400", []try{answer(400, ourError)}, 1, registryusers.ErrInvalid, false},
-		{"401", []try{answer(401, ourError)}, 1, registryusers.ErrUnauthenticated, false},
-		{"403", []try{answer(403, ourError)}, 1, registryusers.ErrForbidden, false},
-		{"404", []try{answer(404, ourError)}, 1, registryusers.ErrRegistryNotFound, false},
-		{"405", []try{answer(405, ourError)}, 1, nil, false},
-		{"409", []try{answer(409, ourError)}, 1, registryusers.ErrUserExists, false},
-		{"413", []try{answer(413, ourError)}, 1, nil, false},
-		{"415", []try{answer(415, ourError)}, 1, nil, false},
-		{"422", []try{answer(422, ourError)}, 1, registryusers.ErrInvalid, false},
-		{"425", []try{answer(425, "")}, 1, nil, false},
+		{"400", []try{responding(400, ourError)}, 1, registryusers.ErrInvalid, false},
+		{"401", []try{responding(401, ourError)}, 1, registryusers.ErrUnauthenticated, false},
+		{"403", []try{responding(403, ourError)}, 1, registryusers.ErrForbidden, false},
+		{"404", []try{responding(404, ourError)}, 1, registryusers.ErrRegistryNotFound, false},
+		{"405", []try{responding(405, ourError)}, 1, nil, false},
+		{"409", []try{responding(409, ourError)}, 1, registryusers.ErrUserExists, false},
+		{"413", []try{responding(413, ourError)}, 1, nil, false},
+		{"415", []try{responding(415, ourError)}, 1, nil, false},
+		{"422", []try{responding(422, ourError)}, 1, registryusers.ErrInvalid, false},
+		{"425", []try{responding(425, "")}, 1, nil, false},
 
 		// A server that does not know the Idempotency-Key.
-		{"409 after a try that broke", []try{reset, answer(409, ourError)}, 2, registryusers.ErrUserExists, true},
-		{"409 after a proxy's 502", []try{answer(502, proxyError), answer(409, ourError)}, 2, registryusers.ErrUserExists, true},
-		{"409 after half a success", []try{answer(201, created[:40]), answer(409, ourError)}, 2, registryusers.ErrUserExists, true},
-		{"409 after no connection", []try{noServer, answer(409, ourError)}, 2, registryusers.ErrUserExists, false},
-		{"409 after 429", []try{answer(429, ourError), answer(409, ourError)}, 2, registryusers.ErrUserExists, false},
-		{"401 after a try that broke", []try{reset, answer(401, ourError)}, 2, registryusers.ErrUnauthenticated, true},
+		{"409 after a try that broke", []try{reset, responding(409, ourError)}, 2, registryusers.ErrUserExists, true},
+		{"409 after a proxy's 502", []try{responding(502, proxyError), responding(409, ourError)}, 2, registryusers.ErrUserExists, true},
+		{"409 after half a success", []try{responding(201, created[:40]), responding(409, ourError)}, 2, registryusers.ErrUserExists, true},
+		{"409 after no connection", []try{noServer, responding(409, ourError)}, 2, registryusers.ErrUserExists, false},
+		{"409 after 429", []try{responding(429, ourError), responding(409, ourError)}, 2, registryusers.ErrUserExists, false},
+		{"401 after a try that broke", []try{reset, responding(401, ourError)}, 2, registryusers.ErrUnauthenticated, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 
 func TestConflictAfterAnUnknownOutcomeSaysWhatToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{tries: []try{reset, answer(409, ourError)}}
+		s := &script{tries: []try{reset, responding(409, ourError)}}
 		_, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{Name: "u"})
 		for _, want := range []string{"may be this call's", "secret cannot be had", "remove it", "another name"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -208,7 +208,7 @@ func TestServerThatIgnoresTheIdempotencyKey(t *testing.T) {
 
 func TestEveryTryIsTheSameRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{tries: []try{reset, answer(502, ""), noServer, done, reset, done}}
+		s := &script{tries: []try{reset, responding(502, ""), noServer, done, reset, done}}
 		c := s.client(t)
 		for range 2 {
 			if _, err := c.CreateUser(t.Context(), 9, client.NewUser{Name: "u", Duration: 14, Secret: registryusers.NewSecret("cHoSeN")}); err != nil {
@@ -237,7 +237,7 @@ func TestWaits(t *testing.T) {
 	longest := make([]time.Duration, 6)
 	for range often {
 		synctest.Test(t, func(t *testing.T) {
-			s := &script{tries: []try{answer(500, "")}}
+			s := &script{tries: []try{responding(500, "")}}
 			if _, err := s.client(t, client.WithRetry(8, time.Hour)).CreateUser(t.Context(), 9, client.NewUser{}); err == nil {
 				t.Fatal("got no error")
 			}
@@ -329,7 +329,7 @@ func TestBudget(t *testing.T) {
 	})
 	t.Run("one try", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &script{tries: []try{answer(503, ourError)}}
+			s := &script{tries: []try{responding(503, ourError)}}
 			if _, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{}, client.WithoutRetry()); err == nil || len(s.seen) != 1 {
 				t.Errorf("got %d tries and %v; want one", len(s.seen), err)
 			}
@@ -401,7 +401,7 @@ func TestNetHTTPDoesNotRepeatUnseen(t *testing.T) {
 
 func TestAPIKeySource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &script{tries: []try{answer(503, ""), answer(502, ""), done}}
+		s := &script{tries: []try{responding(503, ""), responding(502, ""), done}}
 		asked := 0
 		c := s.client(t, client.WithAPIKeySource(func(context.Context) (registryusers.Secret, error) {
 			asked++
@@ -432,10 +432,10 @@ func TestAPIKeySource(t *testing.T) {
 		want  []string // what is sent
 		is    error
 	}{
-		{"a 401, and a new key", []try{answer(401, ourError), done}, []string{"7$a", "7$b"}, []string{"7$a", "7$b"}, nil},
-		{"a 401 after a 503", []try{answer(503, ourError), answer(401, ourError), done}, []string{"7$a", "7$b"}, []string{"7$a", "7$a", "7$b"}, nil},
-		{"a 401, and no new key", []try{answer(401, ourError)}, []string{"7$a", "7$a"}, []string{"7$a"}, registryusers.ErrUnauthenticated},
-		{"a 401 for every key", []try{answer(401, ourError)}, []string{"7$a", "7$b", "7$c"}, []string{"7$a", "7$b"}, registryusers.ErrUnauthenticated},
+		{"a 401, and a new key", []try{responding(401, ourError), done}, []string{"7$a", "7$b"}, []string{"7$a", "7$b"}, nil},
+		{"a 401 after a 503", []try{responding(503, ourError), responding(401, ourError), done}, []string{"7$a", "7$b"}, []string{"7$a", "7$a", "7$b"}, nil},
+		{"a 401, and no new key", []try{responding(401, ourError)}, []string{"7$a", "7$a"}, []string{"7$a"}, registryusers.ErrUnauthenticated},
+		{"a 401 for every key", []try{responding(401, ourError)}, []string{"7$a", "7$b", "7$c"}, []string{"7$a", "7$b"}, registryusers.ErrUnauthenticated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -517,7 +517,7 @@ func TestTextThatJSONWouldChangeIsRefused(t *testing.T) {
 func TestLoggerHearsOfEveryTryThatIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		s := &script{tries: []try{reset, answer(503, `{"exception_class":"C","message":"no `+apiKey+` cHoSeN","request_id":"r-17"}`), done}}
+		s := &script{tries: []try{reset, responding(503, `{"exception_class":"C","message":"no `+apiKey+` cHoSeN","request_id":"r-17"}`), done}}
 		c := s.client(t, client.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		if _, err := c.CreateUser(t.Context(), 9, client.NewUser{Secret: registryusers.NewSecret("cHoSeN")}); err != nil {
 			t.Fatal(err)

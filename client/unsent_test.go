@@ -78,7 +78,7 @@ func TestNothingSentIsNoUnknownOutcome(t *testing.T) {
 }
 
 // A connection that breaks once the request was sent leaves the outcome open.
-func TestSentWithoutAnAnswerIsAnUnknownOutcome(t *testing.T) {
+func TestSentWithoutAResponseIsAnUnknownOutcome(t *testing.T) {
 	dropping := listen(t, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 1<<10))
 	})

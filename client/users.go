@@ -78,10 +78,10 @@ var _ = apiclient.CreateUserResponse201Headers(createdHeaders{})
 var _ = models.CreateUserParams(createParams{})
 
 var createUser = operation[models.CreatedUser]{
-	name:    "create user",
-	success: 201,
-	whole:   func(u models.CreatedUser) bool { return u.ID > 0 && !u.Secret.IsZero() },
-	errors:  map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
+	name:     "create user",
+	success:  201,
+	complete: func(u models.CreatedUser) bool { return u.ID > 0 && !u.Secret.IsZero() },
+	errors:   map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
 }
 
 // CreateUser creates a user in a registry and returns it with its secret,

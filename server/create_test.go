@@ -73,7 +73,7 @@ func TestCreateThroughTheWire(t *testing.T) {
 
 // What was validated is what is used: the implementation gets the value that
 // the document's schema accepted, however it is spelled.
-func TestCreateBindsTheValueThatWasJudged(t *testing.T) {
+func TestCreateBindsTheValueThatWasValidated(t *testing.T) {
 	user := func(name string, duration int64) models.CreateUserRequest {
 		return models.CreateUserRequest{Name: name, Duration: duration}
 	}
@@ -132,9 +132,9 @@ func TestCreateSecretArrivesExactly(t *testing.T) {
 		if got := s.calls[0].Body.Secret.Reveal(); got != secret {
 			t.Errorf("body %s: got secret %q, want %q", body, got, secret)
 		}
-		var answer struct{ Secret string }
-		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Secret != secret {
-			t.Errorf("body %s: got secret %q in the answer (%v), want %q", body, answer.Secret, err, secret)
+		var response struct{ Secret string }
+		if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil || response.Secret != secret {
+			t.Errorf("body %s: got secret %q in the answer (%v), want %q", body, response.Secret, err, secret)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func TestCreateIDs(t *testing.T) {
 
 func TestRequestIDIsTheServersOwn(t *testing.T) {
 	theirs := "theirs"
-	s := newService(t, answering(apiserver.CreateUser201JSONResponse{
+	s := newService(t, responding(apiserver.CreateUser201JSONResponse{
 		Headers: apiserver.CreateUser201ResponseHeaders{XRequestID: &theirs},
 	}))
 	seen := map[string]bool{theirs: true, marker: true, "": true}
@@ -178,8 +178,8 @@ func TestRequestIDIsTheServersOwn(t *testing.T) {
 	}
 }
 
-func TestConcurrentCallersGetTheirOwnAnswers(t *testing.T) {
-	handler, err := New(createFunc(created), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler), ValidateAnswers: true})
+func TestConcurrentCallersGetTheirOwnResponses(t *testing.T) {
+	handler, err := New(createFunc(created), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestIdentityReachesTheImplementation(t *testing.T) {
 
 // One request that is wrong in every way is put right step by step; each
 // answer tells no more than the caller has earned.
-func TestOrderOfAnswers(t *testing.T) {
+func TestOrderOfErrors(t *testing.T) {
 	authenticated := false
 	s := newService(t, failing(registryusers.ErrUserExists), withAuthenticator(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
 		if !authenticated {

@@ -270,7 +270,7 @@ func TestRouteMayNameItsWildcardsAsGoDoes(t *testing.T) {
 
 // An answer that breaks the document's word becomes a 500. The log says where
 // and which rule, and not what.
-func TestAnswerThatDoesNotFitTheDocument(t *testing.T) {
+func TestResponseThatDoesNotFitTheDocument(t *testing.T) {
 	user := func(replace ...string) string {
 		return strings.NewReplacer(replace...).Replace(`{"id":7,"name":"m0rk3r","read_only":false,"duration":14,` +
 			`"created_at":"2026-05-07T20:33:46.548242Z","expires_at":"2026-05-21T20:33:46.548242Z","secret":"m0rk3r"}`)
@@ -316,7 +316,7 @@ func TestAnswerThatDoesNotFitTheDocument(t *testing.T) {
 	}
 }
 
-func TestAnswerWithAHeaderThatDoesNotFit(t *testing.T) {
+func TestResponseWithAHeaderThatDoesNotFit(t *testing.T) {
 	s := built(t, document(t), mountCreate(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "soon")
 		w.WriteHeader(http.StatusTooManyRequests)

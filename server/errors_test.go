@@ -69,7 +69,7 @@ func wantErrorHeaders(t *testing.T, w *httptest.ResponseRecorder, want http.Head
 	}
 }
 
-func TestSentinelsAnswer(t *testing.T) {
+func TestStatusOfSentinels(t *testing.T) {
 	for _, test := range sentinels {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			const detail = "row 12 of the table"
@@ -89,7 +89,7 @@ func TestSentinelsAnswer(t *testing.T) {
 	}
 }
 
-func TestInvalidFieldsAreTold(t *testing.T) {
+func TestInvalidFieldsAreSent(t *testing.T) {
 	const detail = "row 12 of the table"
 	fields := map[string][]string{"secret": {"must be shorter", "must be longer"}, "name": {"is reserved"}}
 	invalid := &registryusers.InvalidFieldsError{Fields: fields}
@@ -108,7 +108,7 @@ func TestInvalidFieldsAreTold(t *testing.T) {
 	}
 }
 
-func TestUnknownErrorIsLoggedAndNotTold(t *testing.T) {
+func TestUnknownErrorIsLoggedAndNotSent(t *testing.T) {
 	const cause = "dial tcp 10.0.0.7:5432: refused"
 	s := newService(t, failing(errors.New(cause)))
 	w := s.send(call{})
@@ -167,7 +167,7 @@ func generated(status int, body models.Error) apiserver.CreateUserResponseObject
 	return apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: body, Headers: apiserver.ErrorResponseHeaders{XRequestID: &theirs}}
 }
 
-func TestGeneratedErrorAnswersAsItsSentinel(t *testing.T) {
+func TestGeneratedErrorGetsTheStatusOfItsSentinel(t *testing.T) {
 	for _, test := range sentinels {
 		t.Run(test.err.Error(), func(t *testing.T) {
 			s := newService(t, failing(test.err))
@@ -182,7 +182,7 @@ func TestGeneratedErrorAnswersAsItsSentinel(t *testing.T) {
 				bodies = append(bodies, models.Error{}, models.Error{ExceptionClass: test.class}, models.Error{Message: test.err.Error()})
 			}
 			for _, body := range bodies {
-				s := newService(t, answering(generated(test.status, body)))
+				s := newService(t, responding(generated(test.status, body)))
 				w := s.send(call{})
 				got := s.wantError(t, w, test.status, test.class)
 				got.RequestID = want.RequestID
@@ -199,7 +199,7 @@ func TestGeneratedErrorAnswersAsItsSentinel(t *testing.T) {
 }
 
 func TestGeneratedErrorKeepsItsOwnWords(t *testing.T) {
-	s := newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: 422, Body: models.Error{
+	s := newService(t, responding(apiserver.CreateUserdefaultJSONResponse{StatusCode: 422, Body: models.Error{
 		Message:       "no more than 5 <users>",
 		InvalidFields: map[string][]string{"name": {"is reserved"}},
 	}}))
@@ -210,15 +210,15 @@ func TestGeneratedErrorKeepsItsOwnWords(t *testing.T) {
 	}
 
 	seconds := int64(30)
-	s = newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: 503, Headers: apiserver.ErrorResponseHeaders{RetryAfter: &seconds}}))
+	s = newService(t, responding(apiserver.CreateUserdefaultJSONResponse{StatusCode: 503, Headers: apiserver.ErrorResponseHeaders{RetryAfter: &seconds}}))
 	w = s.send(call{})
 	s.wantError(t, w, 503, "ServiceUnavailable")
 	wantErrorHeaders(t, w, http.Header{"Retry-After": {"30"}})
 }
 
-func TestGeneratedServerErrorIsLoggedAndNotTold(t *testing.T) {
+func TestGeneratedServerErrorIsLoggedAndNotSent(t *testing.T) {
 	for _, status := range []int{500, 502, 503, 504, 599} {
-		s := newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: models.Error{
+		s := newService(t, responding(apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: models.Error{
 			Message:       "the disk is full",
 			InvalidFields: map[string][]string{"disk": {"full"}},
 		}}))
@@ -242,10 +242,10 @@ func TestGeneratedServerErrorIsLoggedAndNotTold(t *testing.T) {
 
 // An answer that is no error must not be sent as one that the document means
 // for errors, nor the other way round.
-func TestDefaultAnswerWithoutAnErrorsStatus(t *testing.T) {
+func TestDefaultResponseWithoutAnErrorsStatus(t *testing.T) {
 	for _, status := range []int{0, 99, 100, 103, 200, 204, 302, 600, 1000, -1} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			s := newService(t, answering(apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: models.Error{
+			s := newService(t, responding(apiserver.CreateUserdefaultJSONResponse{StatusCode: status, Body: models.Error{
 				ExceptionClass: "ConflictError", Message: "user already exists", RequestID: "theirs",
 			}}))
 			w := s.send(call{})
@@ -260,7 +260,7 @@ func TestDefaultAnswerWithoutAnErrorsStatus(t *testing.T) {
 	}
 }
 
-func TestNoAnswer(t *testing.T) {
+func TestNoResponse(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		answer apiserver.CreateUserResponseObject
@@ -271,7 +271,7 @@ func TestNoAnswer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, edit := range []func(*Options){func(*Options) {}, withoutValidation} {
-				s := newService(t, answering(test.answer), edit)
+				s := newService(t, responding(test.answer), edit)
 				got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
 				if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, test.log) {
 					t.Errorf("error in the log: got %q, want %q in it", line.Error, test.log)
@@ -326,7 +326,7 @@ type visit func(http.ResponseWriter) error
 func (v visit) VisitCreateUserResponse(w http.ResponseWriter) error { return v(w) }
 
 func TestPanicAfterTheHeaderBreaksTheConnectionOff(t *testing.T) {
-	halfway := answering(visit(func(w http.ResponseWriter) error {
+	halfway := responding(visit(func(w http.ResponseWriter) error {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
 		_, _ = io.WriteString(w, `{"id":7,`+strings.Repeat(" ", 1<<16)) // more than net/http keeps back
@@ -373,9 +373,9 @@ func TestAbortHandlerPassesThrough(t *testing.T) {
 }
 
 // An answer that fails after its first byte must not end as a complete one does.
-func TestErrorOfAnAnswerThatHasBegunToLeaveBreaksTheConnectionOff(t *testing.T) {
+func TestErrorAfterTheFirstByteClosesTheConnection(t *testing.T) {
 	for _, size := range []int{1, 1 << 16} { // below and above what net/http keeps back
-		s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+		s := newService(t, responding(visit(func(w http.ResponseWriter) error {
 			w.WriteHeader(http.StatusCreated)
 			w.WriteHeader(http.StatusConflict) // too late, and ignored
 			_, _ = io.WriteString(w, `{"id":7`+strings.Repeat(" ", size))
@@ -411,9 +411,9 @@ func toServer(t *testing.T, base string, c call) *http.Request {
 
 // The answer is a 201 that the document declares, so that nothing but its size
 // makes a 500 of it.
-func TestAnswerTooLargeToBeHeld(t *testing.T) {
+func TestResponseTooLargeToBeHeld(t *testing.T) {
 	var over error
-	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+	s := newService(t, responding(visit(func(w http.ResponseWriter) error {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
 		for range maxHeld >> 20 {
@@ -435,7 +435,7 @@ func TestAnswerTooLargeToBeHeld(t *testing.T) {
 
 // An error that something else wrote, as text, does not leave as it is.
 func TestTextErrorIsBroughtIntoForm(t *testing.T) {
-	s := newService(t, answering(visit(func(w http.ResponseWriter) error {
+	s := newService(t, responding(visit(func(w http.ResponseWriter) error {
 		w.Header().Set("Location", "/elsewhere")
 		w.Header().Set("Content-Length", "3")
 		w.Header().Set("Content-Encoding", "gzip")

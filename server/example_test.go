@@ -67,13 +67,13 @@ func Example() {
 			log.Fatal(err)
 		}
 		defer response.Body.Close()
-		answer, err := io.ReadAll(response.Body)
+		text, err := io.ReadAll(response.Body)
 		if err != nil {
 			log.Fatal(err)
 		}
 		fmt.Println(response.Status)
 		if response.StatusCode == http.StatusCreated {
-			fmt.Printf("%s", answer)
+			fmt.Printf("%s", text)
 		}
 	}
 	create(`{"name": "user1", "duration": 14}`)

@@ -134,7 +134,7 @@ func isPlain(spec *openapi3.Parameter) bool {
 }
 
 func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := w.(*answer)
+	a := w.(*response)
 	a.operation = op
 	if violations := op.checkParameters(r); len(violations) > 0 {
 		a.failFields(violations)
@@ -142,7 +142,7 @@ func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if op.body == nil {
 		r.Body = http.NoBody
-	} else if !op.judgeBody(a, r) {
+	} else if !op.validateBody(a, r) {
 		return
 	}
 	op.next(a, r)
@@ -268,7 +268,7 @@ func (op *operation) pathParameters(r *http.Request) map[string]string {
 
 // judgeBody reads the body, decodes it, judges it and leaves it for the
 // generated code to bind. It reports whether the request may go on.
-func (op *operation) judgeBody(a *answer, r *http.Request) bool {
+func (op *operation) validateBody(a *response, r *http.Request) bool {
 	if r.ContentLength == 0 && !op.bodyRequired && r.Header.Get("Content-Type") == "" {
 		r.Body = http.NoBody
 		return true
@@ -281,7 +281,7 @@ func (op *operation) judgeBody(a *answer, r *http.Request) bool {
 		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
 		return false
 	}
-	value, violations, err := op.body.Judge(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
+	value, violations, err := op.body.Parse(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
 	if err != nil {
 		a.failBody(err)
 		return false
@@ -290,7 +290,7 @@ func (op *operation) judgeBody(a *answer, r *http.Request) bool {
 		a.failFields(violations)
 		return false
 	}
-	r.Body = judgedBody{value}
+	r.Body = validatedBody{value}
 	return true
 }
 
@@ -313,11 +313,11 @@ func isJSON(header http.Header) bool {
 	return !ok || strings.EqualFold(charset, "utf-8")
 }
 
-// judgedBody is a body that was read, decoded and judged. The generated code
+// validatedBody is a body that was read, decoded and judged. The generated code
 // has it bind its value (see [schema.BindBody]); no second parser can read it.
-type judgedBody struct{ schema.Value }
+type validatedBody struct{ schema.Value }
 
-var errJudged = errors.New("the body was read already")
+var errBodyWasRead = errors.New("the body was read already")
 
-func (judgedBody) Read([]byte) (int, error) { return 0, errJudged }
-func (judgedBody) Close() error             { return nil }
+func (validatedBody) Read([]byte) (int, error) { return 0, errBodyWasRead }
+func (validatedBody) Close() error             { return nil }

@@ -120,18 +120,18 @@ paths:
 `
 
 // things is a service of the synthetic document that keeps what reached it.
-type things struct {
+type env struct {
 	*service
 	request *http.Request // the last that reached the implementation
 }
 
-func newThings(t *testing.T) *things {
+func newEnv(t *testing.T) *env {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(synthetic))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &things{}
+	s := &env{}
 	s.service = built(t, doc, func(mux apiserver.ServeMux) {
 		for _, pattern := range []string{
 			"GET /things/{thing_id}", "DELETE /things/{thing_id}", "PATCH /things/{thing_id}", "PUT /things/{thing_id}",
@@ -147,7 +147,7 @@ func newThings(t *testing.T) *things {
 }
 
 // sendThing sends a request whose query is not the marker.
-func (s *things) sendThing(method, target string, header http.Header, body string) *httptest.ResponseRecorder {
+func (s *env) sendThing(method, target string, header http.Header, body string) *httptest.ResponseRecorder {
 	s.request = nil
 	r := call{method: method, path: "/", header: header, body: strings.NewReader(body)}.request()
 	r.URL, _ = url.ParseRequestURI(target)
@@ -160,7 +160,7 @@ func (s *things) sendThing(method, target string, header http.Header, body strin
 }
 
 func TestParametersReachTheImplementation(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	defaults := url.Values{"limit": {"20"}, "offset": {"3000000"}, "order": {"up"}, "tag": {"x", "y"}, "kind": {"k"}}
 	with := func(name string, values ...string) url.Values {
 		changed := url.Values{name: values}
@@ -205,7 +205,7 @@ func TestParametersReachTheImplementation(t *testing.T) {
 }
 
 func TestHeadersReachTheImplementation(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	for _, test := range []struct {
 		name   string
 		header http.Header
@@ -269,7 +269,7 @@ func TestBadParameter(t *testing.T) {
 		{"part too long", "/names/ab/parts/m0rk3r", nil, []string{"part"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newThings(t)
+			s := newEnv(t)
 			s.wantError(t, s.sendThing("GET", test.target, test.header, ""), 400, "ValidationError", test.fields...)
 			if s.request != nil {
 				t.Error("the implementation was called")
@@ -279,7 +279,7 @@ func TestBadParameter(t *testing.T) {
 }
 
 func TestPathParameterIsUnescapedOnce(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	if w := s.sendThing("GET", "/names/a%2Fb/parts/%2525", nil, ""); w.Code != 204 {
 		t.Fatalf("got %d %s, want 204", w.Code, w.Body)
 	}
@@ -290,7 +290,7 @@ func TestPathParameterIsUnescapedOnce(t *testing.T) {
 
 // An operation's parameter replaces its path's of the same name and place.
 func TestOperationsParameterReplacesThePaths(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	for _, test := range []struct{ query, want string }{{"limit=2000", "2000"}, {"", "1000"}} {
 		w := s.sendThing("DELETE", "/things/7?"+test.query, nil, "")
 		if w.Code != 204 {
@@ -307,7 +307,7 @@ func TestOperationsParameterReplacesThePaths(t *testing.T) {
 // validated returns the value that the generated code would bind.
 func validated(t *testing.T, r *http.Request) any {
 	t.Helper()
-	body, ok := r.Body.(judgedBody)
+	body, ok := r.Body.(validatedBody)
 	if !ok {
 		t.Fatalf("body: got %T, want one that holds the value", r.Body)
 	}
@@ -342,7 +342,7 @@ func TestDefaultsAreFilledAtEveryLevel(t *testing.T) {
 				}},
 		},
 	} {
-		s := newThings(t)
+		s := newEnv(t)
 		for range 2 { // a default that was changed would show the second time
 			w := s.sendThing("PUT", "/things/7", nil, test.body)
 			if w.Code != 204 {
@@ -383,7 +383,7 @@ func TestBadNestedBody(t *testing.T) {
 		{"for the engine: a number nearly an integer", "POST", `{"kind":"bag","size":90210987.0000000000000000001}`, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newThings(t)
+			s := newEnv(t)
 			s.wantError(t, s.sendThing(test.method, "/things/7", nil, test.body), 400, "ValidationError", test.fields...)
 			if s.request != nil {
 				t.Error("the implementation was called")
@@ -404,7 +404,7 @@ func TestBodyOfTheEngineReachesTheImplementation(t *testing.T) {
 		{`{"kind":"box","width":1.0,"version":2.0,"size":3e0}`, map[string]any{"kind": "box", "width": int64(1), "version": int64(2), "size": int64(3)}},
 		{`{"kind":"bag","pair":[1,"a"]}`, map[string]any{"kind": "bag", "size": int64(1), "pair": []any{int64(1), "a"}}},
 	} {
-		s := newThings(t)
+		s := newEnv(t)
 		if w := s.sendThing("POST", "/things/7", nil, test.body); w.Code != 204 {
 			t.Errorf("body %s: got %d %s, want 204", test.body, w.Code, w.Body)
 		} else if got := validated(t, s.request); !reflect.DeepEqual(got, test.want) {
@@ -414,7 +414,7 @@ func TestBodyOfTheEngineReachesTheImplementation(t *testing.T) {
 }
 
 func TestOptionalBody(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	none := http.Header{"Content-Type": nil}
 	if w := s.sendThing("PATCH", "/things/7", none, ""); w.Code != 204 {
 		t.Errorf("no body: got %d %s, want 204", w.Code, w.Body)
@@ -433,7 +433,7 @@ func TestOptionalBody(t *testing.T) {
 
 // An operation without a body gets none, so nothing that was not judged is used.
 func TestBodyThatTheDocumentDoesNotKnowIsDropped(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	if w := s.sendThing("DELETE", "/things/7", nil, validBody); w.Code != 204 {
 		t.Fatalf("got %d %s, want 204", w.Code, w.Body)
 	}
@@ -443,7 +443,7 @@ func TestBodyThatTheDocumentDoesNotKnowIsDropped(t *testing.T) {
 }
 
 func TestAllowListsThePathsMethods(t *testing.T) {
-	s := newThings(t)
+	s := newEnv(t)
 	w := s.sendThing("TRACE", "/things/7", nil, "")
 	s.wantError(t, w, 405, "HTTPError")
 	wantHeader(t, w, "Allow", "DELETE, GET, HEAD, PATCH, POST, PUT")

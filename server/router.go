@@ -129,7 +129,7 @@ func (router *router) err() error {
 // ServeHTTP serves the operation that the request's method and path name, or
 // fails with 404 or 405.
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := w.(*answer)
+	a := w.(*response)
 	escaped := r.URL.EscapedPath()
 	rest, rooted := strings.CutPrefix(escaped, "/")
 	if !rooted || !isClean(escaped) {
@@ -154,7 +154,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // fail makes the answer a 405 if the path has other methods, or a 404.
-func (router *router) fail(a *answer, path string) {
+func (router *router) fail(a *response, path string) {
 	var allowed []string
 	router.root.match(path, nil, func(end *node, _ []string) bool {
 		for method := range end.operations {

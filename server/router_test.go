@@ -26,7 +26,7 @@ func routed(t *testing.T, document string) (*service, func(method, target string
 		t.Fatal(err)
 	}
 	var reached string
-	s := &things{}
+	s := &env{}
 	s.service = built(t, doc, func(mux apiserver.ServeMux) {
 		for path, item := range doc.Paths.Map() {
 			for method, op := range item.Operations() {
@@ -44,7 +44,7 @@ func routed(t *testing.T, document string) (*service, func(method, target string
 				})
 			}
 		}
-	}, func(o *Options) { o.ValidateAnswers = false })
+	}, func(o *Options) { o.ValidateResponses = false })
 	return s.service, func(method, target string) string {
 		t.Helper()
 		reached = ""

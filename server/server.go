@@ -78,11 +78,11 @@ type Options struct {
 	// not checked.
 	Statuses map[string][]int
 
-	// ValidateAnswers checks every answer against the document before it is
+	// ValidateResponses checks every answer against the document before it is
 	// sent, those with undeclared statuses too; one that does not fit becomes
 	// a 500, and the log says why. It costs some hundred microseconds a
 	// request: made for tests.
-	ValidateAnswers bool
+	ValidateResponses bool
 }
 
 // New returns the handler that serves the document's operations with api. It
@@ -124,7 +124,7 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 	h := &handler{
 		authenticator: options.Authenticator,
 		logger:        options.Logger,
-		validate:      options.ValidateAnswers,
+		validate:      options.ValidateResponses,
 		doc:           doc,
 	}
 	if h.logger == nil {
@@ -156,7 +156,7 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w, handler: h, request: r, id: rand.Text(), start: time.Now()}
+	a := &response{ResponseWriter: w, handler: h, request: r, id: rand.Text(), start: time.Now()}
 	defer a.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {
@@ -192,7 +192,7 @@ func apiKey(header http.Header) (registryusers.Secret, bool) {
 // valid: the document allows what the Go type cannot hold. The error's text
 // may quote the value, so only its type is logged.
 func failBinding(w http.ResponseWriter, _ *http.Request, err error) {
-	w.(*answer).fail(http.StatusBadRequest, problem{
+	w.(*response).fail(http.StatusBadRequest, problem{
 		message: "the request is valid by the document, but a value in it cannot be handled",
 		cause:   fmt.Errorf("binding: %T", err),
 	})
@@ -200,5 +200,5 @@ func failBinding(w http.ResponseWriter, _ *http.Request, err error) {
 
 // failHandling answers with an error that the implementation returned.
 func failHandling(w http.ResponseWriter, _ *http.Request, err error) {
-	w.(*answer).failError(err)
+	w.(*response).failError(err)
 }

@@ -60,9 +60,9 @@ func failing(err error) createFunc {
 	}
 }
 
-func answering(answer apiserver.CreateUserResponseObject) createFunc {
+func responding(response apiserver.CreateUserResponseObject) createFunc {
 	return func(context.Context, apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
-		return answer, nil
+		return response, nil
 	}
 }
 
@@ -97,9 +97,9 @@ func newService(t *testing.T, create createFunc, edits ...func(*Options)) *servi
 
 func (s *service) options(edits ...func(*Options)) Options {
 	options := Options{
-		Authenticator:   anyone,
-		Logger:          slog.New(slog.NewJSONHandler(s.log, nil)),
-		ValidateAnswers: true,
+		Authenticator:     anyone,
+		Logger:            slog.New(slog.NewJSONHandler(s.log, nil)),
+		ValidateResponses: true,
 	}
 	for _, edit := range edits {
 		edit(&options)
@@ -111,7 +111,7 @@ func withAuthenticator(f AuthenticatorFunc) func(*Options) {
 	return func(o *Options) { o.Authenticator = f }
 }
 
-func withoutValidation(o *Options) { o.ValidateAnswers = false }
+func withoutValidation(o *Options) { o.ValidateResponses = false }
 
 // logBuffer keeps the log. It may be read while a server still writes.
 type logBuffer struct {

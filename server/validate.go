@@ -13,7 +13,7 @@ import (
 
 // validate checks the held answer against the document. Its error names the
 // places and the rules; kin-openapi's own would quote the values.
-func (a *answer) validate() error {
+func (a *response) validate() error {
 	err := openapi3filter.ValidateResponse(a.request.Context(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: a.request, Route: a.operation.route},
 		Status:                 a.status,

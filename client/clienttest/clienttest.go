@@ -4,7 +4,7 @@
 //
 //	func TestDeploy(t *testing.T) {
 //		srv := clienttest.NewServer(t)
-//		srv.Fail(clienttest.DropAnswer) // the first answer gets lost; the client asks again
+//		srv.Fail(clienttest.DropResponse) // the first answer gets lost; the client asks again
 //
 //		user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
 //		if err != nil {
@@ -115,10 +115,10 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	implementation := api.New(s.accounts)
 	s.handler, err = server.New(implementation, server.Options{
-		Authenticator:   implementation,
-		Logger:          slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
-		Statuses:        api.Statuses,
-		ValidateAnswers: true,
+		Authenticator:     implementation,
+		Logger:            slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+		Statuses:          api.Statuses,
+		ValidateResponses: true,
 	})
 	if err != nil {
 		return err
@@ -273,8 +273,8 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 // Unwrap lets [http.ResponseController] reach the connection.
 func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// A Failure is a way for a request to fail: [DropRequest], [DropAnswer],
-// [BreakAnswer], what [Status] and [RetryAfter] return, or a function of the
+// A Failure is a way for a request to fail: [DropRequest], [DropResponse],
+// [BreakResponse], what [Status] and [RetryAfter] return, or a function of the
 // test's own. It answers the request in the place of server, which carries it
 // out if the Failure has it do so, and its panic with [http.ErrAbortHandler]
 // closes the connection.
@@ -284,22 +284,22 @@ type Failure func(w http.ResponseWriter, r *http.Request, server http.Handler)
 // without an answer.
 func DropRequest(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
 
-// DropAnswer is a [Failure]: the request is carried out, and the connection is
+// DropResponse is a [Failure]: the request is carried out, and the connection is
 // closed without an answer.
-func DropAnswer(_ http.ResponseWriter, r *http.Request, server http.Handler) {
+func DropResponse(_ http.ResponseWriter, r *http.Request, server http.Handler) {
 	server.ServeHTTP(httptest.NewRecorder(), r)
 	panic(http.ErrAbortHandler)
 }
 
-// BreakAnswer is a [Failure]: the request is carried out, and the connection is
+// BreakResponse is a [Failure]: the request is carried out, and the connection is
 // closed after the answer's header and half of its body.
-func BreakAnswer(w http.ResponseWriter, r *http.Request, server http.Handler) {
-	answer := httptest.NewRecorder()
-	server.ServeHTTP(answer, r)
-	body := answer.Body.Bytes()
-	maps.Copy(w.Header(), answer.Header())
+func BreakResponse(w http.ResponseWriter, r *http.Request, server http.Handler) {
+	response := httptest.NewRecorder()
+	server.ServeHTTP(response, r)
+	body := response.Body.Bytes()
+	maps.Copy(w.Header(), response.Header())
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(answer.Code)
+	w.WriteHeader(response.Code)
 	_, _ = w.Write(body[:len(body)/2])
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)

@@ -115,15 +115,15 @@ func TestTheRulesAreTheServers(t *testing.T) {
 	}
 	c := srv.Client()
 	made := create(t, srv, client.NewUser{Name: "ci", Duration: 30, ReadOnly: true})
-	chosen := create(t, srv, client.NewUser{Name: "me", Duration: -1, Secret: registryusers.NewSecret("my own words")})
-	want := []client.User{made, chosen}
+	custom := create(t, srv, client.NewUser{Name: "me", Duration: -1, Secret: registryusers.NewSecret("my own words")})
+	want := []client.User{made, custom}
 	for i := range want {
 		want[i].Secret = registryusers.Secret{}
 	}
 	if got := srv.Users(); !slices.EqualFunc(got, want, func(a, b client.User) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
 		t.Errorf("Users() = %v; want %v", got, want)
 	}
-	for _, user := range []client.User{made, chosen} {
+	for _, user := range []client.User{made, custom} {
 		if err := srv.Login(user.Name, user.Secret); err != nil {
 			t.Errorf("login of %s: %v", user.Name, err)
 		}
@@ -137,8 +137,8 @@ func TestTheRulesAreTheServers(t *testing.T) {
 	wantIs(t, "the name again", err, registryusers.ErrUserExists)
 	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "Not Valid", Duration: 1000})
 	wantIs(t, "a bad request", err, registryusers.ErrInvalid)
-	var answer *client.Error
-	if !errors.As(err, &answer) || !slices.Equal(slices.Sorted(maps.Keys(answer.InvalidFields)), []string{"duration", "name"}) {
+	var response *client.Error
+	if !errors.As(err, &response) || !slices.Equal(slices.Sorted(maps.Keys(response.InvalidFields)), []string{"duration", "name"}) {
 		t.Errorf("a bad request: %v; want the fields duration and name in it", err)
 	}
 	_, err = c.CreateUser(t.Context(), srv.RegistryID+1, client.NewUser{})
@@ -221,8 +221,8 @@ func TestFailures(t *testing.T) {
 		unknown bool
 	}{
 		{"DropRequest", clienttest.DropRequest, true, false, 0, client.ErrOutcomeUnknown, true},
-		{"DropAnswer", clienttest.DropAnswer, true, true, 0, client.ErrOutcomeUnknown, true},
-		{"BreakAnswer", clienttest.BreakAnswer, true, true, 201, client.ErrOutcomeUnknown, true},
+		{"DropResponse", clienttest.DropResponse, true, true, 0, client.ErrOutcomeUnknown, true},
+		{"BreakResponse", clienttest.BreakResponse, true, true, 201, client.ErrOutcomeUnknown, true},
 		{"RetryAfter 503", clienttest.RetryAfter(503, 0), true, false, 503, registryusers.ErrUnavailable, false},
 		{"RetryAfter 429", clienttest.RetryAfter(429, 0), true, false, 429, registryusers.ErrTooManyRequests, false},
 		{"a proxy's page", proxyPage, true, false, 503, registryusers.ErrUnavailable, true},
@@ -249,8 +249,8 @@ func TestFailures(t *testing.T) {
 			if got := errors.Is(err, client.ErrOutcomeUnknown); got != test.unknown {
 				t.Errorf("a call without retry: %v; its outcome is unknown: %t, want %t", err, got, test.unknown)
 			}
-			var answer *client.Error
-			if got := errors.As(err, &answer); got != (test.status != 0) || got && answer.Status != test.status {
+			var response *client.Error
+			if got := errors.As(err, &response); got != (test.status != 0) || got && response.Status != test.status {
 				t.Errorf("a call without retry: %#v; want an Error of the status %d (0: none)", err, test.status)
 			}
 			if users := srv.Users()[1:]; (len(users) == 1) != test.done || srv.Requests() != 2 {
@@ -286,16 +286,16 @@ func TestFailuresComeInOrder(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
 	srv.Fail(clienttest.Status(500), nil, clienttest.Status(418))
-	srv.Fail(clienttest.DropAnswer)
+	srv.Fail(clienttest.DropResponse)
 	var got []int
 	for range 5 {
-		answer, err := post(t, srv, `{}`)
+		response, err := post(t, srv, `{}`)
 		if err != nil {
 			got = append(got, 0)
 			continue
 		}
-		answer.Body.Close()
-		got = append(got, answer.StatusCode)
+		response.Body.Close()
+		got = append(got, response.StatusCode)
 	}
 	if want := []int{500, 400, 418, 0, 400}; !slices.Equal(got, want) || srv.Requests() != 5 {
 		t.Errorf("statuses %d of %d requests (0: no answer); want %d of 5", got, srv.Requests(), want)
@@ -321,22 +321,22 @@ func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
 	srv.Fail(nil, clienttest.Status(400), clienttest.RetryAfter(503, 1500*time.Millisecond), clienttest.RetryAfter(429, -1), clienttest.Status(401), clienttest.Status(409), clienttest.Status(599), clienttest.RetryAfter(503, math.MaxInt64))
-	type answer struct {
+	type response struct {
 		status int
 		header http.Header
 		body   map[string]any
 	}
-	var answers []answer
+	var responses []response
 	for range 8 {
-		response, err := post(t, srv, `{"name":1,"duration":1}`)
+		raw, err := post(t, srv, `{"name":1,"duration":1}`)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := answer{status: response.StatusCode, header: response.Header}
-		if err := json.NewDecoder(response.Body).Decode(&a.body); err != nil {
+		a := response{status: raw.StatusCode, header: raw.Header}
+		if err := json.NewDecoder(raw.Body).Decode(&a.body); err != nil {
 			t.Errorf("status %d: the body: %v", a.status, err)
 		}
-		response.Body.Close()
+		raw.Body.Close()
 		for _, key := range []string{"exception_class", "message", "request_id"} {
 			if text, _ := a.body[key].(string); text == "" {
 				t.Errorf("status %d: the body is %v; want %s in it", a.status, a.body, key)
@@ -345,17 +345,17 @@ func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 		if id := a.header.Get("X-Request-Id"); id == "" || id != a.body["request_id"] {
 			t.Errorf("status %d: X-Request-Id %q, body %v; want the same id", a.status, id, a.body)
 		}
-		answers = append(answers, a)
+		responses = append(responses, a)
 	}
-	if own, failed := answers[0], answers[1]; own.status != 400 || own.body["exception_class"] != failed.body["exception_class"] ||
+	if own, failed := responses[0], responses[1]; own.status != 400 || own.body["exception_class"] != failed.body["exception_class"] ||
 		own.header.Get("Content-Type") != failed.header.Get("Content-Type") || own.header.Get("X-Request-Id") == failed.header.Get("X-Request-Id") {
 		t.Errorf("a failure's answer is %v; want it like the server's own, %v", failed, own)
 	}
 	for i, want := range map[int][2]string{
 		2: {"Retry-After", "2"}, 3: {"Retry-After", "0"}, 4: {"WWW-Authenticate", "apikey"}, 5: {"x-should-retry", "false"}, 6: {"Retry-After", ""}, 7: {"Retry-After", "9223372037"},
 	} {
-		if got := answers[i].header.Get(want[0]); got != want[1] {
-			t.Errorf("status %d: %s %q; want %q", answers[i].status, want[0], got, want[1])
+		if got := responses[i].header.Get(want[0]); got != want[1] {
+			t.Errorf("status %d: %s %q; want %q", responses[i].status, want[0], got, want[1])
 		}
 	}
 }

@@ -18,7 +18,7 @@ var t *testing.T
 
 func ExampleNewServer() {
 	srv := clienttest.NewServer(t)
-	srv.Fail(clienttest.DropAnswer) // the first answer gets lost; the client asks again
+	srv.Fail(clienttest.DropResponse) // the first answer gets lost; the client asks again
 
 	user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
 	if err != nil {

@@ -59,13 +59,13 @@ func TestSpansHoldNoSecrets(t *testing.T) {
 	srv := clienttest.NewServer(t)
 	c := srv.Client(client.WithHTTPClient(&http.Client{Transport: otelhttp.NewTransport(&http.Transport{DisableKeepAlives: true}, tracing)}))
 
-	const key, chosen = "a-key-of-one-call", "a secret that a person chose"
-	srv.Fail(clienttest.DropAnswer, clienttest.RetryAfter(http.StatusServiceUnavailable, 0))
+	const key, custom = "a-key-of-one-call", "a secret that a person chose"
+	srv.Fail(clienttest.DropResponse, clienttest.RetryAfter(http.StatusServiceUnavailable, 0))
 	made, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "made", Duration: 30}) // three tries
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "chosen", Duration: 30, Secret: registryusers.NewSecret(chosen)},
+	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "chosen", Duration: 30, Secret: registryusers.NewSecret(custom)},
 		client.WithIdempotencyKey(key))
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestSpansHoldNoSecrets(t *testing.T) {
 	secrets := map[string]string{
 		"the API key":         ofAPIKey,
 		"the made secret":     made.Secret.Reveal(),
-		"the chosen secret":   chosen,
+		"the chosen secret":   custom,
 		"the Idempotency-Key": key,
 	}
 	for _, span := range spans {

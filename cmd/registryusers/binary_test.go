@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "registryusers")
-		build := exec.Command("go", "build", "-ldflags", "-X main.validateAnswers=on", "-o", binary, ".")
+		build := exec.Command("go", "build", "-ldflags", "-X main.validateResponses=on", "-o", binary, ".")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			panic(string(out))
@@ -175,7 +175,7 @@ func readDev(t *testing.T, data string) devFile {
 }
 
 // answer is what a server answered.
-type answer struct {
+type response struct {
 	status int
 	header http.Header
 	body   string
@@ -191,7 +191,7 @@ type answer struct {
 }
 
 // send sends a request with the headers ("Name: value") and returns the answer.
-func send(t *testing.T, method, url, body string, headers ...string) answer {
+func send(t *testing.T, method, url, body string, headers ...string) response {
 	t.Helper()
 	a, err := trySend(method, url, body, headers...)
 	if err != nil {
@@ -200,12 +200,12 @@ func send(t *testing.T, method, url, body string, headers ...string) answer {
 	return a
 }
 
-func trySend(method, url, body string, headers ...string) (answer, error) {
+func trySend(method, url, body string, headers ...string) (response, error) {
 	return trySendBy(http.DefaultTransport, method, url, body, headers...)
 }
 
-func trySendBy(transport http.RoundTripper, method, url, body string, headers ...string) (answer, error) {
-	var a answer
+func trySendBy(transport http.RoundTripper, method, url, body string, headers ...string) (response, error) {
+	var a response
 	r, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
 	if err != nil {
 		return a, err

@@ -270,7 +270,7 @@ func TestImageDirectoryThatVanishes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, a := range []answer{
+		for _, a := range []response{
 			send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearer),
 			send(t, "PUT", server.url+ending(begun, digestOf("a layer")), "a layer", bearer),
 		} {

@@ -34,16 +34,16 @@ var (
 type fault int
 
 const (
-	none        fault = iota
-	dropBefore        // the connection ends before the request is passed on
-	dropMiddle        // the server gets half of the request
-	dropAnswer        // the request is carried out, the connection ends before the answer
-	halfAnswer        // the connection ends in the middle of the answer
-	halfJSON          // the answer comes to its end, the JSON in it does not
-	badGateway        // not passed on: a 502 with a page of HTML
-	lateGateway       // carried out, and then a 502 with a page of HTML
-	unavailable       // not passed on: a 503 with Retry-After
-	faults            // how many there are
+	none         fault = iota
+	dropBefore         // the connection ends before the request is passed on
+	dropMiddle         // the server gets half of the request
+	dropResponse       // the request is carried out, the connection ends before the answer
+	halfResponse       // the connection ends in the middle of the answer
+	halfJSON           // the answer comes to its end, the JSON in it does not
+	badGateway         // not passed on: a 502 with a page of HTML
+	lateGateway        // carried out, and then a 502 with a page of HTML
+	unavailable        // not passed on: a 503 with Retry-After
+	faults             // how many there are
 )
 
 // faultProxy stands between a client and the server, and fails requests.
@@ -83,7 +83,7 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	default:
-		status, header, answer, err := p.forward(r, body)
+		status, header, response, err := p.forward(r, body)
 		if err != nil { // the server is down, or was just killed
 			p.down.Add(1)
 			gateway(w)
@@ -97,20 +97,20 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch f {
 		case lateGateway:
 			gateway(w)
-		case dropAnswer:
+		case dropResponse:
 			panic(http.ErrAbortHandler)
-		case halfAnswer:
-			header.Set("Content-Length", strconv.Itoa(len(answer)))
-			answer = answer[:len(answer)/2] // net/http then ends the connection
+		case halfResponse:
+			header.Set("Content-Length", strconv.Itoa(len(response)))
+			response = response[:len(response)/2] // net/http then ends the connection
 		case halfJSON:
-			answer = answer[:len(answer)/2]
+			response = response[:len(response)/2]
 		}
 		if f != lateGateway {
 			for name, values := range header {
 				w.Header()[name] = values
 			}
 			w.WriteHeader(status)
-			_, _ = w.Write(answer)
+			_, _ = w.Write(response)
 		}
 	}
 	if f == dropBefore || f == dropMiddle {
@@ -131,13 +131,13 @@ func (p *faultProxy) forward(r *http.Request, body []byte) (int, http.Header, []
 	}
 	request.Header = r.Header.Clone()
 	request.GetBody = nil // every request once
-	answer, err := http.DefaultTransport.RoundTrip(request)
+	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
-	return answer.StatusCode, answer.Header, data, err
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	return response.StatusCode, response.Header, data, err
 }
 
 // sendHalf sends the server a request whose body ends in its middle.
@@ -304,11 +304,11 @@ func login(t *testing.T, base, name, secret string) int {
 		t.Fatal(err)
 	}
 	request.SetBasicAuth(name, secret)
-	answer, err := http.DefaultTransport.RoundTrip(request)
+	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, answer.Body)
-	return answer.StatusCode
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return response.StatusCode
 }

@@ -86,7 +86,7 @@ func (f *flood) String() string {
 var keepAlive = &http.Transport{MaxIdleConnsPerHost: 4096}
 
 // loginFrom asks for a token, through a proxy, from an address.
-func (p *process) loginFrom(t *testing.T, name, secret, from string) answer {
+func (p *process) loginFrom(t *testing.T, name, secret, from string) response {
 	t.Helper()
 	a, err := trySendBy(keepAlive, "GET", p.url+"/token?service=registryusers", "", "Authorization: Basic "+basic(name, secret), "X-Forwarded-For: "+from)
 	if err != nil {

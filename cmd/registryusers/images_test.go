@@ -405,7 +405,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatalf("push a manifest: got %d %s, want 201", got.status, got.body)
 			}
 
-			full := func(what string, got answer) {
+			full := func(what string, got response) {
 				t.Helper()
 				if got.status != 507 || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, `{"errors":[{"code":"UNAVAILABLE"`) || strings.Contains(got.body, data) {
 					t.Errorf("%s: got %d, %v %s; want 507 in the registry's form with Retry-After", what, got.status, got.header, got.body)
@@ -420,16 +420,16 @@ func TestFullDisk(t *testing.T) {
 			}
 			_, value, _ := strings.Cut(bearer, ": ")
 			request.Header.Set("Authorization", value)
-			response, err := http.DefaultTransport.RoundTrip(request)
+			raw, err := http.DefaultTransport.RoundTrip(request)
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := io.ReadAll(response.Body)
-			response.Body.Close()
+			text, err := io.ReadAll(raw.Body)
+			raw.Body.Close()
 			if err != nil {
 				t.Fatal(err)
 			}
-			full("an upload that fills the disk", answer{status: response.StatusCode, header: response.Header, body: string(text)})
+			full("an upload that fills the disk", response{status: raw.StatusCode, header: raw.Header, body: string(text)})
 			free := freeSpace(t, data)
 			t.Logf("%s: %d bytes are free", name, free)
 			if reserve != "0" {

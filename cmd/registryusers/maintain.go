@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	sweepInterval   = 5 * time.Minute  // how long expired records may stay
-	ballastInterval = 10 * time.Second // how long a missing ballast goes unnoticed
+	deleteExpiredInterval = 5 * time.Minute  // how long expired records may stay
+	ballastInterval       = 10 * time.Second // how long a missing ballast goes unnoticed
 )
 
 // maintain looks after the data directory, until ctx is done or stop is called,
@@ -21,8 +21,8 @@ func maintain(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (stop 
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
-		every(ctx, sweepInterval, func() {
-			if err := dir.Accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
+		every(ctx, deleteExpiredInterval, func() {
+			if err := dir.Accounts.DeleteExpired(ctx); err != nil && ctx.Err() == nil {
 				logger.Error("deleting expired records failed", "error", err)
 			}
 		})

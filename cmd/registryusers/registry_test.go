@@ -125,7 +125,7 @@ func TestSkopeo(t *testing.T) {
 	p := serve(t, "--dev", "--data", data)
 	writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
 	reader := "1-1-demo+reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
-	chosen := "chosen:" + p.user(t, data, "chosen", `"duration":1,"secret":"correct horse: battery"`)
+	custom := "chosen:" + p.user(t, data, "chosen", `"duration":1,"secret":"correct horse: battery"`)
 	ended := "ended:" + p.user(t, data, "ended", `"duration":0`)
 	layout, image, _ := images(t)
 	index := respell(t, layout)
@@ -150,8 +150,8 @@ func TestSkopeo(t *testing.T) {
 		{"push an index of two platforms", push(writer, "index", repository+":multi"), ""},
 		{"pull the image", pull(reader, repository+":v1"), ""},
 		{"pull the index", pull(reader, repository+":multi"), ""},
-		{"pull with a chosen secret", pull(chosen, repository+":v1"), ""},
-		{"push with a chosen secret", push(chosen, "image", repository+":v2"), ""},
+		{"pull with a chosen secret", pull(custom, repository+":v1"), ""},
+		{"push with a chosen secret", push(custom, "image", repository+":v2"), ""},
 		{"list tags", []string{"list-tags", "--tls-verify=false", "--creds", reader, repository}, ""},
 		{"inspect", digest(reader, repository+"@"+image.String()), ""},
 		{"inspect the index", digest(reader, repository+"@"+index.String()), ""},
@@ -183,7 +183,7 @@ func TestSkopeo(t *testing.T) {
 		}
 	}
 	log := p.stderr.String()
-	for _, creds := range []string{writer, reader, chosen, "battery"} {
+	for _, creds := range []string{writer, reader, custom, "battery"} {
 		_, secret, _ := strings.Cut(creds, ":")
 		if secret != "" && strings.Contains(log, secret) {
 			t.Errorf("the log has a secret")
@@ -239,7 +239,7 @@ func TestAdminEndsAccess(t *testing.T) {
 	}
 }
 
-func trySendBasic(url, name, secret string) (answer, error) {
+func trySendBasic(url, name, secret string) (response, error) {
 	return trySend("GET", url, "", "Authorization: Basic "+basic(name, secret))
 }
 

@@ -21,7 +21,7 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 		`{"name":"made","duration":14}`,
 		`{"name":"chosen","duration":14,"secret":"correct horse"}`,
 	}
-	var want []answer
+	var want []response
 	for i, body := range bodies {
 		a := send(t, "POST", first.users(), body, authorization, isJSON, key+string(rune('a'+i)))
 		if a.status != 201 || a.header.Get("Idempotent-Replayed") != "" {
@@ -51,7 +51,7 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 }
 
 // The server removes the records of creates that can be repeated no more.
-func TestServeSweepsRecords(t *testing.T) {
+func TestServeDeletesExpiredRecords(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--registry", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey

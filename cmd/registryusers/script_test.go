@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 			// losing: has the client's requests go through a proxy that loses
 			// every answer.
 			"losing": func(ts *testscript.TestScript, _ bool, _ []string) {
-				proxy := newFaultProxy(t, ts.Getenv("GCORE_BASE_URL"), func(int) fault { return dropAnswer })
+				proxy := newFaultProxy(t, ts.Getenv("GCORE_BASE_URL"), func(int) fault { return dropResponse })
 				ts.Setenv("GCORE_BASE_URL", proxy.URL)
 			},
 			// answering STATUS: has the client call a server that answers so, and

@@ -185,8 +185,8 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 // maxAdminConnections is how many connections the admin listener has at a time.
 const maxAdminConnections = 16
 
-// validateAnswers is set in the tests' build: every answer must fit the document.
-var validateAnswers string
+// validateResponses is set in the tests' build: every answer must fit the document.
+var validateResponses string
 
 // handlers puts together what is served.
 func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (httpserver.Handlers, func() error, error) {
@@ -204,10 +204,10 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 	}
 	implementation := api.New(dir.Accounts)
 	handlers.API, err = server.New(implementation, server.Options{
-		Authenticator:   implementation,
-		Logger:          logger,
-		Statuses:        api.Statuses,
-		ValidateAnswers: validateAnswers != "",
+		Authenticator:     implementation,
+		Logger:            logger,
+		Statuses:          api.Statuses,
+		ValidateResponses: validateResponses != "",
 	})
 	if err != nil {
 		return handlers, nil, err

@@ -120,7 +120,7 @@ func TestFreeNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := accounts.Place{ProjectID: registry.ProjectID, RegionID: registry.RegionID, RegistryID: registry.ID}
+	at := accounts.RegistryRef{ProjectID: registry.ProjectID, RegionID: registry.RegionID, RegistryID: registry.ID}
 	create := func(name string) {
 		t.Helper()
 		if _, err := dir.Accounts.CreateUser(ctx, accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
@@ -278,9 +278,9 @@ func TestBadInput(t *testing.T) {
 	if made.status != 201 || made.fields.ID != 1 {
 		t.Errorf("after all that: got %d %s, want the first user made", made.status, made.body)
 	}
-	chosen := send(t, "POST", p.users(), `{"name":"chosen","duration":0,"secret":"ch0s3n"}`, isJSON, "Authorization: apikey "+key)
-	if chosen.status != 201 || chosen.fields.Secret != "ch0s3n" {
-		t.Errorf("with a chosen secret: got %d %s", chosen.status, chosen.body)
+	custom := send(t, "POST", p.users(), `{"name":"chosen","duration":0,"secret":"ch0s3n"}`, isJSON, "Authorization: apikey "+key)
+	if custom.status != 201 || custom.fields.Secret != "ch0s3n" {
+		t.Errorf("with a chosen secret: got %d %s", custom.status, custom.body)
 	}
 	noFileHas := func(when string, words ...string) {
 		for _, word := range words {
@@ -354,23 +354,23 @@ func TestSameNameAtOnce(t *testing.T) {
 	p := serve(t, "--dev", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	var callers sync.WaitGroup
-	answers := make([]answer, 64)
-	errs := make([]error, len(answers))
+	responses := make([]response, 64)
+	errs := make([]error, len(responses))
 	begin := make(chan struct{})
-	for i := range answers {
+	for i := range responses {
 		callers.Go(func() {
 			<-begin
-			answers[i], errs[i] = trySend("POST", p.users(), `{"name":"one","duration":1}`, isJSON, authorization)
+			responses[i], errs[i] = trySend("POST", p.users(), `{"name":"one","duration":1}`, isJSON, authorization)
 		})
 	}
 	close(begin)
 	callers.Wait()
 	count := map[int]int{}
-	for i := range answers {
+	for i := range responses {
 		if errs[i] != nil {
 			t.Fatal(errs[i])
 		}
-		count[answers[i].status]++
+		count[responses[i].status]++
 	}
 	if count[201] != 1 || count[409] != 63 {
 		t.Errorf("got %v, want one 201 and 63 times 409", count)
@@ -378,7 +378,7 @@ func TestSameNameAtOnce(t *testing.T) {
 }
 
 // TestRequestInFlightIsAnswered stops the server while it reads a request.
-func TestRequestInFlightIsAnswered(t *testing.T) {
+func TestRequestInFlightGetsItsResponse(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	body := `{"name":"late","duration":1}`

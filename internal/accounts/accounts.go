@@ -20,7 +20,7 @@ import (
 )
 
 // Place is where a registry is sought: an id counts only in its project and region.
-type Place struct{ ProjectID, RegionID, RegistryID int64 }
+type RegistryRef struct{ ProjectID, RegionID, RegistryID int64 }
 
 // Registry is a container registry, which has users.
 type Registry struct {
@@ -101,7 +101,7 @@ type Store interface {
 	// and region have one of that name.
 	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
 	// Registry returns the registry at the place. ErrRegistryNotFound.
-	Registry(ctx context.Context, at Place) (Registry, error)
+	Registry(ctx context.Context, at RegistryRef) (Registry, error)
 	// Registries returns all registries, by id.
 	Registries(ctx context.Context) ([]Registry, error)
 
@@ -109,12 +109,12 @@ type Store interface {
 	// with it, if r is not nil, the record r of its creation.
 	// ErrRegistryNotFound, ErrUserExists, ErrExists: there is a record of that
 	// key whose end is after u.CreatedAt.
-	CreateUser(ctx context.Context, at Place, u User, r *Record) (User, error)
+	CreateUser(ctx context.Context, at RegistryRef, u User, r *IdempotencyRecord) (User, error)
 	// Record returns the record of that key, and its user, if it is still
 	// there. ErrNotFound.
-	Record(ctx context.Context, key []byte) (Record, *User, error)
+	IdempotencyRecord(ctx context.Context, key []byte) (IdempotencyRecord, *User, error)
 	// DeleteRecords removes the records whose end is not after now.
-	DeleteRecords(ctx context.Context, now time.Time) error
+	DeleteIdempotencyRecords(ctx context.Context, now time.Time) error
 	// User returns a registry's user of that name. ErrUserNotFound.
 	User(ctx context.Context, registryID int64, name string) (User, error)
 	// AccountBySecret returns the account of the user whose verifier has the
@@ -239,7 +239,7 @@ type CreatedUser struct {
 // ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (for
 // another request), ErrUserChanged (a repeat, after the user was removed or got
 // another secret).
-func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, idempotencyKey string, n NewUser) (CreatedUser, error) {
+func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, idempotencyKey string, n NewUser) (CreatedUser, error) {
 	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1, Incarnation: newIncarnation()}
 	var err error
 	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
@@ -254,9 +254,9 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, idempote
 		return CreatedUser{}, registryusers.ErrForbidden
 	}
 	if idempotencyKey == "" {
-		return s.create(ctx, caller, at, u, n.Secret, makeSecret, nil)
+		return s.create(ctx, caller, at, u, n.Secret, generateSecret, nil)
 	}
-	c := s.creation(caller, at, idempotencyKey, n)
+	c := s.newCreateRequest(caller, at, idempotencyKey, n)
 	if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
 		return created, err
 	}
@@ -274,16 +274,16 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at Place, idempote
 }
 
 // create stores u with the chosen secret, or with the one that made returns.
-func (s *Service) create(ctx context.Context, caller Key, at Place, u User, chosen registryusers.SecretText, made func() string, r *Record) (CreatedUser, error) {
-	secret := chosen
-	if chosen.IsZero() {
-		secret = registryusers.NewSecretText(made())
+func (s *Service) create(ctx context.Context, caller Key, at RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
+	secret := custom
+	if custom.IsZero() {
+		secret = registryusers.NewSecretText(generated())
 		u.Verifier.Index = s.index(secret.Reveal())
 	} else {
 		// No argon2id for who asks for what is not there.
 		_, err := s.store.Registry(ctx, at)
 		if err == nil {
-			u.Verifier.Hash, err = s.hash(ctx, caller, chosen.Reveal())
+			u.Verifier.Hash, err = s.hash(ctx, caller, custom.Reveal())
 		}
 		if err != nil {
 			return CreatedUser{}, err
@@ -331,7 +331,7 @@ func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (Us
 	var secret string
 	var incarnation Incarnation
 	if update.NewSecret {
-		secret, incarnation = makeSecret(), newIncarnation()
+		secret, incarnation = generateSecret(), newIncarnation()
 	}
 	updated, err := s.store.UpdateUser(ctx, u.ID, func(u *User) error {
 		if update.Days != nil {
@@ -368,7 +368,7 @@ func (s *Service) CreateKey(ctx context.Context, projectID int64) (Key, registry
 	if projectID < 0 {
 		return Key{}, registryusers.Secret{}, fmt.Errorf("%w: a project is 1 or more", registryusers.ErrInvalid)
 	}
-	secret := makeSecret()
+	secret := generateSecret()
 	k, err := s.store.CreateKey(ctx, Key{ProjectID: projectID, Hash: sha256.Sum256([]byte(secret)), CreatedAt: s.clock()})
 	if err != nil {
 		return Key{}, registryusers.Secret{}, err

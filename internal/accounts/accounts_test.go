@@ -27,20 +27,20 @@ import (
 )
 
 // house is a service over a real store, with a registry and a clock to turn.
-type house struct {
+type env struct {
 	*accounts.Service
 	store *sqlite.Store
 	dir   string
 	now   time.Time
-	at    accounts.Place // of the registry demo
-	all   accounts.Key   // a key for all projects
+	at    accounts.RegistryRef // of the registry demo
+	all   accounts.Key         // a key for all projects
 }
 
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_000, time.UTC)
 
-func newHouse(t *testing.T) *house {
+func newEnv(t *testing.T) *env {
 	t.Helper()
-	h := &house{dir: t.TempDir(), now: noon}
+	h := &env{dir: t.TempDir(), now: noon}
 	var err error
 	if h.store, err = sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db")); err != nil {
 		t.Fatal(err)
@@ -55,12 +55,12 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.at = accounts.Place{ProjectID: 3, RegionID: 5, RegistryID: r.ID}
+	h.at = accounts.RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: r.ID}
 	return h
 }
 
 // create creates a user that must come to be.
-func (h *house) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
+func (h *env) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
 	t.Helper()
 	u, err := h.CreateUser(t.Context(), h.all, h.at, "", n)
 	if err != nil || u.Replayed {
@@ -70,7 +70,7 @@ func (h *house) create(t *testing.T, n accounts.NewUser) (accounts.User, registr
 }
 
 // update changes a user, which must succeed, and returns its new secret.
-func (h *house) update(t *testing.T, u accounts.User, update accounts.UserUpdate) registryusers.SecretText {
+func (h *env) update(t *testing.T, u accounts.User, update accounts.UserUpdate) registryusers.SecretText {
 	t.Helper()
 	updated, secret, err := h.UpdateUser(t.Context(), u, update)
 	if err != nil {
@@ -83,7 +83,7 @@ func (h *house) update(t *testing.T, u accounts.User, update accounts.UserUpdate
 }
 
 // stored returns the user as the store has it.
-func (h *house) stored(t *testing.T, name string) accounts.User {
+func (h *env) stored(t *testing.T, name string) accounts.User {
 	t.Helper()
 	u, err := h.User(t.Context(), h.at.RegistryID, name)
 	if err != nil {
@@ -110,7 +110,7 @@ func TestExpiry(t *testing.T) {
 		{time.Date(2024, 12, 31, 1, 0, 0, 0, time.UTC), 1, noonless(2025, time.January, 1)},
 		{time.Now(), 1, time.Time{}}, // with a monotonic reading
 	} {
-		h := newHouse(t)
+		h := newEnv(t)
 		h.now = test.now
 		created := test.now.UTC().Truncate(time.Microsecond)
 		want := test.want
@@ -133,7 +133,7 @@ func noonless(year int, month time.Month, day int) time.Time {
 }
 
 func TestInvalidDuration(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	for _, days := range []int64{-2, -365, math.MinInt64, 36526, 106752, 213504, math.MaxInt64} {
 		for _, key := range []string{"", "key"} {
@@ -173,7 +173,7 @@ func TestExpiredAtTheBoundary(t *testing.T) {
 }
 
 func TestUserOfNoDaysEndsAtOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	if u, _ := h.create(t, accounts.NewUser{Name: "u"}); !u.Expired(h.now) {
 		t.Errorf("%+v is not expired at %v; want a user of 0 days to end at once", u, h.now)
 	}
@@ -185,19 +185,19 @@ type untouchable struct {
 	t              *testing.T
 }
 
-func (s untouchable) Registry(context.Context, accounts.Place) (accounts.Registry, error) {
+func (s untouchable) Registry(context.Context, accounts.RegistryRef) (accounts.Registry, error) {
 	s.t.Error("the store was asked for the registry")
 	return accounts.Registry{}, nil
 }
 
-func (s untouchable) CreateUser(_ context.Context, _ accounts.Place, u accounts.User, _ *accounts.Record) (accounts.User, error) {
+func (s untouchable) CreateUser(_ context.Context, _ accounts.RegistryRef, u accounts.User, _ *accounts.IdempotencyRecord) (accounts.User, error) {
 	s.t.Error("the store was asked to create a user")
 	return u, nil
 }
 
-func (s untouchable) Record(context.Context, []byte) (accounts.Record, *accounts.User, error) {
+func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
 	s.t.Error("the store was asked for a record")
-	return accounts.Record{}, nil, registryusers.ErrNotFound
+	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
 func (s untouchable) Key(context.Context, int64) (accounts.Key, error) {
@@ -212,7 +212,7 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 			{Name: "made", Duration: 1},
 			{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
 		} {
-			at := accounts.Place{ProjectID: test.project, RegionID: 5, RegistryID: 1}
+			at := accounts.RegistryRef{ProjectID: test.project, RegionID: 5, RegistryID: 1}
 			for _, key := range []string{"", "key"} {
 				u, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: test.key}, at, key, n)
 				if !errors.Is(err, registryusers.ErrForbidden) || u.ID != 0 || !u.Secret.IsZero() {
@@ -224,25 +224,25 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 	}
 }
 
-func TestOrderOfAnswers(t *testing.T) {
-	h := newHouse(t)
+func TestOrderOfErrors(t *testing.T) {
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "taken", Duration: 1})
-	elsewhere := func(change func(*accounts.Place)) accounts.Place {
+	elsewhere := func(change func(*accounts.RegistryRef)) accounts.RegistryRef {
 		at := h.at
 		change(&at)
 		return at
 	}
-	noRegistry := elsewhere(func(at *accounts.Place) { at.RegistryID++ })
-	otherRegion := elsewhere(func(at *accounts.Place) { at.RegionID++ })
-	otherProject := elsewhere(func(at *accounts.Place) { at.ProjectID++ })
+	noRegistry := elsewhere(func(at *accounts.RegistryRef) { at.RegistryID++ })
+	otherRegion := elsewhere(func(at *accounts.RegistryRef) { at.RegionID++ })
+	otherProject := elsewhere(func(at *accounts.RegistryRef) { at.ProjectID++ })
 	mine := accounts.Key{ID: 1, ProjectID: 3}
 	for _, test := range []struct {
 		name string
 		key  accounts.Key
-		at   accounts.Place
+		at   accounts.RegistryRef
 		want error
 	}{
-		{"all wrong", mine, elsewhere(func(at *accounts.Place) { at.ProjectID++; at.RegistryID++ }), registryusers.ErrForbidden},
+		{"all wrong", mine, elsewhere(func(at *accounts.RegistryRef) { at.ProjectID++; at.RegistryID++ }), registryusers.ErrForbidden},
 		{"another project", mine, otherProject, registryusers.ErrForbidden},
 		{"another project, a key for all", h.all, otherProject, registryusers.ErrRegistryNotFound},
 		{"no registry", mine, noRegistry, registryusers.ErrRegistryNotFound},
@@ -250,11 +250,11 @@ func TestOrderOfAnswers(t *testing.T) {
 		{"taken", mine, h.at, registryusers.ErrUserExists},
 		{"taken, a key for all", h.all, h.at, registryusers.ErrUserExists},
 	} {
-		for _, chosen := range []string{"", "chosen"} {
+		for _, custom := range []string{"", "chosen"} {
 			u, err := h.CreateUser(t.Context(), test.key, test.at, "",
-				accounts.NewUser{Name: "taken", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+				accounts.NewUser{Name: "taken", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 			if !errors.Is(err, test.want) || u.ID != 0 || !u.Secret.IsZero() {
-				t.Errorf("%s, with the secret %q: %+v, %v; want %v", test.name, chosen, u, err, test.want)
+				t.Errorf("%s, with the secret %q: %+v, %v; want %v", test.name, custom, u, err, test.want)
 			}
 		}
 	}
@@ -264,7 +264,7 @@ func TestOrderOfAnswers(t *testing.T) {
 }
 
 func TestMadeSecret(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, ReadOnly: true})
 	if form := regexp.MustCompile(`^[A-Za-z0-9]{32}$`); !form.MatchString(secret.Reveal()) {
 		t.Errorf("the secret %q does not match %s", secret.Reveal(), form)
@@ -305,8 +305,8 @@ func filesWith(t *testing.T, dir, text string) []string {
 }
 
 func TestNoSecretIsStored(t *testing.T) {
-	h := newHouse(t)
-	u, made := h.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
+	h := newEnv(t)
+	u, generated := h.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
 	h.create(t, accounts.NewUser{Name: "chosenuser", Duration: 1, Secret: registryusers.NewSecretText("chosen-Xq7wZ")})
 	_, renewed, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 	if err != nil {
@@ -321,7 +321,7 @@ func TestNoSecretIsStored(t *testing.T) {
 		t.Fatal("the files do not even have the user's name: the search is broken")
 	}
 	for what, secret := range map[string]string{
-		"made secret":      made.Reveal(),
+		"made secret":      generated.Reveal(),
 		"renewed secret":   renewed.Reveal(),
 		"chosen secret":    "chosen-Xq7wZ",
 		"API key":          token.Reveal(),
@@ -349,12 +349,12 @@ func TestPrintingAUserShowsNoSecret(t *testing.T) {
 	}
 }
 
-func TestChosenSecretIsKeptAsArgon2id(t *testing.T) {
-	h := newHouse(t)
-	const chosen = "pässword $ with, all=sorts"
-	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
-	if secret.Reveal() != chosen {
-		t.Errorf("the secret that is answered is %q; want the chosen %q", secret.Reveal(), chosen)
+func TestCustomSecretIsKeptAsArgon2id(t *testing.T) {
+	h := newEnv(t)
+	const custom = "pässword $ with, all=sorts"
+	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
+	if secret.Reveal() != custom {
+		t.Errorf("the secret that is answered is %q; want the chosen %q", secret.Reveal(), custom)
 	}
 	v := h.stored(t, "u").Verifier
 	if v.Index != nil || v.Hash != u.Verifier.Hash {
@@ -375,19 +375,19 @@ func TestChosenSecretIsKeptAsArgon2id(t *testing.T) {
 	for _, test := range []struct {
 		secret string
 		want   int
-	}{{chosen, 1}, {chosen + " ", 0}, {"", 0}} {
+	}{{custom, 1}, {custom + " ", 0}, {"", 0}} {
 		if got := subtle.ConstantTimeCompare(key, argon2.IDKey([]byte(test.secret), salt, 2, 19456, 1, 32)); got != test.want {
 			t.Errorf("the hash fits %q: %d; want %d", test.secret, got, test.want)
 		}
 	}
-	other, _ := h.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+	other, _ := h.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 	if other.Verifier.Hash == v.Hash {
 		t.Error("two users with the same secret have the same hash; want a salt for each")
 	}
 }
 
 func TestCanceledWhileHashing(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := h.CreateUser(ctx, h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("chosen")})
@@ -400,7 +400,7 @@ func TestCanceledWhileHashing(t *testing.T) {
 }
 
 func TestOneUserFromCreateToDelete(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10})
 	check := func(update accounts.UserUpdate) {
 		t.Helper()
@@ -478,7 +478,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 }
 
 func TestExpiredUserKeepsItsName(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	h.now = noon.AddDate(1, 0, 0)
 	if !u.Expired(h.now) {
@@ -490,7 +490,7 @@ func TestExpiredUserKeepsItsName(t *testing.T) {
 }
 
 func TestRaceForOneName(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	errs := make([]error, 64)
 	var wg sync.WaitGroup
 	for i := range errs {
@@ -517,7 +517,7 @@ func TestRaceForOneName(t *testing.T) {
 }
 
 func TestRegistryRules(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, test := range []struct {
 		project, region int64
 		name            string
@@ -570,7 +570,7 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 			t.Errorf("a key of project %d may in project %d: %t; want %t", test.key, test.project, got, test.want)
 		}
 	}
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, project := range []int64{-1, math.MinInt64} {
 		k, token, err := h.CreateKey(t.Context(), project)
 		if !errors.Is(err, registryusers.ErrInvalid) || k.ID != 0 || token.Reveal() != "" {
@@ -580,7 +580,7 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 }
 
 func TestAuthenticate(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	one, oneToken, err := h.CreateKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
@@ -671,21 +671,21 @@ func (broken) Key(context.Context, int64) (accounts.Key, error) { return account
 func (broken) CreateKey(_ context.Context, k accounts.Key) (accounts.Key, error) {
 	return k, errBroken
 }
-func (broken) Registry(context.Context, accounts.Place) (accounts.Registry, error) {
+func (broken) Registry(context.Context, accounts.RegistryRef) (accounts.Registry, error) {
 	return accounts.Registry{}, errBroken
 }
-func (broken) CreateUser(_ context.Context, _ accounts.Place, u accounts.User, _ *accounts.Record) (accounts.User, error) {
+func (broken) CreateUser(_ context.Context, _ accounts.RegistryRef, u accounts.User, _ *accounts.IdempotencyRecord) (accounts.User, error) {
 	return u, errBroken
 }
-func (broken) Record(context.Context, []byte) (accounts.Record, *accounts.User, error) {
-	return accounts.Record{}, nil, errBroken
+func (broken) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
+	return accounts.IdempotencyRecord{}, nil, errBroken
 }
 func (broken) DeleteRecords(context.Context, time.Time) error { return errBroken }
 
 // A store that cannot answer must not make a good key look like a bad one.
 func TestStoreErrorsPassThrough(t *testing.T) {
 	s := accounts.New(broken{}, accounts.NewServerKey("k", [32]byte{}), nil)
-	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}
+	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
 	for what, call := range map[string]func() error{
 		"Authenticate": func() error { _, err := s.Authenticate(t.Context(), registryusers.NewSecret("1$x")); return err },
 		"CreateKey": func() error {
@@ -713,7 +713,7 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			}
 			return err
 		},
-		"Sweep": func() error { return s.Sweep(t.Context()) },
+		"Sweep": func() error { return s.DeleteExpired(t.Context()) },
 	} {
 		if err := call(); !errors.Is(err, errBroken) || errors.Is(err, registryusers.ErrUnauthenticated) {
 			t.Errorf("%s: %v; want the store's %v", what, err, errBroken)
@@ -722,7 +722,7 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 }
 
 func TestClockDefaultsToNow(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	s := accounts.New(h.store, accounts.NewServerKey("k", [32]byte{}), nil)
 	before := time.Now().UTC().Truncate(time.Microsecond)
 	u, err := s.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1})

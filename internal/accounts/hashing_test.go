@@ -18,9 +18,9 @@ import (
 // accepting is a store that takes every user.
 type accepting struct{ Store }
 
-func (accepting) Registry(context.Context, Place) (Registry, error) { return Registry{}, nil }
+func (accepting) Registry(context.Context, RegistryRef) (Registry, error) { return Registry{}, nil }
 
-func (accepting) CreateUser(_ context.Context, _ Place, u User, _ *Record) (User, error) {
+func (accepting) CreateUser(_ context.Context, _ RegistryRef, u User, _ *IdempotencyRecord) (User, error) {
 	return u, nil
 }
 
@@ -63,8 +63,8 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 		t.Fatalf("%d argon2ids of logins and %d of creates may run at a time; want %d and 1", got, s.creates.unused(), want)
 	}
 	empty := s.creates.occupy(t)
-	create := func(ctx context.Context, chosen string) (CreatedUser, error) {
-		return s.create(ctx, Key{}, Place{}, User{}, registryusers.NewSecretText(chosen), makeSecret, nil)
+	create := func(ctx context.Context, custom string) (CreatedUser, error) {
+		return s.create(ctx, Key{}, RegistryRef{}, User{}, registryusers.NewSecretText(custom), generateSecret, nil)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -120,7 +120,7 @@ func TestMadeSecretsAreSpreadEvenly(t *testing.T) {
 	first := make(map[byte]int)
 	seen := make(map[string]bool)
 	for range n {
-		secret := makeSecret()
+		secret := generateSecret()
 		if len(secret) != 32 {
 			t.Fatalf("a made secret has %d letters; want 32", len(secret))
 		}
@@ -178,9 +178,9 @@ func counting(from byte, n int) []byte {
 }
 
 // What another program made of the same key, salt and request.
-func TestKnownAnswerOfADerivedSecret(t *testing.T) {
+func TestDerivedSecretIsStable(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte(counting(0, 32))), nil)
-	c := s.creation(Key{ID: 7}, Place{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
+	c := s.newCreateRequest(Key{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
 	for what, pair := range map[string][2]string{
 		"the secret":                  {s.derive(c, counting(32, 32)), "NQzp4sdQPd5cH0srwpmHSbx9P1XCD9ab"},
 		"the idempotency key's hash":  {hex.EncodeToString(c.key), "29791309943f4b2c8329119949696eb954dc34266dec4b531bc0dc7bfb2816e4"},
@@ -196,23 +196,23 @@ func TestKnownAnswerOfADerivedSecret(t *testing.T) {
 // to be does not: a repeat must be able to make it again.
 func TestWhatADerivedSecretDependsOn(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
-	caller, at, n := Key{ID: 7}, Place{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
+	caller, at, n := Key{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
 	salt := counting(0, 32)
-	secret := s.derive(s.creation(caller, at, "key", n), salt)
-	if again := s.derive(s.creation(Key{ID: 7, ProjectID: 3}, at, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
+	secret := s.derive(s.newCreateRequest(caller, at, "key", n), salt)
+	if again := s.derive(s.newCreateRequest(Key{ID: 7, ProjectID: 3}, at, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
 		t.Errorf("the same key, salt and place derive %s and %s; want one secret", secret, again)
 	}
 	seen := map[string]string{secret: "the first"}
 	for what, derived := range map[string]string{
-		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).derive(s.creation(caller, at, "key", n), salt),
-		"another salt":            s.derive(s.creation(caller, at, "key", n), counting(1, 32)),
-		"another idempotency key": s.derive(s.creation(caller, at, "kez", n), salt),
-		"another API key":         s.derive(s.creation(Key{ID: 8}, at, "key", n), salt),
-		"another project":         s.derive(s.creation(caller, Place{4, 5, 1}, "key", n), salt),
-		"another region":          s.derive(s.creation(caller, Place{3, 6, 1}, "key", n), salt),
-		"another registry":        s.derive(s.creation(caller, Place{3, 5, 2}, "key", n), salt),
-		"digits moved":            s.derive(s.creation(caller, Place{35, 1, 1}, "key", n), salt),
-		"digits moved to the key": s.derive(s.creation(caller, Place{3, 5, 0}, "1key", n), salt),
+		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).derive(s.newCreateRequest(caller, at, "key", n), salt),
+		"another salt":            s.derive(s.newCreateRequest(caller, at, "key", n), counting(1, 32)),
+		"another idempotency key": s.derive(s.newCreateRequest(caller, at, "kez", n), salt),
+		"another API key":         s.derive(s.newCreateRequest(Key{ID: 8}, at, "key", n), salt),
+		"another project":         s.derive(s.newCreateRequest(caller, RegistryRef{4, 5, 1}, "key", n), salt),
+		"another region":          s.derive(s.newCreateRequest(caller, RegistryRef{3, 6, 1}, "key", n), salt),
+		"another registry":        s.derive(s.newCreateRequest(caller, RegistryRef{3, 5, 2}, "key", n), salt),
+		"digits moved":            s.derive(s.newCreateRequest(caller, RegistryRef{35, 1, 1}, "key", n), salt),
+		"digits moved to the key": s.derive(s.newCreateRequest(caller, RegistryRef{3, 5, 0}, "1key", n), salt),
 	} {
 		if other, ok := seen[derived]; ok {
 			t.Errorf("%s and %s derive the same secret", what, other)
@@ -222,7 +222,7 @@ func TestWhatADerivedSecretDependsOn(t *testing.T) {
 
 	letter := make(map[rune]int)
 	for i := range 200 {
-		derived := s.derive(s.creation(caller, at, fmt.Sprint(i), n), salt)
+		derived := s.derive(s.newCreateRequest(caller, at, fmt.Sprint(i), n), salt)
 		if len(derived) != 32 {
 			t.Fatalf("a derived secret has %d letters; want 32", len(derived))
 		}
@@ -244,15 +244,17 @@ func TestWhatADerivedSecretDependsOn(t *testing.T) {
 // A record's hashes tell apart whatever a caller can.
 func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
-	chosen, other := registryusers.NewSecretText("chosen"), registryusers.NewSecretText("other")
-	request := func(n NewUser) string { return string(s.creation(Key{ID: 7}, Place{3, 5, 1}, "key", n).request) }
-	if request(NewUser{Secret: chosen}) != request(NewUser{Secret: other}) {
+	custom, other := registryusers.NewSecretText("chosen"), registryusers.NewSecretText("other")
+	request := func(n NewUser) string {
+		return string(s.newCreateRequest(Key{ID: 7}, RegistryRef{3, 5, 1}, "key", n).request)
+	}
+	if request(NewUser{Secret: custom}) != request(NewUser{Secret: other}) {
 		t.Error("the hash of a request depends on its secret: a fast hash of that is then stored")
 	}
 	seen := make(map[string]NewUser)
 	for _, name := range []string{"", "u", "1", "0", "true", "false", "1 true", "true u", " "} {
 		for _, duration := range []int64{-1, 0, 1, 10, 365} {
-			for _, n := range []NewUser{{}, {ReadOnly: true}, {Secret: chosen}, {ReadOnly: true, Secret: chosen}} {
+			for _, n := range []NewUser{{}, {ReadOnly: true}, {Secret: custom}, {ReadOnly: true, Secret: custom}} {
 				n.Name, n.Duration = name, duration
 				if same, ok := seen[request(n)]; ok {
 					t.Errorf("%+v and %+v have the same hash", n, same)
@@ -266,15 +268,15 @@ func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
 // recorded is a store in which every create has the record and the user.
 type recorded struct {
 	Store
-	record *Record
+	record *IdempotencyRecord
 	user   *User
 }
 
-func (s recorded) Record(context.Context, []byte) (Record, *User, error) {
+func (s recorded) IdempotencyRecord(context.Context, []byte) (IdempotencyRecord, *User, error) {
 	return *s.record, s.user, nil
 }
 
-func TestRepeatOfAChosenSecretWaitsItsTurn(t *testing.T) {
+func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
 	hash, err := s.hash(t.Context(), Key{}, "chosen")
@@ -282,14 +284,14 @@ func TestRepeatOfAChosenSecretWaitsItsTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("chosen")}
-	r := s.creation(Key{}, Place{}, "key", n).record(time.Now())
+	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: hash}}
 
 	empty := s.creates.occupy(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := s.CreateUser(ctx, Key{}, Place{}, "key", n)
+		_, err := s.CreateUser(ctx, Key{}, RegistryRef{}, "key", n)
 		done <- err
 	}()
 	select {
@@ -302,7 +304,7 @@ func TestRepeatOfAChosenSecretWaitsItsTurn(t *testing.T) {
 		t.Fatalf("a repeat that waits, its context canceled: %v; want %v", err, context.Canceled)
 	}
 	empty()
-	if u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n); err != nil || !u.Replayed {
+	if u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n); err != nil || !u.Replayed {
 		t.Errorf("with one place free: %+v, %v; want it answered", u, err)
 	}
 	if got := s.creates.unused(); got != 1 {
@@ -315,9 +317,9 @@ func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
 	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("chosen")}
-	r := s.creation(Key{}, Place{}, "key", n).record(time.Now())
+	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: "$2b$10$x"}}
-	u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n)
+	u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n)
 	if err == nil || errors.Is(err, registryusers.ErrInvalid) || u.ID != 0 || !u.Secret.IsZero() {
 		t.Errorf("CreateUser = %+v, %v; want an error that says nothing of the request", u, err)
 	}
@@ -327,11 +329,11 @@ func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
 }
 
 // No secret is told that would not let anybody in.
-func TestRepeatTellsNoSecretThatIsNotTheUsers(t *testing.T) {
+func TestRepeatReturnsOnlyTheUsersOwnSecret(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
 	n := NewUser{Name: "u"}
-	c := s.creation(Key{}, Place{}, "key", n)
+	c := s.newCreateRequest(Key{}, RegistryRef{}, "key", n)
 	r := c.record(time.Now())
 	store.record = &r
 	for _, test := range []struct {
@@ -343,7 +345,7 @@ func TestRepeatTellsNoSecretThatIsNotTheUsers(t *testing.T) {
 		{nil, registryusers.ErrUserChanged},
 	} {
 		store.user = &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Index: test.index}}
-		u, err := s.CreateUser(t.Context(), Key{}, Place{}, "key", n)
+		u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n)
 		if !errors.Is(err, test.want) || u.Secret.IsZero() != (err != nil) {
 			t.Errorf("with the index %x: %+v, %v; want %v", test.index, u, err, test.want)
 		}

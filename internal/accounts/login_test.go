@@ -20,7 +20,7 @@ import (
 )
 
 // login logs in from an address of its own, so that no limit is met by chance.
-func (h *house) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
+func (h *env) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
 	t.Helper()
 	return h.Login(t.Context(), accounts.LoginAttempt{
 		Account: account, Secret: registryusers.NewSecret(secret), Repository: repository,
@@ -41,31 +41,31 @@ func wantLogin(t *testing.T, what string, got accounts.Account, err error, id in
 }
 
 func TestLogin(t *testing.T) {
-	h := newHouse(t)
-	made, madeSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	h := newEnv(t)
+	generated, generatedSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
 	empty, emptySecret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
-	chosen, _ := h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	custom, _ := h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
 	for _, test := range []struct {
 		account, secret, repository string
 		want                        int64
 	}{
-		{"made", madeSecret.Reveal(), "", made.ID},
-		{"3-5-demo+made", madeSecret.Reveal(), "", made.ID},
-		{"made", madeSecret.Reveal(), "9-9-other/image", made.ID}, // the secret says who it is
-		{"9-9-other+made", madeSecret.Reveal(), "", 0},
-		{"chosen", madeSecret.Reveal(), "", 0},
-		{"made", madeSecret.Reveal() + "x", "", 0},
+		{"made", generatedSecret.Reveal(), "", generated.ID},
+		{"3-5-demo+made", generatedSecret.Reveal(), "", generated.ID},
+		{"made", generatedSecret.Reveal(), "9-9-other/image", generated.ID}, // the secret says who it is
+		{"9-9-other+made", generatedSecret.Reveal(), "", 0},
+		{"chosen", generatedSecret.Reveal(), "", 0},
+		{"made", generatedSecret.Reveal() + "x", "", 0},
 		{"made", "", "", 0},
 		{"3-5-demo+", emptySecret.Reveal(), "", empty.ID},
 		{"3-5-demo+", "", "", 0},
 		{"", "", "", 0},
 		{"chosen", "pw", "", 0}, // it does not say whose registry
-		{"chosen", "pw", "3-5-demo/image", chosen.ID},
-		{"chosen", "pw", "3-5-demo", chosen.ID},
+		{"chosen", "pw", "3-5-demo/image", custom.ID},
+		{"chosen", "pw", "3-5-demo", custom.ID},
 		{"chosen", "pw", "3-5-other/image", 0}, // another registry has no such user
 		{"chosen", "pw", "image", 0},
-		{"3-5-demo+chosen", "pw", "", chosen.ID},
-		{"3-5-demo+chosen", "pw", "9-9-other/image", chosen.ID},
+		{"3-5-demo+chosen", "pw", "", custom.ID},
+		{"3-5-demo+chosen", "pw", "9-9-other/image", custom.ID},
 		{"03-5-demo+chosen", "pw", "", 0},
 		{"3-5+chosen", "pw", "", 0},
 		{"x-5-demo+chosen", "pw", "", 0},
@@ -92,9 +92,9 @@ func TestLogin(t *testing.T) {
 
 // A login that was right must not be remembered longer than it is right.
 func TestLoginEndsWithTheUsersRights(t *testing.T) {
-	for _, chosen := range []string{"", "pw"} {
-		h := newHouse(t)
-		u, text := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(chosen)})
+	for _, custom := range []string{"", "pw"} {
+		h := newEnv(t)
+		u, text := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 		secret := text.Reveal()
 		account, err := h.login(t, "3-5-demo+u", secret, "")
 		wantLogin(t, "at first", account, err, u.ID)
@@ -130,9 +130,9 @@ func TestLoginEndsWithTheUsersRights(t *testing.T) {
 }
 
 func TestFailedLoginsAreLimited(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
-	made, madeSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	generated, generatedSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
 	try := func(name, secret, from string) error {
 		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 		return err
@@ -152,8 +152,8 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	if err := try("u", "pw", "b"); err != nil {
 		t.Errorf("from another address: %v; want success", err)
 	}
-	if err := try("made", madeSecret.Reveal(), "a"); err != nil {
-		t.Errorf("the made secret of %q: %v; want it let in regardless", made.Name, err)
+	if err := try("made", generatedSecret.Reveal(), "a"); err != nil {
+		t.Errorf("the made secret of %q: %v; want it let in regardless", generated.Name, err)
 	}
 	h.now = noon.Add(5 * time.Minute)
 	if err := try("u", "pw", "a"); err != nil {
@@ -162,7 +162,7 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 }
 
 func TestRefreshTokenForgedOrOfAnother(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	h.create(t, accounts.NewUser{Name: "v", Duration: 1})
 	account, err := h.login(t, "u", secret.Reveal(), "")
@@ -224,13 +224,13 @@ func TestActions(t *testing.T) {
 func pw(text string) registryusers.SecretText { return registryusers.NewSecretText(text) }
 
 // registry makes another registry and returns its place.
-func (h *house) registry(t *testing.T, name string) accounts.Place {
+func (h *env) registry(t *testing.T, name string) accounts.RegistryRef {
 	t.Helper()
 	r, err := h.CreateRegistry(t.Context(), h.at.ProjectID, h.at.RegionID, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accounts.Place{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
+	return accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
 }
 
 // hashes returns how many argon2ids a function runs: each allocates its 19 MiB
@@ -244,8 +244,8 @@ func hashes(f func()) int {
 	return int((after.TotalAlloc - before.TotalAlloc) / each)
 }
 
-func TestOneNameAndOneChosenSecretInTwoRegistries(t *testing.T) {
-	h := newHouse(t)
+func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
+	h := newEnv(t)
 	first, _ := h.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
 	second, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
 	if err != nil {
@@ -271,7 +271,7 @@ func TestOneNameAndOneChosenSecretInTwoRegistries(t *testing.T) {
 }
 
 func TestEmptyNameWithAMadeSecret(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	u, secret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
 	for account, want := range map[string]int64{
@@ -284,7 +284,7 @@ func TestEmptyNameWithAMadeSecret(t *testing.T) {
 
 // A name that the database could cut off at the NUL is another name.
 func TestNamesThatAreAlmostTheUsers(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	_, secret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
 	h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
 	for _, account := range []string{"made\x00", "made\x00x", "made ", "MADE", "3-5-demo+made\x00", "3-5-DEMO+made"} {
@@ -306,7 +306,7 @@ func TestNamesThatAreAlmostTheUsers(t *testing.T) {
 }
 
 func TestOneArgon2idForFiftyLogins(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10, Secret: pw("pw")})
 	h.create(t, accounts.NewUser{Name: "v", Duration: 10, Secret: pw("other")})
 	fifty := func() {
@@ -348,7 +348,7 @@ func TestStoredHashThatIsNotUnderstood(t *testing.T) {
 		"$argon2id$v=19$m=4294967295,t=2,p=1$YWFhYQ$YWFhYQ", "$argon2id$v=19$m=19456,t=0,p=0$YWFhYQ$YWFhYQ",
 		"$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ", "$argon2id$v=19$m=19456,t=2,p=1$?$?", "$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ$x",
 	} {
-		h := newHouse(t)
+		h := newEnv(t)
 		_, err := h.store.CreateUser(t.Context(), h.at, accounts.User{
 			Name: "u", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Hash: hash},
 		}, nil)
@@ -367,7 +367,7 @@ func TestStoredHashThatIsNotUnderstood(t *testing.T) {
 
 func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newHouse(t)
+		h := newEnv(t)
 		h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 		forms := []struct{ account, repository string }{{"3-5-demo+u", ""}, {"u", "3-5-demo/a"}, {"3-5-demo+u", "9-9-other/a"}}
 		if bare {
@@ -403,7 +403,7 @@ func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 // Ten bad logins by a neighbor behind the same address must not refuse a secret
 // that was verified a minute ago.
 func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	h.create(t, accounts.NewUser{Name: "v", Duration: 1, Secret: pw("pw")})
 	try := func(name, secret string) error {
@@ -433,7 +433,7 @@ func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
 
 // containerd sends a wrong secret several times for one login.
 func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	h.create(t, accounts.NewUser{Name: "made", Duration: 1})
 	for _, name := range []string{"u", "made", "nobody"} {
@@ -479,7 +479,7 @@ func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 
 // The same wrong secret many times at once is one failure, too.
 func TestOneWrongSecretAtOnceIsOneFailure(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: "a"}
@@ -491,7 +491,7 @@ func TestOneWrongSecretAtOnceIsOneFailure(t *testing.T) {
 }
 
 func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -527,7 +527,7 @@ func (s gate) AccountByName(ctx context.Context, projectID, regionID int64, regi
 
 // together runs logins at once: all are past the first look at the limit, or
 // over, before any goes on.
-func (h *house) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
+func (h *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
 	g := gate{h.store, make(chan struct{}, n), make(chan struct{})}
 	service := accounts.New(g, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
 	errs, done := make([]error, n), make(chan struct{}, n)
@@ -552,7 +552,7 @@ func (h *house) together(n int, attempt func(i int) accounts.LoginAttempt) []err
 // Guesses in parallel must not all pass before the first has failed. What is
 // at work already may end.
 func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	guesses := 0
 	for i, err := range h.together(64, func(i int) accounts.LoginAttempt {
@@ -571,7 +571,7 @@ func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
 }
 
 func TestGoodLoginsAtOnceAllGetIn(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("pw"), From: "a"}
@@ -598,7 +598,7 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 		}
 		return
 	}
-	h := newHouse(t)
+	h := newEnv(t)
 	for i := range logins {
 		h.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i), Duration: 1, Secret: pw("pw")})
 	}

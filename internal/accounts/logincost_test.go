@@ -16,7 +16,7 @@ import (
 // whoever exists.
 func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newHouse(t)
+		h := newEnv(t)
 		_, generated := h.create(t, accounts.NewUser{Name: "generated", Duration: 1})
 		h.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
 		h.create(t, accounts.NewUser{Name: "expired", Duration: 0, Secret: pw("pw")})
@@ -113,7 +113,7 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 // cost which of them mean the same user, or none.
 func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newHouse(t)
+		h := newEnv(t)
 		h.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
 		h.create(t, accounts.NewUser{Name: "generated", Duration: 1})
 		forms := []string{"3-5-none+", "3-5-demo+", "+", "garbled+"}
@@ -144,7 +144,7 @@ func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 // An expired user costs what others cost, at the moment it expires too, and its
 // secret works as soon as it is given more days.
 func TestLoginsOfAnExpiredUser(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	h.create(t, accounts.NewUser{Name: "v", Duration: 2, Secret: pw("pw")})
 	try := func(name, secret string, wantHashes int, want error) {
@@ -175,7 +175,7 @@ func TestLoginsOfAnExpiredUser(t *testing.T) {
 
 // A bare name that is refused is not counted: there is nothing to guess.
 func TestBareNamesAreNotCounted(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i := range 200 {
 		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "u", Secret: registryusers.NewSecret(fmt.Sprint(i)), From: "a"})
@@ -189,7 +189,7 @@ func TestBareNamesAreNotCounted(t *testing.T) {
 }
 
 func TestAllowBareNames(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	if err := h.AllowBareNames(t.Context()); err != nil {
 		t.Fatalf("AllowBareNames with one registry: %v", err)
 	}
@@ -232,7 +232,7 @@ func TestAllowBareNames(t *testing.T) {
 
 // Four users of one name in other registries made a good login a 401.
 func TestSquattedNamesTakeNothing(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i := range 6 {
 		if _, err := h.CreateUser(t.Context(), h.all, h.registry(t, fmt.Sprint("squat", i)), "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")}); err != nil {

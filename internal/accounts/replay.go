@@ -20,7 +20,7 @@ const RecordLifetime = 24 * time.Hour
 // Record is what is kept of a create with an idempotency key, so that a repeat
 // is answered alike: no secret, nor anything that a secret or the idempotency
 // key could be tried against without the server key.
-type Record struct {
+type IdempotencyRecord struct {
 	Key     []byte    // keyed hash of the idempotency key, within its API key, operation and place
 	Request []byte    // keyed hash of what was asked for, without the secret
 	Salt    []byte    // of the derivation of a made secret
@@ -29,14 +29,14 @@ type Record struct {
 }
 
 // creation is a create with an idempotency key.
-type creation struct {
+type createRequest struct {
 	scope         string // API key, operation, place and idempotency key, which is the rest of the text
 	key, request  []byte // of its Record
 	secretIsGiven bool
 }
 
 // creation tells a create from every other.
-func (s *Service) creation(caller Key, at Place, idempotencyKey string, n NewUser) creation {
+func (s *Service) newCreateRequest(caller Key, at RegistryRef, idempotencyKey string, n NewUser) createRequest {
 	// All that is asked for counts: a field more, and this does not compile.
 	asked := struct {
 		Duration int64
@@ -45,7 +45,7 @@ func (s *Service) creation(caller Key, at Place, idempotencyKey string, n NewUse
 		Secret   registryusers.SecretText
 	}(n)
 	decimal := func(n int64) string { return strconv.FormatInt(n, 10) }
-	c := creation{
+	c := createRequest{
 		scope: strings.Join([]string{
 			decimal(caller.ID), "create user", decimal(at.ProjectID), decimal(at.RegionID), decimal(at.RegistryID), idempotencyKey,
 		}, "\x00"),
@@ -58,14 +58,14 @@ func (s *Service) creation(caller Key, at Place, idempotencyKey string, n NewUse
 }
 
 // record returns the record of the creation at that time.
-func (c creation) record(now time.Time) Record {
-	r := Record{Key: c.key, Request: c.request, Salt: make([]byte, 32), End: now.Add(RecordLifetime)}
+func (c createRequest) record(now time.Time) IdempotencyRecord {
+	r := IdempotencyRecord{Key: c.key, Request: c.request, Salt: make([]byte, 32), End: now.Add(RecordLifetime)}
 	_, _ = rand.Read(r.Salt) // never fails: crypto/rand
 	return r
 }
 
 // derive returns the made secret of a creation: the same for the same salt.
-func (s *Service) derive(c creation, salt []byte) string {
+func (s *Service) derive(c createRequest, salt []byte) string {
 	random, err := hkdf.Key(sha256.New, s.key.bytes(), salt, "user secret\x00"+c.scope, 32)
 	if err != nil {
 		panic(err) // only for more bytes than HKDF has
@@ -75,8 +75,8 @@ func (s *Service) derive(c creation, salt []byte) string {
 
 // replay answers a create that is repeated at now as the first one was.
 // ErrNotFound: it is not repeated.
-func (s *Service) replay(ctx context.Context, caller Key, c creation, n NewUser, now time.Time) (CreatedUser, error) {
-	r, u, err := s.store.Record(ctx, c.key)
+func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n NewUser, now time.Time) (CreatedUser, error) {
+	r, u, err := s.store.IdempotencyRecord(ctx, c.key)
 	if err == nil && !now.Before(r.End) {
 		err = registryusers.ErrNotFound
 	}
@@ -125,4 +125,6 @@ func (s *Service) compare(ctx context.Context, caller Key, u User, secret regist
 }
 
 // Sweep removes what has no use any more: records past their end.
-func (s *Service) Sweep(ctx context.Context) error { return s.store.DeleteRecords(ctx, s.clock()) }
+func (s *Service) DeleteExpired(ctx context.Context) error {
+	return s.store.DeleteIdempotencyRecords(ctx, s.clock())
+}

@@ -31,13 +31,13 @@ import (
 var mine = accounts.Key{ID: 7, ProjectID: 3}
 
 // keyed creates with an idempotency key.
-func (h *house) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.CreatedUser, error) {
+func (h *env) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.CreatedUser, error) {
 	t.Helper()
 	return h.CreateUser(t.Context(), mine, h.at, key, n)
 }
 
 // first creates with an idempotency key a user that must come to be.
-func (h *house) first(t *testing.T, key string, n accounts.NewUser) accounts.CreatedUser {
+func (h *env) first(t *testing.T, key string, n accounts.NewUser) accounts.CreatedUser {
 	t.Helper()
 	u, err := h.keyed(t, key, n)
 	if err != nil || u.Replayed || u.ID < 1 || u.Secret.IsZero() {
@@ -49,14 +49,14 @@ func (h *house) first(t *testing.T, key string, n accounts.NewUser) accounts.Cre
 // wantReplay checks that an answer is the first one again.
 func wantReplay(t *testing.T, what string, got accounts.CreatedUser, err error, first accounts.CreatedUser) {
 	t.Helper()
-	type answer struct {
+	type response struct {
 		id, duration     int64
 		name, secret     string
 		readOnly         bool
 		created, expires time.Time
 	}
-	of := func(u accounts.CreatedUser) answer {
-		return answer{u.ID, u.Duration, u.Name, u.Secret.Reveal(), u.ReadOnly, u.CreatedAt, u.ExpiresAt}
+	of := func(u accounts.CreatedUser) response {
+		return response{u.ID, u.Duration, u.Name, u.Secret.Reveal(), u.ReadOnly, u.CreatedAt, u.ExpiresAt}
 	}
 	if err != nil || !got.Replayed || of(got) != of(first) {
 		t.Errorf("%s: %+v, %v, replayed %t; want the first answer, %+v, replayed", what, of(got), err, got.Replayed, of(first))
@@ -91,7 +91,7 @@ func testKey() accounts.ServerKey { return accounts.NewServerKey("test", [32]byt
 
 // dump returns all of the database: what it holds must not change when a
 // request is refused.
-func (h *house) dump(t *testing.T) string {
+func (h *env) dump(t *testing.T) string {
 	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(h.dir, "test.db"))
 	if err != nil {
@@ -130,17 +130,17 @@ func (h *house) dump(t *testing.T) string {
 }
 
 // records returns how many records there are.
-func (h *house) records(t *testing.T) int { return strings.Count(h.dump(t), "create_records") }
+func (h *env) records(t *testing.T) int { return strings.Count(h.dump(t), "create_records") }
 
-func wantRecords(t *testing.T, what string, h *house, want int) {
+func wantRecords(t *testing.T, what string, h *env, want int) {
 	t.Helper()
 	if got := h.records(t); got != want {
 		t.Errorf("%s: %d records; want %d", what, got, want)
 	}
 }
 
-func TestRepeatedCreateIsAnsweredAsTheFirst(t *testing.T) {
-	h := newHouse(t)
+func TestRepeatedCreateReturnsTheFirstResult(t *testing.T) {
+	h := newEnv(t)
 	for i, n := range []accounts.NewUser{
 		{Name: "made", Duration: 14},
 		{Name: "", Duration: 365, ReadOnly: true},
@@ -172,7 +172,7 @@ func TestRepeatedCreateIsAnsweredAsTheFirst(t *testing.T) {
 }
 
 func TestWithoutAnIdempotencyKeyNothingIsRepeated(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	h.create(t, n)
 	for _, key := range []string{"", "key", ""} {
@@ -188,7 +188,7 @@ func TestWithoutAnIdempotencyKeyNothingIsRepeated(t *testing.T) {
 // What was answered is known after a restart, on a copy of the data directory,
 // and to a process beside this one.
 func TestRepeatInAnotherProcess(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	requests := map[string]accounts.NewUser{
 		"made":   {Name: "made", Duration: 14},
 		"chosen": {Name: "chosen", Duration: 14, Secret: pw("chosen")},
@@ -239,7 +239,7 @@ func TestRepeatInAnotherProcess(t *testing.T) {
 }
 
 func TestAnotherServerKeyKnowsNoRepeat(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	first := h.first(t, "key", n)
 	// Both its id and its bytes are other ones; the id alone does not matter.
@@ -257,21 +257,21 @@ func TestAnotherServerKeyKnowsNoRepeat(t *testing.T) {
 func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 	for _, test := range []struct {
 		what   string
-		change func(h *house, u accounts.User) error
+		change func(h *env, u accounts.User) error
 		want   error // nil: the first answer, whatever the user is now
 	}{
-		{"narrowed", func(h *house, u accounts.User) error { return h.change(u, accounts.UserUpdate{ReadOnly: new(true)}) }, nil},
-		{"ended", func(h *house, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(0))}) }, nil},
-		{"never to end", func(h *house, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(-1))}) }, nil},
-		{"given a new secret", func(h *house, u accounts.User) error {
+		{"narrowed", func(h *env, u accounts.User) error { return h.change(u, accounts.UserUpdate{ReadOnly: new(true)}) }, nil},
+		{"ended", func(h *env, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(0))}) }, nil},
+		{"never to end", func(h *env, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(-1))}) }, nil},
+		{"given a new secret", func(h *env, u accounts.User) error {
 			return h.change(u, accounts.UserUpdate{NewSecret: true})
 		}, registryusers.ErrUserChanged},
-		{"given its own secret as a new one", func(h *house, u accounts.User) error {
+		{"given its own secret as a new one", func(h *env, u accounts.User) error {
 			_, err := h.store.UpdateUser(context.Background(), u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
 			return err
 		}, registryusers.ErrUserChanged},
-		{"deleted", func(h *house, u accounts.User) error { return h.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
-		{"deleted, and another made of its name", func(h *house, u accounts.User) error {
+		{"deleted", func(h *env, u accounts.User) error { return h.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
+		{"deleted, and another made of its name", func(h *env, u accounts.User) error {
 			n := accounts.NewUser{Name: u.Name, Duration: u.Duration}
 			if u.Verifier.Hash != "" {
 				n.Secret = pw("chosen")
@@ -285,7 +285,7 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 	} {
 		for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
 			what := fmt.Sprintf("%s, secret chosen %t", test.what, !n.Secret.IsZero())
-			h := newHouse(t)
+			h := newEnv(t)
 			first := h.first(t, "key", n)
 			if err := test.change(h, first.User); err != nil {
 				t.Fatalf("%s: %v", what, err)
@@ -310,7 +310,7 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 // The name is free after the user was removed, but its key is not: who wants
 // another user says so with another key.
 func TestAnotherKeyForTheNameOfARemovedUser(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	first := h.first(t, "one", n)
 	if err := h.DeleteUser(t.Context(), first.User); err != nil {
@@ -332,8 +332,8 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 		{Name: "", Duration: 14},
 		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
 	} {
-		h := newHouse(t)
-		answer := h.first(t, "key", first)
+		h := newEnv(t)
+		response := h.first(t, "key", first)
 		before := h.dump(t)
 		for what, change := range map[string]func(n *accounts.NewUser){
 			"another name":            func(n *accounts.NewUser) { n.Name = "another" },
@@ -343,7 +343,7 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 			"never to end":            func(n *accounts.NewUser) { n.Duration = -1 },
 			"read-only":               func(n *accounts.NewUser) { n.ReadOnly = true },
 			"another secret":          func(n *accounts.NewUser) { n.Secret = pw("another") },
-			"the secret made":         func(n *accounts.NewUser) { n.Secret = answer.Secret },
+			"the secret made":         func(n *accounts.NewUser) { n.Secret = response.Secret },
 			"a longer secret":         func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + " ") },
 			"a longer secret, U+00A0": func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + "\u00a0") },
 			"no secret":               func(n *accounts.NewUser) { n.Secret = registryusers.SecretText{} },
@@ -363,50 +363,50 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 			t.Errorf("%s: other requests changed the database from\n%sto\n%s", first.Name, before, after)
 		}
 		got, err := h.keyed(t, "key", first)
-		wantReplay(t, first.Name+": the first request", got, err, answer)
+		wantReplay(t, first.Name+": the first request", got, err, response)
 	}
 }
 
 // One key in other hands, or for another path, is another key.
 func TestOneKeyInOtherScopes(t *testing.T) {
-	h := newHouse(t)
-	place := func(project, region int64, registry string) accounts.Place {
+	h := newEnv(t)
+	place := func(project, region int64, registry string) accounts.RegistryRef {
 		r, err := h.CreateRegistry(t.Context(), project, region, registry)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return accounts.Place{ProjectID: project, RegionID: region, RegistryID: r.ID}
+		return accounts.RegistryRef{ProjectID: project, RegionID: region, RegistryID: r.ID}
 	}
 	two := place(3, 5, "two")
 	type scope struct {
 		caller accounts.Key
-		at     accounts.Place
+		at     accounts.RegistryRef
 		key    string
 	}
 	var scopes []scope
 	for _, caller := range []accounts.Key{{ID: 1}, {ID: 11}} {
-		for _, at := range []accounts.Place{h.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
+		for _, at := range []accounts.RegistryRef{h.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
 			for _, key := range []string{"key", "Key", "KEY", "key ", "1key", "\x00key", "2\x00key", "0", strings.Repeat("k", 255), strings.Repeat("k", 254)} {
 				scopes = append(scopes, scope{caller, at, key})
 			}
 		}
 	}
-	answers := make([]accounts.CreatedUser, len(scopes))
+	responses := make([]accounts.CreatedUser, len(scopes))
 	secrets := make(map[string]bool)
 	for i, s := range scopes {
 		var err error
-		answers[i], err = h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
-		if err != nil || answers[i].Replayed {
-			t.Fatalf("%+v: %+v, %v; want a new user", s, answers[i], err)
+		responses[i], err = h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		if err != nil || responses[i].Replayed {
+			t.Fatalf("%+v: %+v, %v; want a new user", s, responses[i], err)
 		}
-		secrets[answers[i].Secret.Reveal()] = true
+		secrets[responses[i].Secret.Reveal()] = true
 	}
 	if len(secrets) != len(scopes) {
 		t.Errorf("%d different secrets for %d users", len(secrets), len(scopes))
 	}
 	for i, s := range scopes {
 		got, err := h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
-		wantReplay(t, fmt.Sprintf("%+v", s), got, err, answers[i])
+		wantReplay(t, fmt.Sprintf("%+v", s), got, err, responses[i])
 	}
 }
 
@@ -415,31 +415,31 @@ func TestAFailedCreateIsNotRecorded(t *testing.T) {
 	good := accounts.NewUser{Name: "good", Duration: 1}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, chosen := range []string{"", "chosen"} {
+	for _, custom := range []string{"", "chosen"} {
 		for _, test := range []struct {
 			what string
-			fail func(h *house) (accounts.CreatedUser, error)
+			fail func(h *env) (accounts.CreatedUser, error)
 			want error
 		}{
-			{"the name is taken", func(h *house) (accounts.CreatedUser, error) {
-				return h.keyed(t, key, accounts.NewUser{Name: "taken", Duration: 1, Secret: pw(chosen)})
+			{"the name is taken", func(h *env) (accounts.CreatedUser, error) {
+				return h.keyed(t, key, accounts.NewUser{Name: "taken", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrUserExists},
-			{"no registry", func(h *house) (accounts.CreatedUser, error) {
+			{"no registry", func(h *env) (accounts.CreatedUser, error) {
 				at := h.at
 				at.RegistryID = 99
-				return h.CreateUser(t.Context(), mine, at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(chosen)})
+				return h.CreateUser(t.Context(), mine, at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrRegistryNotFound},
-			{"another project", func(h *house) (accounts.CreatedUser, error) {
-				return h.CreateUser(t.Context(), accounts.Key{ID: mine.ID, ProjectID: 4}, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(chosen)})
+			{"another project", func(h *env) (accounts.CreatedUser, error) {
+				return h.CreateUser(t.Context(), accounts.Key{ID: mine.ID, ProjectID: 4}, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrForbidden},
-			{"an impossible duration", func(h *house) (accounts.CreatedUser, error) {
-				return h.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(chosen)})
+			{"an impossible duration", func(h *env) (accounts.CreatedUser, error) {
+				return h.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(custom)})
 			}, registryusers.ErrInvalid},
-			{"a caller who has gone", func(h *house) (accounts.CreatedUser, error) {
-				return h.CreateUser(canceled, mine, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(chosen)})
+			{"a caller who has gone", func(h *env) (accounts.CreatedUser, error) {
+				return h.CreateUser(canceled, mine, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, context.Canceled},
 		} {
-			h := newHouse(t)
+			h := newEnv(t)
 			h.create(t, accounts.NewUser{Name: "taken", Duration: 1})
 			before := h.dump(t)
 			for range 2 { // a failure is not repeated from memory either
@@ -458,7 +458,7 @@ func TestAFailedCreateIsNotRecorded(t *testing.T) {
 
 // The same request succeeds under its key as soon as what was in its way is gone.
 func TestTheSameRequestAfterItsFailure(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	taken, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	got, err := h.keyed(t, "key", n)
@@ -472,8 +472,8 @@ func TestTheSameRequestAfterItsFailure(t *testing.T) {
 	at.RegistryID++ // not made yet
 	got, err = h.CreateUser(t.Context(), mine, at, "key", n)
 	wantRefusal(t, "no registry", got, err, registryusers.ErrRegistryNotFound)
-	if made := h.registry(t, "two"); made != at {
-		t.Fatalf("the second registry is at %+v; want %+v", made, at)
+	if generated := h.registry(t, "two"); generated != at {
+		t.Fatalf("the second registry is at %+v; want %+v", generated, at)
 	}
 	if got, err = h.CreateUser(t.Context(), mine, at, "key", n); err != nil || got.Replayed {
 		t.Errorf("with the registry: %+v, %v; want a new user", got, err)
@@ -482,7 +482,7 @@ func TestTheSameRequestAfterItsFailure(t *testing.T) {
 
 func TestRepeatIsKnownFor24Hours(t *testing.T) {
 	for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
-		h := newHouse(t)
+		h := newEnv(t)
 		h.now = noon.Add(999) // what counts is the time that is kept, in microseconds
 		first := h.first(t, "key", n)
 		end := noon.Add(24 * time.Hour)
@@ -490,7 +490,7 @@ func TestRepeatIsKnownFor24Hours(t *testing.T) {
 			h.now = end.Add(-before)
 			got, err := h.keyed(t, "key", n)
 			wantReplay(t, fmt.Sprint(before, " before the end"), got, err, first)
-			if err := h.Sweep(t.Context()); err != nil {
+			if err := h.DeleteExpired(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			wantRecords(t, fmt.Sprint("swept ", before, " before the end"), h, 1)
@@ -516,9 +516,9 @@ func TestRepeatIsKnownFor24Hours(t *testing.T) {
 	}
 }
 
-func TestSweep(t *testing.T) {
-	h := newHouse(t)
-	if err := h.Sweep(t.Context()); err != nil {
+func TestDeleteExpired(t *testing.T) {
+	h := newEnv(t)
+	if err := h.DeleteExpired(t.Context()); err != nil {
 		t.Errorf("Sweep of nothing: %v", err)
 	}
 	n := accounts.NewUser{Name: "u", Duration: 14}
@@ -527,7 +527,7 @@ func TestSweep(t *testing.T) {
 	later := h.first(t, "later", accounts.NewUser{Name: "later", Duration: 14})
 	h.now = noon.Add(24 * time.Hour)
 	for range 2 {
-		if err := h.Sweep(t.Context()); err != nil {
+		if err := h.DeleteExpired(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		wantRecords(t, "after 24 hours", h, 1)
@@ -539,7 +539,7 @@ func TestSweep(t *testing.T) {
 	got, err = h.keyed(t, "later", accounts.NewUser{Name: "later", Duration: 14})
 	wantReplay(t, "the other's repeat", got, err, later)
 	h.now = noon.Add(25 * time.Hour)
-	if err := h.Sweep(t.Context()); err != nil {
+	if err := h.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	wantRecords(t, "after 25 hours", h, 0)
@@ -560,8 +560,8 @@ type gathered struct {
 	all     chan struct{} // closed by the last of them
 }
 
-func (s gathered) Record(ctx context.Context, key []byte) (accounts.Record, *accounts.User, error) {
-	r, u, err := s.Store.Record(ctx, key)
+func (s gathered) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
+	r, u, err := s.Store.IdempotencyRecord(ctx, key)
 	if s.missing.Add(-1) == 0 {
 		close(s.all)
 	}
@@ -573,7 +573,7 @@ func (s gathered) Record(ctx context.Context, key []byte) (accounts.Record, *acc
 }
 
 // atOnce creates n times at once, in two processes.
-func (h *house) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) ([]accounts.CreatedUser, []error) {
+func (h *env) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) ([]accounts.CreatedUser, []error) {
 	t.Helper()
 	other, err := sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db"))
 	if err != nil {
@@ -607,7 +607,7 @@ func TestOneRequestManyTimesAtOnce(t *testing.T) {
 		{"made", 64, accounts.NewUser{Name: "u", Duration: 14}},
 		{"chosen", 4, accounts.NewUser{Name: "u", Duration: 14, Secret: pw("chosen")}},
 	} {
-		h := newHouse(t)
+		h := newEnv(t)
 		users, errs := h.atOnce(t, test.n, func(int) accounts.NewUser { return test.NewUser })
 		i := slices.IndexFunc(users, func(u accounts.CreatedUser) bool { return u.ID > 0 && !u.Replayed })
 		if i < 0 {
@@ -641,7 +641,7 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 			return accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 14, Secret: pw(fmt.Sprint("secret", i))}
 		}},
 	} {
-		h := newHouse(t)
+		h := newEnv(t)
 		users, errs := h.atOnce(t, test.n, test.of)
 		winner := -1
 		for i, u := range users {
@@ -664,9 +664,9 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 
 // Repeats must not be a cheaper way, nor a much dearer one, to have the server work.
 func TestArgon2idsOfARepeat(t *testing.T) {
-	h := newHouse(t)
-	chosen := accounts.NewUser{Name: "chosen", Duration: 14, Secret: pw("chosen")}
-	made := accounts.NewUser{Name: "made", Duration: 14}
+	h := newEnv(t)
+	custom := accounts.NewUser{Name: "chosen", Duration: 14, Secret: pw("chosen")}
+	generated := accounts.NewUser{Name: "made", Duration: 14}
 	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("chosen")}
 	if err := h.DeleteUser(t.Context(), h.first(t, "gone", gone).User); err != nil {
 		t.Fatal(err)
@@ -680,15 +680,15 @@ func TestArgon2idsOfARepeat(t *testing.T) {
 		n         accounts.NewUser
 		want      int
 	}{
-		{"a made secret, the first", "made", made, 0},
-		{"a made secret, the repeat", "made", made, 0},
-		{"a made secret, one chosen with its key", "made", with(made, func(n *accounts.NewUser) { n.Secret = pw("chosen") }), 0},
-		{"a chosen secret, the first", "chosen", chosen, 1},
-		{"a chosen secret, the repeat", "chosen", chosen, 1},
-		{"another chosen secret", "chosen", with(chosen, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
-		{"another request", "chosen", with(chosen, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
+		{"a made secret, the first", "made", generated, 0},
+		{"a made secret, the repeat", "made", generated, 0},
+		{"a made secret, one chosen with its key", "made", with(generated, func(n *accounts.NewUser) { n.Secret = pw("chosen") }), 0},
+		{"a chosen secret, the first", "chosen", custom, 1},
+		{"a chosen secret, the repeat", "chosen", custom, 1},
+		{"another chosen secret", "chosen", with(custom, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
+		{"another request", "chosen", with(custom, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
 		{"a user that is gone", "gone", gone, 0},
-		{"a name that is taken, another key", "another", chosen, 1},
+		{"a name that is taken, another key", "another", custom, 1},
 	} {
 		if got := hashes(func() { _, _ = h.keyed(t, test.key, test.n) }); got != test.want {
 			t.Errorf("%s: %d argon2ids; want %d", test.what, got, test.want)
@@ -720,23 +720,23 @@ func spellings(text string) map[string]string {
 }
 
 func TestNoTraceOfARepeatsSecrets(t *testing.T) {
-	h := newHouse(t)
-	const key, chosen = "idempotency-key-Xq7wZ", "chosen-secret-Xq7wZ"
-	made := h.first(t, key, accounts.NewUser{Name: "madeuser", Duration: 14})
-	n := accounts.NewUser{Name: "chosenuser", Duration: 14, Secret: pw(chosen)}
+	h := newEnv(t)
+	const key, custom = "idempotency-key-Xq7wZ", "chosen-secret-Xq7wZ"
+	generated := h.first(t, key, accounts.NewUser{Name: "madeuser", Duration: 14})
+	n := accounts.NewUser{Name: "chosenuser", Duration: 14, Secret: pw(custom)}
 	h.first(t, key+"2", n)
-	for _, repeat := range []accounts.NewUser{n, {Name: "chosenuser", Duration: 14, Secret: pw(chosen + "another")}} {
+	for _, repeat := range []accounts.NewUser{n, {Name: "chosenuser", Duration: 14, Secret: pw(custom + "another")}} {
 		_, _ = h.keyed(t, key+"2", repeat)
 	}
 	// The search finds what is there: a name, and the index in any form.
-	for what, text := range map[string]string{"the name": "chosenuser", "the index": string(made.Verifier.Index)} {
+	for what, text := range map[string]string{"the name": "chosenuser", "the index": string(generated.Verifier.Index)} {
 		if len(filesWith(t, h.dir, text)) == 0 {
 			t.Fatalf("the files do not even have %s: the search is broken", what)
 		}
 	}
 	look := func(when string) {
 		for what, text := range map[string]string{
-			"the made secret": made.Secret.Reveal(), "the chosen secret": chosen, "the idempotency key": key, "the second idempotency key": key + "2",
+			"the made secret": generated.Secret.Reveal(), "the chosen secret": custom, "the idempotency key": key, "the second idempotency key": key + "2",
 			"the key's scope": strings.Join([]string{"7", "create user", "3", "5", "1", key}, "\x00"),
 		} {
 			for form, spelling := range spellings(text) {
@@ -756,13 +756,13 @@ func TestNoTraceOfARepeatsSecrets(t *testing.T) {
 // What a made secret was derived with is gone with the record: from the
 // database's free space and its log, too.
 func TestNoTraceOfAnEndedRecord(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	var salts [][]byte
 	for i := range 40 { // several pages
 		key := fmt.Sprint("key ", i)
 		h.first(t, key, accounts.NewUser{Name: fmt.Sprint("user", i), Duration: 14})
 		scope := "7\x00create user\x003\x005\x001\x00" + key
-		r, _, err := h.store.Record(t.Context(), keyedHash("idempotency key\x00"+scope))
+		r, _, err := h.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -778,7 +778,7 @@ func TestNoTraceOfAnEndedRecord(t *testing.T) {
 		t.Fatalf("before they end: got %d salts in the files, want %d: the search is broken", n, len(salts))
 	}
 	h.now = h.now.Add(accounts.RecordLifetime)
-	if err := h.Sweep(t.Context()); err != nil {
+	if err := h.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n := found(); n > 0 {
@@ -795,14 +795,14 @@ func TestNoTraceOfAnEndedRecord(t *testing.T) {
 // forgetful finds no record.
 type forgetful struct{ *sqlite.Store }
 
-func (forgetful) Record(context.Context, []byte) (accounts.Record, *accounts.User, error) {
-	return accounts.Record{}, nil, registryusers.ErrNotFound
+func (forgetful) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
+	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
 // A record that is in the way and then gone again is no conflict that the
 // caller could do something about, but trying again is.
 func TestARecordEndsWhileARepeatLooksForIt(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.first(t, "key", accounts.NewUser{Name: "user", Duration: 14})
 	h.Service = accounts.New(forgetful{h.store}, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
 	if u, err := h.keyed(t, "key", accounts.NewUser{Name: "another", Duration: 14}); !errors.Is(err, registryusers.ErrUnavailable) {
@@ -821,7 +821,7 @@ func keyedHash(data string) []byte {
 // version of the program, so all of it is spelled out here: the hashes, HKDF
 // (RFC 5869) by hand, and the digits to the base of 62.
 func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, n := range []accounts.NewUser{
 		{Name: "made", Duration: 14},
 		{Name: "", Duration: -1, ReadOnly: true},
@@ -830,7 +830,7 @@ func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
 		key := "key of " + n.Name
 		u := h.first(t, key, n)
 		scope := "7\x00create user\x003\x005\x001\x00" + key
-		r, of, err := h.store.Record(t.Context(), keyedHash("idempotency key\x00"+scope))
+		r, of, err := h.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
 		if err != nil || of == nil || of.ID != u.ID || r.UserID != u.ID {
 			t.Fatalf("%q: the record under its key: %+v, %+v, %v; want the user %d", n.Name, r, of, err, u.ID)
 		}
@@ -861,12 +861,12 @@ func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
 }
 
 func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	seen := make(map[string]bool)
 	for i := range 50 {
 		key := fmt.Sprint("key", i)
 		h.first(t, key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
-		r, _, err := h.store.Record(t.Context(), keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
+		r, _, err := h.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
 		if err != nil || len(r.Salt) != 32 || seen[string(r.Salt)] || bytes.Equal(r.Salt, make([]byte, 32)) {
 			t.Fatalf("the salt %d is %x, %v; want 32 random bytes", i, r.Salt, err)
 		}
@@ -875,7 +875,7 @@ func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
 }
 
 // change changes a user.
-func (h *house) change(u accounts.User, update accounts.UserUpdate) error {
+func (h *env) change(u accounts.User, update accounts.UserUpdate) error {
 	_, _, err := h.UpdateUser(context.Background(), u, update)
 	return err
 }

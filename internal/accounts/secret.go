@@ -62,12 +62,12 @@ func (s *Service) index(secret string) []byte { return s.key.mac("user secret", 
 
 // The alphabet and the length of made secrets: 62^32 is 190 bits.
 const (
-	letters    = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	madeLength = 32
+	letters         = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	generatedLength = 32
 )
 
 // makeSecret returns a new random secret.
-func makeSecret() string {
+func generateSecret() string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand
 	return spell(random[:])
@@ -76,7 +76,7 @@ func makeSecret() string {
 // spell makes a secret of 32 random bytes, a number of 256 bits: its last 32
 // digits to the base of 62. No digit is likelier than another by more than 2^-65.
 func spell(random []byte) string {
-	secret := make([]byte, madeLength)
+	secret := make([]byte, generatedLength)
 	number, base, digit := new(big.Int).SetBytes(random), big.NewInt(int64(len(letters))), new(big.Int)
 	for i := range secret {
 		number.DivMod(number, base, digit)

@@ -204,9 +204,9 @@ func (s oneUser) AccountByName(_ context.Context, _, _ int64, _, name string) (A
 	return s.account, nil
 }
 
-func (s oneUser) Registry(context.Context, Place) (Registry, error) { return Registry{}, nil }
+func (s oneUser) Registry(context.Context, RegistryRef) (Registry, error) { return Registry{}, nil }
 
-func (s oneUser) CreateUser(_ context.Context, _ Place, u User, _ *Record) (User, error) {
+func (s oneUser) CreateUser(_ context.Context, _ RegistryRef, u User, _ *IdempotencyRecord) (User, error) {
 	return u, nil
 }
 
@@ -346,7 +346,7 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 			t.Errorf("a login from an address where the user is known, meanwhile: %v; want success", err)
 		}
 		// Holders of an API key do not wait for strangers.
-		u, err := s.CreateUser(t.Context(), Key{}, Place{}, "", NewUser{Name: "new", Secret: registryusers.NewSecretText("custom")})
+		u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "", NewUser{Name: "new", Secret: registryusers.NewSecretText("custom")})
 		if err != nil || u.Verifier.Hash == "" {
 			t.Errorf("a create with a custom secret meanwhile: %+v, %v; want success", u, err)
 		}
@@ -363,7 +363,7 @@ func TestCreatesThatWaitAreBounded(t *testing.T) {
 		s := newOne(t)
 		empty := s.creates.occupy(t)
 		create := func(name string) error {
-			_, err := s.CreateUser(t.Context(), Key{}, Place{}, "", NewUser{Name: name, Secret: registryusers.NewSecretText("custom")})
+			_, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "", NewUser{Name: name, Secret: registryusers.NewSecretText("custom")})
 			return err
 		}
 		var waiting sync.WaitGroup

@@ -23,7 +23,7 @@ import (
 )
 
 // house is the whole way from HTTP to the database, in project 3 and region 5.
-type house struct {
+type env struct {
 	*httptest.Server
 	accounts *accounts.Service
 	registry accounts.Registry // demo
@@ -35,9 +35,9 @@ type house struct {
 
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_789, time.UTC)
 
-func newHouse(t *testing.T) *house {
+func newEnv(t *testing.T) *env {
 	t.Helper()
-	h := &house{dir: t.TempDir()}
+	h := &env{dir: t.TempDir()}
 	store, err := sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +58,9 @@ func newHouse(t *testing.T) *house {
 	h.token = token.Reveal()
 	a := api.New(h.accounts)
 	handler, err := server.New(a, server.Options{
-		Authenticator:   a,
-		Logger:          slog.New(slog.NewJSONHandler(&h.log, nil)),
-		ValidateAnswers: true,
+		Authenticator:     a,
+		Logger:            slog.New(slog.NewJSONHandler(&h.log, nil)),
+		ValidateResponses: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func path(project, region, registry int64) string {
 }
 
 // post sends a create and returns the answer and its body.
-func (h *house) post(t *testing.T, path, token, body string) (*http.Response, string) {
+func (h *env) post(t *testing.T, path, token, body string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -86,20 +86,20 @@ func (h *house) post(t *testing.T, path, token, body string) (*http.Response, st
 	if token != "" {
 		request.Header.Set("Authorization", "apikey "+token)
 	}
-	answer, err := h.Client().Do(request)
+	response, err := h.Client().Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer, string(data)
+	return response, string(data)
 }
 
 func TestEachFieldGoesThereAndBack(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, test := range []struct {
 		body, want string // want: its secret is $ if it was made
 		stored     accounts.User
@@ -125,9 +125,9 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			accounts.User{Duration: 365},
 		},
 	} {
-		answer, body := h.post(t, path(3, 5, h.registry.ID), h.token, test.body)
-		if answer.StatusCode != http.StatusCreated {
-			t.Errorf("%s: %d %s; want 201", test.body, answer.StatusCode, body)
+		response, body := h.post(t, path(3, 5, h.registry.ID), h.token, test.body)
+		if response.StatusCode != http.StatusCreated {
+			t.Errorf("%s: %d %s; want 201", test.body, response.StatusCode, body)
 			continue
 		}
 		var got, want map[string]any
@@ -153,14 +153,14 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 		if err != nil || stored.ReadOnly != test.stored.ReadOnly || stored.Duration != test.stored.Duration {
 			t.Errorf("%s: stored %+v, %v; want read-only %t and %d days", test.body, stored, err, test.stored.ReadOnly, test.stored.Duration)
 		}
-		if chosen := stored.Verifier.Hash != ""; chosen != strings.Contains(test.body, "chosen") {
+		if custom := stored.Verifier.Hash != ""; custom != strings.Contains(test.body, "chosen") {
 			t.Errorf("%s: stored %+v; want a chosen secret as such", test.body, stored)
 		}
 	}
 }
 
 func TestWhoMayDoWhat(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	_, all, err := h.accounts.CreateKey(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -196,9 +196,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"again, the key for all", here, all.Reveal(), body, 409, "ConflictError"},
 		{"the key for all", here, all.Reveal(), `{"name":"v","duration":1}`, 201, ""},
 	} {
-		answer, got := h.post(t, test.path, test.token, test.body)
-		if answer.StatusCode != test.status {
-			t.Errorf("%s: %d %s; want %d", test.name, answer.StatusCode, got, test.status)
+		response, got := h.post(t, test.path, test.token, test.body)
+		if response.StatusCode != test.status {
+			t.Errorf("%s: %d %s; want %d", test.name, response.StatusCode, got, test.status)
 			continue
 		}
 		var e struct {
@@ -209,7 +209,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		if err := json.Unmarshal([]byte(got), &e); err != nil {
 			t.Fatal(err)
 		}
-		if id := answer.Header.Get("X-Request-Id"); id == "" || test.status >= 400 && (e.Class != test.class || e.Message == "" || e.RequestID != id) {
+		if id := response.Header.Get("X-Request-Id"); id == "" || test.status >= 400 && (e.Class != test.class || e.Message == "" || e.RequestID != id) {
 			t.Errorf("%s: %s with the request id %q; want the class %s, a message, and the same id", test.name, got, id, test.class)
 		}
 	}
@@ -219,21 +219,21 @@ func TestWhoMayDoWhat(t *testing.T) {
 }
 
 func TestKeyRemovedBetweenRequests(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	here := path(3, 5, h.registry.ID)
-	if answer, body := h.post(t, here, h.token, `{"name":"a","duration":1}`); answer.StatusCode != http.StatusCreated {
-		t.Fatalf("%d %s; want 201", answer.StatusCode, body)
+	if response, body := h.post(t, here, h.token, `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
+		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
 	if err := h.accounts.DeleteKey(t.Context(), h.key.ID); err != nil {
 		t.Fatal(err)
 	}
-	if answer, body := h.post(t, here, h.token, `{"name":"b","duration":1}`); answer.StatusCode != http.StatusUnauthorized {
-		t.Errorf("%d %s; want 401", answer.StatusCode, body)
+	if response, body := h.post(t, here, h.token, `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%d %s; want 401", response.StatusCode, body)
 	}
 }
 
 func TestBadBodiesChangeNothing(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for _, body := range []string{
 		``, `null`, `[]`, `{`, `"x"`, `{"name":"u","duration":1}x`, `{"name":"u","duration":1,"name":"v"}`,
 		`{"name":"u"}`, `{"duration":1}`, `{"name":null,"duration":1}`, `{"name":"u","duration":null}`,
@@ -243,8 +243,8 @@ func TestBadBodiesChangeNothing(t *testing.T) {
 		`{"name":"u","duration":1,"secret":1}`, `{"Name":"u","Duration":1}`, "\ufeff" + `{"name":"u","duration":1}`,
 		`{"name":"u","duration":1,"secret":"\ud800"}`, "{\"name\":\"u\",\"duration\":1,\"secret\":\"\xff\"}",
 	} {
-		if answer, got := h.post(t, path(3, 5, h.registry.ID), h.token, body); answer.StatusCode != http.StatusBadRequest {
-			t.Errorf("%q: %d %s; want 400", body, answer.StatusCode, got)
+		if response, got := h.post(t, path(3, 5, h.registry.ID), h.token, body); response.StatusCode != http.StatusBadRequest {
+			t.Errorf("%q: %d %s; want 400", body, response.StatusCode, got)
 		}
 	}
 	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != 0 {
@@ -253,7 +253,7 @@ func TestBadBodiesChangeNothing(t *testing.T) {
 }
 
 func TestRaceForOneName(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	statuses := make([]int, 64)
 	var wg sync.WaitGroup
 	for i := range statuses {
@@ -265,13 +265,13 @@ func TestRaceForOneName(t *testing.T) {
 			}
 			request.Header.Set("Content-Type", "application/json")
 			request.Header.Set("Authorization", "apikey "+h.token)
-			answer, err := h.Client().Do(request)
+			response, err := h.Client().Do(request)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			statuses[i] = answer.StatusCode
-			if err := answer.Body.Close(); err != nil {
+			statuses[i] = response.StatusCode
+			if err := response.Body.Close(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -289,7 +289,7 @@ func TestRaceForOneName(t *testing.T) {
 // What a caller sends, and the secrets that are made, are in no log line and
 // in no file; nor does an error answer repeat them.
 func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	const marker = "mArKeR7f3a"
 	here := path(3, 5, h.registry.ID)
 	for _, test := range []struct{ path, token, body string }{
@@ -307,22 +307,22 @@ func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
 		{path(3, 5, 99), h.token, `{"name":"u","duration":1,"secret":"` + marker + `"}`},
 		{path(4, 5, 99), h.token, `{"name":"u","duration":1,"secret":"` + marker + `"}`},
 	} {
-		answer, body := h.post(t, test.path, test.token, test.body)
-		if answer.StatusCode < 400 || answer.StatusCode >= 500 {
-			t.Errorf("%s %s: %d %s; want the caller's error", test.path, test.body, answer.StatusCode, body)
+		response, body := h.post(t, test.path, test.token, test.body)
+		if response.StatusCode < 400 || response.StatusCode >= 500 {
+			t.Errorf("%s %s: %d %s; want the caller's error", test.path, test.body, response.StatusCode, body)
 		}
 		if strings.Contains(body, marker) {
 			t.Errorf("%s %s: the answer repeats the marker: %s", test.path, test.body, body)
 		}
 	}
-	answer, body := h.post(t, here, h.token, `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
-	if answer.StatusCode != http.StatusCreated {
-		t.Fatalf("%d %s; want 201", answer.StatusCode, body)
+	response, body := h.post(t, here, h.token, `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
+	if response.StatusCode != http.StatusCreated {
+		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	answer, body = h.post(t, here, h.token, `{"name":"good2","duration":1}`)
-	var made struct{ Secret string }
-	if err := json.Unmarshal([]byte(body), &made); err != nil || answer.StatusCode != http.StatusCreated || made.Secret == "" {
-		t.Fatalf("%d %s; want 201 and a secret", answer.StatusCode, body)
+	response, body = h.post(t, here, h.token, `{"name":"good2","duration":1}`)
+	var generated struct{ Secret string }
+	if err := json.Unmarshal([]byte(body), &generated); err != nil || response.StatusCode != http.StatusCreated || generated.Secret == "" {
+		t.Fatalf("%d %s; want 201 and a secret", response.StatusCode, body)
 	}
 
 	h.Close() // then the log is complete
@@ -341,7 +341,7 @@ func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
 		t.Fatal("the log or the database has not even what it should: the search is broken")
 	}
 	for name, data := range places {
-		for _, secret := range []string{marker, made.Secret, keySecret} {
+		for _, secret := range []string{marker, generated.Secret, keySecret} {
 			if bytes.Contains(data, []byte(secret)) {
 				t.Errorf("%s has %q in it", name, secret)
 			}

@@ -18,7 +18,7 @@ import (
 )
 
 // answered is what came back for a create.
-type answered struct {
+type wantStatus struct {
 	status   int
 	replayed []string // the values of the header
 	body     string
@@ -26,7 +26,7 @@ type answered struct {
 }
 
 // request returns a create with these Idempotency-Keys.
-func (h *house) request(t *testing.T, path, body string, keys ...string) *http.Request {
+func (h *env) request(t *testing.T, path, body string, keys ...string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -41,25 +41,25 @@ func (h *house) request(t *testing.T, path, body string, keys ...string) *http.R
 }
 
 // create sends a create over the wire.
-func (h *house) create(t *testing.T, path, body string, keys ...string) answered {
+func (h *env) create(t *testing.T, path, body string, keys ...string) wantStatus {
 	t.Helper()
-	answer, err := h.Client().Do(h.request(t, path, body, keys...))
+	response, err := h.Client().Do(h.request(t, path, body, keys...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answered{answer.StatusCode, answer.Header.Values("Idempotent-Replayed"), string(data), answer.Header}
+	return wantStatus{response.StatusCode, response.Header.Values("Idempotent-Replayed"), string(data), response.Header}
 }
 
 // here is the path of the house's registry.
-func (h *house) here() string { return path(3, 5, h.registry.ID) }
+func (h *env) here() string { return path(3, 5, h.registry.ID) }
 
 // wantCreated checks that an answer is a first 201.
-func wantCreated(t *testing.T, what string, got answered) {
+func wantCreated(t *testing.T, what string, got wantStatus) {
 	t.Helper()
 	if got.status != http.StatusCreated || len(got.replayed) > 0 {
 		t.Fatalf("%s: %d %s, Idempotent-Replayed %q; want 201 without it", what, got.status, got.body, got.replayed)
@@ -67,7 +67,7 @@ func wantCreated(t *testing.T, what string, got answered) {
 }
 
 // wantReplay checks that an answer is the first one, byte for byte.
-func wantReplay(t *testing.T, what string, got, first answered) {
+func wantReplay(t *testing.T, what string, got, first wantStatus) {
 	t.Helper()
 	if got.status != http.StatusCreated || len(got.replayed) != 1 || got.replayed[0] != "true" {
 		t.Errorf("%s: %d %s, Idempotent-Replayed %q; want 201 with the one value true", what, got.status, got.body, got.replayed)
@@ -85,7 +85,7 @@ func wantReplay(t *testing.T, what string, got, first answered) {
 
 // wantError checks that an answer is an error in the document's form, and
 // returns it.
-func wantError(t *testing.T, what string, got answered, status int, class string) (e struct {
+func wantError(t *testing.T, what string, got wantStatus, status int, class string) (e struct {
 	Class         string              `json:"exception_class"`
 	Message       string              `json:"message"`
 	RequestID     string              `json:"request_id"`
@@ -104,7 +104,7 @@ func wantError(t *testing.T, what string, got answered, status int, class string
 	return e
 }
 
-func (h *house) wantUsers(t *testing.T, what string, want int) {
+func (h *env) wantUsers(t *testing.T, what string, want int) {
 	t.Helper()
 	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != want {
 		t.Errorf("%s: %d users, %v; want %d", what, len(users), err, want)
@@ -112,7 +112,7 @@ func (h *house) wantUsers(t *testing.T, what string, want int) {
 }
 
 func TestRepeatedCreateOverTheWire(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	for i, body := range []string{
 		`{"name":"made","duration":14}`,
 		`{"name":"","duration":-1,"read_only":true}`,
@@ -131,7 +131,7 @@ func TestRepeatedCreateOverTheWire(t *testing.T) {
 }
 
 func TestTheSameRequestByValue(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	first := h.create(t, h.here(), `{"name":"u","duration":14}`, "key")
 	wantCreated(t, "the first", first)
 	for _, body := range []string{
@@ -154,11 +154,11 @@ func TestTheSameRequestByValue(t *testing.T) {
 }
 
 func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	first := h.create(t, h.here(), `{"name":"u","duration":14}`, "key")
 	wantCreated(t, "the first", first)
-	chosen := h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen")
-	wantCreated(t, "the chosen one", chosen)
+	custom := h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen")
+	wantCreated(t, "the chosen one", custom)
 	for _, test := range []struct{ key, body string }{
 		{"key", `{"name":"u","duration":15}`},
 		{"key", `{"name":"u","duration":14,"read_only":true}`},
@@ -180,18 +180,18 @@ func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
 	}
 	h.wantUsers(t, "in the end", 2)
 	wantReplay(t, "the first request", h.create(t, h.here(), `{"name":"u","duration":14}`, "key"), first)
-	wantReplay(t, "the chosen one", h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen"), chosen)
+	wantReplay(t, "the chosen one", h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen"), custom)
 }
 
 func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
-	for what, change := range map[string]func(h *house, u accounts.User) error{
-		"deleted": func(h *house, u accounts.User) error { return h.accounts.DeleteUser(t.Context(), u) },
-		"given a new secret": func(h *house, u accounts.User) error {
+	for what, change := range map[string]func(h *env, u accounts.User) error{
+		"deleted": func(h *env, u accounts.User) error { return h.accounts.DeleteUser(t.Context(), u) },
+		"given a new secret": func(h *env, u accounts.User) error {
 			_, _, err := h.accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 			return err
 		},
 	} {
-		h := newHouse(t)
+		h := newEnv(t)
 		const body = `{"name":"u","duration":14}`
 		wantCreated(t, what, h.create(t, h.here(), body, "key"))
 		u, err := h.accounts.User(t.Context(), h.registry.ID, "u")
@@ -213,43 +213,43 @@ func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
 }
 
 func TestOneRequestManyTimesAtOnceOverTheWire(t *testing.T) {
-	h := newHouse(t)
-	answers := make([]answered, 64)
+	h := newEnv(t)
+	responses := make([]wantStatus, 64)
 	var wg sync.WaitGroup
-	for i := range answers {
+	for i := range responses {
 		request := h.request(t, h.here(), `{"name":"u","duration":14}`, "key")
 		wg.Go(func() {
-			answer, err := h.Client().Do(request)
+			response, err := h.Client().Do(request)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			defer answer.Body.Close()
-			data, err := io.ReadAll(answer.Body)
+			defer response.Body.Close()
+			data, err := io.ReadAll(response.Body)
 			if err != nil {
 				t.Error(err)
 			}
-			answers[i] = answered{answer.StatusCode, answer.Header.Values("Idempotent-Replayed"), string(data), answer.Header}
+			responses[i] = wantStatus{response.StatusCode, response.Header.Values("Idempotent-Replayed"), string(data), response.Header}
 		})
 	}
 	wg.Wait()
 	firsts := 0
-	for _, a := range answers {
-		if a.status != http.StatusCreated || a.body != answers[0].body {
-			t.Errorf("%d %s; want 201 and %s", a.status, a.body, answers[0].body)
+	for _, a := range responses {
+		if a.status != http.StatusCreated || a.body != responses[0].body {
+			t.Errorf("%d %s; want 201 and %s", a.status, a.body, responses[0].body)
 		}
 		if len(a.replayed) == 0 {
 			firsts++
 		}
 	}
 	if firsts != 1 {
-		t.Errorf("%d of %d answers are without Idempotent-Replayed; want one", firsts, len(answers))
+		t.Errorf("%d of %d answers are without Idempotent-Replayed; want one", firsts, len(responses))
 	}
 	h.wantUsers(t, "in the end", 1)
 }
 
 func TestGoodIdempotencyKeys(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	var all strings.Builder // every visible character
 	for c := '!'; c <= '~'; c++ {
 		all.WriteRune(c)
@@ -266,7 +266,7 @@ func TestGoodIdempotencyKeys(t *testing.T) {
 }
 
 func TestBadIdempotencyKeys(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	const body = `{"name":"u","duration":1}`
 	const marker = "mArKeR"
 	for what, keys := range map[string][]string{
@@ -293,7 +293,7 @@ func TestBadIdempotencyKeys(t *testing.T) {
 		request.Header = h.request(t, h.here(), body, keys...).Header
 		w := httptest.NewRecorder()
 		h.Config.Handler.ServeHTTP(w, request)
-		got := answered{w.Code, w.Header().Values("Idempotent-Replayed"), w.Body.String(), w.Header()}
+		got := wantStatus{w.Code, w.Header().Values("Idempotent-Replayed"), w.Body.String(), w.Header()}
 		e := wantError(t, what, got, 400, "ValidationError")
 		if len(e.InvalidFields["Idempotency-Key"]) == 0 {
 			t.Errorf("%s: %s; want Idempotency-Key named", what, got.body)
@@ -316,9 +316,9 @@ func TestBadIdempotencyKeys(t *testing.T) {
 		if _, err := io.WriteString(conn, raw); err != nil {
 			t.Fatal(err)
 		}
-		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || answer.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s, over the wire: %+v, %v; want 400", what, answer, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || response.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s, over the wire: %+v, %v; want 400", what, response, err)
 		}
 		if err := conn.Close(); err != nil {
 			t.Fatal(err)
@@ -328,8 +328,8 @@ func TestBadIdempotencyKeys(t *testing.T) {
 }
 
 // A key does not change which answer comes first.
-func TestOrderOfAnswersWithIdempotencyKeys(t *testing.T) {
-	h := newHouse(t)
+func TestOrderOfErrorsWithIdempotencyKeys(t *testing.T) {
+	h := newEnv(t)
 	const good = `{"name":"u","duration":1}`
 	wantCreated(t, "the first", h.create(t, h.here(), good, "used"))
 	for _, test := range []struct {
@@ -347,23 +347,23 @@ func TestOrderOfAnswersWithIdempotencyKeys(t *testing.T) {
 	}
 	request := h.request(t, h.here(), good, "a b")
 	request.Header.Del("Authorization")
-	answer, err := h.Client().Do(request)
+	response, err := h.Client().Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a bad key without an API key: %d; want 401", answer.StatusCode)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a bad key without an API key: %d; want 401", response.StatusCode)
 	}
 	h.wantUsers(t, "in the end", 1)
 }
 
 func TestIdempotencyKeysAreKeptAndLoggedNowhere(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	const marker = "mArKeR7f3a"
 	const body = `{"name":"goodname","duration":1}`
 	wantCreated(t, "the first", h.create(t, h.here(), body, marker))
-	for what, got := range map[string]answered{
+	for what, got := range map[string]wantStatus{
 		"the repeat":         h.create(t, h.here(), body, marker),
 		"another request":    h.create(t, h.here(), `{"name":"v","duration":1}`, marker),
 		"a name taken":       h.create(t, h.here(), body, marker+"2"),

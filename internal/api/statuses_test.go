@@ -58,10 +58,10 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	implementation := &failing{API: api.New(users)}
 	var log bytes.Buffer
 	handler, err := server.New(implementation, server.Options{
-		Authenticator:   implementation,
-		Logger:          slog.New(slog.NewTextHandler(&log, nil)),
-		Statuses:        api.Statuses,
-		ValidateAnswers: true,
+		Authenticator:     implementation,
+		Logger:            slog.New(slog.NewTextHandler(&log, nil)),
+		Statuses:          api.Statuses,
+		ValidateResponses: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -129,7 +129,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	u, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caller, at := accounts.Key{ID: 1}, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	caller, at := accounts.Key{ID: 1}, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	requests := []accounts.NewUser{
 		{Name: "made", Duration: 1},
 		{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
@@ -524,7 +524,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+		at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 		k := readKey(t, path)
 		for i, d := range dirs {
 			name := string(rune('a' + i))

@@ -34,7 +34,7 @@ import (
 const vendored = "../../api/cloud_api.yaml"
 
 // court has the two that are compared, and what they said so far.
-type court struct {
+type env struct {
 	judge    validator.Validator
 	defaults map[string]any // of the fields, by the document
 
@@ -48,9 +48,9 @@ type court struct {
 	broken   map[string]int // the server's words for the rules that were broken
 }
 
-func newCourt(t testing.TB) *court {
+func newEnv(t testing.TB) *env {
 	t.Helper()
-	c := &court{refused: map[hazard]int{}, broken: map[string]int{}}
+	c := &env{refused: map[hazard]int{}, broken: map[string]int{}}
 	text, err := os.ReadFile(vendored)
 	if err != nil {
 		t.Fatal(err)
@@ -65,9 +65,9 @@ func newCourt(t testing.TB) *court {
 	}
 	c.defaults = defaults(t, text)
 	c.handler, err = server.New(&implementation{court: c}, server.Options{
-		Authenticator:   server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
-		Logger:          slog.New(slog.NewJSONHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		ValidateAnswers: true,
+		Authenticator:     server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
+		Logger:            slog.New(slog.NewJSONHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		ValidateResponses: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func defaults(t testing.TB, text []byte) map[string]any {
 // implementation notes what reaches it. It has the other operations too, which nothing calls.
 type implementation struct {
 	apiserver.StrictServerInterface
-	court *court
+	court *env
 }
 
 func (i *implementation) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
@@ -115,7 +115,7 @@ func (i *implementation) CreateUser(_ context.Context, r apiserver.CreateUserReq
 }
 
 // send has the server answer a request, and checks that it tells no marker.
-func (c *court) send(t *testing.T, what string, r *http.Request) *httptest.ResponseRecorder {
+func (c *env) send(t *testing.T, what string, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	r.Header.Set("Authorization", "apikey 1$"+marker)
 	r.Header.Set("Content-Type", "application/json")
@@ -149,7 +149,7 @@ type createBody struct {
 }
 
 // body compares the two on a body.
-func (c *court) body(t *testing.T, text []byte) {
+func (c *env) body(t *testing.T, text []byte) {
 	t.Helper()
 	what := fmt.Sprintf("body %q", text[:min(len(text), 2000)])
 	target := "/cloud/v1/registries/1/2/3/users"
@@ -240,7 +240,7 @@ func pathRequest(segments [3]string) (target string, r *http.Request, err error)
 
 // ids compares the two on three segments of a path, as they are sent; those that
 // cannot be are percent-encoded.
-func (c *court) ids(t *testing.T, segments [3]string) {
+func (c *env) ids(t *testing.T, segments [3]string) {
 	t.Helper()
 	target, r, err := pathRequest(segments)
 	if err != nil {
@@ -290,7 +290,7 @@ func (c *court) ids(t *testing.T, segments [3]string) {
 // FuzzBody compares the two on the bytes, and on a body that a grammar makes of
 // them: two requests each time.
 func FuzzBody(f *testing.F) {
-	c := newCourt(f)
+	c := newEnv(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := c.sent
 		c.body(t, data)
@@ -304,7 +304,7 @@ func FuzzBody(f *testing.F) {
 // FuzzIDs does the same with the ids of a path, which are separated by line
 // breaks in the bytes: two requests as well.
 func FuzzIDs(f *testing.F) {
-	c := newCourt(f)
+	c := newEnv(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := c.sent
 		c.ids(t, segments(data))
@@ -348,7 +348,7 @@ func seeds(t *testing.T, name string) [][]byte {
 // The seeds are there, and are of use: each refusal is among them, each rule is
 // broken by one, and each spelling of what is good is accepted.
 func TestSeedsOfBodies(t *testing.T) {
-	c := newCourt(t)
+	c := newEnv(t)
 	all := seeds(t, "FuzzBody")
 	for _, seed := range all {
 		c.body(t, seed)
@@ -383,7 +383,7 @@ func TestSeedsOfBodies(t *testing.T) {
 }
 
 func TestSeedsOfIDs(t *testing.T) {
-	c := newCourt(t)
+	c := newEnv(t)
 	all := seeds(t, "FuzzIDs")
 	for _, seed := range all {
 		c.ids(t, segments(seed))
@@ -396,7 +396,7 @@ func TestSeedsOfIDs(t *testing.T) {
 // The grammars reach everything: what each makes is sent, often accepted, and
 // refused for each of its reasons.
 func TestTheGrammarReachesEverything(t *testing.T) {
-	bodies, paths := newCourt(t), newCourt(t)
+	bodies, paths := newEnv(t), newEnv(t)
 	const times = 6000
 	for i := range times {
 		choices := newChoices([]byte(strconv.Itoa(i)))
@@ -413,7 +413,7 @@ func TestTheGrammarReachesEverything(t *testing.T) {
 			t.Errorf("of %d none is refused for: %s", times, h)
 		}
 	}
-	for name, c := range map[string]*court{"bodies": bodies, "paths": paths} {
+	for name, c := range map[string]*env{"bodies": bodies, "paths": paths} {
 		if c.sent != times || c.accepted < times/50 {
 			t.Errorf("of %d %s %d are sent and %d accepted; want all and a fiftieth", times, name, c.sent, c.accepted)
 		}

@@ -298,12 +298,12 @@ func (p *parser) number() number {
 		}
 		exponent = sign + digits()
 	}
-	return p.judge(string(p.text[start:p.at]), whole+fraction, len(fraction), exponent)
+	return p.exact(string(p.text[start:p.at]), whole+fraction, len(fraction), exponent)
 }
 
 // judge values a literal whose digits, without a point, are to be shifted by
 // its exponent and its places behind the point.
-func (p *parser) judge(literal, digits string, places int, exponent string) number {
+func (p *parser) exact(literal, digits string, places int, exponent string) number {
 	significant := strings.Trim(digits, "0")
 	if significant == "" {
 		return number{integer: new(big.Int)}

@@ -175,9 +175,9 @@ func TestTLSConnectionsAreBounded(t *testing.T) {
 	}
 	defer raw.Close()
 	_, _ = io.WriteString(raw, "GET / HTTP/1.1\r\n\r\n")
-	answer, err := io.ReadAll(raw)
-	if err != nil || !strings.Contains(string(answer), "400") {
-		t.Errorf("beside one idle TLS connection: got %q, %v; want a connection that is served", answer, err)
+	text, err := io.ReadAll(raw)
+	if err != nil || !strings.Contains(string(text), "400") {
+		t.Errorf("beside one idle TLS connection: got %q, %v; want a connection that is served", text, err)
 	}
 }
 

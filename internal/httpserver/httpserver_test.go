@@ -69,7 +69,7 @@ func TestEachPathHasItsHandler(t *testing.T) {
 
 // house is a server in a bubble of fake time, so that its limits are tested
 // whole and take no time.
-type house struct {
+type env struct {
 	t      *testing.T
 	conns  chan net.Conn
 	closed chan struct{}
@@ -78,7 +78,7 @@ type house struct {
 	drips  sync.WaitGroup
 }
 
-func (h *house) Accept() (net.Conn, error) {
+func (h *env) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
 		return c, nil
@@ -87,18 +87,18 @@ func (h *house) Accept() (net.Conn, error) {
 	}
 }
 
-func (h *house) Close() error {
+func (h *env) Close() error {
 	h.once.Do(func() { close(h.closed) })
 	return nil
 }
 
-func (h *house) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (h *env) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
 // inHouse runs test in a bubble, beside a server whose handlers read the whole
 // body, and then answer: GET with 100 pieces, others without any body.
-func inHouse(t *testing.T, test func(t *testing.T, h *house)) {
+func newEnv(t *testing.T, test func(t *testing.T, h *env)) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &house{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
+		h := &env{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
 		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, err := io.Copy(io.Discard, r.Body)
 			if r.Method != http.MethodGet {
@@ -131,7 +131,7 @@ const (
 )
 
 // drip sends a byte after each interval, n times or until the server hangs up.
-func (h *house) drip(c *client, n int, interval time.Duration) {
+func (h *env) drip(c *client, n int, interval time.Duration) {
 	h.drips.Go(func() {
 		for range n {
 			pass(interval)
@@ -143,7 +143,7 @@ func (h *house) drip(c *client, n int, interval time.Duration) {
 }
 
 // dial connects to the server.
-func (h *house) dial() *client {
+func (h *env) dial() *client {
 	here, there := net.Pipe()
 	h.conns <- there
 	c := &client{t: h.t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
@@ -195,7 +195,7 @@ func (c *client) wantCut(what string, since time.Time, want time.Duration) {
 
 func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 	for _, text := range []string{"", "G", "GET / HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: "} {
-		inHouse(t, func(_ *testing.T, h *house) {
+		newEnv(t, func(_ *testing.T, h *env) {
 			c, start := h.dial(), time.Now()
 			c.send(text)
 			c.wantCut(fmt.Sprintf("headers begin with %q", text), start, 10*time.Second)
@@ -204,7 +204,7 @@ func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 }
 
 func TestClientThatDripsItsHeadersIsCutOff(t *testing.T) {
-	inHouse(t, func(_ *testing.T, h *house) {
+	newEnv(t, func(_ *testing.T, h *env) {
 		c, start := h.dial(), time.Now()
 		c.send("GET /v2/ HTTP/1.1\r\nX: ")
 		h.drip(c, 60, time.Second)
@@ -218,7 +218,7 @@ func TestClientThatStallsInItsBodyIsCutOff(t *testing.T) {
 		"/token":                           10 * time.Second,
 		"/v2/1-1-demo/app/blobs/uploads/x": 5 * time.Minute,
 	} {
-		inHouse(t, func(t *testing.T, h *house) {
+		newEnv(t, func(t *testing.T, h *env) {
 			c, start := h.dial(), time.Now()
 			c.send("POST " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nsome")
 			c.wantCut(path, start, ends)
@@ -235,7 +235,7 @@ func TestOnlyTheRegistryTakesSlowUploads(t *testing.T) {
 		"/token":                           10 * time.Second,
 		"/v2/1-1-demo/app/blobs/uploads/x": 0, // not at all
 	} {
-		inHouse(t, func(t *testing.T, h *house) {
+		newEnv(t, func(t *testing.T, h *env) {
 			c, start := h.dial(), time.Now()
 			c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n")
 			interval := 30 * time.Second
@@ -257,10 +257,10 @@ func TestOnlyTheRegistryTakesSlowUploads(t *testing.T) {
 
 // A connection is used again and again: what an earlier answer was given in
 // time is over by the end of a long upload, whose own answer still must come.
-func TestLongUploadIsAnsweredWhateverTheConnectionServedBefore(t *testing.T) {
+func TestLongUploadGetsAResponseWhateverTheConnectionServedBefore(t *testing.T) {
 	for _, first := range []string{"/token", "/v2/"} {
 		for _, head := range []string{"", "Expect: 100-continue\r\n"} {
-			inHouse(t, func(t *testing.T, h *house) {
+			newEnv(t, func(t *testing.T, h *env) {
 				c := h.dial()
 				c.send("GET " + first + " HTTP/1.1\r\nHost: h\r\n\r\n")
 				c.want(http.MethodGet, http.StatusOK)
@@ -290,7 +290,7 @@ func TestRegistryMayWorkLongOnceTheBodyHasCome(t *testing.T) {
 	for _, body := range []string{"", "all of it"} {
 		synctest.Test(t, func(t *testing.T) {
 			here, there := net.Pipe()
-			h := &house{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{}), errs: make(chan error, 1)}
+			h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{}), errs: make(chan error, 1)}
 			h.conns <- there
 			server := httpserver.New(httpserver.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -322,7 +322,7 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 		"/cloud/v1/registries/1/1/1/users": time.Minute,
 		"/v2/1-1-demo/app/blobs/x":         0, // not at all
 	} {
-		inHouse(t, func(t *testing.T, h *house) {
+		newEnv(t, func(t *testing.T, h *env) {
 			c, start := h.dial(), time.Now()
 			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 			response, err := c.receive(http.MethodGet)
@@ -354,13 +354,13 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 // However steadily a client sends or receives, it may not hold its share for ever.
 func TestImagesHaveSixHours(t *testing.T) {
 	const path = "/v2/1-1-demo/app/blobs/uploads/x"
-	inHouse(t, func(_ *testing.T, h *house) {
+	newEnv(t, func(_ *testing.T, h *env) {
 		c, start := h.dial(), time.Now()
 		c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 200\r\n\r\n")
 		h.drip(c, 200, 4*time.Minute)
 		c.wantCut("a byte every four minutes", start, 6*time.Hour)
 	})
-	inHouse(t, func(t *testing.T, h *house) {
+	newEnv(t, func(t *testing.T, h *env) {
 		c, start := h.dial(), time.Now()
 		c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 		response, err := c.receive(http.MethodGet)
@@ -377,11 +377,11 @@ func TestImagesHaveSixHours(t *testing.T) {
 	})
 }
 
-func TestClientThatDoesNotTakeItsAnswerIsCutOff(t *testing.T) {
+func TestClientThatDoesNotReadTheResponseIsCutOff(t *testing.T) {
 	for path, want := range map[string]time.Duration{
 		"/cloud/v1/registries/1/1/1/users": time.Minute, "/token": time.Minute, "/v2/1-1-demo/app/blobs/x": 5 * time.Minute,
 	} {
-		inHouse(t, func(t *testing.T, h *house) {
+		newEnv(t, func(t *testing.T, h *env) {
 			c, start := h.dial(), time.Now()
 			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 			if err := <-h.errs; err == nil {
@@ -395,7 +395,7 @@ func TestClientThatDoesNotTakeItsAnswerIsCutOff(t *testing.T) {
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
-	inHouse(t, func(_ *testing.T, h *house) {
+	newEnv(t, func(_ *testing.T, h *env) {
 		c := h.dial()
 		c.send("GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
 		c.want(http.MethodGet, http.StatusOK)
@@ -405,7 +405,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 
 func TestHeadersTooLargeAre431(t *testing.T) {
 	for _, size := range []int{1 << 10, 16 << 10, 80 << 10, 1 << 20} {
-		inHouse(t, func(t *testing.T, h *house) {
+		newEnv(t, func(t *testing.T, h *env) {
 			c := h.dial()
 			h.drips.Go(func() { // the server may hang up before the end
 				_, _ = io.WriteString(c.Conn, "GET / HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")

@@ -24,7 +24,7 @@ import (
 func inRefusal(t *testing.T, test func(c *client)) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		h := &house{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		h.conns <- there
 		refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 		server := httpserver.New(httpserver.Handlers{API: refuse, Token: refuse, JWKS: refuse, Registry: refuse}, nil, slog.New(slog.DiscardHandler))

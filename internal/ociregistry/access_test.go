@@ -20,7 +20,7 @@ import (
 const manifests = "/v2/1-1-demo/app/manifests/v1"
 
 // begun begins an upload and returns where it goes on.
-func (w *world) begun(repository, header string) string {
+func (w *env) begun(repository, header string) string {
 	w.t.Helper()
 	got := w.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", header)
 	if got.status != http.StatusAccepted {
@@ -36,7 +36,7 @@ func withDigest(location, digest string) string {
 }
 
 // wantChallenge wants a 401 that says where to get a token, and for what.
-func (w *world) wantChallenge(what string, got answer, want string) {
+func (w *env) wantChallenge(what string, got httpResponse, want string) {
 	w.t.Helper()
 	w.wantStatus(what, got, http.StatusUnauthorized, "UNAUTHORIZED")
 	if header := got.header.Get("WWW-Authenticate"); header != want {
@@ -44,7 +44,7 @@ func (w *world) wantChallenge(what string, got answer, want string) {
 	}
 }
 
-func TestStrangerIsToldWhereToGetWhichToken(t *testing.T) {
+func TestStrangerLearnsWhereToGetWhichToken(t *testing.T) {
 	digest := sum("something")
 	requests := []struct{ method, path, scope string }{
 		{http.MethodGet, "/v2/", ""},
@@ -68,7 +68,7 @@ func TestStrangerIsToldWhereToGetWhichToken(t *testing.T) {
 		{settings{}, "seen-as.example:5000", "http://seen-as.example:5000/token"},
 		{settings{tls: true}, "seen-as.example", "https://seen-as.example/token"},
 	} {
-		w := newWorld(t, side.settings)
+		w := newEnv(t, side.settings)
 		var headers []string
 		if side.host != "" {
 			headers = append(headers, "Host: "+side.host)
@@ -93,7 +93,7 @@ func TestStrangerIsToldWhereToGetWhichToken(t *testing.T) {
 
 func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
 	for public, want := range map[string]string{"": "/v2/", "https://images.example": "https://images.example/v2/"} {
-		w := newWorld(t, settings{url: public})
+		w := newEnv(t, settings{url: public})
 		location := w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
 		if !strings.HasPrefix(location, want) {
 			t.Errorf("with the URL %q: got the location %q, want it to begin with %q", public, location, want)
@@ -102,7 +102,7 @@ func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
 }
 
 func TestTokenWithTooSmallAScope(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -144,7 +144,7 @@ func TestTokenInHandEndsWithItsUser(t *testing.T) {
 			if err := admin.DeleteUser(t.Context(), l.User); err != nil {
 				return err
 			}
-			_, err := admin.CreateUser(t.Context(), accounts.Key{}, l.Place, "", accounts.NewUser{Name: l.Name, Duration: 1})
+			_, err := admin.CreateUser(t.Context(), accounts.Key{}, l.RegistryRef, "", accounts.NewUser{Name: l.Name, Duration: 1})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"given a new secret": {func(t *testing.T, admin *accounts.Service, l login) error {
@@ -161,7 +161,7 @@ func TestTokenInHandEndsWithItsUser(t *testing.T) {
 		}, http.StatusForbidden, "DENIED"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, settings{onDisk: true})
+			w := newEnv(t, settings{onDisk: true})
 			user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 			admin := w.otherProcess()
 			w.push(user, "1-1-demo/app:v1", newImage(t, 1))
@@ -181,7 +181,7 @@ func TestTokenInHandEndsWithItsUser(t *testing.T) {
 	}
 }
 
-func (w *world) wantChangesRefused(bearer, upload string, status int, code string) {
+func (w *env) wantChangesRefused(bearer, upload string, status int, code string) {
 	w.t.Helper()
 	for _, request := range []struct{ method, target string }{
 		{http.MethodPatch, upload},
@@ -196,7 +196,7 @@ func (w *world) wantChangesRefused(bearer, upload string, status int, code strin
 	}
 }
 
-func (w *world) wantReads(bearer string, status int, code string) {
+func (w *env) wantReads(bearer string, status int, code string) {
 	w.t.Helper()
 	for _, path := range []string{"/v2/", manifests, "/v2/1-1-demo/app/tags/list"} {
 		w.wantStatus("GET "+path, w.send(http.MethodGet, path, "", bearer), status, code)
@@ -204,7 +204,7 @@ func (w *world) wantReads(bearer string, status int, code string) {
 }
 
 func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	w.pass(24*time.Hour - time.Minute)
@@ -224,7 +224,7 @@ func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
 }
 
 func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
-	w := newWorld(t, settings{realTime: true})
+	w := newEnv(t, settings{realTime: true})
 	user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 	account := accounts.Account{User: user.User, Namespace: user.namespace}
 	account.ExpiresAt = accounts.Never
@@ -233,7 +233,7 @@ func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
 }
 
 func TestTokenOfARemovedKey(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	old, _, err := w.keys.IDs()
 	if err != nil {
@@ -262,7 +262,7 @@ func TestTokenOfARemovedKey(t *testing.T) {
 }
 
 func TestHeadersThatAreNoToken(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	good := w.bearer(user, scope("1-1-demo/app", all))
 	text := strings.TrimPrefix(good, "Authorization: Bearer ")
@@ -301,7 +301,7 @@ func TestHeadersThatAreNoToken(t *testing.T) {
 
 // Whatever a token may say, nobody comes into another registry.
 func TestTokenThatSaysTooMuch(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -331,7 +331,7 @@ func TestTokenThatSaysTooMuch(t *testing.T) {
 // A mount from a repository that the user may not pull from begins an ordinary
 // upload, and does not tell whether the blob exists.
 func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -385,7 +385,7 @@ func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
 // A digest is no key: images lie in one store, but who has not pushed a blob
 // to a registry cannot get it there.
 func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		user, other := w.pusher(w.one), w.pusher(w.two)
 		image := newImage(t, 2)
 		w.push(other, "2-1-demo/app:v1", image)
@@ -429,7 +429,7 @@ func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
 }
 
 func TestMadeUpUpload(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	bearer := w.bearer(user, scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	theirs, err := url.Parse(w.server.URL + w.begun("2-1-demo/app", w.bearer(other, scope("2-1-demo/app", all))))
@@ -459,7 +459,7 @@ func TestMadeUpUpload(t *testing.T) {
 }
 
 func TestPathsThatPlayTricks(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -534,7 +534,7 @@ func TestPathsThatPlayTricks(t *testing.T) {
 }
 
 func TestAccountsThatCannotBeReadAre503(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	if err := w.dir.Close(); err != nil {
@@ -552,7 +552,7 @@ func TestAccountsThatCannotBeReadAre503(t *testing.T) {
 func TestStrangerLeavesNoFilesBehind(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	var body strings.Builder
 	form := multipart.NewWriter(&body)

@@ -19,14 +19,14 @@ import (
 )
 
 // everywhere runs a flow on images in memory, and on a disk's.
-func everywhere(t *testing.T, flow func(t *testing.T, w *world)) {
+func everywhere(t *testing.T, flow func(t *testing.T, w *env)) {
 	t.Helper()
-	t.Run("in memory", func(t *testing.T) { flow(t, newWorld(t, settings{})) })
-	t.Run("on disk", func(t *testing.T) { flow(t, newWorld(t, settings{onDisk: true})) })
+	t.Run("in memory", func(t *testing.T) { flow(t, newEnv(t, settings{})) })
+	t.Run("on disk", func(t *testing.T) { flow(t, newEnv(t, settings{onDisk: true})) })
 }
 
 func TestLoginPushListPullDelete(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		user := w.pusher(w.one)
 		_, options := w.as(user)
 
@@ -76,7 +76,7 @@ func TestLoginPushListPullDelete(t *testing.T) {
 }
 
 func TestMultiPlatformIndex(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		user := w.pusher(w.one)
 		_, options := w.as(user)
 		platforms := []v1.Platform{
@@ -113,7 +113,7 @@ func TestMultiPlatformIndex(t *testing.T) {
 }
 
 func TestMountWithinARegistry(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		user := w.pusher(w.one)
 		image := newImage(t, 3)
 		w.push(user, "1-1-demo/source:v1", image)
@@ -138,7 +138,7 @@ func TestMountWithinARegistry(t *testing.T) {
 
 // A client that mounts from where it has no rights pushes the content instead.
 func TestClientPushesWhatItMayNotMount(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 2)
 	w.push(other, "2-1-demo/source:v1", image)
@@ -161,8 +161,8 @@ func TestClientPushesWhatItMayNotMount(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/target:v1", image)
 }
 
-func TestReadOnlyUserPullsAndIsToldWhyItMayNotPush(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+func TestReadOnlyUserPullsAndLearnsWhyItMayNotPush(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *env) {
 		image := newImage(t, 2)
 		w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 		reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
@@ -180,7 +180,7 @@ func TestReadOnlyUserPullsAndIsToldWhyItMayNotPush(t *testing.T) {
 }
 
 func TestAnotherRegistrysRepositoryIsDenied(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		image := newImage(t, 1)
 		w.push(w.pusher(w.two), "2-1-demo/app:v1", image)
 		user := w.pusher(w.one)
@@ -206,7 +206,7 @@ func TestAnotherRegistrysRepositoryIsDenied(t *testing.T) {
 }
 
 func TestCatalogIsForNobody(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	_, options := w.as(user)
@@ -221,7 +221,7 @@ func TestCatalogIsForNobody(t *testing.T) {
 
 // Registries of one name lie in many projects.
 func TestRepositoriesOfOneBasenameAreApart(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		users := map[string]login{"1-1-demo": w.pusher(w.one), "2-1-demo": w.pusher(w.two)}
 		images := map[string]v1.Image{"1-1-demo": newImage(t, 2), "2-1-demo": newImage(t, 2)}
 		for namespace, user := range users {
@@ -241,7 +241,7 @@ func TestRepositoriesOfOneBasenameAreApart(t *testing.T) {
 
 func TestExpiredUserCannotLogIn(t *testing.T) {
 	for _, real := range []bool{false, true} {
-		w := newWorld(t, settings{realTime: real})
+		w := newEnv(t, settings{realTime: real})
 		w.push(w.pusher(w.one), "1-1-demo/app:v1", newImage(t, 1))
 		user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 		_, options := w.as(user)

@@ -20,7 +20,7 @@ import (
 )
 
 // age makes all files and directories of the images older.
-func (w *world) age(by time.Duration) {
+func (w *env) age(by time.Duration) {
 	w.t.Helper()
 	err := filepath.WalkDir(w.dir.Images(), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -38,7 +38,7 @@ func (w *world) age(by time.Duration) {
 }
 
 // collectNow collects garbage with the times that files have.
-func (w *world) collectNow() ociregistry.Garbage {
+func (w *env) collectNow() ociregistry.Garbage {
 	w.t.Helper()
 	g, err := ociregistry.GarbageCollect(w.t.Context(), w.dir.Images(), time.Now(), w.options.Logger)
 	if err != nil {
@@ -51,27 +51,27 @@ func (w *world) collectNow() ociregistry.Garbage {
 // ago: a manifest that names it may be about to come.
 func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 	const content = "a layer"
-	for name, again := range map[string]func(w *world, bearer string){
-		"pushed again": func(w *world, bearer string) {
+	for name, again := range map[string]func(w *env, bearer string){
+		"pushed again": func(w *env, bearer string) {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
 		},
-		"pushed to another repository": func(w *world, bearer string) {
+		"pushed to another repository": func(w *env, bearer string) {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/other", bearer), sum(content)), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
 		},
-		"mounted": func(w *world, bearer string) {
+		"mounted": func(w *env, bearer string) {
 			got := w.send(http.MethodPost, "/v2/1-1-demo/other/blobs/uploads/?from=1-1-demo/app&mount="+sum(content), "", bearer)
 			w.wantStatus("mount", got, http.StatusCreated, "")
 		},
-		"asked for": func(w *world, bearer string) {
+		"asked for": func(w *env, bearer string) {
 			got := w.send(http.MethodHead, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
 			w.wantStatus("HEAD", got, http.StatusOK, "")
 		},
 		"": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, settings{onDisk: true})
+			w := newEnv(t, settings{onDisk: true})
 			bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
@@ -118,7 +118,7 @@ func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
 		"a manifest of other content": {blob, "{}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, settings{onDisk: true})
+			w := newEnv(t, settings{onDisk: true})
 			user := w.pusher(w.one)
 			_, options := w.as(user)
 			w.push(user, "1-1-demo/app:v1", image)
@@ -144,7 +144,7 @@ func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
 // What the library once took by a sha512 digest, it kept under its sha256 one.
 func TestGarbageCollectKeepsWhatWasNamedOtherwise(t *testing.T) {
 	const content = "a layer"
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -166,7 +166,7 @@ func TestGarbageCollectKeepsWhatWasNamedOtherwise(t *testing.T) {
 
 // Operators move repositories to other disks, and leave symbolic links.
 func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	w.close()
@@ -197,7 +197,7 @@ func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
 }
 
 func TestGarbageCollectEndsWithItsContext(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, image := w.pusher(w.one), newImage(t, 1)
 	_, options := w.as(user)
 	w.push(user, "1-1-demo/app:v1", image)

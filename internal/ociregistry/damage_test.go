@@ -12,11 +12,11 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-func (w *world) file(path ...string) string {
+func (w *env) file(path ...string) string {
 	return filepath.Join(append([]string{w.dir.Images(), "docker", "registry", "v2"}, path...)...)
 }
 
-func (w *world) data(d v1.Hash) string {
+func (w *env) data(d v1.Hash) string {
 	return w.file("blobs", d.Algorithm, d.Hex[:2], d.Hex, "data")
 }
 
@@ -32,7 +32,7 @@ func overwrite(t *testing.T, path, content string) {
 }
 
 // wantNamed wants the log to have an error with the path, relative to the images.
-func (w *world) wantNamed(path string) {
+func (w *env) wantNamed(path string) {
 	w.t.Helper()
 	name, err := filepath.Rel(w.dir.Images(), path)
 	if err != nil {
@@ -92,7 +92,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"a manifest that became larger": {blob(manifest), string(body) + " ", "manifests/v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, settings{onDisk: true})
+			w := newEnv(t, settings{onDisk: true})
 			user := w.pusher(w.one)
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
@@ -125,7 +125,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 func TestPushingABlobReplacesItsContent(t *testing.T) {
 	const content = "the content of a blob"
 	for _, damage := range []string{"", "the", "the content of a blot", content + content} {
-		w := newWorld(t, settings{onDisk: true})
+		w := newEnv(t, settings{onDisk: true})
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for _, damaged := range []bool{true, false} {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
@@ -143,7 +143,7 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 
 func TestTheBlobOfNothing(t *testing.T) {
 	for _, onDisk := range []bool{true, false} {
-		w := newWorld(t, settings{onDisk: onDisk})
+		w := newEnv(t, settings{onDisk: onDisk})
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for range 2 {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
@@ -158,7 +158,7 @@ func TestTheBlobOfNothing(t *testing.T) {
 
 // The start of an upload that is not a time is an upload that is not there.
 func TestDamagedUploadIsUnknown(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
 	files, err := filepath.Glob(w.file("repositories", "1-1-demo", "app", "_uploads", "*", "startedat"))
@@ -172,7 +172,7 @@ func TestDamagedUploadIsUnknown(t *testing.T) {
 
 // What fails in the library is answered without the paths of files.
 func TestFailuresDoNotNameFiles(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))

@@ -52,7 +52,7 @@ type use struct {
 
 // enter counts a request in, of a stranger if v is nil; leave must be called at
 // its end. Beyond a limit it is refused with the status, and leave is nil.
-func (l *limits) enter(v *visitor) (leave func(), status int) {
+func (l *limits) enter(v *principal) (leave func(), status int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if v == nil {
@@ -72,7 +72,7 @@ func (l *limits) enter(v *visitor) (leave func(), status int) {
 	return func() { l.leave(v) }, 0
 }
 
-func (l *limits) leave(v *visitor) {
+func (l *limits) leave(v *principal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if v == nil {
@@ -84,7 +84,7 @@ func (l *limits) leave(v *visitor) {
 
 // hold counts the bytes of a manifest in; release must be called at the end of
 // the request. Beyond a limit it is refused with the status, and release is nil.
-func (l *limits) hold(v *visitor, size int64) (release func(), status int) {
+func (l *limits) hold(v *principal, size int64) (release func(), status int) {
 	if size <= smallManifestSize {
 		return func() {}, 0
 	}
@@ -105,7 +105,7 @@ func (l *limits) hold(v *visitor, size int64) (release func(), status int) {
 }
 
 // add adds what a user uses; call it with the lock.
-func (l *limits) add(v *visitor, more use) {
+func (l *limits) add(v *principal, more use) {
 	if l.users == nil {
 		l.users = make(map[int64]use)
 	}

@@ -13,14 +13,14 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-func user(id int64) *visitor {
-	return &visitor{account: accounts.Account{User: accounts.User{ID: id}}}
+func user(id int64) *principal {
+	return &principal{account: accounts.Account{User: accounts.User{ID: id}}}
 }
 
 func TestLimitsOfUsers(t *testing.T) {
 	var l limits
 	var leaves []func()
-	enter := func(v *visitor, want int) {
+	enter := func(v *principal, want int) {
 		t.Helper()
 		leave, status := l.enter(v)
 		if status != want || (leave == nil) != (want != 0) {
@@ -52,7 +52,7 @@ func TestLimitsOfUsers(t *testing.T) {
 // Strangers who fill their share get 503 until one of them has left.
 func TestLimitOfStrangers(t *testing.T) {
 	inside, release := make(chan struct{}), make(chan struct{})
-	d := &door{logger: slog.New(slog.DiscardHandler), routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
+	d := &accessController{logger: slog.New(slog.DiscardHandler), routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
 	d.next = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		inside <- struct{}{}
 		<-release

@@ -12,8 +12,8 @@ import (
 
 // The operator is told once of each request, and of an error where there is
 // one to mend. (That no line holds a secret, each test looks at when it ends.)
-func TestClientsMistakesAreNoErrorsOfTheServers(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+func TestClientErrorsAreNotServerErrors(t *testing.T) {
+	w := newEnv(t, settings{onDisk: true})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -53,8 +53,8 @@ func TestClientsMistakesAreNoErrorsOfTheServers(t *testing.T) {
 	}
 }
 
-func TestLogTellsWhoAndWhy(t *testing.T) {
-	w := newWorld(t, settings{})
+func TestLogSaysWhoAndWhy(t *testing.T) {
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))
 	w.server.Close() // waits for the log

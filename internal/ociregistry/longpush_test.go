@@ -15,7 +15,7 @@ import (
 )
 
 func TestTokenHasLeeway(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -30,7 +30,7 @@ func TestTokenHasLeeway(t *testing.T) {
 // An upload goes on with the token it began with, as a client does not log in
 // again in the middle of a layer. Nothing else does.
 func TestUploadOutlastsItsToken(t *testing.T) {
-	everywhere(t, func(_ *testing.T, w *world) {
+	everywhere(t, func(_ *testing.T, w *env) {
 		user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 3})
 		bearer := w.bearer(user, scope("1-1-demo/app", all))
 		reading := w.bearer(user, scope("1-1-demo/app", "pull"))
@@ -85,7 +85,7 @@ func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
 	} {
 		for _, content := range []string{"some", manifest} {
 			t.Run(fmt.Sprintf("%s, %.4s", change.name, content), func(t *testing.T) {
-				w := newWorld(t, settings{onDisk: true})
+				w := newEnv(t, settings{onDisk: true})
 				user, reader := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1}), w.pusher(w.one)
 				bearer := w.bearer(user, scope("1-1-demo/app", all))
 				target, written := withDigest(w.begun("1-1-demo/app", bearer), sum(content)), "/v2/1-1-demo/app/blobs/"+sum(content)
@@ -112,7 +112,7 @@ func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
 
 // sendInTwo sends a request whose body comes in two parts, and calls between
 // once the server reads the second.
-func (w *world) sendInTwo(method, target, body string, between func(), headers ...string) answer {
+func (w *env) sendInTwo(method, target, body string, between func(), headers ...string) httpResponse {
 	w.t.Helper()
 	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.host())
 	if err != nil {

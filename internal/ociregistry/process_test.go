@@ -118,8 +118,8 @@ func newProcess(t *testing.T) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := place{accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}, "1-1-demo"}
-	u, err := dir.Accounts.CreateUser(t.Context(), accounts.Key{}, at.Place, "", accounts.NewUser{Name: "user", Duration: 1})
+	at := imageDirectory{accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}, "1-1-demo"}
+	u, err := dir.Accounts.CreateUser(t.Context(), accounts.Key{}, at.RegistryRef, "", accounts.NewUser{Name: "user", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

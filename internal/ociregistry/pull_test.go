@@ -33,9 +33,9 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 		{http.MethodGet, []string{`If-None-Match: "` + digest + `"`}, http.StatusNotModified, ""},
 		{http.MethodGet, []string{`If-None-Match: "other"`}, http.StatusOK, content},
 	} {
-		var answers []answer
+		var responses []httpResponse
 		for _, onDisk := range []bool{true, false} {
-			w := newWorld(t, settings{onDisk: onDisk})
+			w := newEnv(t, settings{onDisk: onDisk})
 			bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), digest), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
@@ -44,13 +44,13 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 			if got.status != request.status || got.body != request.body {
 				t.Errorf("%s %v, on disk %v: got %v, want status %d and %q", request.method, request.headers, onDisk, got, request.status, request.body)
 			}
-			answers = append(answers, got)
+			responses = append(responses, got)
 			if !strings.Contains(w.log.String(), `"bytes":`) {
 				t.Error("got no bytes in the log")
 			}
 		}
 		for _, name := range []string{"Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Docker-Content-Digest", "Cache-Control", "Docker-Distribution-API-Version"} {
-			if got, want := answers[0].header.Values(name), answers[1].header.Values(name); len(got) != len(want) || strings.Join(got, "|") != strings.Join(want, "|") {
+			if got, want := responses[0].header.Values(name), responses[1].header.Values(name); len(got) != len(want) || strings.Join(got, "|") != strings.Join(want, "|") {
 				t.Errorf("%s %v: got %s %q from the file, %q from the library", request.method, request.headers, name, got, want)
 			}
 		}
@@ -60,7 +60,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 // A blob of another repository, even of the same registry, is not one of this.
 func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
 	const content = "the content of a blob"
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -76,7 +76,7 @@ func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
 
 // Below the reserve, uploads are refused, and all else goes on.
 func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -120,7 +120,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 // progress, and any number of small ones.
 func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 	const mediaType = "application/vnd.oci.image.manifest.v1+json"
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	w.push(other, "2-1-demo/app:v1", newImage(t, 1))
@@ -135,7 +135,7 @@ func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 		got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/"+tag, text, bearer, "Content-Type: "+mediaType)
 		w.wantStatus("push a "+tag+" manifest", got, http.StatusCreated, "")
 	}
-	get := func(tag, bearer string) answer {
+	get := func(tag, bearer string) httpResponse {
 		return w.send(http.MethodGet, "/v2/1-1-demo/app/manifests/"+tag, "", bearer, "Accept: "+mediaType)
 	}
 	if got := get("large", bearer); got.status != http.StatusOK || got.body != large {
@@ -164,7 +164,7 @@ func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 		}
 		pushes = append(pushes, push{conn, in})
 	}
-	for what, got := range map[string]answer{
+	for what, got := range map[string]httpResponse{
 		"a pull": get("large", bearer),
 		"a push": w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/v2", large, bearer, "Content-Type: "+mediaType),
 	} {

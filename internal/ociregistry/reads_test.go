@@ -13,7 +13,7 @@ import (
 
 // A request to the registry asks the store for one account, once.
 func TestARequestReadsOneAccount(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))

@@ -48,7 +48,7 @@ type Options struct {
 // Registry serves /v2/. Close it after the last request.
 type Registry struct {
 	app    *handlers.App
-	door   *door
+	access *accessController
 	unlock func() error
 	purge  sync.WaitGroup
 	cancel context.CancelFunc // ends purge
@@ -70,18 +70,18 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 			}
 		}()
 	}
-	images, err := openPlace(o.Root)
+	images, err := openImageDirectory(o.Root)
 	if err != nil {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, logger: o.Logger}
-	d := &door{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
+	d := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
 	app, err := newApp(ctx, o, d)
 	if err != nil {
 		return nil, err
 	}
 	d.next = app
-	r = &Registry{app: app, door: d, unlock: unlock}
+	r = &Registry{app: app, access: d, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
 		r.purge.Go(func() { purgeUploads(ctx, o.Root, o.Logger) })
@@ -91,7 +91,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 
 // ServeHTTP implements [http.Handler].
 func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	r.door.ServeHTTP(w, request)
+	r.access.ServeHTTP(w, request)
 }
 
 // Close releases what the registry holds.
@@ -120,7 +120,7 @@ func lock(root string) (unlock func() error, err error) {
 
 // newApp configures the library. Its own errors are panics; the configuration
 // is ours alone, so what can still fail is the directory.
-func newApp(ctx context.Context, o Options, d *door) (app *handlers.App, err error) {
+func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.App, err error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
@@ -165,10 +165,10 @@ var register = sync.OnceValue(func() error {
 	factory.Register(libraryName, filesFactory{})
 	return errors.Join(
 		auth.Register(libraryName, func(options map[string]any) (auth.AccessController, error) {
-			return options["door"].(*door), nil
+			return options["door"].(*accessController), nil
 		}),
 		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
-			return &repository{inner, options["files"].(*files), options["door"].(*door)}, nil
+			return &repository{inner, options["files"].(*files), options["door"].(*accessController)}, nil
 		}))
 })
 

@@ -22,13 +22,13 @@ import (
 // read again before a commit.
 type repository struct {
 	distribution.Repository
-	files *files
-	door  *door
+	files  *files
+	access *accessController
 }
 
 // Blobs implements [distribution.Repository].
 func (r *repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &blobs{r.Repository.Blobs(ctx), r.Named().Name(), r.files, r.door}
+	return &blobs{r.Repository.Blobs(ctx), r.Named().Name(), r.files, r.access}
 }
 
 // Manifests implements [distribution.Repository].
@@ -37,14 +37,14 @@ func (r *repository) Manifests(ctx context.Context, options ...distribution.Mani
 	if err != nil {
 		return nil, err
 	}
-	return &manifests{inner, r.Named().Name(), r.files, r.door}, nil
+	return &manifests{inner, r.Named().Name(), r.files, r.access}, nil
 }
 
 type blobs struct {
 	distribution.BlobStore
 	repository string
 	files      *files
-	door       *door
+	access     *accessController
 }
 
 // blobMaxAge is how long clients may keep a blob, as the library has it.
@@ -87,7 +87,7 @@ func (b *blobs) Create(ctx context.Context, options ...distribution.BlobCreateOp
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w, b.repository, b.door}, nil
+	return &upload{w, b.repository, b.access}, nil
 }
 
 // Resume implements [distribution.BlobIngester].
@@ -96,20 +96,20 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
-	return &upload{w, b.repository, b.door}, nil
+	return &upload{w, b.repository, b.access}, nil
 }
 
 type upload struct {
 	distribution.BlobWriter
 	repository string
-	door       *door
+	access     *accessController
 }
 
 // Commit implements [distribution.BlobWriter], if the account still allows it.
 // The library would keep content that is there, which may be damaged; here the
 // upload is renamed over it.
 func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor, error) {
-	if err := u.door.recheck(ctx, u.repository); err != nil {
+	if err := u.access.recheck(ctx, u.repository); err != nil {
 		return v1.Descriptor{}, err
 	}
 	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
@@ -119,7 +119,7 @@ type manifests struct {
 	distribution.ManifestService
 	repository string
 	files      *files
-	door       *door
+	access     *accessController
 }
 
 // Get implements [distribution.ManifestService]. The manifest counts as held
@@ -133,9 +133,9 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 		return m.ManifestService.Get(ctx, d, options...)
 	}
 	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
-	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
-	if hasRecorder && hasVisitor { // always, behind the door
-		release, status := m.door.limits.hold(v, info.Size())
+	v, hasPrincipal := ctx.Value(principalKey{}).(*principal)
+	if hasRecorder && hasPrincipal { // always, behind the door
+		release, status := m.access.limits.hold(v, info.Size())
 		if release == nil {
 			w.Header().Set("Retry-After", "1")
 			code, reason := busy(status)
@@ -149,7 +149,7 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 // Put implements [distribution.ManifestService], if the account still allows it.
 // It replaces content that is there.
 func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
-	if err := m.door.recheck(ctx, m.repository); err != nil {
+	if err := m.access.recheck(ctx, m.repository); err != nil {
 		return "", err
 	}
 	_, payload, err := manifest.Payload()
@@ -164,7 +164,7 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 		return "", err
 	}
 	d, err := m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
-	return d, onlyMistakes(err)
+	return d, onlyClientErrors(err)
 }
 
 // Tags implements [distribution.Repository].

@@ -133,7 +133,7 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 }
 
 func TestImagesAreTheirOwnersAlone(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	info, err := os.Stat(w.dir.Images())
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the image directory: got %v, %v; want mode 0700", info.Mode(), err)
@@ -141,7 +141,7 @@ func TestImagesAreTheirOwnersAlone(t *testing.T) {
 }
 
 // blobs returns the digests of the blobs that have files.
-func (w *world) blobs() []string {
+func (w *env) blobs() []string {
 	w.t.Helper()
 	var digests []string
 	root := filepath.Join(w.dir.Images(), "docker", "registry", "v2", "blobs")
@@ -193,7 +193,7 @@ func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
 }
 
 func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	_, options := w.as(user)
 
@@ -284,7 +284,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 	for _, before := range []string{"", "1-1-demo/app:v1", "1-1-demo/other:v1"} {
 		for _, piece := range []string{"", "some"} {
 			t.Run("after "+before+" with "+piece, func(t *testing.T) {
-				w := newWorld(t, settings{onDisk: true})
+				w := newEnv(t, settings{onDisk: true})
 				user := w.pusher(w.one)
 				if before != "" {
 					w.push(user, before, newImage(t, 1))
@@ -308,7 +308,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 }
 
 func TestReadOnlyUserCannotDeleteWhatIsThere(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	image := newImage(t, 1)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
@@ -328,7 +328,7 @@ func TestNoManifestThatIsAcceptedStopsTheGarbageCollection(t *testing.T) {
 		dockerOne  = "application/vnd.docker.distribution.manifest.v2+json"
 		dockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	)
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user := w.pusher(w.one)
 	config := `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + sum("{}") + `","size":2}`
 	taken := 0

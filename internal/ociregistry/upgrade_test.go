@@ -97,7 +97,7 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 	}
 	defer registry.Close()
 	implementation := api.New(dir.Accounts)
-	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger, ValidateAnswers: true})
+	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger, ValidateResponses: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/internal/ijson"
 	"github.com/registryusers/registryusers/internal/schema"
-	"github.com/registryusers/registryusers/internal/strictjson"
 )
 
 // reference compiles a schema of a document with the engine that kin-openapi
@@ -71,8 +71,8 @@ func compare(t *testing.T, seed uint64, n int, compiled *schema.Schema, engine *
 			}
 		}
 		if rng.IntN(100) == 0 {
-			if again, err := strictjson.Decode([]byte(toText(value))); err != nil || !reflect.DeepEqual(again, value) {
-				t.Fatalf("the random value %#v is none of strictjson's: it would be %#v, %v", value, again, err)
+			if again, err := ijson.Decode([]byte(toText(value))); err != nil || !reflect.DeepEqual(again, value) {
+				t.Fatalf("the random value %#v is none of ijson's: it would be %#v, %v", value, again, err)
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func compare(t *testing.T, seed uint64, n int, compiled *schema.Schema, engine *
 
 // The visitor judges every create as the engine for OpenAPI 3.1 does, which
 // knows the document's language best and costs too much for each request.
-func TestTheVisitorJudgesCreateBodiesAsTheEngineDoes(t *testing.T) {
+func TestBothEnginesValidateCreateBodiesAlike(t *testing.T) {
 	doc, err := apiserver.GetSpec()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestTheVisitorJudgesCreateBodiesAsTheEngineDoes(t *testing.T) {
 
 func pick[T any](rng *rand.Rand, all ...T) T { return all[rng.IntN(len(all))] }
 
-// number gives a number strictjson's type.
+// number gives a number ijson's type.
 func number(f float64) any {
 	if f == math.Trunc(f) {
 		return int64(max(-(1<<53 - 1), min(f, 1<<53-1)))
@@ -192,7 +192,7 @@ func randomCreateBody(rng *rand.Rand) any {
 }
 
 // Schemas that are simple by our reading, beyond those that the document has now.
-func TestTheVisitorJudgesSimpleSchemasAsTheEngineDoes(t *testing.T) {
+func TestBothEnginesValidateSimpleSchemasAlike(t *testing.T) {
 	for i, tt := range []struct {
 		name, schema string
 		visitor      bool // the visitor must judge; otherwise either may

@@ -36,7 +36,7 @@ type Schema struct {
 	root   *openapi3.Schema
 	engine *jsonschema.Schema // nil: kin-openapi's visitor judges
 	anyInt bool               // every int64 is valid: most ids
-	quick  *quick             // nil: bodies take the general path
+	scalar *scalarObject      // nil: bodies take the general path
 }
 
 // Compile compiles the schema that ref refers to or holds.
@@ -54,7 +54,7 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 		}
 	}
 	if walk.simple {
-		return &Schema{root: ref.Value, anyInt: anyInt(target), quick: compileQuick(ref.Value)}, nil
+		return &Schema{root: ref.Value, anyInt: anyInt(target), scalar: compileScalarObject(ref.Value)}, nil
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
@@ -130,7 +130,7 @@ type Violation struct {
 // break a rule ten thousand times.
 const maxViolations = 20
 
-// Check returns the rules that value, as strictjson decodes it, breaks when it
+// Check returns the rules that value, as ijson decodes it, breaks when it
 // is part of a request, or the first twenty; none if it is valid.
 func (s *Schema) Check(value any) []Violation {
 	if s.engine != nil {
@@ -146,23 +146,23 @@ func (s *Schema) Check(value any) []Violation {
 	if err == nil {
 		return nil
 	}
-	return s.visitorViolations(nil, value, err)
+	return s.kinViolations(nil, value, err)
 }
 
-func (s *Schema) visitorViolations(all []Violation, value any, err error) []Violation {
+func (s *Schema) kinViolations(all []Violation, value any, err error) []Violation {
 	if len(all) >= maxViolations {
 		return all
 	}
 	switch err := err.(type) { //nolint:errorlint // the visitor does not wrap its errors
 	case openapi3.MultiError:
 		for _, err := range err {
-			all = s.visitorViolations(all, value, err)
+			all = s.kinViolations(all, value, err)
 		}
 		return all
 	case *openapi3.SchemaError:
 		var causes openapi3.MultiError
 		if err.SchemaField == "allOf" && errors.As(err.Origin, &causes) {
-			return s.visitorViolations(all, value, causes)
+			return s.kinViolations(all, value, causes)
 		}
 		rule := err.SchemaField
 		stated := err.Schema
@@ -357,7 +357,7 @@ func fillDefaults(s *openapi3.Schema, value any) {
 	}
 }
 
-// fresh copies a default of the document into strictjson's types.
+// fresh copies a default of the document into ijson's types.
 func fresh(value any) any {
 	switch value := value.(type) {
 	case float64:

@@ -13,8 +13,8 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/registryusers/registryusers/internal/ijson"
 	"github.com/registryusers/registryusers/internal/schema"
-	"github.com/registryusers/registryusers/internal/strictjson"
 )
 
 // document returns an OpenAPI 3.1 document whose component T is the schema,
@@ -55,7 +55,7 @@ func compile(t testing.TB, text string) *schema.Schema {
 
 // judges compiles a simple schema for the visitor, and with a keyword that
 // means nothing but is of OpenAPI 3.1 alone, so that the engine judges.
-func judges(t testing.TB, text string) map[string]*schema.Schema {
+func compileBoth(t testing.TB, text string) map[string]*schema.Schema {
 	t.Helper()
 	visitor := compile(t, text)
 	if !visitor.Simple() {
@@ -70,7 +70,7 @@ func judges(t testing.TB, text string) map[string]*schema.Schema {
 
 func decode(t testing.TB, text string) any {
 	t.Helper()
-	value, err := strictjson.Decode([]byte(text))
+	value, err := ijson.Decode([]byte(text))
 	if err != nil {
 		t.Fatalf("value %s: %v", text, err)
 	}
@@ -221,7 +221,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"text":"ba"}`, one("text", "must match ^a")},
 		}},
 	} {
-		for judge, compiled := range judges(t, tt.schema) {
+		for judge, compiled := range compileBoth(t, tt.schema) {
 			for _, check := range tt.checks {
 				t.Run(tt.name+"/"+judge+"/"+check.value, func(t *testing.T) {
 					value := decode(t, check.value)
@@ -312,7 +312,7 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 }
 
 // The two judges know the same formats, wherever in a schema they stand.
-func TestBothJudgesKnowTheSameFormats(t *testing.T) {
+func TestBothEnginesKnowTheSameFormats(t *testing.T) {
 	for _, tt := range []struct {
 		format, typ, value string
 		valid              bool
@@ -394,7 +394,7 @@ func TestCheckNeverQuotesTheCaller(t *testing.T) {
 	} {
 		compiled := map[string]*schema.Schema{"": compile(t, tt.schema)}
 		if compiled[""].Simple() {
-			compiled = judges(t, tt.schema)
+			compiled = compileBoth(t, tt.schema)
 		}
 		for judge, compiled := range compiled {
 			got := compiled.Check(decode(t, tt.value))
@@ -413,14 +413,14 @@ func TestCheckNeverQuotesTheCaller(t *testing.T) {
 // A caller's name for a field may look like an array's index.
 func TestCheckTakesNoNameForAnIndex(t *testing.T) {
 	const text = `{"type":["array","object"],"items":{"type":"integer"},"additionalProperties":{"type":"integer"}}`
-	for judge, compiled := range judges(t, text) {
+	for judge, compiled := range compileBoth(t, text) {
 		if got, want := compiled.Check(decode(t, `{"777000777":"x"}`)), one("*", "must be of type integer"); !slices.Equal(got, want) {
 			t.Errorf(`%s: Check({"777000777":"x"}): got %q, want %q`, judge, got, want)
 		}
 	}
 }
 
-func TestSimpleSchemasAreThoseThatTheVisitorReadsAlike(t *testing.T) {
+func TestSimpleSchemasAreThoseThatBothEnginesReadAlike(t *testing.T) {
 	for _, tt := range []struct {
 		schema string
 		want   bool
@@ -523,7 +523,7 @@ func TestFillDefaultsSetsAbsentFieldsOnly(t *testing.T) {
 // A default stands in for an absent field that may be absent; it does not
 // make a required one optional.
 func TestADefaultDoesNotReplaceARequiredField(t *testing.T) {
-	for judge, compiled := range judges(t, `{"type":"object","required":["n"],"properties":{"n":{"type":"integer","default":5}}}`) {
+	for judge, compiled := range compileBoth(t, `{"type":"object","required":["n"],"properties":{"n":{"type":"integer","default":5}}}`) {
 		if got, want := compiled.Check(map[string]any{}), one("n", "is required"); !slices.Equal(got, want) {
 			t.Errorf("%s: Check({}): got %q, want %q", judge, got, want)
 		}
@@ -544,7 +544,7 @@ func TestDefaultsAreNotShared(t *testing.T) {
 }
 
 func TestASchemaIsSafeForConcurrentUse(t *testing.T) {
-	for judge, compiled := range judges(t, createBody) {
+	for judge, compiled := range compileBoth(t, createBody) {
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
@@ -564,7 +564,7 @@ func TestASchemaIsSafeForConcurrentUse(t *testing.T) {
 	}
 }
 
-func TestCompileRefusesWhatItCannotJudge(t *testing.T) {
+func TestCompileRefusesWhatItCannotValidate(t *testing.T) {
 	doc := document(t, createBody)
 	compiler, err := schema.NewCompiler(doc)
 	if err != nil {

@@ -46,7 +46,7 @@ func describeChanges(base, revision *openapi3.T, generated func(operation string
 	}{{checker.ERR, "Breaks callers:"}, {checker.WARN, "May break callers:"}, {checker.INFO, "Other changes:"}} {
 		writeGroup(&out, group.title, group.level, changes)
 	}
-	if parts := unjudgedParts(compared); len(parts) > 0 {
+	if parts := partsNotCompared(compared); len(parts) > 0 {
 		fmt.Fprintf(&out, "Changed, and not judged; see git diff api/cloud_api.yaml:\n  %s\n", strings.Join(parts, "\n  "))
 	}
 	if out.Len() == 0 {
@@ -119,13 +119,13 @@ func writeGroup(out *strings.Builder, title string, level checker.Level, changes
 
 // unjudged names the parts of a document that oasdiff compares but has no
 // rules for, so that a change to one is not passed over in silence.
-var unjudged = []string{
+var notCompared = []string{
 	"additionalProperties", "additionalPropertiesAllowed", "allowReserved", "callbacks", "encoding", "explode", "links",
 	"not", "servers", "style", "unevaluatedItemsAllowed", "unevaluatedPropertiesAllowed",
 }
 
 // unjudgedParts returns where in the document the unjudged parts changed.
-func unjudgedParts(compared *diff.Diff) []string {
+func partsNotCompared(compared *diff.Diff) []string {
 	if compared == nil {
 		return nil
 	}
@@ -144,7 +144,7 @@ func unjudgedParts(compared *diff.Diff) []string {
 			here := append(slices.Clip(trail), key)
 			switch {
 			case value.Tag == "!!null":
-			case !isName && slices.Contains(unjudged, key):
+			case !isName && slices.Contains(notCompared, key):
 				parts = append(parts, strings.Join(here, " "))
 			case key == "modified" || key == "paths" || key == "operations":
 				walk(value, trail, key == "modified")

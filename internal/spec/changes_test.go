@@ -29,7 +29,7 @@ func compare(t *testing.T, base, revision string) string {
 	return describeChanges(old, newer, func(string) bool { return true })
 }
 
-func TestChangesAreTold(t *testing.T) {
+func TestChangesAreReported(t *testing.T) {
 	const (
 		breaks = "Breaks callers:\n"
 		may    = "May break callers:\n"
@@ -155,7 +155,7 @@ func TestANameIsNoPart(t *testing.T) {
 
 // Each part that is listed as unjudged is unjudged: once oasdiff has a rule
 // for it, this fails, and the part goes from the list.
-func TestWhatIsNotJudgedIsNamed(t *testing.T) {
+func TestWhatIsNotComparedIsNamed(t *testing.T) {
 	const title = "      title: RegistryUserCreateSerializer\n"
 	inSchema := func(text string) []string { return []string{title, title + "      " + text + "\n"} }
 	const nothing = "          description: Registry not found\n"
@@ -176,7 +176,7 @@ func TestWhatIsNotJudgedIsNamed(t *testing.T) {
 		"unevaluatedItemsAllowed":      inSchema("unevaluatedItems: false"),
 		"encoding":                     {"              $ref: '#/components/schemas/RegistryUserCreateSerializer'\n", "              $ref: '#/components/schemas/RegistryUserCreateSerializer'\n            encoding: {name: {contentType: text/plain}}\n"},
 	}
-	for _, part := range unjudged {
+	for _, part := range notCompared {
 		t.Run(part, func(t *testing.T) {
 			if tests[part] == nil {
 				t.Fatal("no test")

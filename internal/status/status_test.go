@@ -206,8 +206,8 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 					t.Errorf("the client's error: got %v, which is %s as well; want that of %s alone", err, other, name)
 				}
 			}
-			var answer *client.Error
-			if !errors.As(err, &answer) || answer.Status != want.code || answer.Class != want.class {
+			var response *client.Error
+			if !errors.As(err, &response) || response.Status != want.code || response.Class != want.class {
 				t.Errorf("the client's error: got %#v, want the status %d and the class %s", err, want.code, want.class)
 			}
 			if back := status.Err(want.code); back != want.general {
@@ -228,7 +228,7 @@ func isAssumed(general, specific error) bool {
 // answers with err.
 func overTheWire(t *testing.T, err error) error {
 	t.Helper()
-	handler, newErr := server.New(implementation{err}, server.Options{Authenticator: implementation{}, Logger: slog.New(slog.DiscardHandler), ValidateAnswers: true})
+	handler, newErr := server.New(implementation{err}, server.Options{Authenticator: implementation{}, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
 	if newErr != nil {
 		t.Fatal(newErr)
 	}

@@ -17,7 +17,7 @@ import (
 const marker = "xmarkerx"
 
 func TestGarbledBasicHeader(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	encode := base64.StdEncoding.EncodeToString
@@ -57,7 +57,7 @@ func TestGarbledBasicHeader(t *testing.T) {
 }
 
 func TestScopeWithAPathTrick(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, name := range map[string]string{
@@ -106,7 +106,7 @@ func TestScopeWithAPathTrick(t *testing.T) {
 }
 
 func TestTenThousandScopes(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	many := func(n int) []string {
@@ -137,7 +137,7 @@ func TestTenThousandScopes(t *testing.T) {
 }
 
 func TestServiceOfAnotherRegistry(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, services := range map[string][]string{
@@ -164,7 +164,7 @@ func TestServiceOfAnotherRegistry(t *testing.T) {
 }
 
 func TestAbsentServiceIsOurs(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	refresh := refreshToken(t, base, "ci", secret)
@@ -182,7 +182,7 @@ func TestAbsentServiceIsOurs(t *testing.T) {
 }
 
 func TestBadForm(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	good := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
@@ -226,7 +226,7 @@ func TestBadForm(t *testing.T) {
 }
 
 func TestBadQuery(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for _, query := range []string{"service=%" + marker, "service=" + service + "&scope=%zz" + marker, "service=" + service + ";" + marker, "%"} {
@@ -238,7 +238,7 @@ func TestBadQuery(t *testing.T) {
 
 // The secret belongs into the header, not where proxies log it.
 func TestSecretInTheQueryIsNoLogin(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	query := url.Values{"account": {"ci"}, "username": {"ci"}, "password": {secret}, "grant_type": {"password"}}

@@ -20,7 +20,7 @@ import (
 // does: in process, one GET, the handler only.
 func asker(b *testing.B) func() {
 	b.Helper()
-	h := newHouse(b)
+	h := newEnv(b)
 	h.Logger = slog.New(slog.DiscardHandler)
 	h.clock.set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are

@@ -159,7 +159,7 @@ func with(o map[string]any, name string, value any) map[string]any {
 
 // idOf returns the id of the token in an answer.
 func idOf(body io.Reader, issuer *token.Issuer) (string, error) {
-	var a answer
+	var a tokenResponse
 	if err := json.NewDecoder(body).Decode(&a); err != nil {
 		return "", err
 	}

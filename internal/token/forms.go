@@ -47,6 +47,6 @@ func (f *forms) enter(from string) (leave func()) {
 	}
 }
 
-func tooManyForms() *denial {
-	return &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins are being sent: try again", after: time.Second}
+func tooManyForms() *refusal {
+	return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins are being sent: try again", after: time.Second}
 }

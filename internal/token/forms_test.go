@@ -15,7 +15,7 @@ import (
 // TestSlowFormsHoldUpNobodyElse has strangers begin forms that they do not send:
 // as many as an address may, and then as many as there may be in all.
 func TestSlowFormsHoldUpNobodyElse(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "u", Duration: 1})
 	form := "grant_type=password&service=" + service + "&username=" + u.Name + "&password=" + secret
 	send := func(method, from string, body io.Reader) int {

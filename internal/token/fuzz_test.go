@@ -88,10 +88,10 @@ func FuzzFromQuery(f *testing.F) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/token", nil)
 		r.URL.RawQuery = query
 		r.Header["Authorization"] = []string{authorization}
-		asked, denied := fromQuery(r)
-		if denied != nil {
-			if (denied.status != http.StatusBadRequest && denied.status != http.StatusUnauthorized) || !slices.Contains(known, denied.message) || denied.cause != nil {
-				t.Fatalf("fromQuery(%q, %q): got %+v, want a denial of %q", authorization, query, denied, known)
+		asked, refused := fromQuery(r)
+		if refused != nil {
+			if (refused.status != http.StatusBadRequest && refused.status != http.StatusUnauthorized) || !slices.Contains(known, refused.message) || refused.cause != nil {
+				t.Fatalf("fromQuery(%q, %q): got %+v, want a denial of %q", authorization, query, refused, known)
 			}
 			return
 		}

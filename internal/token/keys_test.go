@@ -421,7 +421,7 @@ func TestDirectoryWhoseNameIsAPattern(t *testing.T) {
 }
 
 func TestPublicKeys(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	for range 2 {
 		if _, err := h.Issuer.Keys.Add(); err != nil {
@@ -488,7 +488,7 @@ func TestPublicKeys(t *testing.T) {
 }
 
 func TestPublicKeysThatCannotBeRead(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	if err := os.WriteFile(filepath.Join(h.keys, "token-0.pem"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)

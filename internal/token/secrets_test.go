@@ -14,7 +14,7 @@ import (
 
 // Every custom secret that is accepted logs in, by HTTP Basic and by form.
 func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	secrets := []string{
 		"a", " ", ":", "::", "a:b", " a ", "1-1-demo+u:x", "+", "%41", "%", "&a=b;c", "\"\\", "correct horse: battery", "é", "пароль", "\u00a0", "\u2028", "\ufeff", "\ufffd", "\U0001f600",
@@ -35,7 +35,7 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 	}
 	for i, secret := range secrets {
 		name := fmt.Sprint("u", i)
-		u, _ := h.create(t, h.demo, accounts.NewUser{Name: name, Duration: 1, Secret: chosen(secret)})
+		u, _ := h.create(t, h.demo, accounts.NewUser{Name: name, Duration: 1, Secret: custom(secret)})
 		for method, r := range map[string]*http.Request{
 			"GET, the long name":     get(t, base, "1-1-demo+"+name, secret, nil),
 			"GET, with a repository": get(t, base, name, secret, scope("repository:1-1-demo/app:pull")),
@@ -57,10 +57,10 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 }
 
 // A bare name that is refused is told the long form, whoever exists.
-func TestBareNamesAreToldTheLongForm(t *testing.T) {
-	h := newHouse(t)
+func TestErrorForABareNameNamesTheLongForm(t *testing.T) {
+	h := newEnv(t)
 	base := h.serve(t)
-	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: chosen("pw")})
+	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
 	h.create(t, h.demo, accounts.NewUser{Name: "made", Duration: 1})
 	messages := map[string]bool{}
 	for _, name := range []string{"ci", "made", "nobody"} {

@@ -39,7 +39,7 @@ type request struct {
 }
 
 // denial is an answer other than a token, in the registry's error form.
-type denial struct {
+type refusal struct {
 	status  int
 	code    string
 	message string
@@ -47,45 +47,45 @@ type denial struct {
 	cause   error
 }
 
-func unauthorized(message string) *denial {
-	return &denial{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: message}
+func unauthorized(message string) *refusal {
+	return &refusal{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: message}
 }
 
-func invalid(message string) *denial {
-	return &denial{status: http.StatusBadRequest, code: "UNSUPPORTED", message: message}
+func invalid(message string) *refusal {
+	return &refusal{status: http.StatusBadRequest, code: "UNSUPPORTED", message: message}
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	var asked request
-	var denied *denial
+	var refused *refusal
 	switch r.Method {
 	case http.MethodGet:
-		asked, denied = fromQuery(r)
+		asked, refused = fromQuery(r)
 	case http.MethodPost:
-		asked, denied = h.fromForm(w, r)
+		asked, refused = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
-		denied = &denial{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the token endpoint has GET and POST"}
+		refused = &refusal{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the token endpoint has GET and POST"}
 	}
 	var account accounts.Account
-	if denied == nil {
-		account, denied = h.login(r, asked)
+	if refused == nil {
+		account, refused = h.login(r, asked)
 	}
-	if denied == nil {
-		denied = h.answer(w, asked, account)
+	if refused == nil {
+		refused = h.respond(w, asked, account)
 	}
-	if denied != nil {
-		deny(w, denied)
+	if refused != nil {
+		refuse(w, refused)
 	}
-	h.log(r, account, denied)
+	h.log(r, account, refused)
 }
 
 // fromQuery reads a GET. It never asks for a refresh token: docker, which sends
 // offline_token, stores one in place of the secret, where podman, skopeo and
 // buildah find nothing to log in with. Clients that need one ask by POST.
-func fromQuery(r *http.Request) (request, *denial) {
+func fromQuery(r *http.Request) (request, *refusal) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return request{}, invalid("the query is not valid")
@@ -102,7 +102,7 @@ func fromQuery(r *http.Request) (request, *denial) {
 	return asked.withScopes(query["scope"])
 }
 
-func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *denial) {
+func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *refusal) {
 	leave := h.forms.enter(r.RemoteAddr)
 	if leave == nil {
 		return request{}, tooManyForms()
@@ -132,7 +132,7 @@ func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *de
 	return asked.withScopes(form["scope"])
 }
 
-func (asked request) withScopes(values []string) (request, *denial) {
+func (asked request) withScopes(values []string) (request, *refusal) {
 	var ok bool
 	if asked.scopes, ok = parseScopes(values); !ok {
 		return asked, invalid(fmt.Sprintf("there are more than %d scopes", maxScopes))
@@ -141,7 +141,7 @@ func (asked request) withScopes(values []string) (request, *denial) {
 }
 
 // login returns the account that asks, as it is now.
-func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *denial) {
+func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *refusal) {
 	if asked.service != "" && asked.service != h.Issuer.Service {
 		return accounts.Account{}, invalid(fmt.Sprintf("this server gives tokens for the service %q only: ask for that one, or leave service out", h.Issuer.Service))
 	}
@@ -165,20 +165,20 @@ func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *deni
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		return account, unauthorized("the name or the secret is wrong, or the user has expired")
 	case errors.As(err, &limited):
-		return account, &denial{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins with this name or from this address: wait and try again", after: limited.RetryAfter}
+		return account, &refusal{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins with this name or from this address: wait and try again", after: limited.RetryAfter}
 	default:
-		return account, &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "logins are not possible now", after: time.Second, cause: err}
+		return account, &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "logins are not possible now", after: time.Second, cause: err}
 	}
 }
 
 // answer sends the token.
-func (h *Handler) answer(w http.ResponseWriter, asked request, account accounts.Account) *denial {
+func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts.Account) *refusal {
 	granted := grant(account, asked.scopes)
 	token, issued, ends, err := h.Issuer.Sign(account, granted)
 	if err != nil {
-		return &denial{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "tokens cannot be signed now", after: time.Second, cause: err}
+		return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "tokens cannot be signed now", after: time.Second, cause: err}
 	}
-	answer := struct {
+	response := struct {
 		Token        string `json:"token"`
 		AccessToken  string `json:"access_token"`
 		RefreshToken string `json:"refresh_token,omitempty"`
@@ -186,20 +186,20 @@ func (h *Handler) answer(w http.ResponseWriter, asked request, account accounts.
 		ExpiresIn    int    `json:"expires_in"` // seconds; without issued_at, clients count from the response, by their own clock
 	}{Token: token, AccessToken: token, ExpiresIn: int(ends.Sub(issued) / time.Second)}
 	if asked.offline {
-		answer.RefreshToken = h.Accounts.RefreshToken(account, h.Issuer.Service).Reveal()
+		response.RefreshToken = h.Accounts.RefreshToken(account, h.Issuer.Service).Reveal()
 	}
 	texts := make([]string, len(granted))
 	for i, access := range granted {
 		texts[i] = access.scope()
 	}
-	answer.Scope = strings.Join(texts, " ")
+	response.Scope = strings.Join(texts, " ")
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer) // the client may have gone
+	_ = json.NewEncoder(w).Encode(response) // the client may have gone
 	return nil
 }
 
 // deny sends a denial in the registry's error form.
-func deny(w http.ResponseWriter, d *denial) {
+func refuse(w http.ResponseWriter, d *refusal) {
 	if d.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
 	}
@@ -221,7 +221,7 @@ func WriteError(w http.ResponseWriter, status int, code, message string) {
 	_ = json.NewEncoder(w).Encode(map[string][]entry{"errors": {{code, message}}}) // the client may have gone
 }
 
-func (h *Handler) log(r *http.Request, account accounts.Account, d *denial) {
+func (h *Handler) log(r *http.Request, account accounts.Account, d *refusal) {
 	level, attrs := slog.LevelInfo, []slog.Attr{slog.String("remote", r.RemoteAddr)}
 	if d == nil {
 		attrs = append(attrs, slog.Int("status", http.StatusOK), slog.Int64("user_id", account.ID))

@@ -27,7 +27,7 @@ func rights(name string, actions ...string) token.Access {
 
 // wantDenied checks an answer that is no token: its form, and that it was
 // logged once, without anything of what is secret.
-func (h *house) wantDenied(t testing.TB, what string, a answer, status int, code string, secrets ...string) {
+func (h *env) wantDenied(t testing.TB, what string, a tokenResponse, status int, code string, secrets ...string) {
 	t.Helper()
 	if a.status != status || len(a.Errors) != 1 || a.Errors[0].Code != code || a.Errors[0].Message == "" || a.Token+a.AccessToken+a.RefreshToken != "" {
 		t.Errorf("%s: got %d %s, want %d and one error %s with a message", what, a.status, a.body, status, code)
@@ -44,7 +44,7 @@ func (h *house) wantDenied(t testing.TB, what string, a answer, status int, code
 
 // wantLogged checks that one line was logged since the last look, and nothing
 // in it is secret.
-func (h *house) wantLogged(t testing.TB, what string, a answer, secrets ...string) {
+func (h *env) wantLogged(t testing.TB, what string, a tokenResponse, secrets ...string) {
 	t.Helper()
 	logged := h.log.take()
 	if got := strings.Count(logged, "\n"); got != 1 || !strings.Contains(logged, fmt.Sprintf(`"status":%d,`, a.status)) {
@@ -63,8 +63,8 @@ func (h *house) wantLogged(t testing.TB, what string, a answer, secrets ...strin
 	}
 }
 
-func TestTokenAnswer(t *testing.T) {
-	h := newHouse(t)
+func TestTokenResponse(t *testing.T) {
+	h := newEnv(t)
 	base := h.serve(t)
 	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	h.clock.set(noon.Add(1500 * time.Millisecond))
@@ -111,13 +111,13 @@ func TestTokenAnswer(t *testing.T) {
 }
 
 func TestScopes(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	users := map[string]string{}
 	for _, n := range []accounts.NewUser{{Name: "full", Duration: 1}, {Name: "ro", Duration: 1, ReadOnly: true}} {
 		_, users[n.Name] = h.create(t, h.demo, n)
 	}
-	h.create(t, h.demo, accounts.NewUser{Name: "chosen", Duration: 1, Secret: chosen("pw")})
+	h.create(t, h.demo, accounts.NewUser{Name: "chosen", Duration: 1, Secret: custom("pw")})
 	users["chosen"], users["1-1-demo+chosen"] = "pw", "pw"
 	const app, web = "1-1-demo/app", "1-1-demo/web"
 	for _, test := range []struct {
@@ -209,10 +209,10 @@ func refreshToken(t *testing.T, base, name, secret string) string {
 	return a.RefreshToken
 }
 
-func TestWhoseScopeDecidesWhoAmongNamesakes(t *testing.T) {
-	h := newHouse(t)
-	first, _ := h.create(t, h.demo, accounts.NewUser{Name: "same", Duration: 1, Secret: chosen("pw")})
-	second, _ := h.create(t, h.other, accounts.NewUser{Name: "same", Duration: 1, Secret: chosen("pw")})
+func TestTheScopeDecidesWhichUserIsMeant(t *testing.T) {
+	h := newEnv(t)
+	first, _ := h.create(t, h.demo, accounts.NewUser{Name: "same", Duration: 1, Secret: custom("pw")})
+	second, _ := h.create(t, h.other, accounts.NewUser{Name: "same", Duration: 1, Secret: custom("pw")})
 	base := h.serve(t)
 	for _, test := range []struct {
 		account, scope string
@@ -239,7 +239,7 @@ func TestWhoseScopeDecidesWhoAmongNamesakes(t *testing.T) {
 }
 
 func TestTokenNeverOutlivesItsUser(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.clock.set(noon.Add(123_456 * time.Microsecond))
 	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	base := h.serve(t)
@@ -285,36 +285,36 @@ func TestRefreshToken(t *testing.T) {
 	day := 24 * time.Hour
 	for _, test := range []struct {
 		what   string
-		change func(t *testing.T, h *house, u accounts.User) error
+		change func(t *testing.T, h *env, u accounts.User) error
 		want   []token.Access // nil: denied
 	}{
-		{"nothing", func(*testing.T, *house, accounts.User) error { return nil }, []token.Access{rights(app, "pull", "push")}},
-		{"a day less a moment", func(_ *testing.T, h *house, _ accounts.User) error {
+		{"nothing", func(*testing.T, *env, accounts.User) error { return nil }, []token.Access{rights(app, "pull", "push")}},
+		{"a day less a moment", func(_ *testing.T, h *env, _ accounts.User) error {
 			h.clock.add(day - time.Microsecond)
 			return nil
 		}, []token.Access{rights(app, "pull", "push")}},
-		{"its days are over", func(_ *testing.T, h *house, _ accounts.User) error { h.clock.add(day); return nil }, nil},
-		{"its days are cut", func(t *testing.T, h *house, u accounts.User) error {
+		{"its days are over", func(_ *testing.T, h *env, _ accounts.User) error { h.clock.add(day); return nil }, nil},
+		{"its days are cut", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: new(int64(0))})
 			return err
 		}, nil},
-		{"deleted", func(t *testing.T, h *house, u accounts.User) error { return h.Accounts.DeleteUser(t.Context(), u) }, nil},
-		{"narrowed", func(t *testing.T, h *house, u accounts.User) error {
+		{"deleted", func(t *testing.T, h *env, u accounts.User) error { return h.Accounts.DeleteUser(t.Context(), u) }, nil},
+		{"narrowed", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
 		}, []token.Access{rights(app, "pull")}},
-		{"a new secret", func(t *testing.T, h *house, u accounts.User) error {
+		{"a new secret", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 			return err
 		}, nil},
-		{"deleted, and another of its name", func(t *testing.T, h *house, u accounts.User) error {
+		{"deleted, and another of its name", func(t *testing.T, h *env, u accounts.User) error {
 			err := h.Accounts.DeleteUser(t.Context(), u)
 			h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 			return err
 		}, nil},
 	} {
 		t.Run(test.what, func(t *testing.T) {
-			h := newHouse(t)
+			h := newEnv(t)
 			base := h.serve(t)
 			u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 			refresh := refreshToken(t, base, "ci", secret)
@@ -340,7 +340,7 @@ func TestRefreshToken(t *testing.T) {
 }
 
 func TestRefreshTokenMisused(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	good := do(t, post(t, base, url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "access_type": {"offline"}}))
@@ -382,10 +382,10 @@ func TestRefreshTokenMisused(t *testing.T) {
 // containerd asks by POST first, and by GET where that is not known. So it
 // sends them (remotes/docker/auth, FetchTokenWithOAuth and FetchToken).
 func TestContainerdsWay(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	send := func(method, query, body string, basic bool) answer {
+	send := func(method, query, body string, basic bool) tokenResponse {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, base+"/token"+query, strings.NewReader(body))
 		if err != nil {
@@ -420,7 +420,7 @@ func TestContainerdsWay(t *testing.T) {
 }
 
 func TestOtherMethods(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for _, method := range []string{http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions, "get", "BREW"} {
@@ -442,7 +442,7 @@ func TestOtherMethods(t *testing.T) {
 }
 
 func TestStoreThatIsClosed(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	refresh := refreshToken(t, base, "ci", secret)
@@ -470,7 +470,7 @@ func TestStoreThatIsClosed(t *testing.T) {
 }
 
 func TestKeysThatAreLost(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	removeKeys(t, h.keys)
@@ -478,8 +478,8 @@ func TestKeysThatAreLost(t *testing.T) {
 }
 
 func TestFailuresAreLimitedOverHTTP(t *testing.T) {
-	h := newHouse(t)
-	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: chosen("pw")})
+	h := newEnv(t)
+	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
 	_, made := h.create(t, h.demo, accounts.NewUser{Name: "made", Duration: 1})
 	// fail fails from ten addresses, in both ways by turns.
 	fail := func(what string, addresses func(i int) string) {
@@ -496,7 +496,7 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	}
 	// want logs in with the right secret, or a wrong one where a 401 shows that there
 	// is no limit: a right one would pass everywhere from then on.
-	want := func(what, from string, status int) answer {
+	want := func(what, from string, status int) tokenResponse {
 		t.Helper()
 		secret := "pw"
 		if status == http.StatusUnauthorized {
@@ -540,7 +540,7 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 }
 
 func TestRemoteAddressOfNoKnownForm(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for _, from := range []string{"", "@", "/run/socket", "192.0.2.1", "::1", "[::1]", "host:80", "fe80::1%eth0", "[fe80::1%eth0]:80", ":::"} {
 		if a := h.call(t, get(t, "", "ci", secret, nil), from); a.status != http.StatusOK {
@@ -551,7 +551,7 @@ func TestRemoteAddressOfNoKnownForm(t *testing.T) {
 
 // Who has gone is told nothing, and in the log once.
 func TestCallerThatHasGone(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -560,7 +560,7 @@ func TestCallerThatHasGone(t *testing.T) {
 }
 
 func TestManyTokensAtOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	ids := make([]string, 64)
@@ -595,7 +595,7 @@ var errNoID = errors.New("the token has no id")
 
 // A login with a made secret asks the store for one account, once.
 func TestALoginReadsOneAccount(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	counting := &storetest.Counting{Store: h.store}
 	h.Accounts = accounts.New(counting, accounts.NewServerKey("test", [32]byte{1, 2, 3}), h.clock.Now)

@@ -25,7 +25,7 @@ import (
 )
 
 func TestToken(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	h.clock.set(noon.Add(700 * time.Millisecond))
 	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
@@ -64,7 +64,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestCertifiedToken(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	h.Issuer.Certified = true
@@ -107,7 +107,7 @@ func hs256(secret []byte) func([]byte) []byte {
 func unsigned([]byte) []byte { return nil }
 
 func TestForgedTokens(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	base := h.serve(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	good := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))).Token
@@ -283,7 +283,7 @@ func selfSigned(t *testing.T, key *ecdsa.PrivateKey) string {
 }
 
 func TestTokenInTime(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	text, issued, ends, err := h.Issuer.Sign(accounts.Account{User: accounts.User{Name: "ci", ExpiresAt: accounts.Never}, Namespace: "1-1-demo"}, nil)
 	if err != nil || !issued.Equal(noon) || !ends.Equal(noon.Add(5*time.Minute)) {
 		t.Fatalf("Sign: from %v to %v, %v; want five minutes from %v", issued, ends, err, noon)
@@ -303,7 +303,7 @@ func TestTokenInTime(t *testing.T) {
 }
 
 func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	sign := func() (text, id string) {
 		t.Helper()
 		text, _, _, err := h.Issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)

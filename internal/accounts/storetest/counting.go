@@ -67,7 +67,7 @@ func (c *Counting) User(ctx context.Context, registryID int64, name string) (acc
 }
 
 // Registry implements [accounts.Store].
-func (c *Counting) Registry(ctx context.Context, at accounts.Place) (accounts.Registry, error) {
+func (c *Counting) Registry(ctx context.Context, at accounts.RegistryRef) (accounts.Registry, error) {
 	c.note("Registry")
 	return c.Store.Registry(ctx, at)
 }

@@ -15,14 +15,14 @@ import (
 )
 
 // record returns a record of a create at that time, to store.
-func record(key string, at time.Time) accounts.Record {
-	return accounts.Record{Key: index("key " + key), Request: index("request " + key), Salt: index("salt " + key), End: at.Add(24 * time.Hour)}
+func record(key string, at time.Time) accounts.IdempotencyRecord {
+	return accounts.IdempotencyRecord{Key: index("key " + key), Request: index("request " + key), Salt: index("salt " + key), End: at.Add(24 * time.Hour)}
 }
 
 // createWith creates a user of that name with the record, which must come to be.
-func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string, record accounts.Record) (accounts.User, accounts.Record) {
+func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string, record accounts.IdempotencyRecord) (accounts.User, accounts.IdempotencyRecord) {
 	t.Helper()
-	u, err := s.CreateUser(t.Context(), place(r), user(name), &record)
+	u, err := s.CreateUser(t.Context(), registryRef(r), user(name), &record)
 	if err != nil {
 		t.Fatalf("CreateUser(%q), with a record: %v", name, err)
 	}
@@ -31,9 +31,9 @@ func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string
 }
 
 // wantRecord checks the record of a key, and its user; nil: it is gone.
-func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.Record, user *accounts.User) {
+func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.IdempotencyRecord, user *accounts.User) {
 	t.Helper()
-	got, u, err := s.Record(t.Context(), want.Key)
+	got, u, err := s.IdempotencyRecord(t.Context(), want.Key)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: Record = %+v, %v; want %+v", what, got, err, want)
 	}
@@ -44,7 +44,7 @@ func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.Recor
 
 func wantNoRecord(t *testing.T, what string, s accounts.Store, key []byte) {
 	t.Helper()
-	r, u, err := s.Record(t.Context(), key)
+	r, u, err := s.IdempotencyRecord(t.Context(), key)
 	if !errors.Is(err, registryusers.ErrNotFound) || u != nil {
 		t.Errorf("%s: Record = %+v, %+v, %v; want %v", what, r, u, err, registryusers.ErrNotFound)
 	}
@@ -99,14 +99,14 @@ func testRecords(t *testing.T, s accounts.Store) {
 func testRecordOfRefusedUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	taken, old := createWith(t, s, r, "taken", record("old", created))
-	elsewhere := place(r)
+	elsewhere := registryRef(r)
 	elsewhere.RegionID++
 	for _, test := range []struct {
 		what string
-		at   accounts.Place
+		at   accounts.RegistryRef
 		want error
 	}{
-		{"a name that is taken", place(r), registryusers.ErrUserExists},
+		{"a name that is taken", registryRef(r), registryusers.ErrUserExists},
 		{"no such registry", elsewhere, registryusers.ErrRegistryNotFound},
 	} {
 		fresh := record("fresh", created)
@@ -133,7 +133,7 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 	for what, in := range map[string]accounts.Registry{"the same registry": r, "another registry": other} {
 		again := record("one", created)
 		again.Request, again.Salt = index("another request"), index("another salt")
-		_, err := s.CreateUser(t.Context(), place(in), user("b"), &again)
+		_, err := s.CreateUser(t.Context(), registryRef(in), user("b"), &again)
 		wantIs(t, what, err, registryusers.ErrExists)
 		if errors.Is(err, registryusers.ErrUserExists) {
 			t.Errorf("%s: CreateUser, with a key that has a record: %v; want no word of a user", what, err)
@@ -145,7 +145,7 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 	_, err := s.AccountBySecret(t.Context(), index("b"))
 	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
 	again := record("one", created)
-	_, err = s.CreateUser(t.Context(), place(r), user("a"), &again)
+	_, err = s.CreateUser(t.Context(), registryRef(r), user("a"), &again)
 	wantIs(t, "the name and the key again", err, registryusers.ErrExists)
 
 	b := createUser(t, s, r, "b") // its name and its secret are free
@@ -153,7 +153,7 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.CreateUser(t.Context(), place(r), user("a"), &again)
+	_, err = s.CreateUser(t.Context(), registryRef(r), user("a"), &again)
 	wantIs(t, "after DeleteUser", err, registryusers.ErrExists)
 	wantUsers(t, "after DeleteUser", s, r, b)
 }
@@ -161,12 +161,12 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 func testRecordEnds(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	a, first := createWith(t, s, r, "a", record("one", created))
-	at := func(name string, now time.Time) (accounts.User, accounts.Record, error) {
+	at := func(name string, now time.Time) (accounts.User, accounts.IdempotencyRecord, error) {
 		u := user(name)
 		u.CreatedAt, u.ExpiresAt = now, now
 		replacing := record("one", now)
 		replacing.Request, replacing.Salt = index("request "+name), index("salt "+name)
-		u, err := s.CreateUser(t.Context(), place(r), u, &replacing)
+		u, err := s.CreateUser(t.Context(), registryRef(r), u, &replacing)
 		replacing.UserID = u.ID
 		return u, replacing, err
 	}
@@ -187,12 +187,12 @@ func testRecordEnds(t *testing.T, s accounts.Store) {
 }
 
 func testDeleteRecords(t *testing.T, s accounts.Store) {
-	if err := s.DeleteRecords(t.Context(), created); err != nil {
+	if err := s.DeleteIdempotencyRecords(t.Context(), created); err != nil {
 		t.Errorf("DeleteRecords, of none: %v", err)
 	}
 	r := registry(t, s, "demo")
 	users := make(map[string]accounts.User)
-	records := make(map[string]accounts.Record)
+	records := make(map[string]accounts.IdempotencyRecord)
 	for name, end := range map[string]time.Time{
 		"past": created.AddDate(-1, 0, 0), "just past": created.Add(-time.Microsecond), "now": created,
 		"next": created.Add(time.Microsecond), "later": created.AddDate(0, 0, 1), "never": accounts.Never,
@@ -206,7 +206,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time there is nothing to do
-		if err := s.DeleteRecords(t.Context(), created); err != nil {
+		if err := s.DeleteIdempotencyRecords(t.Context(), created); err != nil {
 			t.Fatalf("DeleteRecords: %v", err)
 		}
 		for _, name := range []string{"past", "just past", "now"} {
@@ -247,7 +247,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 				u.CreatedAt, u.Verifier.Index = now, index(fmt.Sprint(what, i, now))
 				kept := record(what, now)
 				kept.Salt = salt(i)
-				u, err := s.CreateUser(t.Context(), place(r), u, &kept)
+				u, err := s.CreateUser(t.Context(), registryRef(r), u, &kept)
 				winners[i] = u
 				return err
 			})
@@ -271,7 +271,7 @@ func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
 		u := user("same")
 		u.Verifier.Index = index(fmt.Sprint(i))
 		kept := record(fmt.Sprint(i), created)
-		_, err := s.CreateUser(t.Context(), place(r), u, &kept)
+		_, err := s.CreateUser(t.Context(), registryRef(r), u, &kept)
 		return err
 	})
 	wantOneWinner(t, "CreateUser", errs, registryusers.ErrUserExists)
@@ -286,7 +286,7 @@ func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
 func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	old := record("old", created.AddDate(0, 0, -1)) // ends now
-	if _, err := s.CreateUser(t.Context(), place(r), user("old"), &old); err != nil {
+	if _, err := s.CreateUser(t.Context(), registryRef(r), user("old"), &old); err != nil {
 		t.Fatal(err)
 	}
 	key := func(i int) string { // some replace the old record, and one of them does
@@ -297,10 +297,10 @@ func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 	}
 	errs := race(func(i int) error {
 		if i%2 == 0 {
-			return s.DeleteRecords(t.Context(), created)
+			return s.DeleteIdempotencyRecords(t.Context(), created)
 		}
 		kept := record(key(i), created)
-		_, err := s.CreateUser(t.Context(), place(r), user(fmt.Sprint(i)), &kept)
+		_, err := s.CreateUser(t.Context(), registryRef(r), user(fmt.Sprint(i)), &kept)
 		return err
 	})
 	replaced := 0
@@ -313,7 +313,7 @@ func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 			t.Errorf("%d: %v", i, err)
 		}
 		if i%2 == 1 {
-			if _, u, err := s.Record(t.Context(), record(key(i), created).Key); err != nil || u == nil {
+			if _, u, err := s.IdempotencyRecord(t.Context(), record(key(i), created).Key); err != nil || u == nil {
 				t.Errorf("the record %s, which is not over: %v, its user %v; want both", key(i), err, u)
 			}
 		}
@@ -333,9 +333,9 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
 		wg.Go(func() {
 			defer cancel()
-			kept := accounts.Record{Key: key(i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
-			_, err := s.CreateUser(ctx, place(r), user(fmt.Sprint(i)), &kept)
-			_, u, gone := s.Record(t.Context(), key(i))
+			kept := accounts.IdempotencyRecord{Key: key(i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
+			_, err := s.CreateUser(ctx, registryRef(r), user(fmt.Sprint(i)), &kept)
+			_, u, gone := s.IdempotencyRecord(t.Context(), key(i))
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%d: CreateUser: %v; want nil or %v", i, err, context.DeadlineExceeded)
 			}
@@ -346,7 +346,7 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 	}
 	wg.Wait()
 	for i := range n {
-		_, recorded, err := s.Record(t.Context(), key(i))
+		_, recorded, err := s.IdempotencyRecord(t.Context(), key(i))
 		if err != nil && !errors.Is(err, registryusers.ErrNotFound) {
 			t.Errorf("%d: Record: %v", i, err)
 		}

@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"Empty", testEmpty},
 		{"Registries", testRegistries},
 		{"RegistryNamesAreUniqueInTheirPlace", testRegistryNames},
-		{"RegistryOnlyAtItsPlace", testPlace},
+		{"RegistryOnlyAtItsPlace", testRegistryRef},
 		{"Users", testUsers},
 		{"UserNamesAreUniqueInTheirRegistry", testUserNames},
 		{"AccountBySecret", testAccountBySecret},
@@ -73,7 +73,7 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	if got, err := s.Keys(ctx); err != nil || len(got) != 0 {
 		t.Errorf("Keys() = %v, %v; want none", got, err)
 	}
-	_, err = s.Registry(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1})
+	_, err = s.Registry(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1})
 	wantIs(t, "Registry", err, registryusers.ErrRegistryNotFound)
 	_, err = s.User(ctx, 1, "")
 	wantIs(t, "User", err, registryusers.ErrUserNotFound)
@@ -81,7 +81,7 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	wantIs(t, "AccountBySecret", err, registryusers.ErrUserNotFound)
 	_, err = s.Key(ctx, 1)
 	wantIs(t, "Key", err, registryusers.ErrKeyNotFound)
-	_, err = s.CreateUser(ctx, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"), nil)
+	_, err = s.CreateUser(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"), nil)
 	wantIs(t, "CreateUser", err, registryusers.ErrRegistryNotFound)
 }
 
@@ -107,8 +107,8 @@ func testRegistries(t *testing.T, s accounts.Store) {
 		t.Errorf("Registries() = %+v, %v; want, by id, %+v", got, err, want)
 	}
 	for _, r := range want {
-		if got, err := s.Registry(t.Context(), place(r)); err != nil || got != r {
-			t.Errorf("Registry(%+v) = %+v, %v; want %+v", place(r), got, err, r)
+		if got, err := s.Registry(t.Context(), registryRef(r)); err != nil || got != r {
+			t.Errorf("Registry(%+v) = %+v, %v; want %+v", registryRef(r), got, err, r)
 		}
 	}
 }
@@ -138,20 +138,20 @@ func testRegistryNames(t *testing.T, s accounts.Store) {
 	}
 }
 
-func testPlace(t *testing.T, s accounts.Store) {
+func testRegistryRef(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
-	at := place(r)
+	at := registryRef(r)
 	for _, test := range []struct {
 		name string
-		at   accounts.Place
+		at   accounts.RegistryRef
 	}{
-		{"project", accounts.Place{ProjectID: at.ProjectID + 1, RegionID: at.RegionID, RegistryID: at.RegistryID}},
-		{"region", accounts.Place{ProjectID: at.ProjectID, RegionID: at.RegionID + 1, RegistryID: at.RegistryID}},
-		{"registry", accounts.Place{ProjectID: at.ProjectID, RegionID: at.RegionID, RegistryID: at.RegistryID + 1}},
-		{"exchanged", accounts.Place{ProjectID: at.RegionID, RegionID: at.ProjectID, RegistryID: at.RegistryID}},
-		{"zero", accounts.Place{}},
-		{"negative", accounts.Place{ProjectID: -at.ProjectID, RegionID: -at.RegionID, RegistryID: -at.RegistryID}},
-		{"extreme", accounts.Place{ProjectID: 1<<63 - 1, RegionID: -1 << 63, RegistryID: 1<<63 - 1}},
+		{"project", accounts.RegistryRef{ProjectID: at.ProjectID + 1, RegionID: at.RegionID, RegistryID: at.RegistryID}},
+		{"region", accounts.RegistryRef{ProjectID: at.ProjectID, RegionID: at.RegionID + 1, RegistryID: at.RegistryID}},
+		{"registry", accounts.RegistryRef{ProjectID: at.ProjectID, RegionID: at.RegionID, RegistryID: at.RegistryID + 1}},
+		{"exchanged", accounts.RegistryRef{ProjectID: at.RegionID, RegionID: at.ProjectID, RegistryID: at.RegistryID}},
+		{"zero", accounts.RegistryRef{}},
+		{"negative", accounts.RegistryRef{ProjectID: -at.ProjectID, RegionID: -at.RegionID, RegistryID: -at.RegistryID}},
+		{"extreme", accounts.RegistryRef{ProjectID: 1<<63 - 1, RegionID: -1 << 63, RegistryID: 1<<63 - 1}},
 	} {
 		_, err := s.Registry(t.Context(), test.at)
 		wantIs(t, "another "+test.name+": Registry", err, registryusers.ErrRegistryNotFound)
@@ -180,7 +180,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 		{Name: "", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("")}, SecretVersion: 1},
 		{Name: "'; DROP TABLE users; --\x00ü", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("sql")}, SecretVersion: 3},
 	} {
-		got, err := s.CreateUser(t.Context(), place(r), u, nil)
+		got, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
 		if err != nil {
 			t.Fatalf("CreateUser(%+v): %v", u, err)
 		}
@@ -235,7 +235,7 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	} {
 		u := user(test.name)
 		u.Verifier.Index = index(fmt.Sprint("secret ", i))
-		_, err := s.CreateUser(t.Context(), place(test.in), u, nil)
+		_, err := s.CreateUser(t.Context(), registryRef(test.in), u, nil)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateUser(%s, %q): %v; want %v", test.in.Name, test.name, err, test.want)
 		}
@@ -243,11 +243,11 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	// An expired user still exists.
 	u := user("old")
 	u.ExpiresAt = created.AddDate(-10, 0, 0)
-	if _, err := s.CreateUser(t.Context(), place(r), u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), registryRef(r), u, nil); err != nil {
 		t.Fatal(err)
 	}
 	u.Verifier.Index = index("another")
-	_, err := s.CreateUser(t.Context(), place(r), u, nil)
+	_, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
 	wantIs(t, "CreateUser with an expired user's name", err, registryusers.ErrUserExists)
 	_, err = s.AccountBySecret(t.Context(), index("another"))
 	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
@@ -256,9 +256,9 @@ func testUserNames(t *testing.T, s accounts.Store) {
 func testAccountBySecret(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
-	chosen := user("chosen")
-	chosen.Verifier = accounts.Verifier{Hash: "$argon2id$"}
-	if _, err := s.CreateUser(t.Context(), place(r), chosen, nil); err != nil {
+	custom := user("chosen")
+	custom.Verifier = accounts.Verifier{Hash: "$argon2id$"}
+	if _, err := s.CreateUser(t.Context(), registryRef(r), custom, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []accounts.User{a, b} {
@@ -274,7 +274,7 @@ func testAccountBySecret(t *testing.T, s accounts.Store) {
 		"empty":         {},
 		"cut":           a.Verifier.Index[:31],
 		"longer":        append(a.Verifier.Index[:32:32], 0),
-		"a chosen hash": []byte(chosen.Verifier.Hash),
+		"a chosen hash": []byte(custom.Verifier.Hash),
 	} {
 		got, err := s.AccountBySecret(t.Context(), index)
 		if !errors.Is(err, registryusers.ErrUserNotFound) {
@@ -290,7 +290,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 		for _, name := range []string{"u", ""} {
 			u := user(name)
 			u.Verifier.Index = index(in.Name + name)
-			u, err := s.CreateUser(t.Context(), place(in), u, nil)
+			u, err := s.CreateUser(t.Context(), registryRef(in), u, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -361,7 +361,7 @@ func testSoleAccountByName(t *testing.T, s accounts.Store) {
 		t.Helper()
 		u := user(name)
 		u.Verifier = v
-		u, err := s.CreateUser(t.Context(), place(r), u, nil)
+		u, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -642,14 +642,14 @@ func testTimes(t *testing.T, s accounts.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err = s.Registry(t.Context(), place(r)); err != nil {
+		if r, err = s.Registry(t.Context(), registryRef(r)); err != nil {
 			t.Fatal(err)
 		}
 		check("Registry's CreatedAt", r.CreatedAt)
 
 		u := user("a")
 		u.CreatedAt, u.ExpiresAt, u.Verifier.Index = want, want, index(fmt.Sprint(i))
-		if u, err = s.CreateUser(t.Context(), place(r), u, nil); err != nil {
+		if u, err = s.CreateUser(t.Context(), registryRef(r), u, nil); err != nil {
 			t.Fatal(err)
 		}
 		if u, err = s.User(t.Context(), r.ID, "a"); err != nil {
@@ -723,7 +723,7 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 	wantOneWinner(t, "CreateUser", race(func(i int) error {
 		u := user("same")
 		u.Verifier.Index = index(fmt.Sprint(i))
-		u, err := s.CreateUser(t.Context(), place(r), u, nil)
+		u, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
 		if err == nil {
 			ids[i] = u.ID
 		}
@@ -801,12 +801,12 @@ func testCanceled(t *testing.T, s accounts.Store) {
 			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created})
 			return err
 		},
-		"Registry":                  func() error { _, err := s.Registry(ctx, place(r)); return err },
+		"Registry":                  func() error { _, err := s.Registry(ctx, registryRef(r)); return err },
 		"Registries":                func() error { _, err := s.Registries(ctx); return err },
-		"CreateUser":                func() error { _, err := s.CreateUser(ctx, place(r), user("new"), nil); return err },
-		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, place(r), user("new"), &fresh); return err },
-		"Record":                    func() error { _, _, err := s.Record(ctx, kept.Key); return err },
-		"DeleteRecords":             func() error { return s.DeleteRecords(ctx, accounts.Never) },
+		"CreateUser":                func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), nil); return err },
+		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), &fresh); return err },
+		"Record":                    func() error { _, _, err := s.IdempotencyRecord(ctx, kept.Key); return err },
+		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(ctx, accounts.Never) },
 		"AccountBySecret":           func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
 		"Account":                   func() error { _, err := s.Account(ctx, u.ID); return err },
 		"AccountByName":             func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
@@ -840,8 +840,8 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	}
 }
 
-func place(r accounts.Registry) accounts.Place {
-	return accounts.Place{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
+func registryRef(r accounts.Registry) accounts.RegistryRef {
+	return accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
 }
 
 // registry creates a registry in project 3 and region 5.
@@ -869,7 +869,7 @@ func user(name string) accounts.User {
 
 func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string) accounts.User {
 	t.Helper()
-	u, err := s.CreateUser(t.Context(), place(r), user(name), nil)
+	u, err := s.CreateUser(t.Context(), registryRef(r), user(name), nil)
 	if err != nil {
 		t.Fatalf("CreateUser(%q): %v", name, err)
 	}

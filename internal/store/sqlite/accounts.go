@@ -25,7 +25,7 @@ func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accoun
 const selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM registries "
 
 // Registry implements [accounts.Store].
-func (s *Store) Registry(ctx context.Context, at accounts.Place) (accounts.Registry, error) {
+func (s *Store) Registry(ctx context.Context, at accounts.RegistryRef) (accounts.Registry, error) {
 	return one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
 		registryByPlace, at.RegistryID, at.ProjectID, at.RegionID)
 }
@@ -45,7 +45,7 @@ func scanRegistry(row scanner) (accounts.Registry, error) {
 
 // CreateUser implements [accounts.Store]. The database decides races: one
 // statement finds the registry and inserts, and another takes the record's key.
-func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.User, r *accounts.Record) (accounts.User, error) {
+func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	u.RegistryID = at.RegistryID
 	err := s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
@@ -64,7 +64,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.Place, u accounts.Us
 }
 
 // Record implements [accounts.Store].
-func (s *Store) Record(ctx context.Context, key []byte) (accounts.Record, *accounts.User, error) {
+func (s *Store) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
 	r, err := one(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
 	if err != nil {
 		return r, nil, err
@@ -76,8 +76,8 @@ func (s *Store) Record(ctx context.Context, key []byte) (accounts.Record, *accou
 	return r, &u, err
 }
 
-func scanRecord(row scanner) (accounts.Record, error) {
-	var r accounts.Record
+func scanRecord(row scanner) (accounts.IdempotencyRecord, error) {
+	var r accounts.IdempotencyRecord
 	var end int64
 	err := row.Scan(&r.Key, &r.Request, &r.Salt, &r.UserID, &end)
 	r.End = instant(end)
@@ -86,7 +86,7 @@ func scanRecord(row scanner) (accounts.Record, error) {
 
 // DeleteRecords implements [accounts.Store]. What was deleted is then in no
 // file, unless somebody reads for long: then the next call sees to that.
-func (s *Store) DeleteRecords(ctx context.Context, now time.Time) error {
+func (s *Store) DeleteIdempotencyRecords(ctx context.Context, now time.Time) error {
 	for { // in steps, which let others write in between
 		err := s.change(ctx, registryusers.ErrNotFound, deleteRecords, now.UnixMicro())
 		if errors.Is(err, registryusers.ErrNotFound) {
@@ -108,7 +108,7 @@ func (s *Store) emptyLog(ctx context.Context) error {
 	}
 	conn, err := s.write.Conn(ctx) // no write may come in between
 	if err != nil {
-		return s.interpret(err)
+		return s.translateError(err)
 	}
 	defer func() { _ = conn.Close() }() // back to the pool
 	ctx = context.WithoutCancel(ctx)
@@ -120,7 +120,7 @@ func (s *Store) emptyLog(ctx context.Context) error {
 	if err = errors.Join(err, undone); err == nil && busy == 0 {
 		s.logHolds.Store(false)
 	}
-	return s.interpret(err)
+	return s.translateError(err)
 }
 
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation FROM users "
@@ -198,7 +198,7 @@ func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accou
 			return registryusers.ErrUserNotFound
 		}
 		if err != nil {
-			return s.interpret(err)
+			return s.translateError(err)
 		}
 		u = before
 		if err := change(&u); err != nil {
@@ -271,7 +271,7 @@ func (s *Store) insertIn(ctx context.Context, tx *transaction, none, exists erro
 		return 0, exists
 	}
 	if err != nil {
-		return 0, s.interpret(err)
+		return 0, s.translateError(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return 0, errors.Join(none, err)
@@ -289,7 +289,7 @@ func (s *Store) change(ctx context.Context, none error, query string, args ...an
 func (s *Store) changeIn(ctx context.Context, tx *transaction, none error, query string, args ...any) error {
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
-		return s.interpret(err)
+		return s.translateError(err)
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return errors.Join(none, err)
@@ -336,7 +336,7 @@ const (
 // prepare prepares what is read at every request, and what creates write.
 func (s *Store) prepare(ctx context.Context) error {
 	var err error
-	if s.writer, err = newWriter(ctx, s.write, s.file, s.interpret); err != nil {
+	if s.writer, err = newWriter(ctx, s.write, s.file, s.translateError); err != nil {
 		return err
 	}
 	s.prepared = make(map[string]*sql.Stmt)
@@ -371,24 +371,24 @@ func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), no
 	if errors.Is(err, sql.ErrNoRows) {
 		err = none
 	}
-	return v, s.interpret(err)
+	return v, s.translateError(err)
 }
 
 // all returns the rows that a query finds.
 func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (values []T, err error) {
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, s.interpret(err)
+		return nil, s.translateError(err)
 	}
-	defer func() { err = errors.Join(err, s.interpret(rows.Close())) }()
+	defer func() { err = errors.Join(err, s.translateError(rows.Close())) }()
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {
-			return nil, s.interpret(err)
+			return nil, s.translateError(err)
 		}
 		values = append(values, v)
 	}
-	return values, s.interpret(rows.Err())
+	return values, s.translateError(rows.Err())
 }
 
 func hashOrNull(v accounts.Verifier) sql.NullString {

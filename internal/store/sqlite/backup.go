@@ -30,7 +30,7 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	// A URI, as the connection's own name is: a path may begin with "file:".
 	target := (&url.URL{Scheme: "file", Path: path}).String()
 	if _, err := s.read.ExecContext(ctx, "VACUUM INTO ?", target); err != nil {
-		return s.interpret(err)
+		return s.translateError(err)
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func CheckBackup(ctx context.Context, path string) (serverKeyID string, err erro
 func checkBackup(ctx context.Context, db *sql.DB) (serverKeyID string, err error) {
 	var found string // "ok", or the first finding
 	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
-		return "", interpret(err)
+		return "", translateError(err)
 	}
 	if found != "ok" {
 		return "", fmt.Errorf("%s: %w", strings.ReplaceAll(found, "\n", "; "), errDamaged)
@@ -64,7 +64,7 @@ func checkBackup(ctx context.Context, db *sql.DB) (serverKeyID string, err error
 	}
 	var version int
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return "", interpret(err)
+		return "", translateError(err)
 	}
 	if version > len(names) {
 		return "", fmt.Errorf("the database was made by a newer version of this program (its version is %d, this program knows %d)", version, len(names))
@@ -74,7 +74,7 @@ func checkBackup(ctx context.Context, db *sql.DB) (serverKeyID string, err error
 	}
 	err = db.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&serverKeyID)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", interpret(err)
+		return "", translateError(err)
 	}
 	return serverKeyID, nil
 }

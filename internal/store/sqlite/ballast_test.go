@@ -77,12 +77,12 @@ func TestTheBallastIsKeptForOtherErrors(t *testing.T) {
 		t.Errorf("an error of another file (%v) released the ballast", err)
 	}
 	wantBallast(t, "after another error", s, true)
-	if err := interpret(err); !errors.Is(err, registryusers.ErrUnavailable) {
+	if err := translateError(err); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("a file that cannot be opened: %v; want %v", err, registryusers.ErrUnavailable)
 	}
 }
 
-func TestBackupIsWholeAndChecked(t *testing.T) {
+func TestBackupIsCompleteAndChecked(t *testing.T) {
 	s := openStore(t, newPath(t))
 	if _, err := s.ClaimServerKey(t.Context(), "the key"); err != nil {
 		t.Fatal(err)

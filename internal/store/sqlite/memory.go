@@ -19,10 +19,10 @@ func OpenMemory(ctx context.Context) (*Store, error) {
 	db.SetMaxOpenConns(1) // a second one would have a database of its own
 	s := &Store{path: "in memory", write: db, read: db}
 	if err := migrate(ctx, db); err != nil {
-		return nil, fmt.Errorf("database in memory: %w", errors.Join(interpret(err), s.Close()))
+		return nil, fmt.Errorf("database in memory: %w", errors.Join(translateError(err), s.Close()))
 	}
 	if err := s.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("database in memory: %w", errors.Join(interpret(err), s.Close()))
+		return nil, fmt.Errorf("database in memory: %w", errors.Join(translateError(err), s.Close()))
 	}
 	return s, nil
 }

@@ -53,7 +53,7 @@ func TestStoreInMemoryOutlivesCanceledCalls(t *testing.T) {
 		wg.Go(func() {
 			u := u
 			u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
-			record := &accounts.Record{Key: fmt.Append(nil, "key ", i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
+			record := &accounts.IdempotencyRecord{Key: fmt.Append(nil, "key ", i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
 			_, _ = s.CreateUser(ctx, at, u, record)
 			_, _ = s.Users(ctx, r.ID)
 		})

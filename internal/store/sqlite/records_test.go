@@ -15,8 +15,8 @@ import (
 )
 
 // recordOf returns a record of the sample's time.
-func recordOf(key string, u accounts.User) *accounts.Record {
-	return &accounts.Record{Key: []byte(key), Request: []byte("a request"), Salt: []byte("a salt"), End: u.CreatedAt.Add(24 * time.Hour)}
+func recordOf(key string, u accounts.User) *accounts.IdempotencyRecord {
+	return &accounts.IdempotencyRecord{Key: []byte(key), Request: []byte("a request"), Salt: []byte("a salt"), End: u.CreatedAt.Add(24 * time.Hour)}
 }
 
 func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
@@ -52,7 +52,7 @@ func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
 		want := *recordOf("key", u)
 		want.UserID = users[0].ID
 		for i, s := range stores {
-			if got, of, err := s.Record(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(got, want) || of == nil || of.ID != want.UserID {
+			if got, of, err := s.IdempotencyRecord(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(got, want) || of == nil || of.ID != want.UserID {
 				t.Errorf("%s: store %d: Record = %+v, %+v, %v; want %+v and its user", what, i, got, of, err, want)
 			}
 		}
@@ -70,19 +70,19 @@ func TestTwoStoresSeeEachOthersRecordsAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d: CreateUser: %v", i, err)
 		}
-		if r, of, err := reader.Record(t.Context(), []byte("key")); err != nil || r.UserID != created.ID || of == nil || of.Name != u.Name {
+		if r, of, err := reader.IdempotencyRecord(t.Context(), []byte("key")); err != nil || r.UserID != created.ID || of == nil || of.Name != u.Name {
 			t.Fatalf("%d: the other's Record = %+v, %+v, %v; want the user %d", i, r, of, err, created.ID)
 		}
 		if err := reader.DeleteUser(t.Context(), created.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, of, err := writer.Record(t.Context(), []byte("key")); err != nil || of != nil {
+		if _, of, err := writer.IdempotencyRecord(t.Context(), []byte("key")); err != nil || of != nil {
 			t.Fatalf("%d: after the other's DeleteUser: the record's user is %+v, %v; want none", i, of, err)
 		}
-		if err := writer.DeleteRecords(t.Context(), u.CreatedAt.Add(24*time.Hour)); err != nil {
+		if err := writer.DeleteIdempotencyRecords(t.Context(), u.CreatedAt.Add(24*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := reader.Record(t.Context(), []byte("key")); !errors.Is(err, registryusers.ErrNotFound) {
+		if _, _, err := reader.IdempotencyRecord(t.Context(), []byte("key")); !errors.Is(err, registryusers.ErrNotFound) {
 			t.Fatalf("%d: after the other's DeleteRecords: %v; want %v", i, err, registryusers.ErrNotFound)
 		}
 	}
@@ -103,7 +103,7 @@ func TestRecordSurvivesReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.UserID = u.ID
-	if got, of, err := openStore(t, path).Record(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(&got, want) || !reflect.DeepEqual(of, &u) {
+	if got, of, err := openStore(t, path).IdempotencyRecord(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(&got, want) || !reflect.DeepEqual(of, &u) {
 		t.Errorf("Record = %+v, %+v, %v; want %+v, %+v", got, of, err, want, u)
 	}
 }
@@ -125,7 +125,7 @@ func TestDeleteManyRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.DeleteRecords(t.Context(), u.CreatedAt); err != nil {
+		if err := s.DeleteIdempotencyRecords(t.Context(), u.CreatedAt); err != nil {
 			t.Fatalf("DeleteRecords: %v", err)
 		}
 		var left, lasting int
@@ -152,12 +152,12 @@ func TestUpgradeFromVersionOne(t *testing.T) {
 	if err != nil || old.Name != "old" {
 		t.Errorf("AccountBySecret = %+v, %v; want the user old", old, err)
 	}
-	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1}
+	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
 	u := accounts.User{Name: "new", ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Index: []byte("an index")}}
 	if u, err = s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil || u.ID <= old.ID {
 		t.Errorf("CreateUser, with a record = %+v, %v; want an id above %d", u, err, old.ID)
 	}
-	if _, of, err := s.Record(t.Context(), []byte("key")); err != nil || of == nil || of.ID != u.ID {
+	if _, of, err := s.IdempotencyRecord(t.Context(), []byte("key")); err != nil || of == nil || of.ID != u.ID {
 		t.Errorf("Record: its user is %+v, %v; want %+v", of, err, u)
 	}
 }
@@ -217,7 +217,7 @@ func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
 		t.Fatal("there is no user")
 	}
 	end := u.CreatedAt.Add(24 * time.Hour)
-	if err := s.DeleteRecords(t.Context(), end); err != nil {
+	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
 		t.Fatal(err)
 	}
 	if logSize(t, path) == 0 {
@@ -226,7 +226,7 @@ func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteRecords(t.Context(), end); err != nil {
+	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
 		t.Fatal(err)
 	}
 	if size := logSize(t, path); size != 0 {
@@ -237,10 +237,10 @@ func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteRecords(t.Context(), end); err != nil || logSize(t, path) == 0 {
+	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil || logSize(t, path) == 0 {
 		t.Errorf("with nothing deleted: DeleteRecords = %v, and the log has %d bytes; want it left alone", err, logSize(t, path))
 	}
-	if err := openStore(t, path).DeleteRecords(t.Context(), end); err != nil || logSize(t, path) != 0 {
+	if err := openStore(t, path).DeleteIdempotencyRecords(t.Context(), end); err != nil || logSize(t, path) != 0 {
 		t.Errorf("after another process: DeleteRecords = %v, and the log has %d bytes; want none", err, logSize(t, path))
 	}
 }
@@ -253,7 +253,7 @@ func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 	for i := range 2 {
 		u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
 		u.CreatedAt = u.CreatedAt.Add(48 * time.Hour)
-		if err := s.DeleteRecords(t.Context(), time.Unix(0, 0)); err != nil { // none has ended by then
+		if err := s.DeleteIdempotencyRecords(t.Context(), time.Unix(0, 0)); err != nil { // none has ended by then
 			t.Fatal(err)
 		}
 		if size := logSize(t, path); size != 0 {
@@ -263,7 +263,7 @@ func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.DeleteRecords(t.Context(), time.Unix(0, 0)); err != nil || logSize(t, path) != 0 {
+	if err := s.DeleteIdempotencyRecords(t.Context(), time.Unix(0, 0)); err != nil || logSize(t, path) != 0 {
 		t.Errorf("DeleteRecords = %v, and the log has %d bytes; want none", err, logSize(t, path))
 	}
 }

@@ -64,7 +64,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 		err = migrateBusy(ctx, s.write)
 	}
 	if err != nil {
-		return nil, errors.Join(interpret(err), s.write.Close())
+		return nil, errors.Join(translateError(err), s.write.Close())
 	}
 	if err := s.file.noteLog(); err != nil {
 		return nil, errors.Join(err, s.write.Close())
@@ -76,7 +76,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
 	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(interpret(err), s.Close())
+		return nil, errors.Join(translateError(err), s.Close())
 	}
 	return s, nil
 }
@@ -121,7 +121,7 @@ var migrations embed.FS
 func migrateBusy(ctx context.Context, db *sql.DB) error {
 	for start := time.Now(); ; {
 		err := migrate(ctx, db)
-		if !errors.Is(interpret(err), registryusers.ErrUnavailable) || time.Since(start) > busyTimeout {
+		if !errors.Is(translateError(err), registryusers.ErrUnavailable) || time.Since(start) > busyTimeout {
 			return err
 		}
 		select {
@@ -175,7 +175,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 var errDamaged = errors.New("the file is damaged or not a database; restore it from a backup")
 
 // interpret turns the driver's errors into the API's, by their codes.
-func interpret(err error) error {
+func translateError(err error) error {
 	switch code(err) {
 	case sqlite3.SQLITE_OK:
 		return err
@@ -192,8 +192,8 @@ func interpret(err error) error {
 }
 
 // interpret is interpret for an error that leaves the package on its own.
-func (s *Store) interpret(err error) error {
-	if err = interpret(err); err == nil || errors.Is(err, registryusers.ErrNotFound) || errors.Is(err, registryusers.ErrUnavailable) {
+func (s *Store) translateError(err error) error {
+	if err = translateError(err); err == nil || errors.Is(err, registryusers.ErrNotFound) || errors.Is(err, registryusers.ErrUnavailable) {
 		return err
 	}
 	return fmt.Errorf("database %s: %w", s.path, err)
@@ -233,7 +233,7 @@ func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
-	return id, s.interpret(err)
+	return id, s.translateError(err)
 }
 
 // ClaimServerKey makes id the server key's, unless there is one, and returns

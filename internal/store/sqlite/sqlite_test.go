@@ -26,14 +26,14 @@ func TestStoreContract(t *testing.T) {
 }
 
 // sample fills a store with one of everything.
-func sample(t *testing.T, s *Store) (accounts.Registry, accounts.Place, accounts.User) {
+func sample(t *testing.T, s *Store) (accounts.Registry, accounts.RegistryRef, accounts.User) {
 	t.Helper()
 	now := time.Date(2024, 6, 18, 9, 36, 53, 0, time.UTC)
 	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	return r, at, accounts.User{
 		Name: "ci", Duration: -1, CreatedAt: now, ExpiresAt: accounts.Never, SecretVersion: 1,
 		Verifier: accounts.Verifier{Index: []byte("an index")},
@@ -405,7 +405,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 	for method, call := range map[string]func() error{
 		"CreateUser":                func() error { _, err := s.CreateUser(t.Context(), at, u, nil); return err },
 		"CreateUser, with a record": func() error { _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); return err },
-		"DeleteRecords":             func() error { return s.DeleteRecords(t.Context(), accounts.Never) },
+		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(t.Context(), accounts.Never) },
 		"DeleteKey":                 func() error { return s.DeleteKey(t.Context(), k.ID) },
 		"ClaimServerKey":            func() error { _, err := s.ClaimServerKey(t.Context(), "id"); return err },
 	} {

@@ -56,11 +56,11 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 			t.Errorf("a user after the upgrade:\n%s; want\n%s", got, want)
 		}
 	}
-	if _, u, err := s.Record(t.Context(), []byte("k")); err != nil || u == nil || u.ID != 3 {
+	if _, u, err := s.IdempotencyRecord(t.Context(), []byte("k")); err != nil || u == nil || u.ID != 3 {
 		t.Errorf("Record: its user is %+v, %v; want the user 3", u, err)
 	}
 	// Ids are still never used again, nor a row without an incarnation.
-	u, err := s.CreateUser(t.Context(), accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1},
+	u, err := s.CreateUser(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1},
 		accounts.User{Name: "new", Verifier: accounts.Verifier{Index: []byte("new")}, Incarnation: accounts.Incarnation{1}}, nil)
 	if err != nil || u.ID != 5 {
 		t.Errorf("CreateUser = %+v, %v; want the id 5: 4 was used", u, err)
@@ -86,7 +86,7 @@ func TestUpgradeFromVersionTwoWithoutUsers(t *testing.T) {
 	path := versionTwo(t)
 	raw(t, path, "DELETE FROM users")
 	s := openStore(t, path)
-	u, err := s.CreateUser(t.Context(), accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: 1},
+	u, err := s.CreateUser(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1},
 		accounts.User{Name: "new", Verifier: accounts.Verifier{Index: []byte("new")}}, nil)
 	if err != nil || u.ID != 5 {
 		t.Errorf("CreateUser = %+v, %v; want the id 5: 4 was used", u, err)

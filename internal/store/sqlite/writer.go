@@ -21,14 +21,14 @@ const (
 
 // writer runs the writes of a store, one after the other.
 type writer struct {
-	db       *sql.DB // one connection
-	file     *file   // its; nil in memory
-	prepared map[string]*sql.Stmt
-	outward  func(error) error // what leaves the package of an error
-	queue    chan *write
-	stop     func()        // asks the loop to end
-	stopping chan struct{} // closed by stop
-	ended    chan struct{} // closed by the loop
+	db        *sql.DB // one connection
+	file      *file   // its; nil in memory
+	prepared  map[string]*sql.Stmt
+	translate func(error) error // what leaves the package of an error
+	queue     chan *write
+	stop      func()        // asks the loop to end
+	stopping  chan struct{} // closed by stop
+	ended     chan struct{} // closed by the loop
 }
 
 // write is one caller's change.
@@ -59,8 +59,8 @@ func (t *transaction) ExecContext(ctx context.Context, query string, args ...any
 	return t.tx.ExecContext(ctx, query, args...)
 }
 
-func newWriter(ctx context.Context, db *sql.DB, file *file, outward func(error) error) (*writer, error) {
-	w := &writer{db: db, file: file, prepared: make(map[string]*sql.Stmt), outward: outward,
+func newWriter(ctx context.Context, db *sql.DB, file *file, translate func(error) error) (*writer, error) {
+	w := &writer{db: db, file: file, prepared: make(map[string]*sql.Stmt), translate: translate,
 		queue: make(chan *write, maxWaiting), stopping: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopping) })
 	for _, query := range written {
@@ -182,7 +182,7 @@ func (w *writer) commit(batch []*write) {
 		}
 		live, err = rest, w.transact(rest)
 	}
-	if err = w.outward(err); err != nil {
+	if err = w.translate(err); err != nil {
 		for _, write := range live {
 			write.err = err // also for a conflict, perhaps with what is undone
 		}

@@ -22,7 +22,7 @@ import (
 type stalled struct {
 	*Store
 	path   string
-	at     accounts.Place
+	at     accounts.RegistryRef
 	resume func()
 }
 
@@ -40,7 +40,7 @@ func newStalled(t *testing.T) *stalled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.at = accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	s.at = accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	atWork, goOn := make(chan struct{}), make(chan struct{})
 	go func() {
 		if err := s.writer.do(t.Context(), func(context.Context, *transaction) error {

@@ -11,33 +11,33 @@ import (
 	"github.com/oapi-codegen/runtime"
 
 	"github.com/registryusers/registryusers/internal/flatjson"
-	"github.com/registryusers/registryusers/internal/strictjson"
+	"github.com/registryusers/registryusers/internal/ijson"
 )
 
 // Value is a body that was judged valid, its defaults filled in.
 type Value struct {
-	tree   any    // in strictjson's types, if quick is nil
-	quick  *quick // or else its schema
-	fields []any  // and the values of that schema's fields; nil: absent
+	tree   any           // in ijson's types, if quick is nil
+	quick  *scalarObject // or else its schema
+	fields []any         // and the values of that schema's fields; nil: absent
 }
 
 // Judge reads a request's body to its end. It returns the body's value, or the
 // rules that it breaks, the first twenty, or the reader's error, or as a
-// [*strictjson.Error] the reason why it has no value.
-func (s *Schema) Judge(body io.Reader) (Value, []Violation, error) {
-	p := passes.Get().(*pass)
+// [*ijson.Error] the reason why it has no value.
+func (s *Schema) Parse(body io.Reader) (Value, []Violation, error) {
+	p := passes.Get().(*bodyParser)
 	_, err := p.in.ReadFrom(body)
 	data := p.in.Bytes()
 	defer p.release(data)
 	if err != nil {
 		return Value{}, nil, err
 	}
-	if s.quick != nil {
-		if fields := p.object(s.quick); fields != nil {
-			return s.quick.judge(fields)
+	if s.scalar != nil {
+		if fields := p.object(s.scalar); fields != nil {
+			return s.scalar.validate(fields)
 		}
 	}
-	tree, err := strictjson.Decode(data)
+	tree, err := ijson.Decode(data)
 	if err != nil {
 		return Value{}, nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Schema) Judge(body io.Reader) (Value, []Violation, error) {
 	return Value{tree: tree}, nil, nil
 }
 
-func (q *quick) judge(fields []any) (Value, []Violation, error) {
+func (q *scalarObject) validate(fields []any) (Value, []Violation, error) {
 	if violations := q.check(fields); len(violations) > 0 {
 		return Value{}, violations, nil
 	}
@@ -60,7 +60,7 @@ func (q *quick) judge(fields []any) (Value, []Violation, error) {
 	return Value{quick: q, fields: fields}, nil, nil
 }
 
-// Tree returns the value in strictjson's types. If it was read for a quick
+// Tree returns the value in ijson's types. If it was read for a quick
 // schema, it is without the fields that are not declared.
 func (v Value) Tree() any {
 	if v.quick == nil {
@@ -87,24 +87,24 @@ func (v Value) Bind(dst any) error {
 // BindBody is how the generated code binds a request's body: one that binds
 // itself, because it was judged, or what there is if none was sent.
 func BindBody(r *http.Request, dst any) error {
-	if body, judged := r.Body.(interface{ Bind(dst any) error }); judged {
+	if body, parsed := r.Body.(interface{ Bind(dst any) error }); parsed {
 		return body.Bind(dst)
 	}
 	return runtime.BindJSONBody(r, dst)
 }
 
 // pass is what it takes to read a body.
-type pass struct {
+type bodyParser struct {
 	in      bytes.Buffer
 	decoder jsontext.Decoder // of in
 	text    []byte           // the string that was read last
 }
 
-var passes = sync.Pool{New: func() any { return new(pass) }}
+var passes = sync.Pool{New: func() any { return new(bodyParser) }}
 
 // release makes p ready for another body. The next one's reader finds nothing
 // of this one, which may have held a secret.
-func (p *pass) release(body []byte) {
+func (p *bodyParser) release(body []byte) {
 	clear(body)
 	clear(p.text[:cap(p.text)])
 	const kept = 64 << 10
@@ -114,9 +114,9 @@ func (p *pass) release(body []byte) {
 }
 
 // object reads the object in p.in and returns the values of q's fields. It is
-// nil for anything that is not wholly an object that strictjson accepts, and
+// nil for anything that is not wholly an object that ijson accepts, and
 // for some of those: the general path tells which.
-func (p *pass) object(q *quick) []any {
+func (p *bodyParser) object(q *scalarObject) []any {
 	p.decoder.Reset(&p.in)
 	if start, err := p.decoder.ReadToken(); err != nil || start.Kind() != '{' {
 		return nil
@@ -149,8 +149,8 @@ func (p *pass) object(q *quick) []any {
 // objects and arrays.
 type other struct{}
 
-// value reads a value. It is nil if strictjson does not accept it.
-func (p *pass) value() any {
+// value reads a value. It is nil if ijson does not accept it.
+func (p *bodyParser) value() any {
 	for depth := p.decoder.StackDepth(); ; {
 		if part := p.part(); part == nil || p.decoder.StackDepth() == depth {
 			return part
@@ -159,7 +159,7 @@ func (p *pass) value() any {
 }
 
 // part reads a scalar, or where an object or an array begins or ends.
-func (p *pass) part() any {
+func (p *bodyParser) part() any {
 	kind := p.decoder.PeekKind()
 	if kind == '{' || kind == '}' || kind == '[' || kind == ']' {
 		if _, err := p.decoder.ReadToken(); err != nil {
@@ -175,7 +175,7 @@ func (p *pass) part() any {
 		p.text, _ = jsontext.AppendUnquote(p.text[:0], raw) // raw is valid
 		return string(p.text)
 	case kind == '0':
-		value, refused := strictjson.Number(string(raw))
+		value, refused := ijson.Number(string(raw))
 		if refused != "" {
 			return nil
 		}

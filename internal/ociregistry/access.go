@@ -27,7 +27,7 @@ import (
 // it finds out who comes, and tells clearly what they may never do; as the
 // controller it is asked, by the registry itself, for everything that a request
 // will touch.
-type door struct {
+type accessController struct {
 	accounts *accounts.Service
 	issuer   *token.Issuer
 	url      string
@@ -36,18 +36,18 @@ type door struct {
 	next     http.Handler
 	limits   limits
 	reserve  *reserve
-	images   *place
+	images   *imageDirectory
 }
 
 // visitor is who comes with a request: a good token, and its account as it is now.
-type visitor struct {
+type principal struct {
 	claims  *token.Claims
 	account accounts.Account
 }
 
-type visitorKey struct{}
+type principalKey struct{}
 
-func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (d *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := &recorder{ResponseWriter: w, request: r, start: time.Now()}
 	defer recorder.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
@@ -63,13 +63,13 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		recorder.atEnd = append(recorder.atEnd, leave)
 	}
 	reason := ""
-	var mistake *mistake
+	var mistake *clientError
 	if err != nil {
 		reason = err.Error()
 	} else if v != nil {
 		reason = v.forbidden(r.Method, route, repository)
 		if match.Route != nil {
-			mistake = findMistake(r, match)
+			mistake = findClientError(r, match)
 		}
 	}
 	switch {
@@ -106,10 +106,10 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve has the library serve a request, of a stranger if v is nil.
-func (d *door) serve(w *recorder, r *http.Request, v *visitor) {
+func (d *accessController) serve(w *recorder, r *http.Request, v *principal) {
 	ctx := context.WithValue(r.Context(), recorderKey{}, w)
 	if v != nil {
-		ctx = context.WithValue(ctx, visitorKey{}, v)
+		ctx = context.WithValue(ctx, principalKey{}, v)
 		v.dropForeignMount(r.Form)
 	}
 	r = r.WithContext(ctx) // so net/http's own request stays as it is
@@ -136,7 +136,7 @@ func manifestSize(r *http.Request) int64 {
 
 // serveHolding serves a request for which the library holds so many bytes. It
 // returns why the request is refused, if it is.
-func (d *door) serveHolding(w *recorder, r *http.Request, v *visitor, size int64) (reason string) {
+func (d *accessController) serveHolding(w *recorder, r *http.Request, v *principal, size int64) (reason string) {
 	release, status := d.limits.hold(v, size)
 	if release == nil {
 		return refuseBusy(w, status)
@@ -169,7 +169,7 @@ const uploadTime = 24 * time.Hour
 
 // identify returns the visitor, or nil if the request has no token.
 // ErrUnauthenticated: the token is not valid for the route, or its account has ended.
-func (d *door) identify(r *http.Request, route string) (*visitor, error) {
+func (d *accessController) identify(r *http.Request, route string) (*principal, error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 {
 		return nil, nil
@@ -190,12 +190,12 @@ func (d *door) identify(r *http.Request, route string) (*visitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &visitor{claims, account}, nil
+	return &principal{claims, account}, nil
 }
 
 // match returns how the library routes a request; its Route is nil if it does
 // not. The routes let no name through that breaks the repositories' grammar.
-func (d *door) match(r *http.Request) (match mux.RouteMatch) {
+func (d *accessController) match(r *http.Request) (match mux.RouteMatch) {
 	if !d.routes.Match(r, &match) {
 		match.Route = nil
 	}
@@ -204,7 +204,7 @@ func (d *door) match(r *http.Request) (match mux.RouteMatch) {
 
 // forbidden says why the visitor may never do what a request asks for, with
 // whatever token, or nothing.
-func (v *visitor) forbidden(method, route, repository string) string {
+func (v *principal) forbidden(method, route, repository string) string {
 	isRead := method == http.MethodGet || method == http.MethodHead
 	switch {
 	case route == v2.RouteNameCatalog:
@@ -223,7 +223,7 @@ func (v *visitor) forbidden(method, route, repository string) string {
 // pull from. The request then begins an ordinary upload, and its response is
 // the same whether or not the blob exists (OCI distribution specification,
 // "Mounting a blob from another repository").
-func (v *visitor) dropForeignMount(form url.Values) {
+func (v *principal) dropForeignMount(form url.Values) {
 	from := form.Get("from")
 	if from == "" {
 		return
@@ -242,10 +242,10 @@ func uploadAccess(repository auth.Resource) []auth.Access {
 
 // recheck reads the account of a request again, before what it brought is
 // committed: a push may take hours. The error is one that the library answers.
-func (d *door) recheck(ctx context.Context, repository string) error {
+func (d *accessController) recheck(ctx context.Context, repository string) error {
 	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
-	v, hasVisitor := ctx.Value(visitorKey{}).(*visitor)
-	if !hasRecorder || !hasVisitor { // never, behind the door
+	v, hasPrincipal := ctx.Value(principalKey{}).(*principal)
+	if !hasRecorder || !hasPrincipal { // never, behind the door
 		return errcode.ErrorCodeDenied
 	}
 	if !d.images.isThere() {
@@ -256,13 +256,13 @@ func (d *door) recheck(ctx context.Context, repository string) error {
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		needed := uploadAccess(auth.Resource{Type: "repository", Name: repository})
-		(&challenge{door: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
+		(&challenge{access: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
 		return errcode.ErrorCodeUnauthorized.WithMessage("the user was removed, has expired or has a new secret: log in again")
 	case err != nil:
 		w.Header().Set("Retry-After", "1")
 		return errcode.ErrorCodeUnavailable.WithMessage("requests cannot be checked now")
 	}
-	now := &visitor{v.claims, account}
+	now := &principal{v.claims, account}
 	if reason := now.forbidden(http.MethodPut, v2.RouteNameBlobUploadChunk, repository); reason != "" {
 		return errcode.ErrorCodeDenied.WithMessage(reason)
 	}
@@ -271,12 +271,12 @@ func (d *door) recheck(ctx context.Context, repository string) error {
 
 // Authorized implements [auth.AccessController]: it is asked with everything
 // that a request needs. Both the token and the account must allow all of it.
-func (d *door) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
-	v, _ := r.Context().Value(visitorKey{}).(*visitor)
+func (d *accessController) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
+	v, _ := r.Context().Value(principalKey{}).(*principal)
 	if w, ok := r.Context().Value(recorderKey{}).(*recorder); ok && w.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
 		needed = uploadAccess(needed[0].Resource) // who may begin an upload may cancel it
 	}
-	challenge := &challenge{door: d, needed: needed}
+	challenge := &challenge{access: d, needed: needed}
 	if v == nil {
 		if r.Header.Get("Authorization") != "" {
 			challenge.reason = "invalid_token"
@@ -298,7 +298,7 @@ func (d *door) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, 
 // challenge tells a client where to get a token, and for what (RFC 6750,
 // section 3).
 type challenge struct {
-	door   *door
+	access *accessController
 	needed []auth.Access
 	reason string
 }
@@ -309,14 +309,14 @@ func (c *challenge) Error() string { return "a token is needed" }
 
 // SetHeaders implements [auth.Challenge].
 func (c *challenge) SetHeaders(r *http.Request, w http.ResponseWriter) {
-	base := c.door.url
+	base := c.access.url
 	if base == "" {
 		base = "http://" + r.Host
 		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
 			base = "https://" + r.Host
 		}
 	}
-	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+"/token", c.door.issuer.Service)
+	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+"/token", c.access.issuer.Service)
 	if scope := scopes(c.needed); scope != "" {
 		text += fmt.Sprintf(",scope=%q", scope)
 	}
@@ -341,7 +341,7 @@ func scopes(needed []auth.Access) string {
 	return strings.Join(texts, " ")
 }
 
-func (d *door) log(r *http.Request, w *recorder, v *visitor, repository, reason string) {
+func (d *accessController) log(r *http.Request, w *recorder, v *principal, repository, reason string) {
 	level := slog.LevelInfo
 	if w.status >= 500 && r.Context().Err() == nil { // else the client has gone
 		level = slog.LevelError

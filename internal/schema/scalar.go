@@ -13,7 +13,7 @@ import (
 // quick is what a body is judged by while it is read: the schema of an object
 // with scalar fields that has nothing but what is known here. It finds what the
 // visitor finds, in the same words and order.
-type quick struct {
+type scalarObject struct {
 	fields   []field        // sorted by name
 	index    map[string]int // in fields, by name in quotation marks
 	required []int          // in fields, as the document lists them
@@ -65,12 +65,12 @@ func knownType(s *openapi3.Schema) string {
 // compileQuick returns the quick form of a schema that the visitor judges by,
 // or nil if it has none. Fields that are not declared are not kept, so there is
 // none for an object whose Go type may have a place for them.
-func compileQuick(s *openapi3.Schema) *quick {
+func compileScalarObject(s *openapi3.Schema) *scalarObject {
 	more := s.AdditionalProperties
 	if knownType(s) != "object" || len(s.Properties) == 0 || more.Schema != nil || more.Has != nil && *more.Has || s.Extensions["x-go-type"] != nil {
 		return nil
 	}
-	q := &quick{index: make(map[string]int), closed: more.Has != nil}
+	q := &scalarObject{index: make(map[string]int), closed: more.Has != nil}
 	for at, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f := field{Schema: s.Properties[name].Value, name: name}
 		if !f.compile() {
@@ -107,7 +107,7 @@ func (f *field) compile() bool {
 
 // check returns the rules that an object breaks, or the first twenty. It has a
 // value for each field, nil for those that are absent.
-func (q *quick) check(values []any) (violations []Violation) {
+func (q *scalarObject) check(values []any) (violations []Violation) {
 	for at := range q.fields {
 		if values[at] != nil {
 			violations = q.fields[at].check(violations, values[at])

@@ -66,17 +66,17 @@ func (l *log) take() string {
 }
 
 // house is a token service over a real store, with two registries.
-type house struct {
+type env struct {
 	*token.Handler
 	clock *clock
 	log   *log
 	store *sqlite.Store
 	keys  string // the directory
-	demo  accounts.Place
-	other accounts.Place
+	demo  accounts.RegistryRef
+	other accounts.RegistryRef
 }
 
-func newHouse(t testing.TB) *house {
+func newEnv(t testing.TB) *env {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "test.db"))
@@ -88,7 +88,7 @@ func newHouse(t testing.TB) *house {
 			t.Error(err)
 		}
 	})
-	h := &house{clock: &clock{now: noon}, log: new(log), store: store, keys: t.TempDir()}
+	h := &env{clock: &clock{now: noon}, log: new(log), store: store, keys: t.TempDir()}
 	keys, err := token.OpenKeys(h.keys, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func newHouse(t testing.TB) *house {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.demo, h.other = h.other, accounts.Place{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+		h.demo, h.other = h.other, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	}
 	h.Handler = &token.Handler{
 		Accounts: rules,
@@ -110,7 +110,7 @@ func newHouse(t testing.TB) *house {
 }
 
 // create creates a user that must come to be, and returns its secret.
-func (h *house) create(t testing.TB, at accounts.Place, n accounts.NewUser) (accounts.User, string) {
+func (h *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) (accounts.User, string) {
 	t.Helper()
 	u, err := h.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", n)
 	if err != nil {
@@ -119,10 +119,10 @@ func (h *house) create(t testing.TB, at accounts.Place, n accounts.NewUser) (acc
 	return u.User, u.Secret.Reveal()
 }
 
-func chosen(secret string) registryusers.SecretText { return registryusers.NewSecretText(secret) }
+func custom(secret string) registryusers.SecretText { return registryusers.NewSecretText(secret) }
 
 // serve serves the token endpoint and the keys over HTTP, and returns the URL.
-func (h *house) serve(t testing.TB) string {
+func (h *env) serve(t testing.TB) string {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("/token", h)
@@ -133,7 +133,7 @@ func (h *house) serve(t testing.TB) string {
 }
 
 // answer is what the token endpoint answered.
-type answer struct {
+type tokenResponse struct {
 	status int
 	header http.Header
 	body   string
@@ -150,7 +150,7 @@ type answer struct {
 }
 
 // do sends a request that a server must answer with JSON.
-func do(t testing.TB, r *http.Request) answer {
+func do(t testing.TB, r *http.Request) tokenResponse {
 	t.Helper()
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -165,7 +165,7 @@ func do(t testing.TB, r *http.Request) answer {
 }
 
 // call calls the handler without a network, from an address.
-func (h *house) call(t testing.TB, r *http.Request, from string) answer {
+func (h *env) call(t testing.TB, r *http.Request, from string) tokenResponse {
 	t.Helper()
 	r.RemoteAddr = from
 	w := httptest.NewRecorder()
@@ -173,9 +173,9 @@ func (h *house) call(t testing.TB, r *http.Request, from string) answer {
 	return read(t, w.Code, w.Header(), w.Body.String())
 }
 
-func read(t testing.TB, status int, header http.Header, body string) answer {
+func read(t testing.TB, status int, header http.Header, body string) tokenResponse {
 	t.Helper()
-	a := answer{status: status, header: header, body: body}
+	a := tokenResponse{status: status, header: header, body: body}
 	if got, want := header.Get("Content-Type"), "application/json"; got != want {
 		t.Errorf("Content-Type of a %d: got %q, want %q", status, got, want)
 	}
@@ -222,7 +222,7 @@ func post(t testing.TB, base string, form url.Values) *http.Request {
 func scope(scopes ...string) url.Values { return url.Values{"scope": scopes} }
 
 // granted asks for scopes and returns what the token says, verified.
-func (h *house) granted(t testing.TB, a answer) []token.Access {
+func (h *env) granted(t testing.TB, a tokenResponse) []token.Access {
 	t.Helper()
 	if a.status != http.StatusOK {
 		t.Fatalf("got %d %s, want 200 and a token", a.status, a.body)

@@ -19,7 +19,7 @@ import (
 // file system. They are refused here, before it sees them.
 
 // mistake is a request that can never be carried out.
-type mistake struct {
+type clientError struct {
 	status  int
 	code    errcode.ErrorCode
 	message string
@@ -34,21 +34,21 @@ var (
 )
 
 // findMistake returns the mistake in a request, or nil.
-func findMistake(r *http.Request, match mux.RouteMatch) *mistake {
+func findClientError(r *http.Request, match mux.RouteMatch) *clientError {
 	switch match.Route.GetName() {
 	case v2.RouteNameTags:
 		if last := r.Form.Get("last"); last != "" && !validTag.MatchString(last) {
-			return &mistake{http.StatusBadRequest, errcode.ErrorCodeTagInvalid, "last must be a tag"}
+			return &clientError{http.StatusBadRequest, errcode.ErrorCodeTagInvalid, "last must be a tag"}
 		}
 	case v2.RouteNameBlobUploadChunk:
 		if !uploadID.MatchString(match.Vars["uuid"]) {
-			return &mistake{http.StatusNotFound, errcode.ErrorCodeBlobUploadUnknown, "there is no such upload: begin another"}
+			return &clientError{http.StatusNotFound, errcode.ErrorCodeBlobUploadUnknown, "there is no such upload: begin another"}
 		}
 		if text := r.Header.Get("Content-Range"); text != "" && uploads(r.Method) && !contentRange.MatchString(text) {
-			return &mistake{http.StatusBadRequest, errcode.ErrorCodeBlobUploadInvalid, "Content-Range must be START-END, such as 0-1023"}
+			return &clientError{http.StatusBadRequest, errcode.ErrorCodeBlobUploadInvalid, "Content-Range must be START-END, such as 0-1023"}
 		}
 		if r.Method == http.MethodPatch && !isOctetStream(r.Header.Get("Content-Type")) {
-			return &mistake{http.StatusUnsupportedMediaType, errcode.ErrorCodeUnsupported, "the Content-Type of a chunk must be application/octet-stream"}
+			return &clientError{http.StatusUnsupportedMediaType, errcode.ErrorCodeUnsupported, "the Content-Type of a chunk must be application/octet-stream"}
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func checkManifest(manifest distribution.Manifest, version int) error {
 
 // onlyMistakes returns the error of a manifest's Put, unless some of it is a
 // failure of the storage: the library would send all of it to the client.
-func onlyMistakes(err error) error {
+func onlyClientErrors(err error) error {
 	list, ok := err.(distribution.ErrManifestVerification) //nolint:errorlint // the library returns and expects it as it is
 	if !ok {
 		return err

@@ -18,8 +18,8 @@ import (
 	"github.com/registryusers/registryusers/internal/status"
 )
 
-// MaxAnswerBytes is the most that is read of an answer's body.
-const MaxAnswerBytes = 1 << 20
+// MaxResponseBytes is the most that is read of an answer's body.
+const MaxResponseBytes = 1 << 20
 
 // Error is an answer that is not the success that the document declares, the
 // last one if there were several tries. [errors.Is] finds package
@@ -95,54 +95,54 @@ func (e *Error) Unwrap() []error {
 
 // operation is what decode must know of a call that answers with a T.
 type operation[T any] struct {
-	name    string
-	success int
-	whole   func(T) bool  // whether the answer has what it must
-	errors  map[int]error // what each declared status means here, beyond its general error
+	name     string
+	success  int
+	complete func(T) bool  // whether the answer has what it must
+	errors   map[int]error // what each declared status means here, beyond its general error
 }
 
 // decode reads an answer's body as a T, or makes an [*Error] of it, without
 // the secrets that were sent. It closes the body.
-func decode[T any](answer *http.Response, op *operation[T], secrets ...registryusers.Secret) (T, error) {
-	defer answer.Body.Close()
+func decode[T any](response *http.Response, op *operation[T], secrets ...registryusers.Secret) (T, error) {
+	defer response.Body.Close()
 	var value T
-	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswerBytes+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, MaxResponseBytes+1))
 	message := "" // why a success is none
-	if answer.StatusCode == op.success {
+	if response.StatusCode == op.success {
 		switch {
 		case err != nil:
 			message = "it was done, but the answer broke off"
-		case len(body) > MaxAnswerBytes:
-			message = fmt.Sprintf("it was done, but the answer is larger than %d bytes", MaxAnswerBytes)
+		case len(body) > MaxResponseBytes:
+			message = fmt.Sprintf("it was done, but the answer is larger than %d bytes", MaxResponseBytes)
 		case json.Unmarshal(body, &value) != nil:
 			message = "it was done, but the answer is not the JSON that the document declares"
-		case !op.whole(value):
+		case !op.complete(value):
 			message = "it was done, but the answer lacks what was made"
 		default:
 			return value, nil
 		}
 	}
 	fault := &Error{
-		Status:     answer.StatusCode,
+		Status:     response.StatusCode,
 		Message:    message,
-		RequestID:  answer.Header.Get("X-Request-Id"),
-		RetryAfter: retryAfter(answer.Header.Get("Retry-After")),
+		RequestID:  response.Header.Get("X-Request-Id"),
+		RetryAfter: retryAfter(response.Header.Get("Retry-After")),
 		operation:  op.name,
 		cause:      err,
 		success:    op.success,
 	}
-	if message == "" && err == nil && len(body) <= MaxAnswerBytes {
+	if message == "" && err == nil && len(body) <= MaxResponseBytes {
 		fault.read(body)
 	}
-	if message == "" && answer.StatusCode < 400 {
-		fault.Message, fault.kind = unexpected(answer, op.success), nil
+	if message == "" && response.StatusCode < 400 {
+		fault.Message, fault.kind = unexpected(response, op.success), nil
 	}
 	fault.redact(secrets)
 	if fault.Message == "" { // a proxy's page, half a JSON, nothing, or words with a secret
-		fault.Message = strings.ToLower(http.StatusText(answer.StatusCode))
+		fault.Message = strings.ToLower(http.StatusText(response.StatusCode))
 	}
-	if fault.kind == nil && answer.StatusCode >= 400 {
-		fault.kind = cmp.Or(op.errors[answer.StatusCode], status.Err(answer.StatusCode))
+	if fault.kind == nil && response.StatusCode >= 400 {
+		fault.kind = cmp.Or(op.errors[response.StatusCode], status.Err(response.StatusCode))
 	}
 	return *new(T), fault
 }
@@ -164,9 +164,9 @@ func (e *Error) read(body []byte) {
 
 // unexpected says what is wrong with an answer that is neither an error nor
 // the success that the document declares.
-func unexpected(answer *http.Response, success int) string {
-	what := fmt.Sprintf("the server answered %q and not %q", http.StatusText(answer.StatusCode), http.StatusText(success))
-	if to, err := answer.Location(); err == nil && answer.StatusCode >= 300 {
+func unexpected(response *http.Response, success int) string {
+	what := fmt.Sprintf("the server answered %q and not %q", http.StatusText(response.StatusCode), http.StatusText(success))
+	if to, err := response.Location(); err == nil && response.StatusCode >= 300 {
 		what = fmt.Sprintf("the server redirects to %s://%s, which is not followed", to.Scheme, to.Host)
 	}
 	return what + ": is the base URL the API's?"

@@ -1,6 +1,6 @@
-// Package strictjson decodes JSON that every sound parser reads alike, and
+// Package ijson decodes JSON that every sound parser reads alike, and
 // refuses the rest: RFC 8259 with the rules of I-JSON (RFC 7493).
-package strictjson
+package ijson
 
 import (
 	"bytes"

@@ -10,21 +10,21 @@ var errImagesMoved = errors.New("the image directory was moved, removed, replace
 
 // place is the image directory as it was opened. What is pushed into another
 // one at the same path would be lost when the first one comes back.
-type place struct {
+type imageDirectory struct {
 	root   string // "": images are in memory
 	opened fs.FileInfo
 }
 
-func openPlace(root string) (*place, error) {
+func openImageDirectory(root string) (*imageDirectory, error) {
 	if root == "" {
-		return &place{}, nil
+		return &imageDirectory{}, nil
 	}
 	opened, err := os.Stat(root)
-	return &place{root, opened}, err
+	return &imageDirectory{root, opened}, err
 }
 
 // isThere reports whether the directory is still at its path.
-func (p *place) isThere() bool {
+func (p *imageDirectory) isThere() bool {
 	if p.root == "" {
 		return true
 	}

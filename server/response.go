@@ -15,15 +15,15 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/ijson"
 	"github.com/registryusers/registryusers/internal/schema"
 	"github.com/registryusers/registryusers/internal/status"
-	"github.com/registryusers/registryusers/internal/strictjson"
 )
 
 // answer is the response writer of one request. Success passes through it;
 // an error answer is held back, whoever wrote it, and leaves in the document's
 // form when the request is finished.
-type answer struct {
+type response struct {
 	http.ResponseWriter
 	handler   *handler
 	request   *http.Request
@@ -51,7 +51,7 @@ type problem struct {
 // maxHeld bounds what is kept of an answer that is held back.
 const maxHeld = 16 << 20
 
-func (a *answer) WriteHeader(code int) {
+func (a *response) WriteHeader(code int) {
 	if a.status != 0 {
 		return
 	}
@@ -66,7 +66,7 @@ func (a *answer) WriteHeader(code int) {
 	}
 }
 
-func (a *answer) Write(p []byte) (int, error) {
+func (a *response) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
@@ -82,7 +82,7 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 // fail makes the answer an error. It does nothing once a success has begun to leave.
-func (a *answer) fail(code int, p problem) {
+func (a *response) fail(code int, p problem) {
 	if a.status != 0 && !a.held {
 		a.problem.cause = p.cause
 		return
@@ -94,7 +94,7 @@ func (a *answer) fail(code int, p problem) {
 // failError makes the answer the one that the table has for an error of the
 // implementation. A context that ended leaves open what was done, unless the
 // error says that nothing was.
-func (a *answer) failError(err error) {
+func (a *response) failError(err error) {
 	if isContextEnd(err) && !errors.Is(err, registryusers.ErrUnavailable) {
 		a.failAs(registryusers.ErrOutcomeUnknown, err)
 		return
@@ -104,7 +104,7 @@ func (a *answer) failError(err error) {
 
 // failAuthentication makes the answer the one for an error of the
 // authenticator, after which nothing was done.
-func (a *answer) failAuthentication(err error) {
+func (a *response) failAuthentication(err error) {
 	if isContextEnd(err) {
 		a.failAs(registryusers.ErrUnavailable, err)
 		return
@@ -117,7 +117,7 @@ func isContextEnd(err error) bool {
 }
 
 // failAs makes the answer the one that the table has for err, with its cause for the log.
-func (a *answer) failAs(err, cause error) {
+func (a *response) failAs(err, cause error) {
 	code, sentinel := status.Of(err)
 	p := problem{message: sentinel.Error(), code: status.Code(sentinel), cause: cause}
 	if invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err); ok {
@@ -127,9 +127,9 @@ func (a *answer) failAs(err, cause error) {
 }
 
 // failBody makes the answer the one to a body that could not be read or decoded.
-func (a *answer) failBody(err error) {
+func (a *response) failBody(err error) {
 	var over *http.MaxBytesError
-	var refused *strictjson.Error
+	var refused *ijson.Error
 	switch {
 	case errors.As(err, &over):
 		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
@@ -144,7 +144,7 @@ func (a *answer) failBody(err error) {
 const invalidRequest = "the request is not valid"
 
 // failFields makes the answer a 400 that names what is wrong.
-func (a *answer) failFields(violations []schema.Violation) {
+func (a *response) failFields(violations []schema.Violation) {
 	p := problem{message: invalidRequest}
 	for _, v := range violations {
 		if v.Field == "" {
@@ -160,7 +160,7 @@ func (a *answer) failFields(violations []schema.Violation) {
 }
 
 // finish sends what was held back and writes the log line.
-func (a *answer) finish() {
+func (a *response) finish() {
 	if value := recover(); value != nil {
 		if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			a.problem.cause = err
@@ -191,7 +191,7 @@ func (a *answer) finish() {
 }
 
 // abortIfSent breaks the connection off, so that half an answer is not taken for one.
-func (a *answer) abortIfSent(sent bool) {
+func (a *response) abortIfSent(sent bool) {
 	if sent {
 		panic(http.ErrAbortHandler)
 	}
@@ -200,7 +200,7 @@ func (a *answer) abortIfSent(sent bool) {
 // noStore is shared by all responses: nobody writes to it.
 var noStore = []string{"no-store"}
 
-func (a *answer) send() {
+func (a *response) send() {
 	header := a.Header()
 	header.Set("X-Request-Id", a.id)
 	if header["Cache-Control"] == nil { // a response may hold a secret
@@ -212,7 +212,7 @@ func (a *answer) send() {
 // formError writes the body and the headers of an error answer. All of them
 // come through here, those too that the implementation wrote as one of the
 // generated types.
-func (a *answer) formError() {
+func (a *response) formError() {
 	p := a.problem
 	header := a.Header()
 	if a.body.Len() > 0 {
@@ -259,7 +259,7 @@ func (a *answer) formError() {
 }
 
 // written reads the error that the implementation wrote as one of the generated types.
-func (a *answer) written() problem {
+func (a *response) written() problem {
 	p := a.problem
 	if p.cause != nil { // the status was not one to answer with, nor are the words
 		return p
@@ -276,7 +276,7 @@ func (a *answer) written() problem {
 	return p
 }
 
-func (a *answer) log() {
+func (a *response) log() {
 	panicked, isPanic := a.problem.cause.(panicError) //nolint:errorlint // finish does not wrap it
 	level := slog.LevelInfo
 	if a.status >= 500 && !errors.Is(a.request.Context().Err(), context.Canceled) || isPanic {

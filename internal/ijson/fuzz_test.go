@@ -1,4 +1,4 @@
-package strictjson_test
+package ijson_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/registryusers/registryusers/internal/strictjson"
+	"github.com/registryusers/registryusers/internal/ijson"
 )
 
 // FuzzDecode states what Decode promises beside encoding/json, a parser that
@@ -19,9 +19,9 @@ import (
 // refuses, Decode refuses. And every refusal is an *Error.
 func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := strictjson.Decode(data)
+		got, err := ijson.Decode(data)
 		if err != nil {
-			var refusal *strictjson.Error
+			var refusal *ijson.Error
 			if !errors.As(err, &refusal) || refusal.Reason == "" || refusal.Offset < 0 || refusal.Offset > int64(len(data)) {
 				t.Fatalf("Decode(%q): got %#v, want an *Error with a reason and an offset within the input", data, err)
 			}
@@ -103,7 +103,7 @@ func rational(literal string) (value *big.Rat, exact bool) {
 	return new(big.Rat).SetString(literal)
 }
 
-func TestSameNumberTellsValuesApart(t *testing.T) {
+func TestSameNumberDistinguishesValues(t *testing.T) {
 	for _, tt := range []struct {
 		got     any
 		literal string

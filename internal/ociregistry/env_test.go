@@ -57,7 +57,7 @@ func (b *logBuffer) String() string {
 
 // world is a whole server: accounts in SQLite, token service and registry,
 // reached over the wire. When its test is over, it looks at its log.
-type world struct {
+type env struct {
 	t        *testing.T
 	path     string // of the data directory
 	dir      *datadir.Dir
@@ -71,8 +71,8 @@ type world struct {
 
 	requests struct{ registry, token atomic.Int64 } // that came
 	mu       sync.Mutex
-	hidden   []string // what no log line may hold
-	one, two place    // registries of one name, in two projects
+	hidden   []string       // what no log line may hold
+	one, two imageDirectory // registries of one name, in two projects
 }
 
 type settings struct {
@@ -83,16 +83,16 @@ type settings struct {
 }
 
 // place is a registry.
-type place struct {
-	accounts.Place
+type imageDirectory struct {
+	accounts.RegistryRef
 	namespace string
 }
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
-func newWorld(t *testing.T, s settings) *world {
+func newEnv(t *testing.T, s settings) *env {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "data"), log: new(logBuffer)}
+	w := &env{t: t, path: filepath.Join(t.TempDir(), "data"), log: new(logBuffer)}
 	if !s.realTime {
 		w.moment.Store(start.UnixNano())
 	}
@@ -138,7 +138,7 @@ func counted(n *atomic.Int64, next http.Handler) http.Handler {
 }
 
 // open opens the registry.
-func (w *world) open() {
+func (w *env) open() {
 	w.t.Helper()
 	registry, err := ociregistry.Open(w.t.Context(), w.options)
 	if err != nil {
@@ -148,24 +148,24 @@ func (w *world) open() {
 }
 
 // close closes the registry; until it is opened again, nothing may come.
-func (w *world) close() {
+func (w *env) close() {
 	w.t.Helper()
 	if err := w.registry.Swap(nil).Close(); err != nil {
 		w.t.Fatalf("close the registry: %v", err)
 	}
 }
 
-func (w *world) now() time.Time {
+func (w *env) now() time.Time {
 	if moment := w.moment.Load(); moment != 0 {
 		return time.Unix(0, moment)
 	}
 	return time.Now()
 }
 
-func (w *world) pass(d time.Duration) { w.moment.Add(int64(d)) }
+func (w *env) pass(d time.Duration) { w.moment.Add(int64(d)) }
 
 // end closes everything, and then looks for what no test may leave in the log.
-func (w *world) end() {
+func (w *env) end() {
 	w.server.Close() // waits for the requests in flight
 	if registry := w.registry.Load(); registry != nil {
 		if err := registry.Close(); err != nil {
@@ -206,7 +206,7 @@ func (w *world) end() {
 }
 
 // hide wants no log line with the text.
-func (w *world) hide(text string) {
+func (w *env) hide(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(text) > 8 {
@@ -214,27 +214,27 @@ func (w *world) hide(text string) {
 	}
 }
 
-func (w *world) newRegistry(project int64, called string) place {
+func (w *env) newRegistry(project int64, called string) imageDirectory {
 	w.t.Helper()
 	r, err := w.dir.Accounts.CreateRegistry(w.t.Context(), project, 1, called)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	at := accounts.Place{ProjectID: project, RegionID: 1, RegistryID: r.ID}
-	return place{at, accounts.Namespace(project, 1, called)}
+	at := accounts.RegistryRef{ProjectID: project, RegionID: 1, RegistryID: r.ID}
+	return imageDirectory{at, accounts.Namespace(project, 1, called)}
 }
 
 // login is a user who may log in.
 type login struct {
 	accounts.User
-	place
+	imageDirectory
 	secret string
 }
 
 // newUser creates a user, whose days have no end unless it says so.
-func (w *world) newUser(at place, n accounts.NewUser) login {
+func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	w.t.Helper()
-	u, err := w.dir.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.Place, "", n)
+	u, err := w.dir.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -242,13 +242,13 @@ func (w *world) newUser(at place, n accounts.NewUser) login {
 	return login{u.User, at, u.Secret.Reveal()}
 }
 
-func (w *world) pusher(at place) login {
+func (w *env) pusher(at imageDirectory) login {
 	w.t.Helper()
 	return w.newUser(at, accounts.NewUser{Name: "pusher", Duration: -1})
 }
 
 // account returns the user's account as it is now.
-func (w *world) account(l login) accounts.Account {
+func (w *env) account(l login) accounts.Account {
 	w.t.Helper()
 	account, err := w.dir.Accounts.Current(w.t.Context(), l.ID, l.Incarnation)
 	if err != nil {
@@ -258,7 +258,7 @@ func (w *world) account(l login) accounts.Account {
 }
 
 // otherProcess opens the data directory once more, as an admin's command does.
-func (w *world) otherProcess() *accounts.Service {
+func (w *env) otherProcess() *accounts.Service {
 	w.t.Helper()
 	dir, err := datadir.Open(w.t.Context(), w.path, nil)
 	if err != nil {
@@ -273,7 +273,7 @@ func (w *world) otherProcess() *accounts.Service {
 }
 
 // bearer logs in and returns the header of a token for the scopes.
-func (w *world) bearer(l login, scopes ...string) string {
+func (w *env) bearer(l login, scopes ...string) string {
 	w.t.Helper()
 	query := url.Values{"service": {service}, "scope": scopes}
 	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.server.URL+"/token?"+query.Encode(), nil)
@@ -297,7 +297,7 @@ func (w *world) bearer(l login, scopes ...string) string {
 }
 
 // signed returns the header of a token that holds what it is told to.
-func (w *world) signed(account accounts.Account, access ...token.Access) string {
+func (w *env) signed(account accounts.Account, access ...token.Access) string {
 	w.t.Helper()
 	text, _, _, err := w.issuer.Sign(account, access)
 	if err != nil {
@@ -312,17 +312,17 @@ func scope(repository, actions string) string { return "repository:" + repositor
 const all = "pull,push,delete"
 
 // answer is what the server answered.
-type answer struct {
+type httpResponse struct {
 	status int
 	header http.Header
 	body   string
 	errors []struct{ Code, Message string }
 }
 
-func (a answer) String() string { return fmt.Sprintf("status %d, %q", a.status, a.body) }
+func (a httpResponse) String() string { return fmt.Sprintf("status %d, %q", a.status, a.body) }
 
 // code returns the first error's code and its text.
-func (a answer) code() (string, string) {
+func (a httpResponse) code() (string, string) {
 	if len(a.errors) == 0 {
 		return "", ""
 	}
@@ -331,7 +331,7 @@ func (a answer) code() (string, string) {
 
 // send sends a request with the headers ("Name: value") as it is, and follows
 // no redirect. The target is a path, or what a Location said.
-func (w *world) send(method, target, body string, headers ...string) answer {
+func (w *env) send(method, target, body string, headers ...string) httpResponse {
 	w.t.Helper()
 	a, err := w.trySend(method, target, body, headers...)
 	if err != nil {
@@ -340,7 +340,7 @@ func (w *world) send(method, target, body string, headers ...string) answer {
 	return a
 }
 
-func (w *world) trySend(method, target, body string, headers ...string) (answer, error) {
+func (w *env) trySend(method, target, body string, headers ...string) (httpResponse, error) {
 	w.t.Helper()
 	if strings.HasPrefix(target, "/") {
 		target = w.server.URL + target
@@ -358,19 +358,19 @@ func (w *world) trySend(method, target, body string, headers ...string) (answer,
 	}
 	response, err := w.server.Client().Transport.RoundTrip(request)
 	if err != nil {
-		return answer{}, err
+		return httpResponse{}, err
 	}
 	return w.read(method+" "+target, response), nil
 }
 
-func (w *world) read(what string, response *http.Response) answer {
+func (w *env) read(what string, response *http.Response) httpResponse {
 	w.t.Helper()
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		w.t.Fatalf("%s: %v", what, err)
 	}
-	a := answer{status: response.StatusCode, header: response.Header, body: string(text)}
+	a := httpResponse{status: response.StatusCode, header: response.Header, body: string(text)}
 	var body struct {
 		Errors []struct{ Code, Message string }
 	}
@@ -381,7 +381,7 @@ func (w *world) read(what string, response *http.Response) answer {
 }
 
 // sendRaw sends a request line as no client would, over a connection of its own.
-func (w *world) sendRaw(method, target string, headers ...string) answer {
+func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 	w.t.Helper()
 	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.server.Listener.Addr().String())
 	if err != nil {
@@ -402,11 +402,11 @@ func (w *world) sendRaw(method, target string, headers ...string) answer {
 	return w.read(fmt.Sprintf("%s %q", method, target), response)
 }
 
-func (w *world) host() string { return w.server.Listener.Addr().String() }
+func (w *env) host() string { return w.server.Listener.Addr().String() }
 
 // wantStatus wants an answer's status, and its code and words of its text
 // where some are given.
-func (w *world) wantStatus(what string, got answer, status int, code string, words ...string) {
+func (w *env) wantStatus(what string, got httpResponse, status int, code string, words ...string) {
 	w.t.Helper()
 	gotCode, text := got.code()
 	if got.status != status || gotCode != code {
@@ -421,7 +421,7 @@ func (w *world) wantStatus(what string, got answer, status int, code string, wor
 }
 
 // ref returns a reference to a tag or a digest ("demo/app:v1") on the server.
-func (w *world) ref(text string) name.Reference {
+func (w *env) ref(text string) name.Reference {
 	w.t.Helper()
 	ref, err := name.ParseReference(w.host() + "/" + text)
 	if err != nil {
@@ -432,7 +432,7 @@ func (w *world) ref(text string) name.Reference {
 
 // as returns the settings of a real client that logs in as the user, and
 // what it will have sent.
-func (w *world) as(l login) (*exchanges, []remote.Option) {
+func (w *env) as(l login) (*exchanges, []remote.Option) {
 	e := &exchanges{next: w.server.Client().Transport}
 	return e, []remote.Option{
 		remote.WithContext(w.t.Context()),
@@ -522,7 +522,7 @@ func digestOf(t *testing.T, of interface{ Digest() (v1.Hash, error) }) v1.Hash {
 }
 
 // push pushes an image that must be accepted.
-func (w *world) push(l login, to string, image v1.Image) {
+func (w *env) push(l login, to string, image v1.Image) {
 	w.t.Helper()
 	_, options := w.as(l)
 	if err := remote.Write(w.ref(to), image, options...); err != nil {
@@ -531,7 +531,7 @@ func (w *world) push(l login, to string, image v1.Image) {
 }
 
 // wantPulled pulls an image whole, and wants it to be the one that was pushed.
-func (w *world) wantPulled(l login, from string, want v1.Image) {
+func (w *env) wantPulled(l login, from string, want v1.Image) {
 	w.t.Helper()
 	_, options := w.as(l)
 	got, err := remote.Image(w.ref(from), options...)

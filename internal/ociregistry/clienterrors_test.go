@@ -22,7 +22,7 @@ const (
 )
 
 // wantMistake wants a 4xx in the OCI form that tells no path of the server's.
-func (w *world) wantMistake(what string, got answer, status int, code string) {
+func (w *env) wantClientError(what string, got httpResponse, status int, code string) {
 	w.t.Helper()
 	w.wantStatus(what, got, status, code)
 	for _, path := range []string{w.path, "/docker/registry/", "repositories"} {
@@ -33,7 +33,7 @@ func (w *world) wantMistake(what string, got answer, status int, code string) {
 }
 
 // wantNoErrorLogged wants no line above INFO in the log, once all requests have ended.
-func (w *world) wantNoErrorLogged() {
+func (w *env) wantNoErrorLogged() {
 	w.t.Helper()
 	w.server.Close() // waits for the log
 	for line := range strings.Lines(w.log.String()) {
@@ -43,15 +43,15 @@ func (w *world) wantNoErrorLogged() {
 	}
 }
 
-func TestMistakesOfClientsAre4xx(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+func TestClientErrorsAre4xx(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *env) {
 		user := w.pusher(w.one)
 		w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 		bearer := w.bearer(user, scope("1-1-demo/app", all))
 		const app = "/v2/1-1-demo/app/"
 		for _, last := range []string{"%00", "v1%00", "v1/current/link", "..", "../..", ".", "v1/", "-", "%ff", strings.Repeat("a", 129), strings.Repeat("a", 5000)} {
 			got := w.send(http.MethodGet, app+"tags/list?last="+last, "", bearer)
-			w.wantMistake("last="+last, got, http.StatusBadRequest, "TAG_INVALID")
+			w.wantClientError("last="+last, got, http.StatusBadRequest, "TAG_INVALID")
 		}
 		for _, last := range []string{"", "v0", "v1", "zz", strings.Repeat("a", 128)} {
 			if got := w.send(http.MethodGet, app+"tags/list?n=5&last="+last, "", bearer); got.status != http.StatusOK {
@@ -76,14 +76,14 @@ func TestMistakesOfClientsAre4xx(t *testing.T) {
 			{http.MethodPut, app + "manifests/" + strings.Repeat("a", 200), http.StatusNotFound, "UNSUPPORTED"},
 		} {
 			got := w.send(request.method, request.target, "", bearer)
-			w.wantMistake(request.method+" "+request.target, got, request.status, request.code)
+			w.wantClientError(request.method+" "+request.target, got, request.status, request.code)
 		}
 		w.wantNoErrorLogged()
 	})
 }
 
 func TestUploadsOfNoForm(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	for _, test := range []struct {
 		header        string
@@ -108,23 +108,23 @@ func TestUploadsOfNoForm(t *testing.T) {
 		{"Content-Type: ", 202, 201, ""},
 	} {
 		got := w.send(http.MethodPatch, w.begun("1-1-demo/app", bearer), "some", bearer, test.header)
-		w.wantMistake("PATCH, "+test.header, got, test.patch, test.code)
+		w.wantClientError("PATCH, "+test.header, got, test.patch, test.code)
 		code := test.code
 		if test.finish < 300 {
 			code = ""
 		}
 		got = w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("some")), "some", bearer, test.header)
-		w.wantMistake("PUT, "+test.header, got, test.finish, code)
+		w.wantClientError("PUT, "+test.header, got, test.finish, code)
 	}
 	for _, digest := range []string{"", "x", "sha256:xx", "md5:d41d8cd98f00b204e9800998ecf8427e", "none:abc", "sha384:" + strings.Repeat("a", 96), sum("other")} {
 		got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), digest), "some", bearer)
-		w.wantMistake("PUT as "+digest, got, http.StatusBadRequest, "DIGEST_INVALID")
+		w.wantClientError("PUT as "+digest, got, http.StatusBadRequest, "DIGEST_INVALID")
 	}
 	w.wantNoErrorLogged()
 }
 
 func TestManifestsOfNoForm(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -180,7 +180,7 @@ func TestManifestsOfNoForm(t *testing.T) {
 
 // Windows' base layers are not in the registry: their urls say where they are.
 func TestForeignLayersAreAccepted(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world) {
+	everywhere(t, func(t *testing.T, w *env) {
 		user := w.pusher(w.one)
 		image := newImage(t, 1)
 		w.push(user, "1-1-demo/app:v1", image)
@@ -207,7 +207,7 @@ func TestForeignLayersAreAccepted(t *testing.T) {
 }
 
 func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newEnv(t, settings{})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	config, err := image.ConfigName()
@@ -244,7 +244,7 @@ func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
 }
 
 func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
-	everywhere(t, func(_ *testing.T, w *world) {
+	everywhere(t, func(_ *testing.T, w *env) {
 		user := w.pusher(w.one)
 		bearer := w.bearer(user, scope("1-1-demo/app", "pull,push"))
 		upload := w.begun("1-1-demo/app", bearer)
@@ -263,7 +263,7 @@ func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
 
 // halfSent sends a request with half of its body to a server of the registry
 // whose reads time out soon, and returns the response.
-func (w *world) halfSent(method, target string, closes bool, headers ...string) answer {
+func (w *env) halfSent(method, target string, closes bool, headers ...string) httpResponse {
 	w.t.Helper()
 	server := httptest.NewServer(counted(&w.requests.registry, http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
 		if !closes {
@@ -295,7 +295,7 @@ func (w *world) halfSent(method, target string, closes bool, headers ...string) 
 }
 
 func TestBodyThatStopsComing(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+	w := newEnv(t, settings{onDisk: true})
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	for _, closes := range []bool{false, true} {
 		status := http.StatusRequestTimeout
@@ -309,7 +309,7 @@ func TestBodyThatStopsComing(t *testing.T) {
 		} {
 			got := w.halfSent(request.method, request.target, closes, bearer)
 			what := fmt.Sprintf("%s %.40s, closed by the client: %t", request.method, request.target, closes)
-			w.wantMistake(what, got, status, "SIZE_INVALID")
+			w.wantClientError(what, got, status, "SIZE_INVALID")
 		}
 	}
 	w.wantNoErrorLogged()
@@ -317,8 +317,8 @@ func TestBodyThatStopsComing(t *testing.T) {
 
 // A manifest may name a blob that does not exist beside one that cannot be read:
 // the library would send both, and the path of the second.
-func TestFailureBesideAMistakeIsNotTold(t *testing.T) {
-	w := newWorld(t, settings{onDisk: true})
+func TestFailureBesideAClientErrorStaysInside(t *testing.T) {
+	w := newEnv(t, settings{onDisk: true})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -336,7 +336,7 @@ func TestFailureBesideAMistakeIsNotTold(t *testing.T) {
 	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":1},"layers":[{"mediaType":"x/y","digest":%q,"size":1}]}`,
 		ociImage, sum("none"), config)
 	got := w.send(http.MethodPut, manifests, body, w.bearer(user, scope("1-1-demo/app", all)), "Content-Type: "+ociImage)
-	w.wantMistake("PUT", got, http.StatusInternalServerError, "UNKNOWN")
+	w.wantClientError("PUT", got, http.StatusInternalServerError, "UNKNOWN")
 	w.server.Close() // waits for the log
 	if text := w.log.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "is a directory") {
 		t.Errorf("got the log\n%s\nwant the cause in it, as an error", text)

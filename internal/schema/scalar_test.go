@@ -14,13 +14,13 @@ import (
 	"testing/iotest"
 
 	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/ijson"
 	"github.com/registryusers/registryusers/internal/schema"
-	"github.com/registryusers/registryusers/internal/strictjson"
 )
 
 // quickSchemas are judged while they are read. Among them they have every
 // keyword that such a schema may have.
-var quickSchemas = []struct{ name, schema string }{
+var scalarSchemas = []struct{ name, schema string }{
 	{"a create", createBody},
 	{"closed", `{"type":"object","required":["b","a"],"additionalProperties":false,"title":"T","x-more":1,"properties":{
 		"a":{"type":"integer","minimum":0.5,"maximum":2.5,"default":1},
@@ -49,35 +49,35 @@ func manyFields() string {
 	return strings.Join(all, ",")
 }
 
-func compileQuick(t testing.TB, text string) *schema.Schema {
+func compileScalarObject(t testing.TB, text string) *schema.Schema {
 	t.Helper()
 	s := compile(t, text)
-	if !s.Quick() {
+	if !s.Scalar() {
 		t.Fatalf("schema %s: Quick(): got false, want true", text)
 	}
 	return s
 }
 
 // judgement is what becomes of a body.
-type judgement struct {
+type parsed struct {
 	tree       any
 	violations []schema.Violation
 	err        error
 }
 
-func judge(s *schema.Schema, body string) judgement {
-	value, violations, err := s.Judge(strings.NewReader(body))
+func parse(s *schema.Schema, body string) parsed {
+	value, violations, err := s.Parse(strings.NewReader(body))
 	if err != nil || len(violations) > 0 {
-		return judgement{nil, violations, err}
+		return parsed{nil, violations, err}
 	}
-	return judgement{value.Tree(), nil, nil}
+	return parsed{value.Tree(), nil, nil}
 }
 
 // compareJudgements judges a body in both ways, which must come to the same,
 // value, violations and error, and reports whether the body is valid.
-func compareJudgements(t *testing.T, s *schema.Schema, body string) bool {
+func compareWays(t *testing.T, s *schema.Schema, body string) bool {
 	t.Helper()
-	got, want := judge(s, body), judge(s.General(), body)
+	got, want := parse(s, body), parse(s.General(), body)
 	for _, tree := range []any{got.tree, want.tree} { // what is read quickly has the declared fields alone
 		object, _ := tree.(map[string]any)
 		maps.DeleteFunc(object, func(name string, _ any) bool { return !slices.Contains(s.Fields(), name) })
@@ -88,11 +88,11 @@ func compareJudgements(t *testing.T, s *schema.Schema, body string) bool {
 	return want.err == nil && want.violations == nil
 }
 
-func TestABodyIsJudgedAlikeWhileItIsReadAndAfterwards(t *testing.T) {
-	for i, tt := range quickSchemas {
+func TestABodyIsValidatedAlikeWhileItIsReadAndAfterwards(t *testing.T) {
+	for i, tt := range scalarSchemas {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := compileQuick(t, tt.schema)
+			s := compileScalarObject(t, tt.schema)
 			var root map[string]any
 			if err := json.Unmarshal([]byte(documentText(tt.schema)), &root); err != nil {
 				t.Fatal(err)
@@ -103,7 +103,7 @@ func TestABodyIsJudgedAlikeWhileItIsReadAndAfterwards(t *testing.T) {
 			valid := 0
 			for range bodies {
 				text := respell(rng, toText(g.value(rng, g.resolve("#/components/schemas/T"), 0)))
-				if compareJudgements(t, s, text) {
+				if compareWays(t, s, text) {
 					valid++
 				}
 				if t.Failed() {
@@ -168,8 +168,8 @@ func respell(rng *rand.Rand, text string) string {
 	return text
 }
 
-func FuzzJudge(f *testing.F) {
-	for i := range quickSchemas {
+func FuzzParse(f *testing.F) {
+	for i := range scalarSchemas {
 		for _, body := range []string{
 			`{"name":"user1","duration":14,"read_only":true,"secret":"s"}`, `{"name":"USER1","duration":400}`, `{"duration":1.4e1,"name":""}`,
 			`{"n\u0061me":"a","duration":1}`, `{"name":"a","name":"b","duration":1}`, `{"name":"a","duration":1,"more":[{"a":[1e999999]}]}`,
@@ -180,25 +180,25 @@ func FuzzJudge(f *testing.F) {
 		}
 	}
 	var compiled []*schema.Schema
-	for _, s := range quickSchemas {
-		compiled = append(compiled, compileQuick(f, s.schema))
+	for _, s := range scalarSchemas {
+		compiled = append(compiled, compileScalarObject(f, s.schema))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, body string) {
-		compareJudgements(t, compiled[int(which)%len(compiled)], body)
+		compareWays(t, compiled[int(which)%len(compiled)], body)
 	})
 }
 
 func TestBothWaysBindTheSame(t *testing.T) {
-	s := compileQuick(t, createBody)
+	s := compileScalarObject(t, createBody)
 	rng := rand.New(rand.NewPCG(3, 4))
 	bound := 0
 	for range 20_000 {
 		body := respell(rng, toText(randomCreateBody(rng)))
-		quick, violations, err := s.Judge(strings.NewReader(body))
+		quick, violations, err := s.Parse(strings.NewReader(body))
 		if err != nil || len(violations) > 0 {
 			continue
 		}
-		general, _, _ := s.General().Judge(strings.NewReader(body))
+		general, _, _ := s.General().Parse(strings.NewReader(body))
 		var got, want models.CreateUserRequest
 		gotErr, wantErr := quick.Bind(&got), general.Bind(&want)
 		if !reflect.DeepEqual(got, want) || (gotErr == nil) != (wantErr == nil) {
@@ -212,7 +212,7 @@ func TestBothWaysBindTheSame(t *testing.T) {
 }
 
 // What is not known whole is judged by the general validator.
-func TestOnlySchemasThatAreKnownWholeAreQuick(t *testing.T) {
+func TestScalarObjectsAreSchemasThatAreKnownCompletely(t *testing.T) {
 	field := func(more string) string { return `{"type":"object","properties":{"a":{` + more + `}}}` }
 	for _, tt := range []struct {
 		schema string
@@ -245,21 +245,21 @@ func TestOnlySchemasThatAreKnownWholeAreQuick(t *testing.T) {
 		{`{"type":"string"}`, false},
 		{`{"$ref":"#/components/schemas/Tree"}`, false},
 	} {
-		if got := compile(t, tt.schema).Quick(); got != tt.want {
+		if got := compile(t, tt.schema).Scalar(); got != tt.want {
 			t.Errorf("schema %s: Quick(): got %v, want %v", tt.schema, got, tt.want)
 		}
 	}
 }
 
-func TestJudgeTellsWhyABodyWasNotRead(t *testing.T) {
+func TestParseReturnsWhyABodyWasNotRead(t *testing.T) {
 	for _, s := range []*schema.Schema{compile(t, createBody), compile(t, createBody).General()} {
 		broken := errors.New("broken")
-		if _, violations, err := s.Judge(iotest.ErrReader(broken)); !errors.Is(err, broken) || violations != nil {
+		if _, violations, err := s.Parse(iotest.ErrReader(broken)); !errors.Is(err, broken) || violations != nil {
 			t.Errorf("Judge of a broken reader: got %q, %v, want the reader's error", violations, err)
 		}
-		var refused *strictjson.Error
-		if _, _, err := s.Judge(strings.NewReader(`{"name":"a","duration":1`)); !errors.As(err, &refused) {
-			t.Errorf("Judge of half a body: got %v, want a *strictjson.Error", err)
+		var refused *ijson.Error
+		if _, _, err := s.Parse(strings.NewReader(`{"name":"a","duration":1`)); !errors.As(err, &refused) {
+			t.Errorf("Judge of half a body: got %v, want a *ijson.Error", err)
 		}
 	}
 }
@@ -268,11 +268,11 @@ func TestJudgeTellsWhyABodyWasNotRead(t *testing.T) {
 func TestThreatABodyIsReadFromAnothersBytes(t *testing.T) {
 	s := compile(t, createBody)
 	for range 100 {
-		if got := judge(s, `{"name":"m0rk3r","duration":1,"secret":"`+strings.Repeat("m0rk3r", 50)+`"}`); got.err != nil || got.violations != nil {
+		if got := parse(s, `{"name":"m0rk3r","duration":1,"secret":"`+strings.Repeat("m0rk3r", 50)+`"}`); got.err != nil || got.violations != nil {
 			t.Fatalf("a valid body: got %+v", got)
 		}
 		for _, short := range []string{`{"name":"`, `{"name":"a","duration":`, `{`} {
-			if got := judge(s, short); got.err == nil {
+			if got := parse(s, short); got.err == nil {
 				t.Fatalf("Judge(%q): got %+v, want an error", short, got)
 			}
 		}
