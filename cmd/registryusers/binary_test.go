@@ -201,6 +201,10 @@ func send(t *testing.T, method, url, body string, headers ...string) response {
 }
 
 func trySend(method, url, body string, headers ...string) (response, error) {
+	return trySendBy(http.DefaultTransport, method, url, body, headers...)
+}
+
+func trySendBy(transport http.RoundTripper, method, url, body string, headers ...string) (response, error) {
 	var a response
 	r, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -210,7 +214,7 @@ func trySend(method, url, body string, headers ...string) (response, error) {
 		name, value, _ := strings.Cut(header, ": ")
 		r.Header.Add(name, value)
 	}
-	response, err := http.DefaultTransport.RoundTrip(r)
+	response, err := transport.RoundTrip(r)
 	if err != nil {
 		return a, err
 	}

@@ -69,7 +69,7 @@ func serveCommand() *cobra.Command {
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; failed logins and connections are counted by address")
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a listener of its own for /healthz and /readyz, HOST:PORT; it answers when all connections of --listen are taken")
 	flags.IntVar(&o.connections.Total, "max-connections", 0, "most connections open at a time (default: 4096, or as the limit of open files allows)")
-	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter)")
+	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter); an IPv6 /56 has a third of all, a /48 half, or this if it is more")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the requests in progress have to end when the server is stopped")
 	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in by their name alone, where it means one user; all registries must be in one project")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")

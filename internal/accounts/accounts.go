@@ -88,6 +88,9 @@ type Key struct {
 // May reports whether the key is for the project.
 func (k Key) May(projectID int64) bool { return k.ProjectID == 0 || k.ProjectID == projectID }
 
+// owner names the key where its callers wait.
+func (k Key) owner() string { return strconv.FormatInt(k.ID, 10) }
+
 // Store keeps the state. Each method is one atomic step, durable when it
 // returns nil, and safe for concurrent use by several processes. Its errors
 // are package registryusers' sentinels, or wrap them, where one is named here;
@@ -251,16 +254,16 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, id
 		return CreatedUser{}, registryusers.ErrForbidden
 	}
 	if idempotencyKey == "" {
-		return s.create(ctx, at, u, n.Secret, generateSecret, nil)
+		return s.create(ctx, caller, at, u, n.Secret, generateSecret, nil)
 	}
 	c := s.newCreateRequest(caller, at, idempotencyKey, n)
-	if created, err := s.replay(ctx, c, n, u.CreatedAt); !isNotFound(err) {
+	if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
 		return created, err
 	}
 	r := c.record(u.CreatedAt)
-	created, err := s.create(ctx, at, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
+	created, err := s.create(ctx, caller, at, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
 	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, at the same time
-		if created, err := s.replay(ctx, c, n, u.CreatedAt); !isNotFound(err) {
+		if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
 			return created, err
 		}
 		if !errors.Is(err, registryusers.ErrUserExists) { // a record was in the way, and is gone
@@ -271,7 +274,7 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, id
 }
 
 // create stores u with the chosen secret, or with the one that made returns.
-func (s *Service) create(ctx context.Context, at RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
+func (s *Service) create(ctx context.Context, caller Key, at RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
 	secret := custom
 	if custom.IsZero() {
 		secret = registryusers.NewSecretText(generated())
@@ -280,7 +283,7 @@ func (s *Service) create(ctx context.Context, at RegistryRef, u User, custom reg
 		// No argon2id for who asks for what is not there.
 		_, err := s.store.Registry(ctx, at)
 		if err == nil {
-			u.Verifier.Hash, err = s.hash(ctx, custom.Reveal())
+			u.Verifier.Hash, err = s.hash(ctx, caller, custom.Reveal())
 		}
 		if err != nil {
 			return CreatedUser{}, err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/argon2"
 
@@ -27,52 +28,72 @@ const (
 var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
 
 // How many argon2ids run at a time, each with 19 MiB (and several times that
-// until it is collected), and how many callers wait for one. Holders of an API key,
-// and users whose address is known, have a slot of their own, which strangers
-// cannot take.
+// until it is collected). Holders of an API key, and users whose address is known,
+// have a slot of their own, which strangers cannot take.
 const (
 	maxLoginHashes  = 2
 	maxKnownHashes  = 1 // of users at an address where they have logged in lately
 	maxCreateHashes = 1
-	maxHashQueue    = 64
 )
 
 // hashSlots bounds the argon2ids in progress and the callers that wait for one.
 type hashSlots struct {
-	running chan struct{} // an element for each argon2id in progress
-	waiting chan struct{} // an element for each caller that waits
+	mu      sync.Mutex
+	free    int
+	waiting queue
 }
 
-func newHashSlots(n int) *hashSlots {
-	return &hashSlots{running: make(chan struct{}, n), waiting: make(chan struct{}, maxHashQueue)}
-}
+func newHashSlots(n int) *hashSlots { return &hashSlots{free: n} }
 
-// acquire waits for a slot, in turn, until ctx is done. ErrUnavailable, at once:
-// too many wait already.
-func (h *hashSlots) acquire(ctx context.Context) (release func(), err error) {
-	release = func() { <-h.running }
-	select {
-	case h.running <- struct{}{}:
-		return release, nil
-	default:
+// acquire waits for a slot, in the order of a queue, until ctx is done. owner is
+// the address or the API key that the caller waits for, and failed the share of
+// its limits that has been spent. ErrUnavailable, at once: too many wait that come
+// before this caller.
+func (h *hashSlots) acquire(ctx context.Context, owner string, failed float64) (release func(), err error) {
+	h.mu.Lock()
+	if h.free > 0 { // then nobody waits
+		h.free--
+		h.mu.Unlock()
+		return h.release, nil
+	}
+	w := newWaiter(owner, failed)
+	ok := h.waiting.add(w)
+	h.mu.Unlock()
+	if !ok {
+		return nil, errQueueFull
 	}
 	select {
-	case h.waiting <- struct{}{}:
-		defer func() { <-h.waiting }()
-	default:
-		return nil, fmt.Errorf("%w: %d secrets are waiting to be hashed", registryusers.ErrUnavailable, maxHashQueue)
-	}
-	select {
-	case h.running <- struct{}{}:
-		return release, nil
+	case served := <-w.served:
+		if !served {
+			return nil, errQueueFull
+		}
+		return h.release, nil
 	case <-ctx.Done():
+		h.mu.Lock()
+		left := h.waiting.remove(w)
+		h.mu.Unlock()
+		if !left && <-w.served {
+			h.release()
+		}
 		return nil, fmt.Errorf("%w: waiting to hash a secret: %w", registryusers.ErrUnavailable, ctx.Err())
 	}
 }
 
+var errQueueFull = fmt.Errorf("%w: %d secrets are waiting to be hashed", registryusers.ErrUnavailable, maxQueue)
+
+// release gives a slot to the next caller that waits.
+func (h *hashSlots) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.waiting.serve() {
+		h.free++
+	}
+}
+
 // hash returns the argon2id hash of a new user's custom secret as a PHC string.
-func (s *Service) hash(ctx context.Context, secret string) (string, error) {
-	release, err := s.creates.acquire(ctx)
+// The holders of API keys take turns.
+func (s *Service) hash(ctx context.Context, caller Key, secret string) (string, error) {
+	release, err := s.creates.acquire(ctx, caller.owner(), 0)
 	if err != nil {
 		return "", err
 	}

@@ -24,16 +24,47 @@ func (accepting) CreateUser(_ context.Context, _ RegistryRef, u User, _ *Idempot
 	return u, nil
 }
 
+// occupy takes all slots, as if that many secrets were being hashed, until empty
+// is called.
+func (h *hashSlots) occupy(t *testing.T) (empty func()) {
+	t.Helper()
+	var releases []func()
+	for range h.unused() {
+		release, err := h.acquire(t.Context(), "the test", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		releases = append(releases, release)
+	}
+	return func() {
+		for _, release := range releases {
+			release()
+		}
+	}
+}
+
+// unused returns how many slots are free.
+func (h *hashSlots) unused() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.free
+}
+
+// length returns how many callers wait.
+func (h *hashSlots) length() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting.waiters)
+}
+
 func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	s := New(accepting{}, NewServerKey("k", [32]byte{}), nil)
-	if got, want := cap(s.logins.running), min(runtime.GOMAXPROCS(0), 2); got != want || cap(s.creates.running) != 1 {
-		t.Fatalf("%d argon2ids of logins and %d of creates may run at a time; want %d and 1", got, cap(s.creates.running), want)
+	if got, want := s.logins.unused(), min(runtime.GOMAXPROCS(0), 2); got != want || s.creates.unused() != 1 {
+		t.Fatalf("%d argon2ids of logins and %d of creates may run at a time; want %d and 1", got, s.creates.unused(), want)
 	}
-	for range cap(s.creates.running) {
-		s.creates.running <- struct{}{} // as if that many were at work
-	}
+	empty := s.creates.occupy(t)
 	create := func(ctx context.Context, custom string) (CreatedUser, error) {
-		return s.create(ctx, RegistryRef{}, User{}, registryusers.NewSecretText(custom), generateSecret, nil)
+		return s.create(ctx, Key{}, RegistryRef{}, User{}, registryusers.NewSecretText(custom), generateSecret, nil)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -48,24 +79,24 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	if u, err := create(t.Context(), ""); err != nil || len(u.Verifier.Index) == 0 || u.Secret.IsZero() {
 		t.Errorf("a made secret: %+v, %v; want one without waiting", u, err)
 	}
-	<-s.creates.running
+	empty()
 	u, err := create(t.Context(), "chosen")
 	if err != nil || !strings.HasPrefix(u.Verifier.Hash, "$argon2id$") {
 		t.Errorf("with one place free: %+v, %v; want a hash", u, err)
 	}
-	if got, want := len(s.creates.running), cap(s.creates.running)-1; got != want {
-		t.Errorf("%d places are taken after the hash; want %d, its own given back", got, want)
+	if got := s.creates.unused(); got != 1 {
+		t.Errorf("%d slots are free after the hash; want 1, its own given back", got)
 	}
 }
 
 func TestManyHashesAtOnce(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{}), nil)
-	hashes := make([]string, 4*cap(s.creates.running))
+	hashes := make([]string, 4)
 	var wg sync.WaitGroup
 	for i := range hashes {
 		wg.Go(func() {
 			var err error
-			if hashes[i], err = s.hash(t.Context(), "the same"); err != nil {
+			if hashes[i], err = s.hash(t.Context(), Key{}, "the same"); err != nil {
 				t.Errorf("hash %d: %v", i, err)
 			}
 		})
@@ -78,8 +109,8 @@ func TestManyHashesAtOnce(t *testing.T) {
 		}
 		seen[hash] = true
 	}
-	if len(s.creates.running) != 0 {
-		t.Errorf("%d places are taken when all is done; want none", len(s.creates.running))
+	if got := s.creates.unused(); got != 1 {
+		t.Errorf("%d slots are free when all is done; want 1", got)
 	}
 }
 
@@ -248,7 +279,7 @@ func (s recorded) IdempotencyRecord(context.Context, []byte) (IdempotencyRecord,
 func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
-	hash, err := s.hash(t.Context(), "chosen")
+	hash, err := s.hash(t.Context(), Key{}, "chosen")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,9 +287,7 @@ func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: hash}}
 
-	for range cap(s.creates.running) {
-		s.creates.running <- struct{}{} // as if that many were at work
-	}
+	empty := s.creates.occupy(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
@@ -274,12 +303,12 @@ func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("a repeat that waits, its context canceled: %v; want %v", err, context.Canceled)
 	}
-	<-s.creates.running
+	empty()
 	if u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n); err != nil || !u.Replayed {
 		t.Errorf("with one place free: %+v, %v; want it answered", u, err)
 	}
-	if got, want := len(s.creates.running), cap(s.creates.running)-1; got != want {
-		t.Errorf("%d places are taken after the repeat; want %d, its own given back", got, want)
+	if got := s.creates.unused(); got != 1 {
+		t.Errorf("%d slots are free after the repeat; want 1, its own given back", got)
 	}
 }
 
@@ -294,8 +323,8 @@ func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
 	if err == nil || errors.Is(err, registryusers.ErrInvalid) || u.ID != 0 || !u.Secret.IsZero() {
 		t.Errorf("CreateUser = %+v, %v; want an error that says nothing of the request", u, err)
 	}
-	if len(s.creates.running) != 0 {
-		t.Errorf("%d places are taken; want none", len(s.creates.running))
+	if got := s.creates.unused(); got != 1 {
+		t.Errorf("%d slots are free; want 1", got)
 	}
 }
 

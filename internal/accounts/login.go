@@ -91,7 +91,7 @@ var ErrBareName = fmt.Errorf("%w: the name does not say which registry is meant"
 // ErrUnauthenticated: there is no such user, or the secret is wrong, or the user
 // has expired; the error does not say which, and each costs the same.
 // [ErrBareName], at no cost. A [*LimitError]: too many failures. ErrUnavailable:
-// too many logins wait.
+// too many logins wait, of addresses that have failed as little as this one.
 func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, error) {
 	namespace, name, named := strings.Cut(attempt.Account, "+")
 	if !named {
@@ -123,8 +123,8 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	if s.bareNames { // a user's long and short name count together
 		counted = name
 	}
-	hash, secret := candidate.Verifier.Hash, attempt.Secret.Reveal()
-	guess := s.throttle.guess(attempt.From, counted, meant, hash, secret)
+	secret := attempt.Secret.Reveal()
+	guess := s.throttle.guess(attempt.From, counted, meant, secret)
 	return s.compareCandidate(ctx, candidate, guess, secret)
 }
 
@@ -152,9 +152,6 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	if verified() {
 		return candidate, nil
 	}
-	if expired {
-		g = s.throttle.ofExpired(g)
-	}
 	if err := s.throttle.check(g, s.now()); err != nil {
 		return Account{}, err
 	}
@@ -165,7 +162,7 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	if s.throttle.isKnown(g, s.now()) {
 		slots = s.knownLogins
 	}
-	release, err := slots.acquire(ctx)
+	release, err := slots.acquire(ctx, g.network, s.throttle.share(g, s.now()))
 	if err != nil {
 		return Account{}, err
 	}
@@ -182,7 +179,7 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 		return Account{}, err
 	}
 	if !ok || expired {
-		s.throttle.failed(g, ok, s.now())
+		s.throttle.failed(g, s.now())
 		return Account{}, registryusers.ErrUnauthenticated
 	}
 	s.verified.add(hash, secret, s.now())

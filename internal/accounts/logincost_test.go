@@ -63,7 +63,7 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 				if !errors.Is(err, registryusers.ErrUnauthenticated) || errors.Is(err, accounts.ErrBareName) {
 					t.Errorf("%s, as %q: %v; want %v", user.what, form, err, registryusers.ErrUnauthenticated)
 				}
-				if err := cost(user.what+", again", form.account, user.secret, form.repository, 0, "AccountBySecret", "AccountByName"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+				if err := cost(user.what+", again", form.account, user.secret, form.repository, 1, "AccountBySecret", "AccountByName"); !errors.Is(err, registryusers.ErrUnauthenticated) {
 					t.Errorf("%s, as %q, again: %v; want %v", user.what, form, err, registryusers.ErrUnauthenticated)
 				}
 			}
@@ -75,6 +75,25 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 				t.Errorf("bare names %t: %s: %v; want %v", bare, user.what, err, want)
 			}
 		}
+
+		// Nor does it show, by the cost of a wrong secret that is repeated, that a user
+		// has been created since, or has got another secret.
+		again := func(what string) {
+			t.Helper()
+			if err := cost(what, "3-5-demo+later", "no", "", 1, "AccountBySecret", "AccountByName"); !errors.Is(err, registryusers.ErrUnauthenticated) {
+				t.Errorf("a wrong secret %s: %v; want %v", what, err, registryusers.ErrUnauthenticated)
+			}
+		}
+		again("for the first time")
+		again("before the user is created")
+		later, _ := h.create(t, accounts.NewUser{Name: "later", Duration: 1, Secret: pw("pw")})
+		counting.Take()
+		again("when the user has been created")
+		again("the user exists")
+		h.update(t, later, accounts.UserUpdate{NewSecret: true})
+		counting.Take()
+		again("when the user has another secret")
+		again("the user has that secret")
 
 		// What succeeds: a generated secret needs one read, a custom one is hashed once.
 		for _, account := range []string{"generated", "3-5-demo+generated"} {
@@ -113,8 +132,8 @@ func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 							t.Errorf("%s%s: %v; want %v", form, name, err, registryusers.ErrUnauthenticated)
 						}
 					})
-					if n != 1-i {
-						t.Errorf("bare names %t: %s%s, time %d: %d argon2ids; want %d", bare, form, name, i+1, n, 1-i)
+					if n != 1 {
+						t.Errorf("bare names %t: %s%s, time %d: %d argon2ids; want 1", bare, form, name, i+1, n)
 					}
 				}
 			}
@@ -144,11 +163,11 @@ func TestLoginsOfAnExpiredUser(t *testing.T) {
 	}
 	h.now = u.ExpiresAt
 	for _, name := range []string{"u", "v"} {
-		try(name, "no", 0, registryusers.ErrUnauthenticated)
+		try(name, "no", 1, registryusers.ErrUnauthenticated)
 	}
 	try("u", "pw", 1, registryusers.ErrUnauthenticated)
 	for range 20 { // one failure, like a wrong secret
-		try("u", "pw", 0, registryusers.ErrUnauthenticated)
+		try("u", "pw", 1, registryusers.ErrUnauthenticated)
 	}
 	h.update(t, u, accounts.UserUpdate{Days: new(int64(3))})
 	try("u", "pw", 1, nil)

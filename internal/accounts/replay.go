@@ -75,7 +75,7 @@ func (s *Service) derive(c createRequest, salt []byte) string {
 
 // replay answers a create that is repeated at now as the first one was.
 // ErrNotFound: it is not repeated.
-func (s *Service) replay(ctx context.Context, c createRequest, n NewUser, now time.Time) (CreatedUser, error) {
+func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n NewUser, now time.Time) (CreatedUser, error) {
 	r, u, err := s.store.IdempotencyRecord(ctx, c.key)
 	if err == nil && !now.Before(r.End) {
 		err = registryusers.ErrNotFound
@@ -91,7 +91,7 @@ func (s *Service) replay(ctx context.Context, c createRequest, n NewUser, now ti
 	}
 	secret := n.Secret
 	if c.secretIsGiven {
-		if err := s.compare(ctx, *u, secret); err != nil {
+		if err := s.compare(ctx, caller, *u, secret); err != nil {
 			return CreatedUser{}, err
 		}
 	} else {
@@ -111,8 +111,8 @@ func (s *Service) replay(ctx context.Context, c createRequest, n NewUser, now ti
 // compare returns ErrIdempotencyKeyReused if a custom secret is not the user's.
 // The throttle does not count it: only the holder of both the API key and the
 // idempotency key learns about a secret, and it is the one which that caller chose.
-func (s *Service) compare(ctx context.Context, u User, secret registryusers.SecretText) error {
-	release, err := s.creates.acquire(ctx)
+func (s *Service) compare(ctx context.Context, caller Key, u User, secret registryusers.SecretText) error {
+	release, err := s.creates.acquire(ctx, caller.owner(), 0)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,19 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"net"
-	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/network"
 )
 
 // LimitError refuses a login because too many failed before. It is a
@@ -26,19 +27,19 @@ func (e *LimitError) Unwrap() error { return registryusers.ErrTooManyRequests }
 // bounded, and keyed by hashes under a key of this process: a memory dump shows
 // neither names nor secrets.
 //
-// It counts a wrong secret once for each user, address and secret, however often
-// it is repeated. Failures are limited for an address, and for a user at an
+// It counts a wrong secret once for each user, address and secret, and counts its
+// repeats apart. Failures are limited for an address, and for a user at an
 // address. A user that is guessed at from many addresses is slowed down: an
 // attempt from an address where it has not logged in lately waits before it is
-// hashed, and few wait at a time.
+// hashed, and such an address has few attempts.
 type loginThrottle struct {
 	key hashKey
 
-	mu      sync.Mutex
-	counts  map[digest]failureCount
-	wrong   map[digest]time.Time // until when a wrong secret is remembered
-	known   map[digest]time.Time // until when a user is known at an address
-	waiting map[digest]int       // attempts that are slowed down, by user
+	mu     sync.Mutex
+	counts map[digest]failureCount
+	wrong  map[digest]time.Time // until when a wrong secret is remembered
+	known  map[digest]time.Time // until when a user is known at an address
+	slowed map[digest]*queue    // attempts that wait out the delay, by user
 }
 
 type failureCount struct {
@@ -48,129 +49,151 @@ type failureCount struct {
 
 const (
 	failureWindow    = 5 * time.Minute
+	rankWindow       = time.Hour // of what decides who is hashed first: longer, so that few attackers start afresh
 	maxFailureCounts = 1 << 16
 	maxWrongSecrets  = 1 << 14
 
 	maxNameFailures   = 100 // for a user from all addresses, before it is slowed down
 	slowDelay         = time.Second
-	maxSlowed         = 8 // attempts for a user that wait out the delay at a time
+	slowedShare       = 5 // a slowed user has 1/5 of its limits at addresses where it is not known
 	knownLifetime     = 24 * time.Hour
 	maxKnownAddresses = 1 << 14
 )
 
-// failureLimits are how many failures a network may have in a window, and how
-// many for one user. An IPv6 host has a /64 to itself, and its owner often a /56
-// or a /48; IPv4 addresses have the first row's.
-var failureLimits = []struct{ bits, all, forUser int }{
-	{64, 100, 10},
-	{56, 300, 30},
-	{48, 1000, 100},
+// failureLimits are how many failures, and how many repeated ones, each of
+// [network.Bits] may have in a window, and how many failures for one user. IPv4
+// addresses have the first row's.
+var failureLimits = [len(network.Bits)]struct{ all, forUser int }{
+	{100, 10},
+	{300, 30},
+	{1000, 100},
 }
 
 func newLoginThrottle() *loginThrottle {
 	return &loginThrottle{
-		key:     newHashKey(),
-		counts:  make(map[digest]failureCount),
-		wrong:   make(map[digest]time.Time),
-		known:   make(map[digest]time.Time),
-		waiting: make(map[digest]int),
+		key:    newHashKey(),
+		counts: make(map[digest]failureCount),
+		wrong:  make(map[digest]time.Time),
+		known:  make(map[digest]time.Time),
+		slowed: make(map[digest]*queue),
 	}
 }
 
 // guess is an attempt to log in with a custom secret, as the throttle knows it.
 type guess struct {
-	user    digest
-	address digest // of the user at the narrowest network
-	secret  digest // of the secret for the user there
-	expired digest // of the secret of an expired user, or zero
-	limits  []failureLimit
+	network string        // the narrowest
+	user    digest        // whom its failure counts for
+	address digest        // of the user at the narrowest network
+	secret  digest        // of the secret for the login name there
+	counts  []guessCounts // for each network, the narrowest first
 }
 
-type failureLimit struct {
-	key  digest
-	most int
+// guessCounts are the counts of one network.
+type guessCounts struct {
+	all, forUser, repeats digest
+	inVain                digest // hashes, of failures and repeats, in rankWindow
+	maxAll, maxForUser    int
 }
 
 // guess returns the attempt with a secret from an address. It counts for the user
-// counted. Its secret is wrong for the login name meant, as long as it is compared
-// with that hash: whether two names mean one user, or none, must not show.
-func (t *loginThrottle) guess(from, counted, meant, hash, secret string) guess {
-	networks := networksOf(from)
+// counted. Its secret is wrong for the login name meant: whether two names mean
+// one user, or none, must not show, nor whether the user has just been created, or
+// has another secret now.
+func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
+	networks := network.Names(from)
 	g := guess{
+		network: networks[0],
 		user:    t.key.hash("user", counted),
 		address: t.key.hash("user at", networks[0], counted),
-		secret:  t.key.hash("secret at", networks[0], meant, hash, secret),
+		secret:  t.key.hash("secret at", networks[0], meant, secret),
 	}
-	for i, network := range networks {
-		g.limits = append(g.limits,
-			failureLimit{t.key.hash("all", network), failureLimits[i].all},
-			failureLimit{t.key.hash("for user", network, counted), failureLimits[i].forUser})
+	for i, name := range networks {
+		g.counts = append(g.counts, guessCounts{
+			all:        t.key.hash("all", name),
+			forUser:    t.key.hash("for user", name, counted),
+			repeats:    t.key.hash("repeats", name),
+			inVain:     t.key.hash("in vain", name),
+			maxAll:     failureLimits[i].all,
+			maxForUser: failureLimits[i].forUser,
+		})
 	}
 	return g
 }
 
-// ofExpired returns the guess at a user that has expired. Its right secret is
-// refused too, but not remembered as wrong: the user may be given more days.
-func (t *loginThrottle) ofExpired(g guess) guess {
-	g.expired = t.key.hash("expired", string(g.secret[:]))
-	return g
-}
-
-// Network returns the network that an address, with or without a port, is
-// counted for: an IPv4 address, or the IPv6 /64 that one site has to itself.
-func Network(from string) string { return networksOf(from)[0] }
-
-// networksOf returns the networks that failures from an address are counted for,
-// the narrowest first. The address may have a port. One of an unknown form is its
-// own network.
-func networksOf(from string) []string {
-	host, _, err := net.SplitHostPort(from)
-	if err != nil {
-		host = from
-	}
-	address, err := netip.ParseAddr(host)
-	if err != nil {
-		return []string{host}
-	}
-	if address = address.Unmap().WithZone(""); address.Is4() {
-		return []string{address.String()}
-	}
-	networks := make([]string, 0, len(failureLimits))
-	for _, limit := range failureLimits {
-		prefix, _ := address.Prefix(limit.bits) // fails only for too many bits
-		networks = append(networks, prefix.String())
-	}
-	return networks
-}
-
-// check refuses a wrong secret that is repeated, as ErrUnauthenticated, and what
-// is over a limit, as a [*LimitError].
+// check refuses, with a [*LimitError], what is over a limit. A wrong secret that is
+// repeated has a limit of its own.
 func (t *loginThrottle) check(g guess, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now.Before(t.wrong[g.secret]) || now.Before(t.wrong[g.expired]) {
-		return registryusers.ErrUnauthenticated
+	over := func(key digest, most int) error {
+		if t.failures(key, now) < most {
+			return nil
+		}
+		return &LimitError{RetryAfter: t.counts[key].end.Sub(now)}
 	}
-	for _, limit := range g.limits {
-		if count := t.counts[limit.key]; count.n >= limit.most && now.Before(count.end) {
-			return &LimitError{RetryAfter: count.end.Sub(now)}
+	isRepeat, isSlow := now.Before(t.wrong[g.secret]), t.isSlow(g, now)
+	for _, c := range g.counts {
+		if isRepeat {
+			if err := over(c.repeats, c.maxAll); err != nil {
+				return err
+			}
+			continue
+		}
+		if isSlow {
+			c.maxForUser /= slowedShare
+		}
+		if err := cmp.Or(over(c.all, c.maxAll), over(c.forUser, c.maxForUser)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// share returns which share of its limits the networks of a guess have spent on
+// hashes in vain, in the last hour: the most that one of them has.
+func (t *loginThrottle) share(g guess, now time.Time) (share float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.spent(g, now)
+}
+
+func (t *loginThrottle) spent(g guess, now time.Time) (share float64) {
+	for _, c := range g.counts {
+		share = max(share, float64(t.failures(c.inVain, now))/float64(c.maxAll))
+	}
+	return share
+}
+
+// failures returns the count of a key in its window.
+func (t *loginThrottle) failures(key digest, now time.Time) int {
+	if count := t.counts[key]; now.Before(count.end) {
+		return count.n
+	}
+	return 0
+}
+
+// isSlow reports whether the user is guessed at from many addresses, and has not
+// logged in from this one lately.
+func (t *loginThrottle) isSlow(g guess, now time.Time) bool {
+	return t.failures(g.user, now) > maxNameFailures && !now.Before(t.known[g.address])
+}
+
 // delay waits if the user is guessed at from many addresses, and has not logged
-// in from this one lately. A [*LimitError]: too many wait already.
+// in from this one lately. A [*LimitError]: the address has one attempt at the
+// user that waits, or too many wait that come before this one.
 func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error {
-	if slow, err := t.enter(g, now); !slow || err != nil {
+	w, err := t.enter(g, now)
+	if w == nil || err != nil {
 		return err
 	}
-	defer t.leave(g)
+	defer t.leave(g, w)
 	timer := time.NewTimer(slowDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
+	case <-w.served: // it lost its place
+		return &LimitError{RetryAfter: slowDelay}
 	case <-ctx.Done():
 		t.gaveUp(g, now)
 		return fmt.Errorf("%w: waiting to log in: %w", registryusers.ErrUnavailable, ctx.Err())
@@ -184,27 +207,36 @@ func (t *loginThrottle) isKnown(g guess, now time.Time) bool {
 	return now.Before(t.known[g.address])
 }
 
-func (t *loginThrottle) enter(g guess, now time.Time) (slow bool, err error) {
+// enter returns the place in which an attempt waits, or nil if it need not.
+func (t *loginThrottle) enter(g guess, now time.Time) (*waiter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if count := t.counts[g.user]; count.n <= maxNameFailures || !now.Before(count.end) || now.Before(t.known[g.address]) {
-		return false, nil
+	if !t.isSlow(g, now) {
+		return nil, nil
 	}
-	if t.waiting[g.user] >= maxSlowed || t.waiting[g.address] > 0 { // one place for an address
-		return true, &LimitError{RetryAfter: slowDelay}
+	q := t.slowed[g.user]
+	if q == nil {
+		q = new(queue)
+		t.slowed[g.user] = q
 	}
-	t.waiting[g.user]++
-	t.waiting[g.address]++
-	return true, nil
+	w := newWaiter(g.network, t.spent(g, now))
+	hasPlace := slices.ContainsFunc(q.waiters, func(other *waiter) bool { return other.owner == g.network })
+	if hasPlace || !q.add(w) {
+		return nil, &LimitError{RetryAfter: slowDelay}
+	}
+	return w, nil
 }
 
-func (t *loginThrottle) leave(g guess) {
+func (t *loginThrottle) leave(g guess, w *waiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, key := range []digest{g.user, g.address} {
-		if t.waiting[key]--; t.waiting[key] == 0 {
-			delete(t.waiting, key)
-		}
+	q := t.slowed[g.user]
+	if q == nil { // w lost its place, and the others have left
+		return
+	}
+	q.remove(w)
+	if len(q.waiters) == 0 {
+		delete(t.slowed, g.user)
 	}
 }
 
@@ -213,35 +245,39 @@ func (t *loginThrottle) leave(g guess) {
 func (t *loginThrottle) gaveUp(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, limit := range g.limits {
-		t.count(limit.key, now)
-	}
+	t.countFailure(g, now)
 }
 
-// failed counts a wrong secret, or the right one of an expired user, unless it was
-// counted already.
-func (t *loginThrottle) failed(g guess, right bool, now time.Time) {
-	key := g.secret
-	if right {
-		key = g.expired
-	}
+// failed counts a wrong secret, or the right one of an expired user, as a failure,
+// or as a repeat if it was counted in this window already.
+func (t *loginThrottle) failed(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now.Before(t.wrong[key]) {
+	if now.Before(t.wrong[g.secret]) {
+		for _, c := range g.counts {
+			t.count(c.repeats, now, failureWindow)
+			t.count(c.inVain, now, rankWindow)
+		}
 		return
 	}
-	remember(t.wrong, key, now, failureWindow, maxWrongSecrets)
-	t.count(g.user, now)
-	for _, limit := range g.limits {
-		t.count(limit.key, now)
+	remember(t.wrong, g.secret, now, failureWindow, maxWrongSecrets)
+	t.count(g.user, now, failureWindow)
+	t.countFailure(g, now)
+}
+
+func (t *loginThrottle) countFailure(g guess, now time.Time) {
+	for _, c := range g.counts {
+		t.count(c.all, now, failureWindow)
+		t.count(c.forUser, now, failureWindow)
+		t.count(c.inVain, now, rankWindow)
 	}
 }
 
-func (t *loginThrottle) count(key digest, now time.Time) {
+func (t *loginThrottle) count(key digest, now time.Time, window time.Duration) {
 	count := t.counts[key]
 	if !now.Before(count.end) {
 		bound(t.counts, maxFailureCounts, func(c failureCount) bool { return !now.Before(c.end) })
-		count = failureCount{end: now.Add(failureWindow)}
+		count = failureCount{end: now.Add(window)}
 	}
 	count.n++
 	t.counts[key] = count

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,31 +14,9 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-func TestNetworksOfAddresses(t *testing.T) {
-	for from, want := range map[string][]string{
-		"192.0.2.1":                   {"192.0.2.1"},
-		"192.0.2.1:80":                {"192.0.2.1"},
-		"[::ffff:192.0.2.1]:80":       {"192.0.2.1"},
-		"2001:db8:1:2:3::4":           {"2001:db8:1:2::/64", "2001:db8:1::/56", "2001:db8:1::/48"},
-		"[2001:db8:1:2ff:3::4]:1":     {"2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"},
-		"[fe80::1%eth0]:80":           {"fe80::/64", "fe80::/56", "fe80::/48"},
-		"fe80::1%eth1":                {"fe80::/64", "fe80::/56", "fe80::/48"},
-		"":                            {""},
-		"@":                           {"@"},
-		"host:80":                     {"host"},
-		"/run/socket":                 {"/run/socket"},
-		"999.0.2.1:80":                {"999.0.2.1"},
-		"2001:db8:1:2:3:4:5:6:7:8:99": {"2001:db8:1:2:3:4:5:6:7:8:99"},
-	} {
-		if got := networksOf(from); !slices.Equal(got, want) {
-			t.Errorf("networksOf(%q) = %q; want %q", from, got, want)
-		}
-	}
-}
-
 // guessAt is a guess at a user from an address, with a secret of its own.
 func guessAt(throttle *loginThrottle, name, from string, i int) guess {
-	return throttle.guess(from, "1-1-demo+"+name, "1-1-demo+"+name, "", fmt.Sprint("wrong", i))
+	return throttle.guess(from, "1-1-demo+"+name, "1-1-demo+"+name, fmt.Sprint("wrong", i))
 }
 
 func TestLimitsOfEachNetwork(t *testing.T) {
@@ -65,7 +42,7 @@ func TestLimitsOfEachNetwork(t *testing.T) {
 			if err := throttle.check(g, now); err != nil {
 				t.Fatalf("%s: failure %d: %v; want it allowed", test.what, i, err)
 			}
-			throttle.failed(g, false, now)
+			throttle.failed(g, now)
 		}
 		next := guessAt(throttle, test.name(test.most), test.from(test.most), test.most)
 		limit, ok := errors.AsType[*LimitError](throttle.check(next, now))
@@ -86,34 +63,101 @@ func TestLimitsOfEachNetwork(t *testing.T) {
 func TestAWrongSecretIsCountedOnce(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	for i := range 5 {
-		for range maxNameFailures {
-			throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), false, now)
+		for range 1 + failureLimits[0].all/5 { // once, and 20 repeats
+			throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), now)
 		}
 	}
 	next := guessAt(throttle, "u", "192.0.2.1", 5)
 	if err := throttle.check(next, now); err != nil {
-		t.Errorf("after five wrong secrets, each a hundred times: %v; want another one allowed", err)
+		t.Errorf("after five wrong secrets, each many times: %v; want another one allowed", err)
 	}
-	if slow, err := throttle.enter(guessAt(throttle, "u", "192.0.2.2", 5), now); slow || err != nil {
-		t.Errorf("after five wrong secrets, each a hundred times: slowed down %t, %v; want not", slow, err)
+	if slow, err := throttle.enter(guessAt(throttle, "u", "192.0.2.2", 5), now); slow != nil || err != nil {
+		t.Errorf("after five wrong secrets, each many times: slowed down %t, %v; want not", slow != nil, err)
+	}
+	// Repeats have a limit of their own: 5 times 20 is the most.
+	if limit, ok := errors.AsType[*LimitError](throttle.check(guessAt(throttle, "u", "192.0.2.1", 0), now)); !ok || limit.RetryAfter != failureWindow {
+		t.Errorf("a repeat after 100 of them: %v; want a limit of %v", limit, failureWindow)
+	}
+	if err := throttle.check(guessAt(throttle, "u", "192.0.2.2", 0), now); err != nil {
+		t.Errorf("the same from another address: %v; want it allowed", err)
 	}
 	// When it is forgotten, it counts again.
 	for i := range 10 {
-		throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), false, now.Add(failureWindow))
+		throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), now.Add(failureWindow))
 	}
-	if err := throttle.check(next, now.Add(failureWindow)); !errors.Is(err, registryusers.ErrUnauthenticated) {
-		t.Errorf("a wrong secret again: %v; want %v", err, registryusers.ErrUnauthenticated)
+	if err := throttle.check(next, now.Add(failureWindow)); err != nil {
+		t.Errorf("a wrong secret again: %v; want it allowed, to be hashed", err)
 	}
 	if err := throttle.check(guessAt(throttle, "u", "192.0.2.1", 10), now.Add(failureWindow)); !errors.Is(err, registryusers.ErrTooManyRequests) {
 		t.Errorf("after ten wrong secrets in the next window: %v; want %v", err, registryusers.ErrTooManyRequests)
 	}
 }
 
+// Who has a user could clear the count of its own guesses at others by logging in
+// between them, and a neighbor of the user itself when that logs in.
+func TestASuccessForgivesNoFailures(t *testing.T) {
+	throttle, now := newLoginThrottle(), time.Now()
+	for i := range failureLimits[0].forUser {
+		throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), now)
+	}
+	throttle.succeeded(guessAt(throttle, "u", "192.0.2.1", -1), now)
+	if err := throttle.check(guessAt(throttle, "u", "192.0.2.1", -2), now); !errors.Is(err, registryusers.ErrTooManyRequests) {
+		t.Errorf("a guess at the user after ten, and a success of its own: %v; want %v", err, registryusers.ErrTooManyRequests)
+	}
+	for i := range failureLimits[0].all {
+		throttle.failed(guessAt(throttle, fmt.Sprint("u", i), "192.0.2.2", i), now)
+	}
+	throttle.succeeded(guessAt(throttle, "mine", "192.0.2.2", 0), now)
+	if err := throttle.check(guessAt(throttle, "other", "192.0.2.2", 0), now); !errors.Is(err, registryusers.ErrTooManyRequests) {
+		t.Errorf("a guess after a hundred, and a success as another user: %v; want %v", err, registryusers.ErrTooManyRequests)
+	}
+}
+
+// A user that is slowed down has fewer guesses at addresses where it is not known.
+func TestASlowedDownUserHasFewGuessesFromAnAddress(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		what string
+		from func(i int) string
+		most int
+	}{
+		{"IPv4", func(int) string { return "192.0.2.1" }, 2},
+		{"a /64", func(i int) string { return fmt.Sprintf("2001:db8::%x", i+1) }, 2},
+		{"a /56", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }, 6},
+		{"a /48", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i<<8) }, 20},
+	} {
+		throttle := newLoginThrottle()
+		for i := range maxNameFailures + 1 {
+			throttle.failed(guessAt(throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), now)
+		}
+		throttle.succeeded(guessAt(throttle, "u", "198.51.100.1", 0), now)
+		for i := range test.most {
+			g := guessAt(throttle, "u", test.from(i), i)
+			if err := throttle.check(g, now); err != nil {
+				t.Fatalf("%s: guess %d: %v; want it allowed", test.what, i, err)
+			}
+			throttle.failed(g, now)
+		}
+		if err := throttle.check(guessAt(throttle, "u", test.from(test.most), test.most), now); !errors.Is(err, registryusers.ErrTooManyRequests) {
+			t.Errorf("%s: guess %d: %v; want %v", test.what, test.most, err, registryusers.ErrTooManyRequests)
+		}
+		if err := throttle.check(guessAt(throttle, "other", test.from(test.most), test.most), now); err != nil {
+			t.Errorf("%s: another user: %v; want it allowed", test.what, err)
+		}
+		for i := range 9 {
+			throttle.failed(guessAt(throttle, "u", "198.51.100.1", i), now)
+		}
+		if err := throttle.check(guessAt(throttle, "u", "198.51.100.1", 9), now); err != nil {
+			t.Errorf("%s: the tenth guess where the user is known: %v; want it allowed", test.what, err)
+		}
+	}
+}
+
 func TestMemoryOfTheThrottleIsBounded(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	for i := range maxFailureCounts {
-		g := throttle.guess(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", "", fmt.Sprint(i))
-		throttle.failed(g, false, now)
+		g := throttle.guess(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", fmt.Sprint(i))
+		throttle.failed(g, now)
 		throttle.succeeded(g, now)
 		if len(throttle.counts) > maxFailureCounts || len(throttle.wrong) > maxWrongSecrets || len(throttle.known) > maxKnownAddresses {
 			t.Fatalf("after %d failures %d counts, %d secrets and %d addresses are kept; want at most %d, %d and %d",
@@ -172,7 +216,7 @@ func newOne(t *testing.T) *Service {
 	t.Helper()
 	store := &oneUser{account: Account{User: User{Name: "u", ExpiresAt: Never}, Namespace: "1-1-demo"}}
 	s := New(store, NewServerKey("k", [32]byte{}), nil)
-	hash, err := s.hash(t.Context(), "pw")
+	hash, err := s.hash(t.Context(), Key{}, "pw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +240,7 @@ func TestANameGuessedFromManyAddressesIsSlowedDown(t *testing.T) {
 			// Guesses from many addresses; not by Login, which would hash each.
 			attack := func() {
 				for i := range maxNameFailures + 1 {
-					s.throttle.failed(s.throttle.guess(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "", "guess"), false, time.Now())
+					s.throttle.failed(s.throttle.guess(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "guess"), time.Now())
 				}
 			}
 			attack()
@@ -208,17 +252,21 @@ func TestANameGuessedFromManyAddressesIsSlowedDown(t *testing.T) {
 			if took, err := timed("wrong", "192.0.2.1"); took != time.Second || !errors.Is(err, registryusers.ErrUnauthenticated) {
 				t.Errorf("%s: a guess from a new address: %v after %v; want %v after a second", name, err, took, registryusers.ErrUnauthenticated)
 			}
-			if took, err := timed("wrong", "192.0.2.1"); took != 0 || !errors.Is(err, registryusers.ErrUnauthenticated) {
-				t.Errorf("%s: the guess again: %v after %v; want %v at once", name, err, took, registryusers.ErrUnauthenticated)
+			if took, err := timed("wrong", "192.0.2.1"); took != time.Second || !errors.Is(err, registryusers.ErrUnauthenticated) {
+				t.Errorf("%s: the guess again: %v after %v; want %v after a second", name, err, took, registryusers.ErrUnauthenticated)
+			}
+			_, _ = timed("wrong as well", "192.0.2.1")
+			if took, err := timed("a third", "192.0.2.1"); took != 0 || !errors.Is(err, registryusers.ErrTooManyRequests) {
+				t.Errorf("%s: a third guess from one address: %v after %v; want %v at once", name, err, took, registryusers.ErrTooManyRequests)
 			}
 			if err := s.loginAs(t.Context(), "other", "wrong", "192.0.2.1"); !errors.Is(err, registryusers.ErrUnauthenticated) {
 				t.Errorf("another name: %v; want %v", err, registryusers.ErrUnauthenticated)
 			}
 
-			// Eight wait, without a slot, and the ninth is refused.
+			// Some wait, without a slot, and one that has not failed less is refused.
 			ctx, cancel := context.WithCancel(t.Context())
 			var waiting sync.WaitGroup
-			for i := range maxSlowed {
+			for i := range maxQueue {
 				waiting.Go(func() {
 					want := registryusers.ErrUnauthenticated
 					if i == 0 { // gone before its second is over
@@ -234,17 +282,17 @@ func TestANameGuessedFromManyAddressesIsSlowedDown(t *testing.T) {
 				})
 			}
 			synctest.Wait()
-			if got := len(s.logins.running) + len(s.logins.waiting); got != 0 {
-				t.Errorf("%s: %d guesses that are slowed down hold or wait for a slot; want none", name, got)
+			if got := s.logins.length(); got != 0 || s.logins.unused() == 0 {
+				t.Errorf("%s: %d guesses that are slowed down wait for a slot, and %d slots are free; want no guess and all slots", name, got, s.logins.unused())
 			}
 			took, err := timed("wrong", "192.0.2.9")
 			if limit, ok := errors.AsType[*LimitError](err); !ok || took != 0 || limit.RetryAfter != time.Second {
-				t.Errorf("%s: the ninth: %v after %v; want a limit of a second, at once", name, err, took)
+				t.Errorf("%s: one more: %v after %v; want a limit of a second, at once", name, err, took)
 			}
 			cancel()
 			waiting.Wait()
-			if len(s.throttle.waiting) != 0 {
-				t.Errorf("%s: %d users have guesses waiting in the end; want none", name, len(s.throttle.waiting))
+			if len(s.throttle.slowed) != 0 {
+				t.Errorf("%s: %d users have guesses waiting in the end; want none", name, len(s.throttle.slowed))
 			}
 			if known {
 				// Where the user logged in today, it is not slowed down, whether or not the
@@ -275,11 +323,10 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 		if err := s.loginAs(t.Context(), "u", "pw", "192.0.2.1"); err != nil {
 			t.Fatal(err)
 		}
-		for range cap(s.logins.running) {
-			s.logins.running <- struct{}{} // as if that many were hashed
-		}
+		slots := s.logins.unused()
+		empty := s.logins.occupy(t)
 		var waiting sync.WaitGroup
-		for i := range maxHashQueue {
+		for i := range maxQueue {
 			waiting.Go(func() {
 				if err := s.loginAs(t.Context(), fmt.Sprint("u", i), "wrong", fmt.Sprint(i)); !errors.Is(err, registryusers.ErrUnauthenticated) {
 					t.Errorf("login %d of those that wait: %v; want %v", i, err, registryusers.ErrUnauthenticated)
@@ -303,12 +350,10 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 		if err != nil || u.Verifier.Hash == "" {
 			t.Errorf("a create with a custom secret meanwhile: %+v, %v; want success", u, err)
 		}
-		for range cap(s.logins.running) {
-			<-s.logins.running
-		}
+		empty()
 		waiting.Wait()
-		if len(s.logins.running)+len(s.logins.waiting) != 0 {
-			t.Errorf("%d slots and %d places in the queue are taken in the end; want none", len(s.logins.running), len(s.logins.waiting))
+		if s.logins.unused() != slots || s.logins.length() != 0 {
+			t.Errorf("%d slots are free and %d callers wait in the end; want %d and none", s.logins.unused(), s.logins.length(), slots)
 		}
 	})
 }
@@ -316,13 +361,13 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 func TestCreatesThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newOne(t)
-		s.creates.running <- struct{}{} // as if it were hashed
+		empty := s.creates.occupy(t)
 		create := func(name string) error {
 			_, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "", NewUser{Name: name, Secret: registryusers.NewSecretText("custom")})
 			return err
 		}
 		var waiting sync.WaitGroup
-		for i := range maxHashQueue {
+		for i := range maxQueue {
 			waiting.Go(func() {
 				if err := create(fmt.Sprint(i)); err != nil {
 					t.Errorf("create %d of those that wait: %v; want success", i, err)
@@ -336,25 +381,26 @@ func TestCreatesThatWaitAreBounded(t *testing.T) {
 		if err := s.loginAs(t.Context(), "u", "pw", "192.0.2.1"); err != nil {
 			t.Errorf("a login meanwhile: %v; want success", err)
 		}
-		<-s.creates.running
+		empty()
 		waiting.Wait()
 	})
 }
 
-// An address has one waiting place of a user that is slowed down, and pays for
-// it when it leaves early: others still get through.
+// Places of a slowed down user: an address has one, and pays for it when it leaves
+// early: others still get through.
 func TestOneAddressCannotKeepASlowedDownUserOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newOne(t)
 		for i := range maxNameFailures + 1 {
-			s.throttle.failed(s.throttle.guess(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+u", "1-1-demo+u", "", "guess"), false, time.Now())
+			s.throttle.failed(guessAt(s.throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), time.Now())
 		}
+		const attempts = 8
 		limited := 0
 		for i := range 20 {
-			var attempts sync.WaitGroup
+			var wg sync.WaitGroup
 			var refused atomic.Int64
-			for j := range maxSlowed {
-				attempts.Go(func() {
+			for j := range attempts {
+				wg.Go(func() {
 					ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
 					defer cancel()
 					err := s.loginAs(ctx, "u", fmt.Sprint("wrong", i, j), "192.0.2.1")
@@ -364,21 +410,56 @@ func TestOneAddressCannotKeepASlowedDownUserOut(t *testing.T) {
 				})
 			}
 			synctest.Wait()
-			if got := refused.Load(); got < maxSlowed-1 {
-				t.Errorf("round %d: %d of %d attempts of one address were refused; want all but one", i, got, maxSlowed)
+			if got := refused.Load(); got < attempts-1 {
+				t.Errorf("round %d: %d of %d attempts of one address were refused; want all but one", i, got, attempts)
 			}
 			if i == 0 {
 				if err := s.loginAs(t.Context(), "u", "pw", "198.51.100.7"); err != nil {
 					t.Errorf("the user from another address: %v; want success", err)
 				}
 			}
-			attempts.Wait()
-			if refused.Load() == maxSlowed {
+			wg.Wait()
+			if refused.Load() == attempts {
 				limited++
 			}
 		}
-		if limited < 10 {
-			t.Errorf("%d of 20 rounds were refused whole; want all after the tenth attempt", limited)
+		if limited != 18 {
+			t.Errorf("%d of 20 rounds were refused whole; want all after the second attempt", limited)
+		}
+	})
+}
+
+// However many addresses guess at a user that is slowed down, the right secret
+// from one that has not failed takes a place of those that have.
+func TestASlowedDownUserIsServedWhereItHasNotFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newOne(t)
+		for i := range maxNameFailures + 1 {
+			s.throttle.failed(guessAt(s.throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), time.Now())
+		}
+		var guesses sync.WaitGroup
+		var lost atomic.Int64
+		for i := range maxQueue {
+			guesses.Go(func() {
+				err := s.loginAs(t.Context(), "u", "guess", fmt.Sprintf("203.0.113.%d", i))
+				if errors.Is(err, registryusers.ErrTooManyRequests) {
+					lost.Add(1)
+				} else if !errors.Is(err, registryusers.ErrUnauthenticated) {
+					t.Errorf("guess %d: %v; want %v", i, err, registryusers.ErrUnauthenticated)
+				}
+			})
+		}
+		synctest.Wait()
+		if err := s.loginAs(t.Context(), "u", "guess", "203.0.113.99"); !errors.Is(err, registryusers.ErrTooManyRequests) {
+			t.Errorf("from an address that has failed as often as those that wait: %v; want %v", err, registryusers.ErrTooManyRequests)
+		}
+		start := time.Now()
+		if err := s.loginAs(t.Context(), "u", "pw", "192.0.2.1"); err != nil || time.Since(start) != slowDelay {
+			t.Errorf("from an address that has not failed: %v after %v; want success after %v", err, time.Since(start), slowDelay)
+		}
+		guesses.Wait()
+		if lost.Load() != 1 || len(s.throttle.slowed) != 0 {
+			t.Errorf("%d guesses lost their places, and %d users have guesses that wait in the end; want 1 and none", lost.Load(), len(s.throttle.slowed))
 		}
 	})
 }

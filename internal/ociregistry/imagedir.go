@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
 var errImagesMoved = errors.New("the image directory was moved, removed, replaced or unmounted: put it back, or restart the server")
@@ -69,22 +67,3 @@ func removeEmpty(directory, top string) {
 // directoryMode is the mode of the library's directories. They lie below the
 // image directory, which is its owner's alone.
 const directoryMode = 0o777
-
-// makeDurably makes a directory and those above it. Their names are on the disk
-// when it returns.
-func makeDurably(directory string) error {
-	if info, err := os.Stat(directory); err == nil && info.IsDir() {
-		return nil
-	}
-	parent := filepath.Dir(directory)
-	if parent == directory {
-		return &fs.PathError{Op: "mkdir", Path: directory, Err: fs.ErrNotExist}
-	}
-	if err := makeDurably(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(directory, directoryMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return atomicfile.SyncDir(parent)
-}

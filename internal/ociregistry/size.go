@@ -51,7 +51,7 @@ func (f *files) writeSize(d digest.Digest, size int64) error {
 		return nil
 	}
 	file := below(f.root, sizePath(d))
-	if err := makeDurably(filepath.Dir(file)); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(file), directoryMode); err != nil {
 		return err
 	}
 	return atomicfile.Write(file, []byte(strconv.FormatInt(size, 10)), 0o644)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/network"
 )
 
 // How many forms are read at a time. A stranger may send one slowly, and over
@@ -26,23 +26,23 @@ type forms struct {
 // enter counts a form in; leave must be called when it has been read. Beyond a
 // limit, leave is nil.
 func (f *forms) enter(from string) (leave func()) {
-	network := accounts.Network(from)
+	address := network.Names(from)[0]
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.total >= maxForms || f.byNetwork[network] >= maxFormsPerNetwork {
+	if f.total >= maxForms || f.byNetwork[address] >= maxFormsPerNetwork {
 		return nil
 	}
 	if f.byNetwork == nil {
 		f.byNetwork = make(map[string]int)
 	}
 	f.total++
-	f.byNetwork[network]++
+	f.byNetwork[address]++
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.total--
-		if f.byNetwork[network]--; f.byNetwork[network] == 0 {
-			delete(f.byNetwork, network)
+		if f.byNetwork[address]--; f.byNetwork[address] == 0 {
+			delete(f.byNetwork, address)
 		}
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/network"
 )
 
 const (
@@ -34,23 +37,38 @@ func MaxConnections(openFiles uint64) int {
 // ConnectionLimits are how many connections a listener has at a time.
 type ConnectionLimits struct {
 	Total      int // 1 or more
-	PerAddress int // 1 or more, for an IPv4 address or an IPv6 /64
+	PerAddress int // 1 or more, for an IPv4 address or an IPv6 /64; for a /56 a third of Total, for a /48 half, but not less
 
 	// Exempt are whose connections are counted in Total alone: proxies, through
 	// which all clients come.
 	Exempt []netip.Prefix
 }
 
+// inNetwork returns the limit of the i-th of the networks that [network.Of] returns.
+func (l ConnectionLimits) inNetwork(i int) int {
+	if i == 0 {
+		return l.PerAddress
+	}
+	return max(l.PerAddress, l.Total/([...]int{4, 3, 2})[i])
+}
+
+// silentTime is how long the first request of a connection may take before the
+// connection can be closed to make room.
+const silentTime = 5 * time.Second
+
 // LimitConnections returns a listener that bounds how many connections of the
-// server are open. A new connection takes the place of the one that has been
-// idle for longest, of its own address if that has too many; where none is idle,
-// the new one is closed. It sets server.ConnState.
+// server are open. A new connection takes the place of one that has sent no
+// request for [silentTime], or else of the one that has been idle for longest; of
+// its own network if that has too many. Where there is none, the new one is
+// closed. It sets server.ConnState.
 func LimitConnections(listener net.Listener, server *http.Server, limits ConnectionLimits, logger *slog.Logger) net.Listener {
 	c := &connections{
 		Listener:  listener,
 		limits:    limits,
 		logger:    logger,
+		now:       time.Now,
 		byNetwork: make(map[netip.Prefix]int),
+		silent:    list.New(),
 		idle:      list.New(),
 	}
 	server.ConnState = c.note
@@ -61,10 +79,12 @@ type connections struct {
 	net.Listener
 	limits ConnectionLimits
 	logger *slog.Logger
+	now    func() time.Time
 
 	mu        sync.Mutex
 	total     int
 	byNetwork map[netip.Prefix]int
+	silent    *list.List // of *connection, without a request yet; the front one is the oldest
 	idle      *list.List // of *connection; the front one has been idle for longest
 	refused   int        // since the last log line
 	logged    time.Time
@@ -74,12 +94,27 @@ type connections struct {
 type connection struct {
 	net.Conn
 	listener *connections
-	remote   netip.Addr
-	network  netip.Prefix // which it is counted for
+	accepted time.Time
+	networks []netip.Prefix // which it is counted for, the narrowest first
+	isExempt bool
 
 	// Guarded by the listener's mu.
-	idle   *list.Element // nil: it is not idle
+	waits  *list.Element // in silent or idle; nil: a request is in progress
 	closed bool
+}
+
+func newConnection(l *connections, accepted net.Conn) *connection {
+	var remote netip.Addr
+	if tcp, ok := accepted.RemoteAddr().(*net.TCPAddr); ok {
+		remote = tcp.AddrPort().Addr()
+	}
+	return &connection{
+		Conn:     accepted,
+		listener: l,
+		accepted: l.now(),
+		networks: network.Of(remote),
+		isExempt: contains(l.limits.Exempt, remote.WithZone("")),
+	}
 }
 
 // ReadFrom implements [io.ReaderFrom]: the kernel sends a file (sendfile).
@@ -109,11 +144,10 @@ func (l *connections) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &connection{Conn: accepted, listener: l}
-		c.remote, c.network = origin(accepted.RemoteAddr())
+		c := newConnection(l, accepted)
 		replaced, ok := l.admit(c)
 		if replaced != nil {
-			_ = replaced.Conn.Close() // it was idle
+			_ = replaced.Conn.Close() // no request is in progress
 		}
 		if ok {
 			return c, nil
@@ -122,20 +156,17 @@ func (l *connections) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts c, if there is room for it. It returns the idle connection that
-// has to be closed for it.
+// admit counts c, if there is room for it. It returns the connection that has to
+// be closed for it.
 func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.byNetwork[c.network] >= l.limits.PerAddress && !contains(l.limits.Exempt, c.remote):
-		replaced = l.longestIdle(func(other *connection) bool { return other.network == c.network })
-	case l.total >= l.limits.Total:
-		replaced = l.longestIdle(func(*connection) bool { return true })
-	default:
+	shares := l.full(c)
+	if shares == nil {
 		l.add(c)
 		return nil, true
 	}
+	replaced = l.replaceable(shares)
 	if replaced == nil {
 		l.logRefused()
 		return nil, false
@@ -145,7 +176,42 @@ func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
 	return replaced, true
 }
 
-// note is the server's ConnState: it keeps the list of idle connections.
+// full returns nil if there is room for c, or else which connections share with c
+// what has no room: its narrowest full network, or the whole server.
+func (l *connections) full(c *connection) (shares func(other *connection) bool) {
+	if !c.isExempt {
+		for i, prefix := range c.networks {
+			if l.byNetwork[prefix] >= l.limits.inNetwork(i) {
+				return func(other *connection) bool { return slices.Contains(other.networks, prefix) }
+			}
+		}
+	}
+	if l.total >= l.limits.Total {
+		return func(*connection) bool { return true }
+	}
+	return nil
+}
+
+// replaceable returns the connection that is closed first of those that suit, or nil.
+func (l *connections) replaceable(suits func(*connection) bool) *connection {
+	for e := l.silent.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*connection)
+		if l.now().Sub(c.accepted) < silentTime {
+			break
+		}
+		if suits(c) {
+			return c
+		}
+	}
+	for e := l.idle.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*connection); suits(c) {
+			return c
+		}
+	}
+	return nil
+}
+
+// note is the server's ConnState: it keeps the lists of connections without a request.
 func (l *connections) note(conn net.Conn, state http.ConnState) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
@@ -156,28 +222,21 @@ func (l *connections) note(conn net.Conn, state http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case c.closed:
-	case state == http.StateIdle && c.idle == nil:
-		c.idle = l.idle.PushBack(c)
-	case state != http.StateIdle && c.idle != nil:
-		l.idle.Remove(c.idle)
-		c.idle = nil
+	if c.closed || state == http.StateNew { // a new one is in silent since it was accepted
+		return
 	}
-}
-
-func (l *connections) longestIdle(suits func(*connection) bool) *connection {
-	for e := l.idle.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*connection); suits(c) {
-			return c
-		}
+	l.unlist(c)
+	if state == http.StateIdle {
+		c.waits = l.idle.PushBack(c)
 	}
-	return nil
 }
 
 func (l *connections) add(c *connection) {
 	l.total++
-	l.byNetwork[c.network]++
+	for _, prefix := range c.networks {
+		l.byNetwork[prefix]++
+	}
+	c.waits = l.silent.PushBack(c)
 }
 
 func (l *connections) remove(c *connection) {
@@ -186,12 +245,20 @@ func (l *connections) remove(c *connection) {
 	}
 	c.closed = true
 	l.total--
-	if l.byNetwork[c.network]--; l.byNetwork[c.network] == 0 {
-		delete(l.byNetwork, c.network)
+	for _, prefix := range c.networks {
+		if l.byNetwork[prefix]--; l.byNetwork[prefix] == 0 {
+			delete(l.byNetwork, prefix)
+		}
 	}
-	if c.idle != nil {
-		l.idle.Remove(c.idle)
-		c.idle = nil
+	l.unlist(c)
+}
+
+// unlist takes c from the list it is in.
+func (l *connections) unlist(c *connection) {
+	if c.waits != nil { // it is in one of them; the other ignores it
+		l.silent.Remove(c.waits)
+		l.idle.Remove(c.waits)
+		c.waits = nil
 	}
 }
 
@@ -200,25 +267,9 @@ const refusedLogInterval = time.Minute
 
 func (l *connections) logRefused() {
 	l.refused++
-	if now := time.Now(); now.Sub(l.logged) >= refusedLogInterval {
+	if now := l.now(); now.Sub(l.logged) >= refusedLogInterval {
 		l.logger.Warn("connections were refused: too many are open", "refused", l.refused, "open", l.total,
 			"max_connections", l.limits.Total, "max_connections_per_address", l.limits.PerAddress)
 		l.refused, l.logged = 0, now
 	}
-}
-
-// origin returns the address that a connection comes from and what it is
-// counted for: an IPv4 address, or the IPv6 /64 that one site has to itself.
-func origin(address net.Addr) (netip.Addr, netip.Prefix) {
-	tcp, ok := address.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}, netip.Prefix{}
-	}
-	remote := tcp.AddrPort().Addr().Unmap().WithZone("")
-	bits := remote.BitLen()
-	if remote.Is6() {
-		bits = 64
-	}
-	network, _ := remote.Prefix(bits) // fails for no address alone: then all of these count as one
-	return remote, network
 }
