@@ -58,7 +58,7 @@ func TestTheClientLinksLittle(t *testing.T) {
 		module + "/client",
 		module + "/gen/apiclient",
 		module + "/gen/models",
-		module + "/internal/status",
+		module + "/internal/apierror",
 	}
 	got := linked(t, "./client")
 	for _, path := range got {
