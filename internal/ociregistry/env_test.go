@@ -31,6 +31,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -297,7 +298,7 @@ func (w *env) bearer(l login, scopes ...string) string {
 }
 
 // signed returns the header of a token that holds what it is told to.
-func (w *env) signed(account accounts.Account, access ...token.Access) string {
+func (w *env) signed(account accounts.Account, access ...oci.Access) string {
 	w.t.Helper()
 	text, _, _, err := w.issuer.Sign(account, access)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -222,7 +223,7 @@ func post(t testing.TB, base string, form url.Values) *http.Request {
 func scope(scopes ...string) url.Values { return url.Values{"scope": scopes} }
 
 // granted asks for scopes and returns what the token says, verified.
-func (h *env) granted(t testing.TB, a tokenResponse) []token.Access {
+func (h *env) granted(t testing.TB, a tokenResponse) []oci.Access {
 	t.Helper()
 	if a.status != http.StatusOK {
 		t.Fatalf("got %d %s, want 200 and a token", a.status, a.body)

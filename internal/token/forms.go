@@ -1,11 +1,10 @@
 package token
 
 import (
-	"net/http"
 	"sync"
-	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // How many forms are read at a time. A stranger may send one slowly, and over
@@ -47,6 +46,6 @@ func (f *forms) enter(from string) (leave func()) {
 	}
 }
 
-func tooManyForms() *refusal {
-	return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins are being sent: try again", after: time.Second}
+func tooManyForms() *oci.Error {
+	return oci.Unavailable("too many logins are being sent: try again", nil)
 }

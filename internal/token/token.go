@@ -15,20 +15,13 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 )
-
-// Access is what a token allows on one resource.
-type Access struct {
-	Type    string   `json:"type"`
-	Class   string   `json:"class,omitempty"` // of a repository: "", "image" or "plugin"
-	Name    string   `json:"name"`
-	Actions []string `json:"actions"`
-}
 
 // Claims are what a token says.
 type Claims struct {
 	jwt.Claims
-	Access []Access `json:"access"`
+	Access []oci.Access `json:"access"`
 
 	// UserID and Incarnation find the account again at each use, and no other
 	// that has the id since.
@@ -38,8 +31,8 @@ type Claims struct {
 
 // Allows reports whether the token allows an action on a repository.
 func (c *Claims) Allows(repository, action string) bool {
-	return slices.ContainsFunc(c.Access, func(a Access) bool {
-		return a.Type == repositoryType && a.Name == repository && slices.Contains(a.Actions, action)
+	return slices.ContainsFunc(c.Access, func(a oci.Access) bool {
+		return a.Type == oci.RepositoryType && a.Name == repository && slices.Contains(a.Actions, action)
 	})
 }
 
@@ -57,7 +50,7 @@ type Issuer struct {
 
 // Sign returns a token for the account, and when it ends: after [Lifetime],
 // and not after the account.
-func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, issued, ends time.Time, err error) {
+func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token string, issued, ends time.Time, err error) {
 	keys, err := i.Keys.all()
 	if err != nil {
 		return "", issued, ends, err

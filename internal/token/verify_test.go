@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -351,7 +352,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 }
 
 func TestAllows(t *testing.T) {
-	claims := token.Claims{Access: []token.Access{
+	claims := token.Claims{Access: []oci.Access{
 		rights("1-1-demo/app", "pull"),
 		{Type: "registry", Name: "catalog", Actions: []string{"*"}},
 		rights("1-1-demo/web", "pull", "push"),
