@@ -21,6 +21,7 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/server"
@@ -198,7 +199,7 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 		}
 		handlers.Proxies = append(handlers.Proxies, prefix)
 	}
-	keys, err := token.OpenKeys(dir.Keys(), logger)
+	keys, err := keys.OpenFiles(dir.Keys(), logger)
 	if err != nil {
 		return handlers, nil, err
 	}

@@ -14,8 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/oci"
-	"github.com/registryusers/registryusers/internal/token"
 )
 
 const manifests = "/v2/1-1-demo/app/manifests/v1"
@@ -241,7 +241,7 @@ func TestTokenOfARemovedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	bearer := w.bearer(user)
-	admin, err := token.OpenKeys(w.dir.Keys(), quiet) // another process
+	admin, err := keys.OpenFiles(w.dir.Keys(), quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/httpserver"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
@@ -62,7 +63,7 @@ type env struct {
 	t        *testing.T
 	path     string // of the data directory
 	dir      *datadir.Dir
-	keys     *token.Keys
+	keys     *keys.Files
 	issuer   *token.Issuer
 	registry atomic.Pointer[ociregistry.Registry]
 	server   *httptest.Server
@@ -101,7 +102,7 @@ func newEnv(t *testing.T, s settings) *env {
 	if w.dir, err = datadir.Open(t.Context(), w.path, w.now); err != nil {
 		t.Fatal(err)
 	}
-	if w.keys, err = token.OpenKeys(w.dir.Keys(), quiet); err != nil {
+	if w.keys, err = keys.OpenFiles(w.dir.Keys(), quiet); err != nil {
 		t.Fatal(err)
 	}
 	w.issuer = &token.Issuer{Keys: w.keys, Service: service, Now: w.now}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -130,7 +131,7 @@ func TestForgedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, err := h.Issuer.Keys.Certificates()
+	bundle, err := h.files.Certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +321,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 		}
 	}
 	old, oldID := sign()
-	elsewhere, err := token.OpenKeys(h.keys, quiet) // another process
+	elsewhere, err := keys.OpenFiles(h.keys, quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
