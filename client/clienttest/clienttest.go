@@ -46,7 +46,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/apierror"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/store"
 	"github.com/registryusers/registryusers/server"
 )
 
@@ -88,18 +88,18 @@ func NewServer(t testing.TB) *Server {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	store, err := sqlite.OpenMemory(ctx)
+	database, err := store.Open(ctx, "sqlite::memory:")
 	if err != nil {
 		return err
 	}
 	s.t.Cleanup(func() {
-		if err := store.Close(); err != nil {
+		if err := database.Close(); err != nil {
 			s.t.Errorf("clienttest: %v", err)
 		}
 	})
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails: crypto/rand
-	s.accounts = accounts.New(store, accounts.NewServerKey("clienttest", key), s.Now)
+	s.accounts = accounts.New(database, accounts.NewServerKey("clienttest", key), s.Now)
 	registry, err := s.accounts.CreateRegistry(ctx, s.ProjectID, s.RegionID, "test")
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/store"
 )
 
 // The names in a data directory.
@@ -39,7 +39,7 @@ const (
 type Dir struct {
 	Path     string
 	Accounts *accounts.Service
-	store    *sqlite.Store
+	store    store.Store
 	unlock   func() error
 }
 
@@ -86,7 +86,7 @@ func open(ctx context.Context, path string, now func() time.Time, isNew bool) (d
 	if err := checkDatabase(path, isNew); err != nil {
 		return d, err
 	}
-	if d.store, err = sqlite.Open(ctx, filepath.Join(path, databaseName)); err != nil {
+	if d.store, err = store.Open(ctx, "sqlite:"+filepath.Join(path, databaseName)); err != nil {
 		return d, err
 	}
 	id, key, err := keys.ServerKey(ctx, d.Keys(), d.store)
