@@ -39,7 +39,7 @@ func Open(ctx context.Context, url string) (Store, error) {
 	scheme, path, _ := strings.Cut(url, ":")
 	// The URL is not in the error: another scheme's may hold a password.
 	if scheme != "sqlite" || path == "" {
-		return nil, errors.New("the database's URL must be sqlite:PATH or sqlite::memory:")
+		return nil, errors.New("the database's URL must be sqlite::memory: or sqlite:PATH")
 	}
 	open := sqlite.Open
 	if path == ":memory:" {

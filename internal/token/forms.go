@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // How many forms are read at a time. A stranger may send one slowly, and over
@@ -44,8 +43,4 @@ func (f *forms) enter(from string) (leave func()) {
 			delete(f.byNetwork, network)
 		}
 	}
-}
-
-func tooManyForms() *oci.Error {
-	return oci.Unavailable("too many logins are being sent: try again", nil)
 }

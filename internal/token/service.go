@@ -98,7 +98,7 @@ func fromQuery(r *http.Request) (request, *oci.Error) {
 func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *oci.Error) {
 	leave := h.forms.enter(r.RemoteAddr)
 	if leave == nil {
-		return request{}, tooManyForms()
+		return request{}, oci.Unavailable("too many logins are being sent: try again", nil)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	err := r.ParseForm()
