@@ -58,7 +58,7 @@ func TestTheClientLinksLittle(t *testing.T) {
 		module + "/client",
 		module + "/gen/apiclient",
 		module + "/gen/models",
-		module + "/internal/status",
+		module + "/internal/apierror",
 	}
 	got := linked(t, "./client")
 	for _, path := range got {
@@ -87,6 +87,87 @@ func TestTheServerLinksNoStore(t *testing.T) {
 			if path == banned || strings.HasPrefix(path, banned+"/") {
 				t.Errorf("linked by server: got %s, want nothing of %s", path, banned)
 			}
+		}
+	}
+}
+
+// importRow says what a package may import.
+type importRow struct {
+	pkg string   // below the module
+	may []string // packages of this module, in the same form; "" is the root package
+	not []string // of the standard library
+}
+
+// imports says what each package may import of this module. A package that is not
+// here fails the test: decide where it belongs, and give it a row.
+var imports = []importRow{
+	// The public packages and the generated code.
+	{pkg: ""},
+	{pkg: "gen/models", may: []string{""}},
+	{pkg: "gen/apiclient", may: []string{"", "gen/models"}},
+	{pkg: "gen/apiserver", may: []string{"", "gen/models", "internal/flatjson", "internal/schema"}},
+	{pkg: "client", may: []string{"", "gen/models", "gen/apiclient", "internal/apierror"}},
+	{pkg: "client/clienttest", may: []string{"", "client", "server", "internal/accounts", "internal/api", "internal/apierror", "internal/store"}},
+	{pkg: "server", may: []string{"", "gen/models", "gen/apiserver", "internal/apierror", "internal/ijson", "internal/schema"}},
+
+	// The rules know neither HTTP nor SQL, and a store knows neither HTTP nor keys.
+	{pkg: "internal/accounts", may: []string{""}, not: []string{"net/http", "database/sql"}},
+	{pkg: "internal/accounts/storetest", may: []string{"", "internal/accounts"}},
+	{pkg: "internal/store", may: []string{"", "internal/accounts", "internal/store/sqlite"}, not: []string{"net/http"}},
+	{pkg: "internal/store/sqlite", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace"}, not: []string{"net/http"}},
+	{pkg: "internal/keys", may: []string{"", "internal/atomicfile"}, not: []string{"net/http", "database/sql"}},
+	{pkg: "internal/datadir", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/keys", "internal/store", "internal/store/sqlite"}, not: []string{"net/http", "database/sql"}},
+
+	// What answers requests.
+	{pkg: "internal/apierror", may: []string{""}},
+	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
+	{pkg: "internal/oci"},
+	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/oci"}, not: []string{"database/sql"}},
+	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/diskspace", "internal/oci", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/httpserver", not: []string{"database/sql"}},
+
+	// What knows nothing of registries.
+	{pkg: "internal/atomicfile"},
+	{pkg: "internal/diskspace"},
+	{pkg: "internal/flatjson"},
+	{pkg: "internal/ijson"},
+	{pkg: "internal/schema", may: []string{"internal/flatjson", "internal/ijson"}},
+	{pkg: "internal/templates"},
+
+	// The wiring.
+	{pkg: "cmd/registryusers", may: []string{
+		"", "client", "server", "internal/accounts", "internal/api", "internal/atomicfile", "internal/datadir",
+		"internal/httpserver", "internal/keys", "internal/ociregistry", "internal/token",
+	}, not: []string{"database/sql"}},
+}
+
+func TestPackagesImportWhatTheLayoutAllows(t *testing.T) {
+	within := func(path string) (pkg string, ok bool) {
+		rest, ok := strings.CutPrefix(path+"/", module+"/")
+		return strings.TrimSuffix(rest, "/"), ok
+	}
+	seen := make(map[string]bool)
+	for line := range strings.Lines(goCommand(t, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")) {
+		fields := strings.Fields(line)
+		pkg, _ := within(fields[0])
+		seen[pkg] = true
+		i := slices.IndexFunc(imports, func(row importRow) bool { return row.pkg == pkg })
+		if i < 0 {
+			t.Errorf("package %q: no row in the table says what it may import", pkg)
+			continue
+		}
+		for _, path := range fields[1:] {
+			if of, ok := within(path); ok && !slices.Contains(imports[i].may, of) {
+				t.Errorf("package %q imports %q, which the layout does not allow", pkg, of)
+			}
+			if slices.Contains(imports[i].not, path) {
+				t.Errorf("package %q imports %s, which the layout does not allow", pkg, path)
+			}
+		}
+	}
+	for _, row := range imports {
+		if !seen[row.pkg] {
+			t.Errorf("package %q: has a row in the table, and does not exist; take the row off", row.pkg)
 		}
 	}
 }

@@ -14,8 +14,7 @@ import (
 	"unicode"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/gen/models"
-	"github.com/registryusers/registryusers/internal/status"
+	"github.com/registryusers/registryusers/internal/apierror"
 )
 
 // MaxResponseBytes is the most that is read of an answer's body.
@@ -142,14 +141,14 @@ func decode[T any](response *http.Response, op *operation[T], secrets ...registr
 		fault.Message = strings.ToLower(http.StatusText(response.StatusCode))
 	}
 	if fault.kind == nil && response.StatusCode >= 400 {
-		fault.kind = cmp.Or(op.errors[response.StatusCode], status.Err(response.StatusCode))
+		fault.kind = cmp.Or(op.errors[response.StatusCode], apierror.Err(response.StatusCode, ""))
 	}
 	return *new(T), fault
 }
 
 // read takes over what an error's body says, if it has the document's form.
 func (e *Error) read(body []byte) {
-	var model models.Error
+	var model apierror.Body
 	if json.Unmarshal(body, &model) != nil {
 		return
 	}
@@ -158,7 +157,7 @@ func (e *Error) read(body []byte) {
 		e.RequestID = model.RequestID
 	}
 	if model.ErrorCode != "" { // what another code means is not known here, beyond the status
-		e.kind = cmp.Or(status.ErrOfCode(model.ErrorCode, e.Status), status.Err(e.Status))
+		e.kind = apierror.Err(e.Status, model.ErrorCode)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/schema"
 )
 
@@ -274,11 +275,11 @@ func (op *operation) validateBody(a *response, r *http.Request) bool {
 		return true
 	}
 	if !isJSON(r.Header) {
-		a.fail(http.StatusUnsupportedMediaType, problem{message: `the body must be JSON in UTF-8, with the header "Content-Type: application/json" and no Content-Encoding`})
+		a.fail(http.StatusUnsupportedMediaType, apierror.Body{Message: `the body must be JSON in UTF-8, with the header "Content-Type: application/json" and no Content-Encoding`}, nil)
 		return false
 	}
 	if r.ContentLength > MaxBodyBytes {
-		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
+		a.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
 		return false
 	}
 	value, violations, err := op.body.Parse(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))

@@ -11,11 +11,10 @@ import (
 	"net/http"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/ijson"
 	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/schema"
-	"github.com/registryusers/registryusers/internal/status"
 )
 
 // answer is the response writer of one request. Success passes through it;
@@ -32,16 +31,8 @@ type response struct {
 	held   bool         // the answer waits in body for finish
 	body   bytes.Buffer // what was written while held
 
-	problem problem // of an error answer
-}
-
-// problem is what an error answer tells, and the log besides.
-type problem struct {
-	class   string              // "": the status's
-	message string              // "": the status's
-	code    string              // error_code; "": none
-	fields  map[string][]string // what is wrong with each field
-	cause   error               // for the log alone
+	problem apierror.Body // of an error response
+	cause   error         // of the error, for the log alone
 }
 
 // maxHeld bounds what is kept of an answer that is held back.
@@ -52,7 +43,7 @@ func (a *response) WriteHeader(code int) {
 		return
 	}
 	if code < 200 || code > 599 || code < 400 && !a.operation.declared[code] {
-		a.problem.cause = fmt.Errorf("the implementation answered with status %d", code)
+		a.cause = fmt.Errorf("the implementation answered with status %d", code)
 		code = http.StatusInternalServerError
 	}
 	a.status = code
@@ -76,9 +67,10 @@ func (a *response) Write(p []byte) (int, error) {
 }
 
 // fail makes the answer an error. It does nothing once a success has begun to leave.
-func (a *response) fail(code int, p problem) {
+// cause is for the log alone.
+func (a *response) fail(code int, p apierror.Body, cause error) {
+	a.cause = cause
 	if a.status != 0 && !a.held {
-		a.problem.cause = p.cause
 		return
 	}
 	a.status, a.held, a.problem = code, true, p
@@ -112,12 +104,8 @@ func isContextEnd(err error) bool {
 
 // failAs makes the answer the one that the table has for err, with its cause for the log.
 func (a *response) failAs(err, cause error) {
-	code, sentinel := status.Of(err)
-	p := problem{message: sentinel.Error(), code: status.Code(sentinel), cause: cause}
-	if invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err); ok {
-		p.message, p.fields = invalidRequest, invalid.Fields
-	}
-	a.fail(code, p)
+	code, body := apierror.Of(err)
+	a.fail(code, body, cause)
 }
 
 // failBody makes the answer the one to a body that could not be read or decoded.
@@ -126,31 +114,28 @@ func (a *response) failBody(err error) {
 	var refused *ijson.Error
 	switch {
 	case errors.As(err, &over):
-		a.fail(http.StatusRequestEntityTooLarge, problem{message: tooLarge})
+		a.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
 	case errors.As(err, &refused):
-		a.fail(http.StatusBadRequest, problem{message: "the body is not JSON that can be accepted: " + refused.Error()})
+		a.fail(http.StatusBadRequest, apierror.Body{Message: "the body is not JSON that can be accepted: " + refused.Error()}, nil)
 	default:
-		a.fail(http.StatusBadRequest, problem{message: "the body could not be read to its end", cause: err})
+		a.fail(http.StatusBadRequest, apierror.Body{Message: "the body could not be read to its end"}, err)
 	}
 }
 
-// invalidRequest is the message of an answer that names invalid fields.
-const invalidRequest = "the request is not valid"
-
 // failFields makes the answer a 400 that names what is wrong.
 func (a *response) failFields(violations []schema.Violation) {
-	p := problem{message: invalidRequest}
+	p := apierror.Body{Message: apierror.InvalidRequest}
 	for _, v := range violations {
 		if v.Field == "" {
-			p.message = "the body " + v.Why
+			p.Message = "the body " + v.Why
 			continue
 		}
-		if p.fields == nil {
-			p.fields = make(map[string][]string)
+		if p.InvalidFields == nil {
+			p.InvalidFields = make(map[string][]string)
 		}
-		p.fields[v.Field] = append(p.fields[v.Field], v.Why)
+		p.InvalidFields[v.Field] = append(p.InvalidFields[v.Field], v.Why)
 	}
-	a.fail(http.StatusBadRequest, p)
+	a.fail(http.StatusBadRequest, p, nil)
 }
 
 // finish sends what was held back and adds to the log line.
@@ -162,9 +147,9 @@ func (a *response) finish() {
 		}
 		a.record.Panicked(value)
 		defer a.abortIfSent(a.status != 0 && !a.held)
-		a.fail(http.StatusInternalServerError, problem{})
+		a.fail(http.StatusInternalServerError, apierror.Body{}, nil)
 	} else if a.status == 0 {
-		a.fail(http.StatusInternalServerError, problem{cause: errors.New("the implementation gave no answer")})
+		a.fail(http.StatusInternalServerError, apierror.Body{}, errors.New("the implementation gave no answer"))
 	}
 	if a.held {
 		if a.status >= 400 {
@@ -172,7 +157,7 @@ func (a *response) finish() {
 		}
 		if a.handler.validate && a.operation != nil {
 			if err := a.validate(); err != nil {
-				a.fail(http.StatusInternalServerError, problem{cause: err})
+				a.fail(http.StatusInternalServerError, apierror.Body{}, err)
 				a.formError()
 			}
 		}
@@ -180,7 +165,7 @@ func (a *response) finish() {
 		_, _ = a.ResponseWriter.Write(a.body.Bytes()) // the client may have gone
 	}
 	a.log()
-	a.abortIfSent(!a.held && a.problem.cause != nil)
+	a.abortIfSent(!a.held && a.cause != nil)
 }
 
 // abortIfSent breaks the connection off, so that half an answer is not taken for one.
@@ -194,81 +179,40 @@ func (a *response) abortIfSent(sent bool) {
 var noStore = []string{"no-store"}
 
 func (a *response) send() {
-	header := a.Header()
-	if header.Get(observe.RequestIDHeader) != a.record.ID { // the implementation has set another
-		header.Set(observe.RequestIDHeader, a.record.ID)
-	}
-	if header["Cache-Control"] == nil { // a response may hold a secret
-		header["Cache-Control"] = noStore
+	if header := a.Header(); a.status < 400 { // else apierror.Write has set them
+		if header.Get(observe.RequestIDHeader) != a.record.ID { // the implementation has set another
+			header.Set(observe.RequestIDHeader, a.record.ID)
+		}
+		if header["Cache-Control"] == nil { // a response may hold a secret
+			header["Cache-Control"] = noStore
+		}
 	}
 	a.ResponseWriter.WriteHeader(a.status)
 }
 
-// formError writes the body and the headers of an error answer. All of them
+// formError writes the body and the headers of an error response. All of them
 // come through here, those too that the implementation wrote as one of the
 // generated types.
 func (a *response) formError() {
-	p := a.problem
-	header := a.Header()
-	if a.body.Len() > 0 {
-		p = a.written()
+	if a.body.Len() > 0 && a.cause == nil { // with a cause, the status was not valid, and neither is the text
+		a.readError()
 	}
-	if p.class == "" {
-		p.class = status.Class(a.status)
-	}
-	if a.status >= 500 { // what broke inside is for the log
-		p.message, p.code, p.fields = "", "", nil
-	}
-	if p.message == "" {
-		p.message = status.Message(a.status)
-	}
-	if a.status >= 500 {
-		p.message += "; the server's log says more under this request_id"
-	}
-	a.problem = p
 	a.body.Reset()
-	encoder := json.NewEncoder(&a.body)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(models.Error{ // strings, and a map of strings, always encode
-		ExceptionClass: p.class,
-		Message:        p.message,
-		ErrorCode:      p.code,
-		InvalidFields:  p.fields,
-		RequestID:      a.record.ID,
-	})
-
-	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
-		header.Del(name) // of whoever wrote the error first
-	}
-	header.Set("Content-Type", "application/json")
-	switch a.status {
-	case http.StatusUnauthorized:
-		header.Set("WWW-Authenticate", "apikey")
-	case http.StatusConflict:
-		header.Set("x-should-retry", "false") // the vendor's Go SDK repeats a 409 otherwise
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if header.Get("Retry-After") == "" {
-			header.Set("Retry-After", "1")
-		}
-	}
+	a.problem.RequestID = a.record.ID
+	a.problem = apierror.Write(a, a.status, a.problem) // into a.body, as the response is held
 }
 
-// written reads the error that the implementation wrote as one of the generated types.
-func (a *response) written() problem {
-	p := a.problem
-	if p.cause != nil { // the status was not one to answer with, nor are the words
-		return p
-	}
+// readError reads the error that the implementation wrote as one of the generated types.
+func (a *response) readError() {
 	if mediaType, _, _ := mime.ParseMediaType(a.Header().Get("Content-Type")); mediaType == "application/json" {
-		var e models.Error
-		if json.Unmarshal(a.body.Bytes(), &e) == nil {
-			p.class, p.message, p.code, p.fields = e.ExceptionClass, e.Message, e.ErrorCode, e.InvalidFields
+		var body apierror.Body
+		if json.Unmarshal(a.body.Bytes(), &body) == nil {
+			a.problem = body
 		}
 	}
-	if a.status >= 500 && p.message != "" {
-		p.cause = errors.New(p.message)
+	if a.status >= 500 && a.problem.Message != "" {
+		a.cause = errors.New(a.problem.Message)
 	}
-	return p
 }
 
 // log adds to the request's line in the access log.
@@ -277,12 +221,12 @@ func (a *response) log() {
 		a.record.Add(slog.String("operation", a.operation.id))
 	}
 	if a.status >= 400 {
-		a.record.Add(slog.String("class", a.problem.class), slog.String("message", a.problem.message))
+		a.record.Add(slog.String("class", a.problem.ExceptionClass), slog.String("message", a.problem.Message))
 	}
-	if len(a.problem.fields) > 0 {
-		a.record.Add(slog.Any("invalid_fields", a.problem.fields))
+	if len(a.problem.InvalidFields) > 0 {
+		a.record.Add(slog.Any("invalid_fields", a.problem.InvalidFields))
 	}
-	if a.problem.cause != nil && a.problem.cause.Error() != a.problem.message {
-		a.record.Add(slog.String("error", a.problem.cause.Error()))
+	if a.cause != nil && a.cause.Error() != a.problem.Message {
+		a.record.Add(slog.String("error", a.cause.Error()))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/schema"
 )
 
@@ -133,7 +134,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	escaped := r.URL.EscapedPath()
 	rest, rooted := strings.CutPrefix(escaped, "/")
 	if !rooted || !isClean(escaped) {
-		a.fail(http.StatusNotFound, problem{message: "no such path", code: "no_such_path"})
+		a.fail(http.StatusNotFound, apierror.Body{Message: "no such path", ErrorCode: "no_such_path"}, nil)
 		return
 	}
 	var op *operation
@@ -166,12 +167,12 @@ func (router *router) fail(a *response, path string) {
 		return false
 	})
 	if len(allowed) == 0 {
-		a.fail(http.StatusNotFound, problem{message: "no such path", code: "no_such_path"})
+		a.fail(http.StatusNotFound, apierror.Body{Message: "no such path", ErrorCode: "no_such_path"}, nil)
 		return
 	}
 	slices.Sort(allowed)
 	a.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
-	a.fail(http.StatusMethodNotAllowed, problem{message: "this path has no such method; the header Allow lists those it has"})
+	a.fail(http.StatusMethodNotAllowed, apierror.Body{Message: "this path has no such method; the header Allow lists those it has"}, nil)
 }
 
 // match calls found for each path of the document that matches path, which is

@@ -32,6 +32,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
@@ -158,7 +159,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {
-		a.fail(http.StatusUnauthorized, problem{class: "not_authenticated", message: `send the header "Authorization: apikey <token>"`})
+		a.fail(http.StatusUnauthorized, apierror.Body{ExceptionClass: "not_authenticated", Message: `send the header "Authorization: apikey <token>"`}, nil)
 		return
 	}
 	ctx, err := h.authenticator.Authenticate(r.Context(), token)
@@ -190,10 +191,8 @@ func apiKey(header http.Header) (registryusers.Secret, bool) {
 // valid: the document allows what the Go type cannot hold. The error's text
 // may quote the value, so only its type is logged.
 func failBinding(w http.ResponseWriter, _ *http.Request, err error) {
-	w.(*response).fail(http.StatusBadRequest, problem{
-		message: "the request is valid by the document, but a value in it cannot be handled",
-		cause:   fmt.Errorf("binding: %T", err),
-	})
+	w.(*response).fail(http.StatusBadRequest,
+		apierror.Body{Message: "the request is valid by the document, but a value in it cannot be handled"}, fmt.Errorf("binding: %T", err))
 }
 
 // failHandling answers with an error that the implementation returned.

@@ -30,7 +30,6 @@ package clienttest
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,11 +43,10 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
-	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/api"
-	"github.com/registryusers/registryusers/internal/status"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/apierror"
+	"github.com/registryusers/registryusers/internal/store"
 	"github.com/registryusers/registryusers/server"
 )
 
@@ -90,18 +88,18 @@ func NewServer(t testing.TB) *Server {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	store, err := sqlite.OpenMemory(ctx)
+	database, err := store.Open(ctx, "sqlite::memory:")
 	if err != nil {
 		return err
 	}
 	s.t.Cleanup(func() {
-		if err := store.Close(); err != nil {
+		if err := database.Close(); err != nil {
 			s.t.Errorf("clienttest: %v", err)
 		}
 	})
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails: crypto/rand
-	s.accounts = accounts.New(store, accounts.NewServerKey("clienttest", key), s.Now)
+	s.accounts = accounts.New(database, accounts.NewServerKey("clienttest", key), s.Now)
 	registry, err := s.accounts.CreateRegistry(ctx, s.ProjectID, s.RegionID, "test")
 	if err != nil {
 		return err
@@ -308,7 +306,7 @@ func BreakResponse(w http.ResponseWriter, r *http.Request, server http.Handler) 
 // Status returns a [Failure]: nothing is done, and the answer has that status
 // and is an error in the document's form, without a Retry-After. It panics if
 // code is not from 400 to 599.
-func Status(code int) Failure { return failWith(code, "") }
+func Status(code int) Failure { return failWith(code, nil) }
 
 // RetryAfter returns a [Failure] like [Status], with a Retry-After of wait in
 // whole seconds, rounded up: made for 429 and 503. A client that repeats the
@@ -318,30 +316,15 @@ func RetryAfter(code int, wait time.Duration) Failure {
 	if wait > seconds*time.Second {
 		seconds++
 	}
-	return failWith(code, strconv.FormatInt(int64(seconds), 10))
+	return failWith(code, []string{strconv.FormatInt(int64(seconds), 10)})
 }
 
-func failWith(code int, retryAfter string) Failure {
+func failWith(code int, retryAfter []string) Failure {
 	if code < 400 || code > 599 {
 		panic(fmt.Sprintf("clienttest: %d is not the status of an error", code))
 	}
-	problem := models.Error{ExceptionClass: status.Class(code), Message: status.Message(code)}
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-		problem := problem
-		problem.RequestID = rand.Text()
-		header := w.Header()
-		header.Set("Content-Type", "application/json")
-		header.Set("X-Request-Id", problem.RequestID)
-		if retryAfter != "" {
-			header.Set("Retry-After", retryAfter)
-		}
-		switch code {
-		case http.StatusUnauthorized:
-			header.Set("WWW-Authenticate", "apikey")
-		case http.StatusConflict:
-			header.Set("x-should-retry", "false")
-		}
-		w.WriteHeader(code)
-		_ = json.NewEncoder(w).Encode(problem)
+		w.Header()["Retry-After"] = retryAfter
+		apierror.Write(w, code, apierror.Body{RequestID: rand.Text()})
 	}
 }

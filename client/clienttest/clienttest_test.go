@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -350,6 +351,14 @@ func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 	if own, failed := responses[0], responses[1]; own.status != 400 || own.body["exception_class"] != failed.body["exception_class"] ||
 		own.header.Get("Content-Type") != failed.header.Get("Content-Type") || own.header.Get("X-Request-Id") == failed.header.Get("X-Request-Id") {
 		t.Errorf("a failure's answer is %v; want it like the server's own, %v", failed, own)
+	}
+	for _, a := range responses[:2] {
+		for _, name := range []string{"Date", "Content-Length", "X-Request-Id"} {
+			a.header.Del(name)
+		}
+	}
+	if own, failed := responses[0].header, responses[1].header; !reflect.DeepEqual(failed, own) {
+		t.Errorf("a failure's headers are %v; want those of the server's own error, %v", failed, own)
 	}
 	for i, want := range map[int][2]string{
 		2: {"Retry-After", "2"}, 3: {"Retry-After", "0"}, 4: {"WWW-Authenticate", "apikey"}, 5: {"x-should-retry", "false"}, 6: {"Retry-After", ""}, 7: {"Retry-After", "9223372037"},

@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
-	"github.com/registryusers/registryusers/internal/token"
 )
 
 // withKeys makes a command's RunE of a function that works on the token keys.
-func withKeys(f func(keys *token.Keys, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+func withKeys(f func(keys *keys.Files, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
-		keys, err := token.OpenKeys(dir.Keys(), slog.Default())
+		keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func jwksCommand() *cobra.Command {
 		Use:   "jwks",
 		Short: "Print the public keys of the tokens, for an outside registry",
 		Args:  noArguments,
-		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
+		RunE: withKeys(func(keys *keys.Files, out io.Writer, _ []string) error {
 			if isPEM {
 				bundle, err := keys.Certificates()
 				if err == nil {
@@ -58,7 +58,7 @@ func tokenKeyAddCommand() *cobra.Command {
 		Use:   "add",
 		Short: "Add and publish a key, and print its id; it signs once token-key use says so",
 		Args:  noArguments,
-		RunE: withKeys(func(keys *token.Keys, out io.Writer, _ []string) error {
+		RunE: withKeys(func(keys *keys.Files, out io.Writer, _ []string) error {
 			id, err := keys.Add()
 			if err != nil {
 				return err
@@ -74,7 +74,7 @@ func tokenKeyUseCommand() *cobra.Command {
 		Use:   "use ID",
 		Short: "Have a key sign from now on; outside registries must know it by then, see registryusers jwks",
 		Args:  oneArgument("ID"),
-		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
+		RunE: withKeys(func(keys *keys.Files, _ io.Writer, args []string) error {
 			return keys.Use(args[0])
 		}),
 	}
@@ -87,7 +87,7 @@ func tokenKeyListCommand() *cobra.Command {
 	}
 	return listCommand("List the keys' ids, and which of them signs", []string{"ID", "SIGNS"},
 		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
-			keys, err := token.OpenKeys(dir.Keys(), slog.Default())
+			keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
 			if err != nil {
 				return nil, err
 			}
@@ -109,7 +109,7 @@ func tokenKeyRemoveCommand() *cobra.Command {
 		Use:   "rm ID",
 		Short: "Remove a key that does not sign: the tokens that it signed are refused from now on",
 		Args:  oneArgument("ID"),
-		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
+		RunE: withKeys(func(keys *keys.Files, _ io.Writer, args []string) error {
 			return keys.Remove(args[0])
 		}),
 	}

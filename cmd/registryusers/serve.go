@@ -20,6 +20,7 @@ import (
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/internal/web"
@@ -190,7 +191,7 @@ var validateResponses string
 // handlers puts together what is served.
 func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (web.Handlers, func() error, error) {
 	var handlers web.Handlers
-	keys, err := token.OpenKeys(dir.Keys(), logger)
+	keys, err := keys.OpenFiles(dir.Keys(), logger)
 	if err != nil {
 		return handlers, nil, err
 	}

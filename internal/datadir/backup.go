@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
@@ -41,7 +42,7 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 			return err
 		}
 		for _, entry := range entries {
-			if !isKeyFile(entry.Name()) {
+			if !keys.IsFile(entry.Name()) {
 				continue
 			}
 			err := archiveFile(archive, path.Join(keysName, entry.Name()), filepath.Join(d.Keys(), entry.Name()))

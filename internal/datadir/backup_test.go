@@ -19,7 +19,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/keys"
 )
 
 // addRegistry creates a registry in a data directory, which it opens for it.
@@ -354,14 +354,14 @@ func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
 	path, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup.tar")
 	d := open(t, path)
 	logger := slog.New(slog.DiscardHandler)
-	keys, err := token.OpenKeys(d.Keys(), logger)
+	files, err := keys.OpenFiles(d.Keys(), logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.Add(); err != nil { // it does not sign
+	if _, err := files.Add(); err != nil { // it does not sign
 		t.Fatal(err)
 	}
-	_, want, err := keys.IDs()
+	_, want, err := files.IDs()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
 	if _, err := datadir.Restore(t.Context(), other, file); err != nil {
 		t.Fatal(err)
 	}
-	restored, err := token.OpenKeys(filepath.Join(other, "keys"), logger)
+	restored, err := keys.OpenFiles(filepath.Join(other, "keys"), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

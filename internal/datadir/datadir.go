@@ -15,8 +15,6 @@ package datadir
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,15 +25,15 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/store"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
-	"github.com/registryusers/registryusers/internal/token"
 )
 
 // The names in a data directory.
 const (
 	databaseName  = "registryusers.db"
 	keysName      = "keys"
-	serverKeyName = "server.json"
 	lockName      = ".lock"
 	restoringName = "restore-in-progress"
 )
@@ -44,7 +42,7 @@ const (
 type Dir struct {
 	Path     string
 	Accounts *accounts.Service
-	store    *sqlite.Store
+	store    store.Store
 	unlock   func() error
 }
 
@@ -130,17 +128,17 @@ func openShared(ctx context.Context, path string, now func() time.Time, isNew bo
 	if err := checkDatabase(path, isNew); err != nil {
 		return d, err
 	}
-	if d.store, err = sqlite.Open(ctx, filepath.Join(path, databaseName)); err != nil {
+	if d.store, err = store.Open(ctx, "sqlite:"+filepath.Join(path, databaseName)); err != nil {
 		return d, err
 	}
-	key, err := serverKey(ctx, d.store, filepath.Join(path, keysName, serverKeyName))
+	id, key, err := keys.ServerKey(ctx, d.Keys(), d.store)
 	if err != nil {
 		return d, err
 	}
 	if _, err := d.store.KeepBallast(); err != nil {
 		return d, fmt.Errorf("the file that keeps room for the database cannot be made: %w", err)
 	}
-	d.Accounts = accounts.New(d.store, key, now)
+	d.Accounts = accounts.New(d.store, accounts.NewServerKey(id, key), now)
 	return d, nil
 }
 
@@ -184,11 +182,7 @@ func hasKeys(path string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("keys: %w", err)
 	}
-	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return isKeyFile(entry.Name()) }), nil
-}
-
-func isKeyFile(name string) bool {
-	return name == serverKeyName || name == token.SigningFile || token.IsKeyFile(name)
+	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return keys.IsFile(entry.Name()) }), nil
 }
 
 // Keys returns where the keys lie.
@@ -204,70 +198,6 @@ func (d *Dir) Close() error {
 		err = d.store.Close()
 	}
 	return withoutBreak(err, d.unlock())
-}
-
-// keyFile is the server key as it lies in its file. JSON spells Key in base64.
-type keyFile struct {
-	ID  string `json:"id"`
-	Key []byte `json:"key"`
-}
-
-// parseKey reads the content of a server key's file.
-func parseKey(data []byte) (keyFile, error) {
-	var file keyFile
-	if json.Unmarshal(data, &file) != nil || file.ID == "" || len(file.Key) != 32 {
-		return file, errors.New("the file is damaged")
-	}
-	return file, nil
-}
-
-// serverKey returns the key that the database was begun with; the first to
-// open a new directory makes it.
-func serverKey(ctx context.Context, store *sqlite.Store, path string) (accounts.ServerKey, error) {
-	var none accounts.ServerKey
-	known, err := store.ServerKeyID(ctx)
-	if err != nil {
-		return none, err
-	}
-	if known == "" {
-		if err := createKey(path); err != nil {
-			return none, fmt.Errorf("server key %s cannot be made: %w", path, err)
-		}
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return none, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no secret that this server made is good", path, known)
-	}
-	if err != nil {
-		return none, fmt.Errorf("server key cannot be read: %w", err)
-	}
-	file, err := parseKey(data)
-	if err != nil {
-		return none, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
-	}
-	if known == "" {
-		if known, err = store.ClaimServerKey(ctx, file.ID); err != nil {
-			return none, err
-		}
-	}
-	if file.ID != known {
-		return none, fmt.Errorf("server key %s has the id %s, but the database was begun with the key %s: restore that one from a backup", path, file.ID, known)
-	}
-	return accounts.NewServerKey(file.ID, [32]byte(file.Key)), nil
-}
-
-// createKey writes a new key to path, unless there is a file.
-func createKey(path string) error {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	data, err := json.Marshal(keyFile{ID: rand.Text(), Key: key})
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Create(path, append(data, '\n'), 0o600); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil // another process was first
 }
 
 // KeepBallast makes the ballast again, which was removed when the disk was

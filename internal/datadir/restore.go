@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
@@ -117,7 +118,7 @@ func notABackup(err error) error {
 // checkEntry refuses what a backup does not have.
 func checkEntry(header *tar.Header, n int, archiveSize int64) error {
 	key, isKey := strings.CutPrefix(header.Name, keysName+"/")
-	isKey = isKey && isKeyFile(key) && !strings.ContainsAny(key, `/\:`)
+	isKey = isKey && keys.IsFile(key) && !strings.ContainsAny(key, `/\:`)
 	switch {
 	case header.Typeflag != tar.TypeReg || !isKey && header.Name != databaseName:
 		return notABackup(fmt.Errorf("it has the entry %.100q", header.Name))
@@ -154,16 +155,15 @@ func (r *restore) check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("its database: %w", err)
 	}
-	data, err := os.ReadFile(filepath.Join(r.staged, keysName, serverKeyName))
-	if err != nil {
+	id, _, err := keys.ReadServerKey(filepath.Join(r.staged, keysName))
+	if errors.Is(err, fs.ErrNotExist) {
 		return notABackup(errors.New("it has no server key"))
 	}
-	key, err := parseKey(data)
 	if err != nil {
 		return fmt.Errorf("its server key: %w", err)
 	}
-	if key.ID != known {
-		return fmt.Errorf("its server key has the id %s, but its database was begun with the key %s", key.ID, known)
+	if id != known {
+		return fmt.Errorf("its server key has the id %s, but its database was begun with the key %s", id, known)
 	}
 	return nil
 }

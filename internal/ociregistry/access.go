@@ -20,6 +20,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -63,7 +64,7 @@ func (d *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		recorder.atEnd = append(recorder.atEnd, leave)
 	}
 	reason := ""
-	var mistake *clientError
+	var mistake *oci.Error
 	if err != nil {
 		reason = err.Error()
 	} else if v != nil {
@@ -76,22 +77,20 @@ func (d *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case leave == nil:
 		reason = refuseBusy(recorder, status)
 	case err != nil && !errors.Is(err, registryusers.ErrUnauthenticated):
-		recorder.Header().Set("Retry-After", "1")
-		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "requests cannot be checked now")
+		oci.Unavailable("requests cannot be checked now", err).Write(recorder)
 	case err == nil && reason != "":
-		token.WriteError(recorder, http.StatusForbidden, "DENIED", reason)
+		(&oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}).Write(recorder)
 	case match.Route == nil: // not NAME_UNKNOWN: clients that look for referrers would give up
-		token.WriteError(recorder, http.StatusNotFound, "UNSUPPORTED", "the registry has nothing at this path")
+		(&oci.Error{Status: http.StatusNotFound, Code: oci.CodeUnsupported, Message: "the registry has nothing at this path"}).Write(recorder)
 	case mistake != nil:
-		reason = mistake.message
-		token.WriteError(recorder, mistake.status, mistake.code.String(), reason)
+		reason = mistake.Message
+		mistake.Write(recorder)
 	case v != nil && uploads(r.Method) && namesOtherDigest(r, reference):
 		reason = "only sha256 digests are supported"
-		token.WriteError(recorder, http.StatusBadRequest, "DIGEST_INVALID", reason)
+		(&oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: reason}).Write(recorder)
 	case v != nil && uploads(r.Method) && !d.images.isThere():
 		reason = errImagesMoved.Error()
-		recorder.Header().Set("Retry-After", "1")
-		token.WriteError(recorder, http.StatusServiceUnavailable, "UNAVAILABLE", "the registry cannot keep images now")
+		oci.Unavailable("the registry cannot keep images now", errImagesMoved).Write(recorder)
 	case v != nil && uploads(r.Method) && d.reserve.look(r.Context()):
 		reason = errReserve.Error()
 		refuseFull(recorder)
@@ -259,7 +258,7 @@ func (d *accessController) recheck(ctx context.Context, repository string) error
 	account, err := d.accounts.Current(ctx, v.claims.UserID, v.claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		needed := uploadAccess(auth.Resource{Type: "repository", Name: repository})
+		needed := uploadAccess(auth.Resource{Type: oci.RepositoryType, Name: repository})
 		(&challenge{access: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
 		return errcode.ErrorCodeUnauthorized.WithMessage("the user was removed, has expired or has a new secret: log in again")
 	case err != nil:
@@ -289,7 +288,7 @@ func (d *accessController) Authorized(r *http.Request, needed ...auth.Access) (*
 	}
 	grant := &auth.Grant{User: auth.UserInfo{Name: v.account.FullName()}}
 	for _, access := range needed {
-		if access.Type != "repository" || !v.claims.Allows(access.Name, access.Action) ||
+		if access.Type != oci.RepositoryType || !v.claims.Allows(access.Name, access.Action) ||
 			!slices.Contains(v.account.Actions(access.Name), access.Action) {
 			challenge.reason = "insufficient_scope"
 			return nil, challenge

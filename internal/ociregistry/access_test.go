@@ -14,7 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 const manifests = "/v2/1-1-demo/app/manifests/v1"
@@ -211,7 +212,7 @@ func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
 	endless := w.account(user)
 	endless.ExpiresAt = accounts.Never // the service signs no token that lasts so long
 	own := w.bearer(user, scope("1-1-demo/app", all))
-	longer := w.signed(endless, token.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete"}})
+	longer := w.signed(endless, oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete"}})
 	upload := w.begun("1-1-demo/app", longer)
 	w.wantReads(own, http.StatusOK, "")
 	w.pass(time.Minute - time.Microsecond)
@@ -228,7 +229,7 @@ func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
 	user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 	account := accounts.Account{User: user.User, Namespace: user.namespace}
 	account.ExpiresAt = accounts.Never
-	bearer := w.signed(account, token.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull"}})
+	bearer := w.signed(account, oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull"}})
 	w.wantReads(bearer, http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
@@ -240,7 +241,7 @@ func TestTokenOfARemovedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	bearer := w.bearer(user)
-	admin, err := token.OpenKeys(w.dir.Keys(), quiet) // another process
+	admin, err := keys.OpenFiles(w.dir.Keys(), quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,9 +307,9 @@ func TestTokenThatSaysTooMuch(t *testing.T) {
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
 	bearer := w.signed(w.account(user),
-		token.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}},
-		token.Access{Type: "repository", Name: "2-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}},
-		token.Access{Type: "registry", Name: "catalog", Actions: []string{"*"}},
+		oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}},
+		oci.Access{Type: "repository", Name: "2-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}},
+		oci.Access{Type: "registry", Name: "catalog", Actions: []string{"*"}},
 	)
 	digest := digestOf(t, image).String()
 	for _, request := range []struct{ method, path string }{
@@ -323,7 +324,7 @@ func TestTokenThatSaysTooMuch(t *testing.T) {
 		w.wantStatus(request.method+" "+request.path, w.send(request.method, request.path, "", bearer), http.StatusForbidden, "DENIED")
 	}
 	reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
-	bearer = w.signed(w.account(reader), token.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}})
+	bearer = w.signed(w.account(reader), oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}})
 	got := w.send(http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/", "", bearer)
 	w.wantStatus("a read-only user's token with push in it", got, http.StatusForbidden, "DENIED", "read-only")
 }
@@ -344,8 +345,8 @@ func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
 	for name, bearer := range map[string]string{
 		"a token of the service's": w.bearer(user, scope("1-1-demo/new", all), scope("2-1-demo/app", all)),
 		"one that says too much": w.signed(w.account(user),
-			token.Access{Type: "repository", Name: "1-1-demo/new", Actions: []string{"pull", "push"}},
-			token.Access{Type: "repository", Name: "2-1-demo/app", Actions: []string{"pull", "push"}}),
+			oci.Access{Type: "repository", Name: "1-1-demo/new", Actions: []string{"pull", "push"}},
+			oci.Access{Type: "repository", Name: "2-1-demo/app", Actions: []string{"pull", "push"}}),
 	} {
 		for _, test := range []struct {
 			query, body string
@@ -465,8 +466,8 @@ func TestPathsThatPlayTricks(t *testing.T) {
 	w.push(other, "2-1-demo/app:v1", image)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.signed(w.account(user),
-		token.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete"}},
-		token.Access{Type: "repository", Name: "2-1-demo/app", Actions: []string{"pull", "push", "delete"}})
+		oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete"}},
+		oci.Access{Type: "repository", Name: "2-1-demo/app", Actions: []string{"pull", "push", "delete"}})
 	theirs := digestOf(t, image).String()
 	for _, target := range []string{
 		"/v2/2-1-demo/app/manifests/v1",

@@ -13,17 +13,12 @@ import (
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/gorilla/mux"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // The library answers many mistakes of clients with 500, and some reach the
 // file system. They are refused here, before it sees them.
-
-// mistake is a request that can never be carried out.
-type clientError struct {
-	status  int
-	code    errcode.ErrorCode
-	message string
-}
 
 var (
 	uploadID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
@@ -33,26 +28,26 @@ var (
 	contentRange = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
 )
 
-// findMistake returns the mistake in a request, or nil.
-func findClientError(r *http.Request, match mux.RouteMatch) *clientError {
+// findClientError returns what is wrong with a request, or nil.
+func findClientError(r *http.Request, match mux.RouteMatch) *oci.Error {
 	switch match.Route.GetName() {
 	case v2.RouteNameManifest:
 		if r.Method == http.MethodPut && r.ContentLength > maxManifestSize {
-			return &clientError{http.StatusRequestEntityTooLarge, errcode.ErrorCodeManifestInvalid, manifestTooLarge}
+			return &oci.Error{Status: http.StatusRequestEntityTooLarge, Code: oci.CodeManifestInvalid, Message: manifestTooLarge}
 		}
 	case v2.RouteNameTags:
 		if last := r.Form.Get("last"); last != "" && !validTag.MatchString(last) {
-			return &clientError{http.StatusBadRequest, errcode.ErrorCodeTagInvalid, "last must be a tag"}
+			return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeTagInvalid, Message: "last must be a tag"}
 		}
 	case v2.RouteNameBlobUploadChunk:
 		if !uploadID.MatchString(match.Vars["uuid"]) {
-			return &clientError{http.StatusNotFound, errcode.ErrorCodeBlobUploadUnknown, "there is no such upload: begin another"}
+			return &oci.Error{Status: http.StatusNotFound, Code: oci.CodeBlobUploadUnknown, Message: "there is no such upload: begin another"}
 		}
 		if text := r.Header.Get("Content-Range"); text != "" && uploads(r.Method) && !contentRange.MatchString(text) {
-			return &clientError{http.StatusBadRequest, errcode.ErrorCodeBlobUploadInvalid, "Content-Range must be START-END, such as 0-1023"}
+			return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeBlobUploadInvalid, Message: "Content-Range must be START-END, such as 0-1023"}
 		}
 		if r.Method == http.MethodPatch && !isOctetStream(r.Header.Get("Content-Type")) {
-			return &clientError{http.StatusUnsupportedMediaType, errcode.ErrorCodeUnsupported, "the Content-Type of a chunk must be application/octet-stream"}
+			return &oci.Error{Status: http.StatusUnsupportedMediaType, Code: oci.CodeUnsupported, Message: "the Content-Type of a chunk must be application/octet-stream"}
 		}
 	}
 	return nil

@@ -30,6 +30,8 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/internal/web"
@@ -61,7 +63,7 @@ type env struct {
 	t        *testing.T
 	path     string // of the data directory
 	dir      *datadir.Dir
-	keys     *token.Keys
+	keys     *keys.Files
 	issuer   *token.Issuer
 	registry atomic.Pointer[ociregistry.Registry]
 	server   *httptest.Server
@@ -100,7 +102,7 @@ func newEnv(t *testing.T, s settings) *env {
 	if w.dir, err = datadir.Open(t.Context(), w.path, w.now); err != nil {
 		t.Fatal(err)
 	}
-	if w.keys, err = token.OpenKeys(w.dir.Keys(), quiet); err != nil {
+	if w.keys, err = keys.OpenFiles(w.dir.Keys(), quiet); err != nil {
 		t.Fatal(err)
 	}
 	w.issuer = &token.Issuer{Keys: w.keys, Service: service, Now: w.now}
@@ -297,7 +299,7 @@ func (w *env) bearer(l login, scopes ...string) string {
 }
 
 // signed returns the header of a token that holds what it is told to.
-func (w *env) signed(account accounts.Account, access ...token.Access) string {
+func (w *env) signed(account accounts.Account, access ...oci.Access) string {
 	w.t.Helper()
 	text, _, _, err := w.issuer.Sign(account, access)
 	if err != nil {

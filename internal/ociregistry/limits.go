@@ -3,10 +3,9 @@ package ociregistry
 import (
 	"net/http"
 	"sync"
+	"time"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
-
-	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // How many requests may be in progress at a time. A request that waits for a
@@ -136,17 +135,16 @@ func (u use) plus(more use) use {
 }
 
 // busy returns the error of a status of the limits.
-func busy(status int) (code errcode.ErrorCode, reason string) {
+func busy(status int) *oci.Error {
 	if status == http.StatusTooManyRequests {
-		return errcode.ErrorCodeTooManyRequests, "this user, or this registry, has too many requests in progress; try again when some have ended"
+		return &oci.Error{Status: status, Code: oci.CodeTooManyRequests, Message: "this user, or this registry, has too many requests in progress; try again when some have ended", RetryAfter: time.Second}
 	}
-	return errcode.ErrorCodeUnavailable, "too many requests are in progress; try again"
+	return oci.Unavailable("too many requests are in progress; try again", nil)
 }
 
 // refuseBusy answers a request beyond a limit.
 func refuseBusy(w http.ResponseWriter, status int) (reason string) {
-	code, reason := busy(status)
-	w.Header().Set("Retry-After", "1")
-	token.WriteError(w, status, code.String(), reason)
-	return reason
+	e := busy(status)
+	e.Write(w)
+	return e.Message
 }

@@ -31,6 +31,7 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/internal/web"
@@ -59,7 +60,7 @@ func serveUntilStandardInputEnds(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	keys, err := token.OpenKeys(dir.Keys(), logger)
+	keys, err := keys.OpenFiles(dir.Keys(), logger)
 	if err != nil {
 		return err
 	}

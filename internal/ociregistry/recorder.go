@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 type recorderKey struct{}
@@ -48,16 +48,15 @@ func (w *recorder) WriteHeader(status int) {
 	case status >= http.StatusBadRequest && w.bodyErr != nil:
 		w.refuseBody()
 	case status == http.StatusInternalServerError && w.diskFull.Load():
-		w.Header().Del("Content-Length")
 		w.status = refuseFull(w.ResponseWriter)
 	case status == http.StatusInternalServerError && w.request.Context().Err() != nil:
-		w.replace(statusClientGone, "UNKNOWN", "the client has gone")
+		w.replace(statusClientGone, oci.CodeUnknown, "the client has gone")
 	case status == http.StatusInternalServerError:
-		w.replace(status, "UNKNOWN", "the registry failed to carry out the request")
+		w.replace(status, oci.CodeUnknown, "the registry failed to carry out the request")
 	case status == http.StatusRequestedRangeNotSatisfiable && !isJSON:
-		w.replace(status, "RANGE_INVALID", "the content has no such range")
+		w.replace(status, oci.CodeRangeInvalid, "the content has no such range")
 	case status >= http.StatusBadRequest && !isJSON:
-		w.replace(status, "UNSUPPORTED", http.StatusText(status))
+		w.replace(status, oci.CodeUnsupported, http.StatusText(status))
 	default:
 		w.replaced = false
 		w.status = status
@@ -73,17 +72,16 @@ func (w *recorder) refuseBody() {
 		return
 	}
 	if errors.Is(w.bodyErr, os.ErrDeadlineExceeded) {
-		w.replace(http.StatusRequestTimeout, "SIZE_INVALID", "the content stopped coming for too long, or took too long in all")
+		w.replace(http.StatusRequestTimeout, oci.CodeSizeInvalid, "the content stopped coming for too long, or took too long in all")
 		return
 	}
-	w.replace(http.StatusBadRequest, "SIZE_INVALID", "the content was cut off before its end")
+	w.replace(http.StatusBadRequest, oci.CodeSizeInvalid, "the content was cut off before its end")
 }
 
 // replace sends a response in place of the library's, whose body is dropped.
 func (w *recorder) replace(status int, code, message string) {
 	w.status, w.reason = status, message
-	w.Header().Del("Content-Length")
-	token.WriteError(w.ResponseWriter, status, code, message)
+	(&oci.Error{Status: status, Code: code, Message: message}).Write(w.ResponseWriter)
 }
 
 // errBody is what the library is told of a body that did not come to its end.
@@ -135,8 +133,12 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // refuseFull answers that there is no space for an upload.
 func refuseFull(w http.ResponseWriter) (status int) {
-	w.Header().Set("Retry-After", "60")
-	token.WriteError(w, http.StatusInsufficientStorage, "UNAVAILABLE",
-		"the registry has no space left for uploads; pulls and deletes go on; ask its operator to free some")
-	return http.StatusInsufficientStorage
+	full := &oci.Error{
+		Status:     http.StatusInsufficientStorage,
+		Code:       oci.CodeUnavailable,
+		Message:    "the registry has no space left for uploads; pulls and deletes go on; ask its operator to free some",
+		RetryAfter: time.Minute,
+	}
+	full.Write(w)
+	return full.Status
 }

@@ -161,8 +161,8 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 		release, status := m.access.limits.hold(v, info.Size())
 		if release == nil {
 			w.Header().Set("Retry-After", "1")
-			code, reason := busy(status)
-			return nil, code.WithMessage(reason)
+			refused := busy(status)
+			return nil, errcode.ParseErrorCode(refused.Code).WithMessage(refused.Message)
 		}
 		w.atEnd = append(w.atEnd, release)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -37,7 +38,7 @@ func options(t *testing.T, root string) ociregistry.Options {
 			t.Error(err)
 		}
 	})
-	keys, err := token.OpenKeys(dir.Keys(), quiet)
+	keys, err := keys.OpenFiles(dir.Keys(), quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/internal/web"
@@ -86,7 +87,7 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	keys, err := token.OpenKeys(dir.Keys(), logger)
+	keys, err := keys.OpenFiles(dir.Keys(), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -65,6 +67,8 @@ func (l *log) take() string {
 	return l.text.String()
 }
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // house is a token service over a real store, with two registries.
 type env struct {
 	*token.Handler
@@ -72,6 +76,7 @@ type env struct {
 	log   *log
 	store *sqlite.Store
 	keys  string // the directory
+	files *keys.Files
 	demo  accounts.RegistryRef
 	other accounts.RegistryRef
 }
@@ -89,8 +94,7 @@ func newEnv(t testing.TB) *env {
 		}
 	})
 	h := &env{clock: &clock{now: noon}, log: new(log), store: store, keys: t.TempDir()}
-	keys, err := token.OpenKeys(h.keys, quiet)
-	if err != nil {
+	if h.files, err = keys.OpenFiles(h.keys, quiet); err != nil {
 		t.Fatal(err)
 	}
 	rules := accounts.New(store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), h.clock.Now)
@@ -103,7 +107,7 @@ func newEnv(t testing.TB) *env {
 	}
 	h.Handler = &token.Handler{
 		Accounts: rules,
-		Issuer:   &token.Issuer{Keys: keys, Service: service, Now: h.clock.Now},
+		Issuer:   &token.Issuer{Keys: h.files, Service: service, Now: h.clock.Now},
 		Logger:   slog.New(slog.NewJSONHandler(h.log, nil)),
 	}
 	return h
@@ -222,7 +226,7 @@ func post(t testing.TB, base string, form url.Values) *http.Request {
 func scope(scopes ...string) url.Values { return url.Values{"scope": scopes} }
 
 // granted asks for scopes and returns what the token says, verified.
-func (h *env) granted(t testing.TB, a tokenResponse) []token.Access {
+func (h *env) granted(t testing.TB, a tokenResponse) []oci.Access {
 	t.Helper()
 	if a.status != http.StatusOK {
 		t.Fatalf("got %d %s, want 200 and a token", a.status, a.body)

@@ -1,9 +1,7 @@
 package token
 
 import (
-	"net/http"
 	"sync"
-	"time"
 
 	"github.com/registryusers/registryusers/internal/network"
 )
@@ -45,8 +43,4 @@ func (f *forms) enter(from string) (leave func()) {
 			delete(f.byNetwork, address)
 		}
 	}
-}
-
-func tooManyForms() *refusal {
-	return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "too many logins are being sent: try again", after: time.Second}
 }

@@ -1,12 +1,8 @@
 package token
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,22 +14,23 @@ import (
 	"testing"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // FuzzParseScopes states what a scope can give at most, whatever its text:
 // each repository once, of the account's own registry, by a clean path that
 // was asked for letter by letter; each action once, and one that the account
-// has; and no more scopes than maxScopes.
+// has; and no more scopes than oci.MaxScopes.
 func FuzzParseScopes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second string) {
 		values := []string{first, second}
-		scopes, ok := parseScopes(values)
-		if n := len(strings.Fields(first)) + len(strings.Fields(second)); ok != (n <= maxScopes) || len(scopes) > n {
-			t.Fatalf("parseScopes(%q): got %d and %t, want at most %d, and true up to %d", values, len(scopes), ok, n, maxScopes)
+		scopes, ok := oci.ParseScopes(values)
+		if n := len(strings.Fields(first)) + len(strings.Fields(second)); ok != (n <= oci.MaxScopes) || len(scopes) > n {
+			t.Fatalf("oci.ParseScopes(%q): got %d and %t, want at most %d, and true up to %d", values, len(scopes), ok, n, oci.MaxScopes)
 		}
 		for _, scope := range scopes {
 			if scope.Type != "repository" || !clean(scope.Name) || len(scope.Actions) == 0 {
-				t.Errorf("parseScopes(%q): got %+v, want a repository of a clean name, and actions", values, scope)
+				t.Errorf("oci.ParseScopes(%q): got %+v, want a repository of a clean name, and actions", values, scope)
 			}
 		}
 		for _, readOnly := range []bool{false, true} {
@@ -76,13 +73,13 @@ func distinct(values []string) []string { return slices.Compact(slices.Sorted(sl
 
 // FuzzFromQuery states what a GET is taken for: one with a Basic header is the
 // name before the first colon and the secret behind it, byte for byte, the
-// first service, and no more scopes than maxScopes; anything else is denied,
+// first service, and no more scopes than oci.MaxScopes; anything else is denied,
 // with a text that is always the same.
 func FuzzFromQuery(f *testing.F) {
 	known := []string{
 		"the query is not valid",
 		"log in with the name and the secret of a registry user",
-		fmt.Sprintf("there are more than %d scopes", maxScopes),
+		fmt.Sprintf("there are more than %d scopes", oci.MaxScopes),
 	}
 	f.Fuzz(func(t *testing.T, authorization, query string) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/token", nil)
@@ -90,7 +87,7 @@ func FuzzFromQuery(f *testing.F) {
 		r.Header["Authorization"] = []string{authorization}
 		asked, refused := fromQuery(r)
 		if refused != nil {
-			if (refused.status != http.StatusBadRequest && refused.status != http.StatusUnauthorized) || !slices.Contains(known, refused.message) || refused.cause != nil {
+			if (refused.Status != http.StatusBadRequest && refused.Status != http.StatusUnauthorized) || !slices.Contains(known, refused.Message) || refused.Cause != nil {
 				t.Fatalf("fromQuery(%q, %q): got %+v, want a denial of %q", authorization, query, refused, known)
 			}
 			return
@@ -102,7 +99,7 @@ func FuzzFromQuery(f *testing.F) {
 			t.Errorf("fromQuery(%q, %q): got %q and %q, want %q and %q, %v", authorization, query, asked.account, asked.secret.Reveal(), name, secret, err)
 		}
 		values, err := url.ParseQuery(query)
-		if err != nil || asked.service != values.Get("service") || asked.offline || len(asked.scopes) > maxScopes {
+		if err != nil || asked.service != values.Get("service") || asked.offline || len(asked.scopes) > oci.MaxScopes {
 			t.Errorf("fromQuery(%q, %q): got %q, %t and %d scopes, want %v, %v", authorization, query, asked.service, asked.offline, len(asked.scopes), values, err)
 		}
 	})
@@ -118,49 +115,6 @@ func TestFuzzSeedsAreThere(t *testing.T) {
 			if err != nil || !strings.HasPrefix(string(data), "go test fuzz v1\n") {
 				t.Errorf("the seed %s of %s: %.20q, %v; want it there", seed, name, data, err)
 			}
-		}
-	}
-}
-
-// Verifiers that forget the padding would compute another thumbprint.
-func TestKeyWhoseCoordinateIsShortIsNotUsed(t *testing.T) {
-	for short, full := 0, 0; short < 3 || full < 3; {
-		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		point, err := private.PublicKey.Bytes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := point[1] != 0 && point[33] != 0
-		if full++; !want {
-			full--
-			short++
-		}
-		if got := isFull(private); got != want {
-			t.Errorf("isFull of the point %x: got %t, want %t", point, got, want)
-		}
-	}
-}
-
-func TestAddedKeysHaveFullCoordinates(t *testing.T) {
-	keys, err := OpenKeys(t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 10 {
-		if _, err := keys.Add(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all, err := keys.all()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range all {
-		if point, err := key.private.PublicKey.Bytes(); err != nil || len(point) != 65 || point[1] == 0 || point[33] == 0 {
-			t.Errorf("the key %s has the point %x, %v; want full coordinates", key.id, point, err)
 		}
 	}
 }

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // Handler serves the token endpoint: GET with HTTP Basic, and POST with a form
@@ -34,32 +33,23 @@ type request struct {
 	secret  registryusers.Secret
 	refresh registryusers.Secret // instead of the two
 	service string               // "": ours
-	scopes  []Access
+	scopes  []oci.Access
 	offline bool // a refresh token is asked for
 }
 
-// denial is an answer other than a token, in the registry's error form.
-type refusal struct {
-	status  int
-	code    string
-	message string
-	after   time.Duration
-	cause   error
+func unauthorized(message string) *oci.Error {
+	return &oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: message}
 }
 
-func unauthorized(message string) *refusal {
-	return &refusal{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: message}
-}
-
-func invalid(message string) *refusal {
-	return &refusal{status: http.StatusBadRequest, code: "UNSUPPORTED", message: message}
+func invalid(message string) *oci.Error {
+	return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeUnsupported, Message: message}
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	var asked request
-	var refused *refusal
+	var refused *oci.Error
 	switch r.Method {
 	case http.MethodGet:
 		asked, refused = fromQuery(r)
@@ -67,7 +57,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		asked, refused = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
-		refused = &refusal{status: http.StatusMethodNotAllowed, code: "UNSUPPORTED", message: "the token endpoint has GET and POST"}
+		refused = &oci.Error{Status: http.StatusMethodNotAllowed, Code: oci.CodeUnsupported, Message: "the token endpoint has GET and POST"}
 	}
 	var account accounts.Account
 	if refused == nil {
@@ -77,7 +67,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refused = h.respond(w, asked, account)
 	}
 	if refused != nil {
-		refuse(w, refused)
+		if refused.Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
+		}
+		refused.Write(w)
 	}
 	h.log(r, account, refused)
 }
@@ -85,7 +78,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // fromQuery reads a GET. It never asks for a refresh token: docker, which sends
 // offline_token, stores one in place of the secret, where podman, skopeo and
 // buildah find nothing to log in with. Clients that need one ask by POST.
-func fromQuery(r *http.Request) (request, *refusal) {
+func fromQuery(r *http.Request) (request, *oci.Error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return request{}, invalid("the query is not valid")
@@ -102,10 +95,10 @@ func fromQuery(r *http.Request) (request, *refusal) {
 	return asked.withScopes(query["scope"])
 }
 
-func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *refusal) {
+func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *oci.Error) {
 	leave := h.forms.enter(r.RemoteAddr)
 	if leave == nil {
-		return request{}, tooManyForms()
+		return request{}, oci.Unavailable("too many logins are being sent: try again", nil)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	err := r.ParseForm()
@@ -132,16 +125,16 @@ func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *re
 	return asked.withScopes(form["scope"])
 }
 
-func (asked request) withScopes(values []string) (request, *refusal) {
+func (asked request) withScopes(values []string) (request, *oci.Error) {
 	var ok bool
-	if asked.scopes, ok = parseScopes(values); !ok {
-		return asked, invalid(fmt.Sprintf("there are more than %d scopes", maxScopes))
+	if asked.scopes, ok = oci.ParseScopes(values); !ok {
+		return asked, invalid(fmt.Sprintf("there are more than %d scopes", oci.MaxScopes))
 	}
 	return asked, nil
 }
 
 // login returns the account that asks, as it is now.
-func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *refusal) {
+func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *oci.Error) {
 	if asked.service != "" && asked.service != h.Issuer.Service {
 		return accounts.Account{}, invalid(fmt.Sprintf("this server gives tokens for the service %q only: ask for that one, or leave service out", h.Issuer.Service))
 	}
@@ -165,18 +158,18 @@ func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *refu
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		return account, unauthorized("the name or the secret is wrong, or the user has expired")
 	case errors.As(err, &limited):
-		return account, &refusal{status: http.StatusTooManyRequests, code: "TOOMANYREQUESTS", message: "too many failed logins with this name or from this address: wait and try again", after: limited.RetryAfter}
+		return account, &oci.Error{Status: http.StatusTooManyRequests, Code: oci.CodeTooManyRequests, Message: "too many failed logins with this name or from this address: wait and try again", RetryAfter: limited.RetryAfter}
 	default:
-		return account, &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "logins are not possible now", after: time.Second, cause: err}
+		return account, oci.Unavailable("logins are not possible now", err)
 	}
 }
 
 // answer sends the token.
-func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts.Account) *refusal {
+func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts.Account) *oci.Error {
 	granted := grant(account, asked.scopes)
 	token, issued, ends, err := h.Issuer.Sign(account, granted)
 	if err != nil {
-		return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "tokens cannot be signed now", after: time.Second, cause: err}
+		return oci.Unavailable("tokens cannot be signed now", err)
 	}
 	response := struct {
 		Token        string `json:"token"`
@@ -190,7 +183,7 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 	}
 	texts := make([]string, len(granted))
 	for i, access := range granted {
-		texts[i] = access.scope()
+		texts[i] = access.Scope()
 	}
 	response.Scope = strings.Join(texts, " ")
 	w.Header().Set("Content-Type", "application/json")
@@ -198,40 +191,17 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 	return nil
 }
 
-// deny sends a denial in the registry's error form.
-func refuse(w http.ResponseWriter, d *refusal) {
-	if d.status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
-	}
-	if d.after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(d.after.Seconds()))))
-	}
-	WriteError(w, d.status, d.code, d.message)
-}
-
-// WriteError writes an error as registries do (OCI distribution specification,
-// "Error Codes").
-func WriteError(w http.ResponseWriter, status int, code, message string) {
-	type entry struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string][]entry{"errors": {{code, message}}}) // the client may have gone
-}
-
-func (h *Handler) log(r *http.Request, account accounts.Account, d *refusal) {
+func (h *Handler) log(r *http.Request, account accounts.Account, d *oci.Error) {
 	level, attrs := slog.LevelInfo, []slog.Attr{slog.String("remote", r.RemoteAddr)}
 	if d == nil {
 		attrs = append(attrs, slog.Int("status", http.StatusOK), slog.Int64("user_id", account.ID))
 	} else {
-		attrs = append(attrs, slog.Int("status", d.status), slog.String("message", d.message))
-		if d.cause != nil {
+		attrs = append(attrs, slog.Int("status", d.Status), slog.String("message", d.Message))
+		if d.Cause != nil {
 			if r.Context().Err() == nil { // else the client has gone
 				level = slog.LevelError
 			}
-			attrs = append(attrs, slog.String("error", d.cause.Error()))
+			attrs = append(attrs, slog.String("error", d.Cause.Error()))
 		}
 	}
 	h.Logger.LogAttrs(r.Context(), level, "token", attrs...)
@@ -242,7 +212,7 @@ func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
 	set, err := h.Issuer.Keys.JWKS()
 	if err != nil {
 		h.Logger.LogAttrs(r.Context(), slog.LevelError, "jwks", slog.String("error", err.Error()))
-		WriteError(w, http.StatusServiceUnavailable, "UNAVAILABLE", "the keys cannot be read now")
+		oci.Unavailable("the keys cannot be read now", err).Write(w)
 		return
 	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")

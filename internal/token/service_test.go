@@ -17,12 +17,13 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/accounts/storetest"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
 // rights makes what a token says of one repository.
-func rights(name string, actions ...string) token.Access {
-	return token.Access{Type: "repository", Name: name, Actions: actions}
+func rights(name string, actions ...string) oci.Access {
+	return oci.Access{Type: "repository", Name: name, Actions: actions}
 }
 
 // wantDenied checks an answer that is no token: its form, and that it was
@@ -124,33 +125,33 @@ func TestScopes(t *testing.T) {
 		what   string
 		user   string
 		scopes []string
-		want   []token.Access
+		want   []oci.Access
 	}{
 		{"none", "full", nil, nil},
 		{"an empty one", "full", []string{""}, nil},
-		{"pull", "full", []string{"repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
-		{"pull, push", "full", []string{"repository:1-1-demo/app:pull,push"}, []token.Access{rights(app, "pull", "push")}},
-		{"push, pull", "full", []string{"repository:1-1-demo/app:push,pull"}, []token.Access{rights(app, "pull", "push")}},
-		{"all", "full", []string{"repository:1-1-demo/app:delete,push,pull"}, []token.Access{rights(app, "pull", "push", "delete")}},
-		{"a star", "full", []string{"repository:1-1-demo/app:*"}, []token.Access{rights(app, "pull", "push", "delete")}},
-		{"a star, read-only", "ro", []string{"repository:1-1-demo/app:*"}, []token.Access{rights(app, "pull")}},
-		{"pull, push, read-only", "ro", []string{"repository:1-1-demo/app:pull,push"}, []token.Access{rights(app, "pull")}},
+		{"pull", "full", []string{"repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
+		{"pull, push", "full", []string{"repository:1-1-demo/app:pull,push"}, []oci.Access{rights(app, "pull", "push")}},
+		{"push, pull", "full", []string{"repository:1-1-demo/app:push,pull"}, []oci.Access{rights(app, "pull", "push")}},
+		{"all", "full", []string{"repository:1-1-demo/app:delete,push,pull"}, []oci.Access{rights(app, "pull", "push", "delete")}},
+		{"a star", "full", []string{"repository:1-1-demo/app:*"}, []oci.Access{rights(app, "pull", "push", "delete")}},
+		{"a star, read-only", "ro", []string{"repository:1-1-demo/app:*"}, []oci.Access{rights(app, "pull")}},
+		{"pull, push, read-only", "ro", []string{"repository:1-1-demo/app:pull,push"}, []oci.Access{rights(app, "pull")}},
 		{"push, read-only", "ro", []string{"repository:1-1-demo/app:push"}, nil},
 		{"delete, read-only", "ro", []string{"repository:1-1-demo/app:delete"}, nil},
-		{"pull twice", "full", []string{"repository:1-1-demo/app:pull,pull"}, []token.Access{rights(app, "pull")}},
+		{"pull twice", "full", []string{"repository:1-1-demo/app:pull,pull"}, []oci.Access{rights(app, "pull")}},
 		{"unknown actions", "full", []string{"repository:1-1-demo/app:admin,PULL, ,,"}, nil},
 		{"no actions", "full", []string{"repository:1-1-demo/app:"}, nil},
-		{"repeated", "full", []string{"repository:1-1-demo/app:pull", "repository:1-1-demo/web:pull,push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
-		{"spaces", "full", []string{"repository:1-1-demo/app:pull repository:1-1-demo/web:pull,push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
-		{"both, and more spaces", "full", []string{"  repository:1-1-demo/app:pull   repository:1-1-demo/web:pull ", "repository:1-1-demo/web:push"}, []token.Access{rights(app, "pull"), rights(web, "pull", "push")}},
-		{"one repository twice", "full", []string{"repository:1-1-demo/app:push", "repository:1-1-demo/app:pull"}, []token.Access{rights(app, "push", "pull")}},
-		{"many levels", "full", []string{"repository:1-1-demo/a/b/c:pull"}, []token.Access{rights("1-1-demo/a/b/c", "pull")}},
+		{"repeated", "full", []string{"repository:1-1-demo/app:pull", "repository:1-1-demo/web:pull,push"}, []oci.Access{rights(app, "pull"), rights(web, "pull", "push")}},
+		{"spaces", "full", []string{"repository:1-1-demo/app:pull repository:1-1-demo/web:pull,push"}, []oci.Access{rights(app, "pull"), rights(web, "pull", "push")}},
+		{"both, and more spaces", "full", []string{"  repository:1-1-demo/app:pull   repository:1-1-demo/web:pull ", "repository:1-1-demo/web:push"}, []oci.Access{rights(app, "pull"), rights(web, "pull", "push")}},
+		{"one repository twice", "full", []string{"repository:1-1-demo/app:push", "repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "push", "pull")}},
+		{"many levels", "full", []string{"repository:1-1-demo/a/b/c:pull"}, []oci.Access{rights("1-1-demo/a/b/c", "pull")}},
 		{"none, a custom secret", "1-1-demo+chosen", nil, nil},
-		{"ours, a custom secret", "chosen", []string{"repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+		{"ours, a custom secret", "chosen", []string{"repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
 		{"another registry, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull"}, nil},
-		{"another registry, then ours, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull", "repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+		{"another registry, then ours, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull", "repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
 		{"another registry", "full", []string{"repository:1-1-other/app:pull"}, nil},
-		{"a mount from another registry", "full", []string{"repository:1-1-demo/app:pull,push", "repository:1-1-other/app:pull"}, []token.Access{rights(app, "pull", "push")}},
+		{"a mount from another registry", "full", []string{"repository:1-1-demo/app:pull,push", "repository:1-1-other/app:pull"}, []oci.Access{rights(app, "pull", "push")}},
 		{"a registry whose name begins alike", "full", []string{"repository:1-1-demo2/app:pull", "repository:1-1-dem/app:pull"}, nil},
 		{"the registry itself", "full", []string{"repository:1-1-demo:pull"}, nil},
 		{"the registry deeper down", "full", []string{"repository:x/1-1-demo/app:pull"}, nil},
@@ -158,18 +159,18 @@ func TestScopes(t *testing.T) {
 		{"no registry", "full", []string{"repository:app:pull"}, nil},
 		{"the catalog", "full", []string{"registry:catalog:*"}, nil},
 		{"the catalog, as a repository", "full", []string{"repository:catalog:*", "repository:_catalog:*"}, nil},
-		{"a class", "full", []string{"repository(plugin):1-1-demo/app:pull,push"}, []token.Access{plugin(app, "pull", "push")}},
-		{"a class and none", "full", []string{"repository(plugin):1-1-demo/app:pull", "repository:1-1-demo/app:push", "repository(plugin):1-1-demo/app:push"}, []token.Access{plugin(app, "pull", "push"), rights(app, "push")}},
+		{"a class", "full", []string{"repository(plugin):1-1-demo/app:pull,push"}, []oci.Access{plugin(app, "pull", "push")}},
+		{"a class and none", "full", []string{"repository(plugin):1-1-demo/app:pull", "repository:1-1-demo/app:push", "repository(plugin):1-1-demo/app:push"}, []oci.Access{plugin(app, "pull", "push"), rights(app, "push")}},
 		{"a class, another registry", "full", []string{"repository(plugin):1-1-other/app:pull"}, nil},
 		{"a class of no form", "full", []string{"repository():1-1-demo/app:pull", "repository(plugin:1-1-demo/app:pull", "repository(Plugin):1-1-demo/app:pull", "repository(plugin)x:1-1-demo/app:pull", "repositoryplugin):1-1-demo/app:pull"}, nil},
-		{"a host", "full", []string{"repository:registry.example.com/1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
-		{"a host and a port", "full", []string{"repository:registry.example.com:5000/1-1-demo/app:pull,push", "repository:localhost:5000/1-1-demo/web:pull"}, []token.Access{rights(app, "pull", "push"), rights(web, "pull")}},
+		{"a host", "full", []string{"repository:registry.example.com/1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
+		{"a host and a port", "full", []string{"repository:registry.example.com:5000/1-1-demo/app:pull,push", "repository:localhost:5000/1-1-demo/web:pull"}, []oci.Access{rights(app, "pull", "push"), rights(web, "pull")}},
 		{"a host, another registry", "full", []string{"repository:registry.example.com:5000/1-1-other/app:pull"}, nil},
 		{"two hosts", "full", []string{"repository:one.example:5000/two.example:5000/1-1-demo/app:pull", "repository:one.example/two.example/1-1-demo/app:pull"}, nil},
-		{"a class, a host and a star", "full", []string{"repository(plugin):registry.example.com:5000/1-1-demo/app:*"}, []token.Access{plugin(app, "pull", "push", "delete")}},
+		{"a class, a host and a star", "full", []string{"repository(plugin):registry.example.com:5000/1-1-demo/app:*"}, []oci.Access{plugin(app, "pull", "push", "delete")}},
 		{"another type", "full", []string{"Repository:1-1-demo/app:pull", "image:1-1-demo/app:pull", ":1-1-demo/app:pull"}, nil},
 		{"no form", "full", []string{"repository", "repository:", "repository::", ":::", "pull", "repository:pull"}, nil},
-		{"some good among bad", "full", []string{"registry:catalog:* repository:1-1-demo/../other:pull repository:1-1-demo/app:pull"}, []token.Access{rights(app, "pull")}},
+		{"some good among bad", "full", []string{"registry:catalog:* repository:1-1-demo/../other:pull repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
 	} {
 		secret := users[test.user]
 		form := url.Values{"grant_type": {"password"}, "username": {test.user}, "password": {secret}}
@@ -193,7 +194,7 @@ func TestScopes(t *testing.T) {
 }
 
 // plugin returns rights on a repository for plugins.
-func plugin(repository string, actions ...string) token.Access {
+func plugin(repository string, actions ...string) oci.Access {
 	access := rights(repository, actions...)
 	access.Class = "plugin"
 	return access
@@ -286,13 +287,13 @@ func TestRefreshToken(t *testing.T) {
 	for _, test := range []struct {
 		what   string
 		change func(t *testing.T, h *env, u accounts.User) error
-		want   []token.Access // nil: denied
+		want   []oci.Access // nil: denied
 	}{
-		{"nothing", func(*testing.T, *env, accounts.User) error { return nil }, []token.Access{rights(app, "pull", "push")}},
+		{"nothing", func(*testing.T, *env, accounts.User) error { return nil }, []oci.Access{rights(app, "pull", "push")}},
 		{"a day less a moment", func(_ *testing.T, h *env, _ accounts.User) error {
 			h.clock.add(day - time.Microsecond)
 			return nil
-		}, []token.Access{rights(app, "pull", "push")}},
+		}, []oci.Access{rights(app, "pull", "push")}},
 		{"its days are over", func(_ *testing.T, h *env, _ accounts.User) error { h.clock.add(day); return nil }, nil},
 		{"its days are cut", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: new(int64(0))})
@@ -302,7 +303,7 @@ func TestRefreshToken(t *testing.T) {
 		{"narrowed", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
-		}, []token.Access{rights(app, "pull")}},
+		}, []oci.Access{rights(app, "pull")}},
 		{"a new secret", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 			return err
@@ -401,7 +402,7 @@ func TestContainerdsWay(t *testing.T) {
 		return do(t, r)
 	}
 	const scopes = "repository%3A1-1-demo%2Fapp%3Apull+repository%3A1-1-demo%2Fbase%3Apull"
-	want := []token.Access{rights("1-1-demo/app", "pull"), rights("1-1-demo/base", "pull")}
+	want := []oci.Access{rights("1-1-demo/app", "pull"), rights("1-1-demo/base", "pull")}
 	first := send(http.MethodPost, "", "client_id=containerd-client&grant_type=password&password="+secret+"&scope="+scopes+"&service="+service+"&username=ci&access_type=offline", false)
 	if got := h.granted(t, first); !reflect.DeepEqual(got, want) {
 		t.Errorf("POST password: got %v, want %v", got, want)

@@ -5,8 +5,8 @@ package token
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"slices"
 	"time"
 
@@ -15,20 +15,13 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
 )
-
-// Access is what a token allows on one resource.
-type Access struct {
-	Type    string   `json:"type"`
-	Class   string   `json:"class,omitempty"` // of a repository: "", "image" or "plugin"
-	Name    string   `json:"name"`
-	Actions []string `json:"actions"`
-}
 
 // Claims are what a token says.
 type Claims struct {
 	jwt.Claims
-	Access []Access `json:"access"`
+	Access []oci.Access `json:"access"`
 
 	// UserID and Incarnation find the account again at each use, and no other
 	// that has the id since.
@@ -38,18 +31,26 @@ type Claims struct {
 
 // Allows reports whether the token allows an action on a repository.
 func (c *Claims) Allows(repository, action string) bool {
-	return slices.ContainsFunc(c.Access, func(a Access) bool {
-		return a.Type == repositoryType && a.Name == repository && slices.Contains(a.Actions, action)
+	return slices.ContainsFunc(c.Access, func(a oci.Access) bool {
+		return a.Type == oci.RepositoryType && a.Name == repository && slices.Contains(a.Actions, action)
 	})
 }
 
 // Lifetime is how long a token lasts, if its user does.
 const Lifetime = 5 * time.Minute
 
+// Keys are the keys of an [Issuer]. Each call returns them as they are now.
+type Keys interface {
+	// Signing returns the private key that signs, with its certificate.
+	Signing() (jose.JSONWebKey, error)
+	// JWKS returns the public keys that verify.
+	JWKS() (jose.JSONWebKeySet, error)
+}
+
 // Issuer signs and verifies the tokens of one service. It is safe for
 // concurrent use.
 type Issuer struct {
-	Keys      *Keys
+	Keys      Keys
 	Service   string           // the tokens' audience, and their issuer
 	Now       func() time.Time // the clock
 	Certified bool             // put the certificate into the header (x5c)
@@ -57,18 +58,18 @@ type Issuer struct {
 
 // Sign returns a token for the account, and when it ends: after [Lifetime],
 // and not after the account.
-func (i *Issuer) Sign(account accounts.Account, access []Access) (token string, issued, ends time.Time, err error) {
-	keys, err := i.Keys.all()
+func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token string, issued, ends time.Time, err error) {
+	key, err := i.Keys.Signing()
 	if err != nil {
 		return "", issued, ends, err
 	}
-	at := slices.IndexFunc(keys, func(key key) bool { return key.signs })
-	if at < 0 {
-		return "", issued, ends, errors.New("there is no token key")
-	}
-	signer := keys[at].signer
+	options := (&jose.SignerOptions{}).WithType("JWT")
 	if i.Certified {
-		signer = keys[at].certified
+		options = options.WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(key.Certificates[0].Raw)})
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options)
+	if err != nil {
+		return "", issued, ends, err
 	}
 	issued = i.Now().UTC().Truncate(time.Second)
 	ends = issued.Add(Lifetime)
@@ -126,30 +127,28 @@ func (i *Issuer) Verify(text string) (*Claims, error) {
 	if err != nil || len(token.Headers) != 1 {
 		return nil, errInvalid
 	}
-	keys, err := i.Keys.all()
+	set, err := i.Keys.JWKS()
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range keys {
-		if key.id != token.Headers[0].KeyID {
-			continue
-		}
-		var claims Claims
-		if token.Claims(&key.private.PublicKey, &claims) != nil {
-			return nil, errInvalid
-		}
-		now := i.Now()
-		switch {
-		case claims.Issuer != i.Service, len(claims.Audience) != 1, claims.Audience[0] != i.Service:
-			return nil, denied("the token is of another service")
-		case claims.Expiry == nil, claims.NotBefore == nil:
-			return nil, errInvalid
-		case now.Before(claims.NotBefore.Time().Add(-Leeway)):
-			return nil, denied("the token is not valid yet")
-		case !now.Before(claims.Expiry.Time().Add(Leeway)):
-			return &claims, ErrExpired
-		}
-		return &claims, nil
+	keys := set.Key(token.Headers[0].KeyID)
+	if len(keys) == 0 {
+		return nil, denied("the token is signed by an unknown key")
 	}
-	return nil, denied("the token is signed by an unknown key")
+	var claims Claims
+	if token.Claims(keys[0].Key, &claims) != nil {
+		return nil, errInvalid
+	}
+	now := i.Now()
+	switch {
+	case claims.Issuer != i.Service, len(claims.Audience) != 1, claims.Audience[0] != i.Service:
+		return nil, denied("the token is of another service")
+	case claims.Expiry == nil, claims.NotBefore == nil:
+		return nil, errInvalid
+	case now.Before(claims.NotBefore.Time().Add(-Leeway)):
+		return nil, denied("the token is not valid yet")
+	case !now.Before(claims.Expiry.Time().Add(Leeway)):
+		return &claims, ErrExpired
+	}
+	return &claims, nil
 }

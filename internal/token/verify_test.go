@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -129,7 +131,7 @@ func TestForgedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, err := h.Issuer.Keys.Certificates()
+	bundle, err := h.files.Certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +321,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 		}
 	}
 	old, oldID := sign()
-	elsewhere, err := token.OpenKeys(h.keys, quiet) // another process
+	elsewhere, err := keys.OpenFiles(h.keys, quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +353,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 }
 
 func TestAllows(t *testing.T) {
-	claims := token.Claims{Access: []token.Access{
+	claims := token.Claims{Access: []oci.Access{
 		rights("1-1-demo/app", "pull"),
 		{Type: "registry", Name: "catalog", Actions: []string{"*"}},
 		rights("1-1-demo/web", "pull", "push"),

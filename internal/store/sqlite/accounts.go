@@ -56,7 +56,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accou
 		if err != nil || r == nil {
 			return err
 		}
-		s.logHolds.Store(true) // the record may replace one that has ended
+		s.walDirty.Store(true) // the record may replace one that has ended
 		return s.changeIn(ctx, tx, registryusers.ErrExists, insertRecord,
 			r.Key, r.Request, r.Salt, u.ID, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
 	})
@@ -95,7 +95,7 @@ func (s *Store) DeleteIdempotencyRecords(ctx context.Context, now time.Time) err
 		if err != nil {
 			return err
 		}
-		s.logHolds.Store(true)
+		s.walDirty.Store(true)
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *Store) DeleteIdempotencyRecords(ctx context.Context, now time.Time) err
 // it, if something was deleted or replaced since the last time. It does not wait for who
 // reads: writes would have to wait, too.
 func (s *Store) emptyLog(ctx context.Context) error {
-	if !s.logHolds.Load() {
+	if !s.walDirty.Load() {
 		return nil
 	}
 	conn, err := s.write.Conn(ctx) // no write may come in between
@@ -118,7 +118,7 @@ func (s *Store) emptyLog(ctx context.Context) error {
 	}
 	_, undone := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
 	if err = errors.Join(err, undone); err == nil && busy == 0 {
-		s.logHolds.Store(false)
+		s.walDirty.Store(false)
 	}
 	return s.translateError(err)
 }

@@ -297,7 +297,7 @@ func TestWritesKeepTheirPatienceWhenTheLogIsEmptied(t *testing.T) {
 		})
 	}
 	for range 200 {
-		s.logHolds.Store(true)
+		s.walDirty.Store(true)
 		if err := s.emptyLog(t.Context()); err != nil {
 			t.Error(err)
 		}

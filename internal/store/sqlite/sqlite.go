@@ -31,7 +31,7 @@ type Store struct {
 	prepared map[string]*sql.Stmt // on read, by their text
 	writer   *writer              // on write
 
-	logHolds atomic.Bool // what was deleted or replaced may still be in the write-ahead log
+	walDirty atomic.Bool // what was deleted or replaced may still be in the write-ahead log
 }
 
 // ErrEarlierVersion is returned by [Open] for a database that [Upgrade] must
@@ -72,7 +72,7 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{path: path, file: file}
-	s.logHolds.Store(true) // left there by an earlier process, perhaps
+	s.walDirty.Store(true) // left there by an earlier process, perhaps
 	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package token
+package keys
 
 import (
 	"crypto"
@@ -28,14 +28,14 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// Keys are the keys that sign tokens, as the files token-*.pem of a directory:
+// Files are the keys that sign tokens, as the files token-*.pem of a directory:
 // each a key of its own with a self-signed certificate. All of them verify; the
 // one that the file token-signing names signs, or the newest where there is no
 // such file. Changes are noticed at the next use. A key is rotated in three
-// steps, so that outside registries can learn of it: [Keys.Add] publishes it,
-// [Keys.Use] has it sign, and [Keys.Remove] removes the old one once its tokens
+// steps, so that outside registries can learn of it: [Files.Add] publishes it,
+// [Files.Use] has it sign, and [Files.Remove] removes the old one once its tokens
 // have expired. It is safe for concurrent use.
-type Keys struct {
+type Files struct {
 	dir    string
 	logger *slog.Logger
 
@@ -48,19 +48,15 @@ type Keys struct {
 }
 
 type key struct {
-	id          string // its RFC 7638 thumbprint
-	path        string
-	signs       bool // one does
-	private     *ecdsa.PrivateKey
-	certificate *x509.Certificate
-	signer      jose.Signer // kid in the header
-	certified   jose.Signer // and x5c
+	path    string
+	signs   bool            // one does
+	private jose.JSONWebKey // with its certificate; its KeyID is its RFC 7638 thumbprint
 }
 
-// OpenKeys returns the keys of a directory, and creates the first if there is
+// OpenFiles returns the token keys of a directory, and creates the first if there is
 // none. A damaged file is logged and skipped; if no other is left, that is an error.
-func OpenKeys(dir string, logger *slog.Logger) (*Keys, error) {
-	k := &Keys{dir: dir, logger: logger}
+func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
+	k := &Files{dir: dir, logger: logger}
 	keys, err := k.all()
 	if err == nil && len(keys) == 0 {
 		if _, err = k.create(); err == nil {
@@ -71,15 +67,15 @@ func OpenKeys(dir string, logger *slog.Logger) (*Keys, error) {
 }
 
 // Add makes a new key and returns its id. The key is published, and signs once
-// [Keys.Use] says so.
-func (k *Keys) Add() (id string, err error) {
+// [Files.Use] says so.
+func (k *Files) Add() (id string, err error) {
 	keys, err := k.all()
 	if err != nil {
 		return "", err
 	}
 	// Without the file, the new key would sign at once.
 	if i := slices.IndexFunc(keys, func(key key) bool { return key.signs }); i >= 0 {
-		if err := k.sign(keys[i].id); err != nil {
+		if err := k.sign(keys[i].private.KeyID); err != nil {
 			return "", err
 		}
 	}
@@ -88,22 +84,19 @@ func (k *Keys) Add() (id string, err error) {
 
 // Use has a key sign from now on. An error of a [registryusers.ErrNotFound] says
 // that there is no such key.
-func (k *Keys) Use(id string) error {
+func (k *Files) Use(id string) error {
 	keys, err := k.all()
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(keys, func(key key) bool { return key.id == id }) {
+	if !slices.ContainsFunc(keys, func(key key) bool { return key.private.KeyID == id }) {
 		return errNoKey
 	}
 	return k.sign(id)
 }
 
-// SigningFile is the name of the file, beside the keys, that names the one that signs.
-const SigningFile = "token-signing"
-
-func (k *Keys) sign(id string) error {
-	return atomicfile.Write(filepath.Join(k.dir, SigningFile), []byte(id+"\n"), 0o600)
+func (k *Files) sign(id string) error {
+	return atomicfile.Write(filepath.Join(k.dir, signingName), []byte(id+"\n"), 0o600)
 }
 
 type notFound string
@@ -114,7 +107,7 @@ func (e notFound) Unwrap() error { return registryusers.ErrNotFound }
 const errNoKey = notFound("there is no token key with this id: admin token-key ls lists them")
 
 // create makes a new key.
-func (k *Keys) create() (id string, err error) {
+func (k *Files) create() (id string, err error) {
 	var private *ecdsa.PrivateKey
 	for private == nil || !isFull(private) || strings.HasPrefix(id, "-") { // which a command line takes for a flag
 		if private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
@@ -160,12 +153,12 @@ func thumbprint(private *ecdsa.PrivateKey) (string, error) {
 }
 
 // IDs returns the keys' ids, the oldest first, and that of the key that signs.
-func (k *Keys) IDs() (ids []string, signing string, err error) {
+func (k *Files) IDs() (ids []string, signing string, err error) {
 	keys, err := k.all()
 	for _, key := range keys {
-		ids = append(ids, key.id)
+		ids = append(ids, key.private.KeyID)
 		if key.signs {
-			signing = key.id
+			signing = key.private.KeyID
 		}
 	}
 	return ids, signing, err
@@ -173,14 +166,14 @@ func (k *Keys) IDs() (ids []string, signing string, err error) {
 
 // Remove removes a key: the tokens that it signed are refused from now on.
 // [registryusers.ErrNotFound]; and [registryusers.ErrInvalid] for the key that signs.
-func (k *Keys) Remove(id string) error {
+func (k *Files) Remove(id string) error {
 	keys, err := k.all()
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
 		switch {
-		case key.id != id:
+		case key.private.KeyID != id:
 		case len(keys) == 1:
 			return fmt.Errorf("%w: it is the only token key: add another first, and use that one", registryusers.ErrInvalid)
 		case key.signs:
@@ -201,7 +194,7 @@ const clockTick = 100 * time.Millisecond
 const retryUnusable = time.Second
 
 // all returns the keys, read again if the directory has changed.
-func (k *Keys) all() ([]key, error) {
+func (k *Files) all() ([]key, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	info, err := os.Stat(k.dir)
@@ -221,7 +214,7 @@ func (k *Keys) all() ([]key, error) {
 	unusable := make(map[string]bool)
 	var failure error // of the last one that was skipped
 	for _, entry := range entries {
-		if !IsKeyFile(entry.Name()) {
+		if !isTokenKey(entry.Name()) {
 			continue
 		}
 		path := filepath.Join(k.dir, entry.Name())
@@ -256,12 +249,12 @@ func (k *Keys) all() ([]key, error) {
 		paths := slices.Sorted(maps.Keys(unusable))
 		return nil, fmt.Errorf("there is no usable token key; %s: %w", strings.Join(paths, ", "), failure)
 	}
-	signing, err := os.ReadFile(filepath.Join(k.dir, SigningFile))
+	signing, err := os.ReadFile(filepath.Join(k.dir, signingName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
 	if len(keys) > 0 {
-		named := slices.IndexFunc(keys, func(key key) bool { return key.id == strings.TrimSpace(string(signing)) })
+		named := slices.IndexFunc(keys, func(key key) bool { return key.private.KeyID == strings.TrimSpace(string(signing)) })
 		if named < 0 { // no file, or its key was removed by hand
 			named = len(keys) - 1
 		}
@@ -271,9 +264,8 @@ func (k *Keys) all() ([]key, error) {
 	return keys, nil
 }
 
-// IsKeyFile reports whether a file of this name in the directory of the keys is
-// a token key.
-func IsKeyFile(name string) bool {
+// isTokenKey reports whether the name of a file is a token key's.
+func isTokenKey(name string) bool {
 	return strings.HasPrefix(name, "token-") && strings.HasSuffix(name, ".pem")
 }
 
@@ -297,37 +289,41 @@ func readKey(path string) (key, error) {
 	if err != nil || !private.PublicKey.Equal(certificate.PublicKey) {
 		return key{}, errDamaged
 	}
-	loaded := key{path: path, private: private, certificate: certificate}
-	if loaded.id, err = thumbprint(private); err != nil {
-		return key{}, err
+	id, err := thumbprint(private)
+	return key{path: path, private: jose.JSONWebKey{Key: private, KeyID: id, Certificates: []*x509.Certificate{certificate}}}, err
+}
+
+// Signing returns the private key that signs, with its certificate.
+func (k *Files) Signing() (jose.JSONWebKey, error) {
+	keys, err := k.all()
+	if err != nil {
+		return jose.JSONWebKey{}, err
 	}
-	signing := jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: loaded.id}}
-	options := (&jose.SignerOptions{}).WithType("JWT")
-	if loaded.signer, err = jose.NewSigner(signing, options); err != nil {
-		return key{}, err
+	for _, key := range keys {
+		if key.signs {
+			return key.private, nil
+		}
 	}
-	chain := []string{base64.StdEncoding.EncodeToString(certificate.Raw)}
-	loaded.certified, err = jose.NewSigner(signing, (&jose.SignerOptions{}).WithType("JWT").WithHeader("x5c", chain))
-	return loaded, err
+	return jose.JSONWebKey{}, errors.New("there is no token key")
 }
 
 // JWKS returns the public keys as a JSON Web Key Set (RFC 7517).
-func (k *Keys) JWKS() (jose.JSONWebKeySet, error) {
+func (k *Files) JWKS() (jose.JSONWebKeySet, error) {
 	keys, err := k.all()
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, key := range keys {
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: &key.private.PublicKey, KeyID: key.id, Algorithm: string(jose.ES256), Use: "sig"})
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: key.private.Public().Key, KeyID: key.private.KeyID, Algorithm: string(jose.ES256), Use: "sig"})
 	}
 	return set, err
 }
 
 // Certificates returns the keys' certificates in PEM: the bundle for a registry
 // that verifies by the header x5c.
-func (k *Keys) Certificates() ([]byte, error) {
+func (k *Files) Certificates() ([]byte, error) {
 	keys, err := k.all()
 	var bundle []byte
 	for _, key := range keys {
-		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: key.certificate.Raw})...)
+		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: key.private.Certificates[0].Raw})...)
 	}
 	return bundle, err
 }

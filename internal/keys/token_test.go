@@ -1,20 +1,18 @@
-package token_test
+package keys_test
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
-	"encoding/json"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,21 +22,87 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-var quiet = slog.New(slog.DiscardHandler)
+const service = "test-registry"
 
-func openKeys(t *testing.T, dir string) *token.Keys {
+var (
+	quiet = slog.New(slog.DiscardHandler)
+	noon  = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// log is a log that keeps its text.
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// take returns what was logged since it was last called.
+func (l *log) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
+}
+
+// thumbprint returns a public key's RFC 7638 thumbprint.
+func thumbprint(t *testing.T, key *ecdsa.PublicKey) string {
 	t.Helper()
-	keys, err := token.OpenKeys(dir, quiet)
+	point, err := key.Bytes() // 4, X, Y
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding
+	sum := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + b64.EncodeToString(point[1:33]) + `","y":"` + b64.EncodeToString(point[33:]) + `"}`))
+	return b64.EncodeToString(sum[:])
+}
+
+// keyFiles returns the files of token keys, by name.
+func keyFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "token-*.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// privateKey reads the key in a file.
+func privateKey(t *testing.T, path string) *ecdsa.PrivateKey {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatalf("%s has no PEM block", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.(*ecdsa.PrivateKey)
+}
+
+func openKeys(t *testing.T, dir string) *keys.Files {
+	t.Helper()
+	keys, err := keys.OpenFiles(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return keys
 }
 
-func ids(t *testing.T, keys *token.Keys) []string {
+func ids(t *testing.T, keys *keys.Files) []string {
 	t.Helper()
 	ids, _, err := keys.IDs()
 	if err != nil {
@@ -59,7 +123,7 @@ func TestFirstStartMakesOneKey(t *testing.T) {
 		t.Errorf("%s has the mode %v, %v; want token-*.pem with 0600", info.Name(), info.Mode(), err)
 	}
 	key := privateKey(t, filepath.Join(dir, info.Name()))
-	if _, want := jwk(t, &key.PublicKey); first[0] != want {
+	if want := thumbprint(t, &key.PublicKey); first[0] != want {
 		t.Errorf("the id is %s; want the thumbprint %s", first[0], want)
 	}
 	if again := ids(t, openKeys(t, dir)); !slices.Equal(again, first) {
@@ -69,8 +133,8 @@ func TestFirstStartMakesOneKey(t *testing.T) {
 
 func TestDirectoryOfNoKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	if _, err := token.OpenKeys(dir, quiet); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("OpenKeys of a directory that is not there: %v; want an error that names %s", err, dir)
+	if _, err := keys.OpenFiles(dir, quiet); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("OpenFiles of a directory that is not there: %v; want an error that names %s", err, dir)
 	}
 	dir = t.TempDir() // what is no key is left alone
 	for _, name := range []string{"server.json", ".new-123", "token-1.pem.bak", "other.pem"} {
@@ -90,7 +154,7 @@ func TestKeysOpenedAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range issuers {
 		wg.Go(func() {
-			keys, err := token.OpenKeys(dir, quiet)
+			keys, err := keys.OpenFiles(dir, quiet)
 			if err != nil {
 				t.Errorf("open %d: %v", i, err)
 				return
@@ -147,7 +211,7 @@ func TestKeysUsedAndChangedAtOnce(t *testing.T) {
 	}
 }
 
-func wantKeys(t *testing.T, when string, keys *token.Keys, signing string, want ...string) {
+func wantKeys(t *testing.T, when string, keys *keys.Files, signing string, want ...string) {
 	t.Helper()
 	got, signs, err := keys.IDs()
 	if err != nil || !slices.Equal(got, want) || signs != signing {
@@ -313,6 +377,10 @@ func TestDamagedKeyFile(t *testing.T) {
 		}
 		return &pem.Block{Type: "PRIVATE KEY", Bytes: der}
 	}
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -329,7 +397,7 @@ func TestDamagedKeyFile(t *testing.T) {
 		"no certificate":             file(private),
 		"no key":                     file(certificate),
 		"the other way round":        file(certificate, private),
-		"another key's certificate":  file(pkcs8(newKey(t)), certificate),
+		"another key's certificate":  file(pkcs8(p256), certificate),
 		"a key that is none":         file(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}, certificate),
 		"a certificate that is none": file(private, &pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}),
 		"a key of another curve":     file(pkcs8(p384), certificate),
@@ -341,9 +409,9 @@ func TestDamagedKeyFile(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := token.OpenKeys(dir, quiet)
+			_, err := keys.OpenFiles(dir, quiet)
 			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "PRIVATE") {
-				t.Errorf("OpenKeys with the file %q: %v; want an error that says that %s is damaged", text, err, path)
+				t.Errorf("OpenFiles with the file %q: %v; want an error that says that %s is damaged", text, err, path)
 			}
 			if got := keyFiles(t, dir); !slices.Equal(got, []string{path}) {
 				t.Errorf("files: %q; want the damaged one alone, and left as it is", got)
@@ -358,7 +426,7 @@ func TestDamagedKeyFileBesideAGoodOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, logged := t.TempDir(), new(log)
 			good := ids(t, openKeys(t, dir))
-			keys, err := token.OpenKeys(dir, slog.New(slog.NewTextHandler(logged, nil)))
+			keys, err := keys.OpenFiles(dir, slog.New(slog.NewTextHandler(logged, nil)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -420,99 +488,6 @@ func TestDirectoryWhoseNameIsAPattern(t *testing.T) {
 	}
 }
 
-func TestPublicKeys(t *testing.T) {
-	h := newEnv(t)
-	base := h.serve(t)
-	for range 2 {
-		if _, err := h.Issuer.Keys.Add(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/.well-known/jwks.json", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "application/jwk-set+json" {
-		t.Fatalf("got %s, %v, %s, %v; want 200 and application/jwk-set+json", response.Status, response.Header, body, err)
-	}
-	var set struct{ Keys []map[string]any }
-	if err := json.Unmarshal(body, &set); err != nil {
-		t.Fatal(err)
-	}
-	files := keyFiles(t, h.keys)
-	if len(set.Keys) != 3 || len(files) != 3 {
-		t.Fatalf("%s: %d keys of %d files; want 3", body, len(set.Keys), len(files))
-	}
-	for i, path := range files {
-		private := privateKey(t, path)
-		want, id := jwk(t, &private.PublicKey)
-		want["kid"], want["alg"], want["use"] = id, "ES256", "sig"
-		if !reflect.DeepEqual(set.Keys[i], want) { // and nothing more: no d
-			t.Errorf("key %d:\n got %v\nwant %v", i, set.Keys[i], want)
-		}
-	}
-
-	bundle, err := h.Issuer.Keys.Certificates()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, rest := 0, bundle; ; i++ {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			if i != 3 || len(rest) != 0 {
-				t.Errorf("the bundle has %d certificates and %q behind them; want 3", i, rest)
-			}
-			break
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil || block.Type != "CERTIFICATE" {
-			t.Fatalf("%s %d: %v", block.Type, i, err)
-		}
-		if private := privateKey(t, files[i]); !private.PublicKey.Equal(certificate.PublicKey) {
-			t.Errorf("certificate %d is not that of its key", i)
-		}
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(bundle)
-		for _, at := range []time.Time{time.Now(), time.Now().AddDate(10, 0, 0)} {
-			if _, err := certificate.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
-				t.Errorf("certificate %d at %v: %v; want it good under the bundle", i, at, err)
-			}
-		}
-	}
-}
-
-func TestPublicKeysThatCannotBeRead(t *testing.T) {
-	h := newEnv(t)
-	base := h.serve(t)
-	if err := os.WriteFile(filepath.Join(h.keys, "token-0.pem"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range keyFiles(t, h.keys) {
-		if filepath.Base(path) != "token-0.pem" {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/.well-known/jwks.json", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := do(t, r)
-	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, h.keys) {
-		t.Errorf("got %d %s, want 503 and one error that tells no path", a.status, a.body)
-	}
-	if logged := h.log.take(); strings.Count(logged, "\n") != 1 || !strings.Contains(logged, "token-0.pem") {
-		t.Errorf("logged %q; want one line that names the file", logged)
-	}
-}
-
 // What is no file but has a key's name stops no logins.
 func TestDirectoryWithAKeysName(t *testing.T) {
 	dir, logged := t.TempDir(), new(log)
@@ -520,7 +495,7 @@ func TestDirectoryWithAKeysName(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "token-99999999999999999999.pem"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := token.OpenKeys(dir, slog.New(slog.NewTextHandler(logged, nil)))
+	keys, err := keys.OpenFiles(dir, slog.New(slog.NewTextHandler(logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

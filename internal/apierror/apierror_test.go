@@ -1,15 +1,19 @@
-package status_test
+package apierror_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +21,8 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 	"github.com/registryusers/registryusers/gen/apiserver"
-	"github.com/registryusers/registryusers/internal/status"
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/server"
 )
 
@@ -95,9 +100,9 @@ func TestOfGivesEverySentinelItsOwnRow(t *testing.T) {
 			"wrapped twice":     fmt.Errorf("api: %w", fmt.Errorf("store: %w", want.err)),
 			"joined to a cause": errors.Join(errors.New("disk"), want.err),
 		} {
-			code, sentinel := status.Of(err)
-			if sentinel != want.err || code != want.code {
-				t.Errorf("Of(%s, %s): got %q, %d, want %q, %d", name, form, sentinel, code, want.err, want.code)
+			code, body := apierror.Of(err)
+			if code != want.code || body.ExceptionClass != want.class || body.Message != want.err.Error() || body.InvalidFields != nil || body.RequestID != "" {
+				t.Errorf("Of(%s, %s): got %d, %+v, want %d, the class %s and the message %q alone", name, form, code, body, want.code, want.class, want.err)
 			}
 		}
 	}
@@ -110,17 +115,17 @@ func TestOfTakesUnknownErrorsForInternalOnes(t *testing.T) {
 		errors.New(registryusers.ErrNotFound.Error()), // the same words are not the same error
 		context.Canceled,
 	} {
-		code, sentinel := status.Of(err)
-		if sentinel != registryusers.ErrInternal || code != http.StatusInternalServerError {
-			t.Errorf("Of(%v): got %q, %d, want %q, 500", err, sentinel, code, registryusers.ErrInternal)
+		code, body := apierror.Of(err)
+		if want := (apierror.Body{ExceptionClass: "InternalServerError", Message: registryusers.ErrInternal.Error()}); code != http.StatusInternalServerError || !reflect.DeepEqual(body, want) {
+			t.Errorf("Of(%v): got %d, %+v, want 500, %+v", err, code, body, want)
 		}
 	}
 }
 
 func TestOfTakesTheKnownErrorOfSeveral(t *testing.T) {
 	err := errors.Join(registryusers.ErrInternal, registryusers.ErrUserExists)
-	if code, sentinel := status.Of(err); sentinel != registryusers.ErrUserExists || code != http.StatusConflict {
-		t.Errorf("Of(%v): got %q, %d, want %q, 409", err, sentinel, code, registryusers.ErrUserExists)
+	if code, body := apierror.Of(err); body.Message != registryusers.ErrUserExists.Error() || code != http.StatusConflict {
+		t.Errorf("Of(%v): got %d, %q, want 409, %q", err, code, body.Message, registryusers.ErrUserExists)
 	}
 }
 
@@ -156,7 +161,7 @@ func TestErrGivesTheGeneralErrorOfAStatus(t *testing.T) {
 		{0, nil},
 		{-1, nil},
 	} {
-		if got := status.Err(tt.code); got != tt.want {
+		if got := apierror.Err(tt.code, ""); got != tt.want {
 			t.Errorf("Err(%d): got %v, want %v", tt.code, got, tt.want)
 		}
 	}
@@ -183,8 +188,8 @@ func TestClassesAreTheVendors(t *testing.T) {
 		{503, "ServiceUnavailable"},
 		{504, "GatewayTimeout"},
 	} {
-		if got := status.Class(tt.code); got != tt.want {
-			t.Errorf("Class(%d): got %q, want %q", tt.code, got, tt.want)
+		if got := apierror.Write(httptest.NewRecorder(), tt.code, apierror.Body{}).ExceptionClass; got != tt.want {
+			t.Errorf("the class of %d: got %q, want %q", tt.code, got, tt.want)
 		}
 	}
 }
@@ -210,7 +215,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 			if !errors.As(err, &response) || response.Status != want.code || response.Class != want.class {
 				t.Errorf("the client's error: got %#v, want the status %d and the class %s", err, want.code, want.class)
 			}
-			if back := status.Err(want.code); back != want.general {
+			if back := apierror.Err(want.code, ""); back != want.general {
 				t.Errorf("Err(%d): got %v, want %v", want.code, back, want.general)
 			}
 		})
@@ -263,7 +268,8 @@ func TestErrorCodesAreThoseOfTheDocument(t *testing.T) {
 	description := doc.Components.Schemas["Error"].Value.Properties["error_code"].Value.Description
 	seen := map[string]string{}
 	for name, row := range rows {
-		code := status.Code(row.err)
+		_, body := apierror.Of(row.err)
+		code := body.ErrorCode
 		if code == "" {
 			continue
 		}
@@ -271,19 +277,88 @@ func TestErrorCodesAreThoseOfTheDocument(t *testing.T) {
 			t.Errorf("error_code %s of %s: also of %q, or not in the document: %s", code, name, seen[code], description)
 		}
 		seen[code] = name
-		if got := status.ErrOfCode(code, row.code); got != row.err {
-			t.Errorf("ErrOfCode(%s, %d): got %v, want %s", code, row.code, got, name)
+		if got := apierror.Err(row.code, code); got != row.err {
+			t.Errorf("Err(%d, %s): got %v, want %s", row.code, code, got, name)
 		}
-		if got := status.ErrOfCode(code, 500); got != nil {
-			t.Errorf("ErrOfCode(%s, 500): got %v, want nothing for a status that the code does not have", code, got)
+		if got := apierror.Err(500, code); got != registryusers.ErrInternal {
+			t.Errorf("Err(500, %s): got %v, want the error of the status, which the code does not have", code, got)
 		}
 	}
 	if len(seen) != 7 {
 		t.Errorf("error codes: got %v, want one for each of the seven specific errors", seen)
 	}
 	for _, code := range []string{"", "no_such_path", "later_version"} {
-		if got := status.ErrOfCode(code, 404); got != nil {
-			t.Errorf("ErrOfCode(%q, 404): got %v, want nil", code, got)
+		if got := apierror.Err(404, code); got != registryusers.ErrNotFound {
+			t.Errorf("Err(404, %q): got %v, want the general error", code, got)
+		}
+	}
+}
+
+// The document's type of an error response and the one that is written are the
+// same on the wire, in both directions.
+func TestBodyIsTheDocuments(t *testing.T) {
+	for _, want := range []models.Error{
+		{},
+		{ErrorCode: "user_exists", ExceptionClass: "ConflictError", Message: "a <user> & \"more\"", RequestID: "R"},
+		{ExceptionClass: "ValidationError", InvalidFields: map[string][]string{"name": {"too long", "capital"}, "duration": nil}},
+	} {
+		body := apierror.Body(want) // compiles while the fields are the same
+		theirs, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := json.Marshal(body)
+		if err != nil || !bytes.Equal(ours, theirs) {
+			t.Errorf("%+v: got %s, %v, want %s", body, ours, err, theirs)
+		}
+		recorder := httptest.NewRecorder()
+		sent := apierror.Write(recorder, http.StatusConflict, body)
+		var got models.Error
+		if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || !reflect.DeepEqual(got, models.Error(sent)) {
+			t.Errorf("%+v: read back %+v, %v, want %+v", body, got, err, sent)
+		}
+	}
+}
+
+func TestWriteSetsTheHeaders(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		before http.Header
+		want   map[string]string // beside those of every error response
+	}{
+		{400, nil, nil},
+		{401, nil, map[string]string{"Www-Authenticate": "apikey"}},
+		{405, http.Header{"Allow": {"POST"}}, map[string]string{"Allow": "POST"}},
+		{409, nil, map[string]string{"X-Should-Retry": "false"}},
+		{429, nil, map[string]string{"Retry-After": "1"}},
+		{503, nil, map[string]string{"Retry-After": "1"}},
+		{503, http.Header{"Retry-After": {"30"}}, map[string]string{"Retry-After": "30"}},
+		{503, http.Header{"Retry-After": nil}, nil},
+		{404, http.Header{"Content-Length": {"5"}, "Content-Encoding": {"gzip"}, "Location": {"/"}, "X-Content-Type-Options": {"nosniff"}, "Content-Type": {"text/plain"}}, nil},
+		{404, http.Header{"Cache-Control": {"private"}}, map[string]string{"Cache-Control": "private"}},
+	} {
+		want := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "X-Request-Id": {"R"}}
+		for name, value := range tt.want {
+			want.Set(name, value)
+		}
+		recorder := httptest.NewRecorder()
+		maps.Copy(recorder.Header(), tt.before)
+		apierror.Write(recorder, tt.status, apierror.Body{RequestID: "R"})
+		got := recorder.Result().Header
+		maps.DeleteFunc(got, func(_ string, values []string) bool { return len(values) == 0 }) // not sent
+		if recorder.Code != tt.status || !reflect.DeepEqual(got, want) {
+			t.Errorf("Write(%d) after %v: got %d, %v, want %v", tt.status, tt.before, recorder.Code, got, want)
+		}
+	}
+}
+
+func TestWriteTellsNobodyWhatFailedInside(t *testing.T) {
+	secret := apierror.Body{ErrorCode: "user_exists", Message: "open /var/lib: denied", InvalidFields: map[string][]string{"path": {"/var/lib"}}, RequestID: "R"}
+	for _, status := range []int{500, 503, 504, 599} {
+		recorder := httptest.NewRecorder()
+		body := apierror.Write(recorder, status, secret)
+		if strings.Contains(recorder.Body.String(), "/var/lib") || body.ErrorCode != "" || !strings.HasSuffix(body.Message, "; the server's log says more under this request_id") {
+			t.Errorf("Write(%d): got %s, want the status's message alone", status, recorder.Body)
 		}
 	}
 }

@@ -1,0 +1,91 @@
+package keys
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
+)
+
+// Database remembers which server key its secrets need.
+type Database interface {
+	// ServerKeyID returns the id of that key, or "" while there is none.
+	ServerKeyID(ctx context.Context) (string, error)
+	// ClaimServerKey makes it id, unless there is one, and returns the one there is.
+	ClaimServerKey(ctx context.Context, id string) (string, error)
+}
+
+// ServerKey returns the key that the database was begun with, from the directory
+// of the keys. The first to open a new database creates it.
+func ServerKey(ctx context.Context, dir string, database Database) (id string, key [32]byte, err error) {
+	path := filepath.Join(dir, serverName)
+	known, err := database.ServerKeyID(ctx)
+	if err != nil {
+		return "", key, err
+	}
+	if known == "" {
+		if err := createServerKey(path); err != nil {
+			return "", key, fmt.Errorf("server key %s cannot be made: %w", path, err)
+		}
+	}
+	id, key, err = ReadServerKey(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", key, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no secret that this server made is good", path, known)
+	case errors.Is(err, errServerKeyDamaged):
+		return "", key, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
+	case err != nil:
+		return "", key, fmt.Errorf("server key cannot be read: %w", err)
+	}
+	if known == "" {
+		if known, err = database.ClaimServerKey(ctx, id); err != nil {
+			return "", key, err
+		}
+	}
+	if id != known {
+		return "", key, fmt.Errorf("server key %s has the id %s, but the database was begun with the key %s: restore that one from a backup", path, id, known)
+	}
+	return id, key, nil
+}
+
+// serverKey is the content of the server key's file. JSON spells Key in base64.
+type serverKey struct {
+	ID  string `json:"id"`
+	Key []byte `json:"key"`
+}
+
+var errServerKeyDamaged = errors.New("the file is damaged")
+
+// ReadServerKey reads the server key in a directory of keys. [fs.ErrNotExist]
+// says that there is none.
+func ReadServerKey(dir string) (id string, key [32]byte, err error) {
+	data, err := os.ReadFile(filepath.Join(dir, serverName))
+	if err != nil {
+		return "", key, err
+	}
+	var file serverKey
+	if json.Unmarshal(data, &file) != nil || file.ID == "" || len(file.Key) != len(key) {
+		return "", key, errServerKeyDamaged
+	}
+	return file.ID, [32]byte(file.Key), nil
+}
+
+// createServerKey writes a new key to path, unless there is a file.
+func createServerKey(path string) error {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	data, err := json.Marshal(serverKey{ID: rand.Text(), Key: key})
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Create(path, append(data, '\n'), 0o600); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil // another process was first
+}

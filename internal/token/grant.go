@@ -1,0 +1,36 @@
+package token
+
+import (
+	"slices"
+
+	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/oci"
+)
+
+// grant returns what of the scopes the account may have, each repository once
+// for each class.
+func grant(account accounts.Account, scopes []oci.Access) []oci.Access {
+	granted := make([]oci.Access, 0, len(scopes))
+	for _, scope := range scopes {
+		var actions []string
+		for _, action := range account.Actions(scope.Name) {
+			if slices.Contains(scope.Actions, action) || slices.Contains(scope.Actions, "*") {
+				actions = append(actions, action)
+			}
+		}
+		if len(actions) == 0 {
+			continue
+		}
+		i := slices.IndexFunc(granted, func(a oci.Access) bool { return a.Name == scope.Name && a.Class == scope.Class })
+		if i < 0 {
+			granted = append(granted, oci.Access{Type: oci.RepositoryType, Class: scope.Class, Name: scope.Name, Actions: actions})
+			continue
+		}
+		for _, action := range actions {
+			if !slices.Contains(granted[i].Actions, action) {
+				granted[i].Actions = append(granted[i].Actions, action)
+			}
+		}
+	}
+	return granted
+}
