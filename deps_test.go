@@ -108,10 +108,10 @@ var imports = []importRow{
 	{pkg: "gen/apiserver", may: []string{"", "gen/models", "internal/flatjson", "internal/schema"}},
 	{pkg: "client", may: []string{"", "gen/models", "gen/apiclient", "internal/apierror"}},
 	{pkg: "client/clienttest", may: []string{"", "client", "server", "internal/accounts", "internal/api", "internal/apierror", "internal/store"}},
-	{pkg: "server", may: []string{"", "gen/models", "gen/apiserver", "internal/apierror", "internal/ijson", "internal/schema"}},
+	{pkg: "server", may: []string{"", "gen/models", "gen/apiserver", "internal/apierror", "internal/ijson", "internal/observe", "internal/schema"}},
 
 	// The rules know neither HTTP nor SQL, and a store knows neither HTTP nor keys.
-	{pkg: "internal/accounts", may: []string{""}, not: []string{"net/http", "database/sql"}},
+	{pkg: "internal/accounts", may: []string{"", "internal/network"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/accounts/storetest", may: []string{"", "internal/accounts"}},
 	{pkg: "internal/store", may: []string{"", "internal/accounts", "internal/store/sqlite"}, not: []string{"net/http"}},
 	{pkg: "internal/store/sqlite", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace"}, not: []string{"net/http"}},
@@ -122,22 +122,24 @@ var imports = []importRow{
 	{pkg: "internal/apierror", may: []string{""}},
 	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/oci"},
-	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/oci"}, not: []string{"database/sql"}},
-	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/diskspace", "internal/oci", "internal/token"}, not: []string{"database/sql"}},
-	{pkg: "internal/httpserver", not: []string{"database/sql"}},
+	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci"}, not: []string{"database/sql"}},
+	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace", "internal/observe", "internal/oci", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/observe", not: []string{"database/sql"}},
+	{pkg: "internal/web", may: []string{"", "internal/apierror", "internal/network", "internal/observe"}, not: []string{"database/sql"}},
 
 	// What knows nothing of registries.
 	{pkg: "internal/atomicfile"},
 	{pkg: "internal/diskspace"},
 	{pkg: "internal/flatjson"},
 	{pkg: "internal/ijson"},
+	{pkg: "internal/network"},
 	{pkg: "internal/schema", may: []string{"internal/flatjson", "internal/ijson"}},
 	{pkg: "internal/templates"},
 
 	// The wiring.
 	{pkg: "cmd/registryusers", may: []string{
 		"", "client", "server", "internal/accounts", "internal/api", "internal/atomicfile", "internal/datadir",
-		"internal/httpserver", "internal/keys", "internal/ociregistry", "internal/token",
+		"internal/keys", "internal/ociregistry", "internal/token", "internal/web",
 	}, not: []string{"database/sql"}},
 }
 

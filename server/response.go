@@ -226,7 +226,7 @@ func (a *response) log() {
 	if len(a.problem.InvalidFields) > 0 {
 		a.record.Add(slog.Any("invalid_fields", a.problem.InvalidFields))
 	}
-	if a.cause != nil && a.cause.Error() != a.problem.Message {
-		a.record.Add(slog.String("error", a.cause.Error()))
+	if a.cause != nil {
+		a.record.Fail(a.cause)
 	}
 }

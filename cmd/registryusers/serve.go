@@ -206,7 +206,7 @@ func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *s
 		return handlers, nil, err
 	}
 	issuer := &token.Issuer{Keys: keys, Service: o.service, Now: time.Now, Certified: o.tokenX5C}
-	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
+	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer}
 	handlers.Ready = dir.Accounts.Ready
 	handlers.Token, handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
 	if o.registry == "off" {

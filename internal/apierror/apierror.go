@@ -122,7 +122,9 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 		header.Del(name) // set for another response, before this one was decided
 	}
 	header.Set("Content-Type", "application/json")
-	header.Set("X-Request-Id", body.RequestID)
+	if header.Get("X-Request-Id") != body.RequestID {
+		header.Set("X-Request-Id", body.RequestID)
+	}
 	if header["Cache-Control"] == nil {
 		header["Cache-Control"] = noStore
 	}

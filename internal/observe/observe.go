@@ -81,6 +81,7 @@ type Record struct {
 	level   slog.Level    // of a request that did not fail
 	attrs   []slog.Attr   // the first ones are common to all requests
 	room    [16]slog.Attr // of attrs, so that most requests need no more
+	busy    bool          // a status of 500 or more is no failure
 	stack   string        // of a panic
 	aborted bool          // the connection is closed, whatever was sent
 }
@@ -107,6 +108,15 @@ const commonAttrs = 6
 
 // Add appends attributes to the request's line in the access log.
 func (r *Record) Add(attrs ...slog.Attr) { r.attrs = append(r.attrs, attrs...) }
+
+// Fail adds the cause of an error response, which the client does not see.
+func (r *Record) Fail(cause error) {
+	r.Add(slog.String("error", cause.Error()))
+}
+
+// Busy notes that the request is refused because too many are in progress, which
+// is no failure of the server.
+func (r *Record) Busy() { r.busy = true }
 
 // Quiet has a request that does not fail logged at level Debug: one that comes
 // every few seconds and says nothing, such as a probe.
@@ -135,7 +145,7 @@ func (r *Record) log(logger *slog.Logger) {
 		r.Writer.Status = http.StatusOK
 	}
 	level := r.level
-	if r.Writer.Status >= 500 && !errors.Is(r.Err(), context.Canceled) || r.stack != "" {
+	if r.Writer.Status >= 500 && !r.busy && !errors.Is(r.Err(), context.Canceled) || r.stack != "" {
 		level = slog.LevelError
 	}
 	if !logger.Enabled(r, level) {

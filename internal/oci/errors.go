@@ -41,6 +41,9 @@ func Unavailable(message string, cause error) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: message, RetryAfter: time.Second, Cause: cause}
 }
 
+// IsBusy reports whether the error says that too many requests are in progress.
+func (e *Error) IsBusy() bool { return e.Status == http.StatusServiceUnavailable && e.Cause == nil }
+
 // Write writes the error as the OCI distribution specification has it, in place
 // of a response whose headers may have been set already.
 func (e *Error) Write(w http.ResponseWriter) {

@@ -20,11 +20,12 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// door stands in front of the registry and is its access controller. In front,
+// accessController stands in front of the registry and is its access controller. In front,
 // it finds out who comes, and tells clearly what they may never do; as the
 // controller it is asked, by the registry itself, for everything that a request
 // will touch.
@@ -32,7 +33,6 @@ type accessController struct {
 	accounts *accounts.Service
 	issuer   *token.Issuer
 	url      string
-	logger   *slog.Logger
 	routes   *mux.Router
 	next     http.Handler
 	limits   limits
@@ -40,7 +40,7 @@ type accessController struct {
 	images   *imageDirectory
 }
 
-// visitor is who comes with a request: a good token, and its account as it is now.
+// principal is who comes with a request: a good token, and its account as it is now.
 type principal struct {
 	claims  *token.Claims
 	account accounts.Account
@@ -48,85 +48,120 @@ type principal struct {
 
 type principalKey struct{}
 
-func (d *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	recorder := &recorder{ResponseWriter: w, request: r, start: time.Now()}
-	defer recorder.end()
+// ServeHTTP implements [http.Handler]. Its requests must be observed, see
+// [observe.Handler].
+func (d *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	e := &exchange{Record: observe.From(r.Context())}
+	defer e.end()
 	r.Form = r.URL.Query() // the library looks no further: a body is a blob, never a form
 	match := d.match(r)
-	route, repository, reference := "", "", ""
+	repository := ""
 	if match.Route != nil {
-		route, repository, reference = match.Route.GetName(), match.Vars["name"], match.Vars["reference"]
+		e.route, repository = match.Route.GetName(), match.Vars["name"]
 	}
-	recorder.route = route
-	v, err := d.identify(r, route)
+	v, err := d.identify(r, e.route)
+	if v != nil {
+		e.Add(slog.Int64("user_id", v.account.ID))
+	}
+	if repository != "" {
+		e.Add(slog.String("repository", repository))
+	}
+	refused := d.enter(e, r, v)
+	switch {
+	case refused != nil:
+	case errors.Is(err, registryusers.ErrUnauthenticated):
+		e.Add(slog.String("message", err.Error())) // the library answers, as it does to a stranger
+	case err != nil:
+		refused = oci.Unavailable("requests cannot be checked now", err)
+	default:
+		refused = d.check(e, r, v, match)
+	}
+	if refused != nil {
+		e.refuse(refused)
+		return
+	}
+	d.serve(e, r, v)
+}
+
+// enter takes the places of a request, until the exchange ends. v is nil for a
+// stranger.
+func (d *accessController) enter(e *exchange, r *http.Request, v *principal) *oci.Error {
 	leave, status := d.limits.enter(v)
-	if leave != nil {
-		recorder.atEnd = append(recorder.atEnd, leave)
+	if leave == nil {
+		return busy(status)
 	}
-	reason := ""
-	var mistake *oci.Error
-	if err != nil {
-		reason = err.Error()
-	} else if v != nil {
-		reason = v.forbidden(r.Method, route, repository)
-		if match.Route != nil {
-			mistake = findClientError(r, match)
+	e.atEnd = append(e.atEnd, leave)
+	size := int64(0)
+	switch {
+	case v == nil:
+	case e.route == v2.RouteNameManifest && r.Method == http.MethodPut:
+		size = manifestSize(r)
+	case e.route == v2.RouteNameTags:
+		size = tagListSize
+	}
+	if size == 0 {
+		return nil
+	}
+	release, status := d.limits.hold(v, size)
+	if release == nil {
+		return busy(status)
+	}
+	e.atEnd = append(e.atEnd, release)
+	return nil
+}
+
+// check returns why a request is refused before the library sees it, or nil. The
+// library asks Authorized, and says to a stranger where to get a token.
+func (d *accessController) check(e *exchange, r *http.Request, v *principal, match mux.RouteMatch) *oci.Error {
+	if v != nil {
+		if reason := v.forbidden(r.Method, e.route, match.Vars["name"]); reason != "" {
+			return &oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}
 		}
 	}
-	switch {
-	case leave == nil:
-		reason = refuseBusy(recorder, status)
-	case err != nil && !errors.Is(err, registryusers.ErrUnauthenticated):
-		oci.Unavailable("requests cannot be checked now", err).Write(recorder)
-	case err == nil && reason != "":
-		(&oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}).Write(recorder)
-	case match.Route == nil: // not NAME_UNKNOWN: clients that look for referrers would give up
-		(&oci.Error{Status: http.StatusNotFound, Code: oci.CodeUnsupported, Message: "the registry has nothing at this path"}).Write(recorder)
-	case mistake != nil:
-		reason = mistake.Message
-		mistake.Write(recorder)
-	case v != nil && uploads(r.Method) && namesOtherDigest(r, reference):
-		reason = "only sha256 digests are supported"
-		(&oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: reason}).Write(recorder)
-	case v != nil && uploads(r.Method) && !d.images.isThere():
-		reason = errImagesMoved.Error()
-		oci.Unavailable("the registry cannot keep images now", errImagesMoved).Write(recorder)
-	case v != nil && uploads(r.Method) && d.reserve.look(r.Context()):
-		reason = errReserve.Error()
-		refuseFull(recorder)
-	case v != nil && route == v2.RouteNameManifest && r.Method == http.MethodPut:
-		reason = d.serveHolding(recorder, r, v, manifestSize(r))
-	case v != nil && route == v2.RouteNameTags:
-		reason = d.serveHolding(recorder, r, v, tagListSize)
-	default: // the registry asks Authorized, and tells a stranger where to get a token
-		d.serve(recorder, r, v)
+	if match.Route == nil { // not NAME_UNKNOWN: clients that look for referrers would give up
+		return &oci.Error{Status: http.StatusNotFound, Code: oci.CodeUnsupported, Message: "the registry has nothing at this path"}
 	}
-	d.log(r, recorder, v, repository, reason)
+	if v == nil {
+		return nil
+	}
+	if mistake := findClientError(r, match); mistake != nil || !uploads(r.Method) {
+		return mistake
+	}
+	switch {
+	case namesOtherDigest(r, match.Vars["reference"]):
+		return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: "only sha256 digests are supported"}
+	case !d.images.isThere():
+		return oci.Unavailable("the registry cannot keep images now", errImagesMoved)
+	case d.reserve.look(r.Context()):
+		return errDiskFull
+	}
+	return nil
 }
 
 // serve has the library serve a request, of a stranger if v is nil.
-func (d *accessController) serve(w *recorder, r *http.Request, v *principal) {
-	ctx := context.WithValue(r.Context(), recorderKey{}, w)
+func (d *accessController) serve(e *exchange, r *http.Request, v *principal) {
+	ctx := context.WithValue(r.Context(), exchangeKey{}, e)
 	if v != nil {
 		ctx = context.WithValue(ctx, principalKey{}, v)
 		v.dropForeignMount(r.Form)
 	}
-	r = r.WithContext(ctx) // so net/http's own request stays as it is
+	r = r.WithContext(ctx)
 	if r.ContentLength != 0 {
 		content := r.Body
-		if w.route == v2.RouteNameManifest { // the library would answer 400
+		if e.route == v2.RouteNameManifest { // the library would answer 400
 			content = http.MaxBytesReader(nil, content, maxManifestSize)
 		}
-		r.Body = &body{content, w}
+		r.Body = &body{content, e}
 	}
-	if w.route == v2.RouteNameManifest {
+	if e.route == v2.RouteNameManifest {
 		widen(r)
 	}
-	if w.route == v2.RouteNameBlobUploadChunk && r.Header.Get("Content-Type") != "" { // the library knows no parameters
+	if e.route == v2.RouteNameBlobUploadChunk && r.Header.Get("Content-Type") != "" { // the library knows no parameters
 		r.Header = r.Header.Clone()
 		r.Header.Del("Content-Type")
 	}
-	d.next.ServeHTTP(w, r)
+	e.Writer.Replace(e.replaceFailure)
+	d.next.ServeHTTP(&e.Writer, r)
 }
 
 // manifestSize returns how many bytes the library holds while a manifest is pushed.
@@ -135,18 +170,6 @@ func manifestSize(r *http.Request) int64 {
 		return maxManifestSize
 	}
 	return r.ContentLength
-}
-
-// serveHolding serves a request for which the library holds so many bytes. It
-// returns why the request is refused, if it is.
-func (d *accessController) serveHolding(w *recorder, r *http.Request, v *principal, size int64) (reason string) {
-	release, status := d.limits.hold(v, size)
-	if release == nil {
-		return refuseBusy(w, status)
-	}
-	w.atEnd = append(w.atEnd, release)
-	d.serve(w, r, v)
-	return ""
 }
 
 // uploads reports whether requests of a method bring content.
@@ -246,23 +269,23 @@ func uploadAccess(repository auth.Resource) []auth.Access {
 // recheck reads the account of a request again, before what it brought is
 // committed: a push may take hours. The error is one that the library answers.
 func (d *accessController) recheck(ctx context.Context, repository string) error {
-	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
+	e := exchangeOf(ctx)
 	v, hasPrincipal := ctx.Value(principalKey{}).(*principal)
-	if !hasRecorder || !hasPrincipal { // never, behind the door
+	if e == nil || !hasPrincipal { // never, behind the door
 		return errcode.ErrorCodeDenied
 	}
 	if !d.images.isThere() {
-		w.Header().Set("Retry-After", "1")
+		e.Writer.Header().Set("Retry-After", "1")
 		return errcode.ErrorCodeUnavailable.WithMessage("the registry cannot keep images now")
 	}
 	account, err := d.accounts.Current(ctx, v.claims.UserID, v.claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		needed := uploadAccess(auth.Resource{Type: oci.RepositoryType, Name: repository})
-		(&challenge{access: d, needed: needed, reason: "invalid_token"}).SetHeaders(w.request, w)
+		(&challenge{access: d, needed: needed, reason: "invalid_token"}).SetHeaders(e.Request, &e.Writer)
 		return errcode.ErrorCodeUnauthorized.WithMessage("the user was removed, has expired or has a new secret: log in again")
 	case err != nil:
-		w.Header().Set("Retry-After", "1")
+		e.Writer.Header().Set("Retry-After", "1")
 		return errcode.ErrorCodeUnavailable.WithMessage("requests cannot be checked now")
 	}
 	now := &principal{v.claims, account}
@@ -276,7 +299,7 @@ func (d *accessController) recheck(ctx context.Context, repository string) error
 // that a request needs. Both the token and the account must allow all of it.
 func (d *accessController) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
 	v, _ := r.Context().Value(principalKey{}).(*principal)
-	if w, ok := r.Context().Value(recorderKey{}).(*recorder); ok && w.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
+	if e := exchangeOf(r.Context()); e != nil && e.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
 		needed = uploadAccess(needed[0].Resource) // who may begin an upload may cancel it
 	}
 	challenge := &challenge{access: d, needed: needed}
@@ -342,31 +365,4 @@ func scopes(needed []auth.Access) string {
 		texts = append(texts, access.Type+":"+access.Name+":"+access.Action)
 	}
 	return strings.Join(texts, " ")
-}
-
-func (d *accessController) log(r *http.Request, w *recorder, v *principal, repository, reason string) {
-	level := slog.LevelInfo
-	if w.status >= 500 && r.Context().Err() == nil { // else the client has gone
-		level = slog.LevelError
-	}
-	attrs := []slog.Attr{
-		slog.String("method", r.Method),
-		slog.Int("status", w.status),
-		slog.Int64("bytes", w.size),
-		slog.Duration("duration", time.Since(w.start)),
-		slog.String("remote", r.RemoteAddr),
-	}
-	if v != nil {
-		attrs = append(attrs, slog.Int64("user_id", v.account.ID))
-	}
-	if repository != "" {
-		attrs = append(attrs, slog.String("repository", repository))
-	}
-	if reason == "" {
-		reason = w.reason
-	}
-	if reason != "" {
-		attrs = append(attrs, slog.String("message", reason))
-	}
-	d.logger.LogAttrs(r.Context(), level, "registry", attrs...)
 }

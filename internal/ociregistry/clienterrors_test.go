@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
 const (
@@ -265,12 +267,12 @@ func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
 // whose reads time out soon, and returns the response.
 func (w *env) halfSent(method, target string, closes bool, headers ...string) httpResponse {
 	w.t.Helper()
-	server := httptest.NewServer(counted(&w.requests.registry, http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(observe.Handler(http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
 		if !closes {
 			_ = http.NewResponseController(a).SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		}
-		w.registry.Load().ServeHTTP(a, r.WithContext(r.Context()))
-	})))
+		w.registry.Load().ServeHTTP(a, r)
+	}), observe.Options{Logger: w.options.Logger}))
 	defer server.Close()
 	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", server.Listener.Addr().String())
 	if err != nil {

@@ -112,7 +112,7 @@ func newEnv(t *testing.T, s settings) *env {
 		w.options.Root = w.dir.Images()
 	}
 	w.open()
-	tokens := &token.Handler{Accounts: w.dir.Accounts, Issuer: w.issuer, Logger: logger}
+	tokens := &token.Handler{Accounts: w.dir.Accounts, Issuer: w.issuer}
 	w.server = httptest.NewUnstartedServer(web.New(web.Handlers{
 		API:   http.NotFoundHandler(),
 		Token: counted(&w.requests.token, tokens),
@@ -181,23 +181,23 @@ func (w *env) end() {
 	counts := make(map[string]int64)
 	for line := range strings.Lines(text) {
 		var entry struct {
-			Level, Msg string
-			Status     int
+			Level, Msg, Route string
+			Status            int
 		}
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			w.t.Errorf("got the log line %q, want none but JSON", line)
 			continue
 		}
-		if entry.Msg == "registry" || entry.Msg == "token" {
-			counts[entry.Msg]++
+		if entry.Msg == "request" {
+			counts[entry.Route]++
 			if entry.Status < 200 || entry.Status > 599 {
 				w.t.Errorf("got the log line %q, want what was answered in it", line)
 			}
 		}
 	}
-	for msg, n := range map[string]int64{"registry": w.requests.registry.Load(), "token": w.requests.token.Load()} {
-		if counts[msg] != n {
-			w.t.Errorf("got %d log lines %q for %d requests, want one for each", counts[msg], msg, n)
+	for route, n := range map[string]int64{"registry": w.requests.registry.Load(), "token": w.requests.token.Load()} {
+		if counts[route] != n {
+			w.t.Errorf("got %d log lines of %q for %d requests, want one for each", counts[route], route, n)
 		}
 	}
 	for _, hidden := range w.hidden {

@@ -219,9 +219,9 @@ func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.F
 	if err != nil {
 		return nil, noteFull(ctx, err)
 	}
-	if w, ok := ctx.Value(recorderKey{}).(*recorder); ok {
+	if e := exchangeOf(ctx); e != nil {
 		// The library leaves it open where a write beside it fails, as on a full disk.
-		w.atEnd = append(w.atEnd, func() { _ = writer.Close() }) // mostly, it is closed already
+		e.atEnd = append(e.atEnd, func() { _ = writer.Close() }) // mostly, it is closed already
 	}
 	return &fileWriter{writer, ctx, f.reserve}, nil
 }

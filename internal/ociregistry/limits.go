@@ -141,10 +141,3 @@ func busy(status int) *oci.Error {
 	}
 	return oci.Unavailable("too many requests are in progress; try again", nil)
 }
-
-// refuseBusy answers a request beyond a limit.
-func refuseBusy(w http.ResponseWriter, status int) (reason string) {
-	e := busy(status)
-	e.Write(w)
-	return e.Message
-}

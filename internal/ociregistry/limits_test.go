@@ -12,6 +12,7 @@ import (
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
 // user returns one of three users of the same registry.
@@ -57,15 +58,16 @@ func TestLimitsOfUsers(t *testing.T) {
 // Strangers who fill their share get 503 until one of them has left.
 func TestLimitOfStrangers(t *testing.T) {
 	inside, release := make(chan struct{}), make(chan struct{})
-	d := &accessController{logger: slog.New(slog.DiscardHandler), routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
+	d := &accessController{routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
 	d.next = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		inside <- struct{}{}
 		<-release
 		_, _ = io.WriteString(w, "{}")
 	})
+	handler := observe.Handler(d, observe.Options{Logger: slog.New(slog.DiscardHandler)})
 	ask := func() *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		d.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", nil))
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", nil))
 		return w
 	}
 	var group sync.WaitGroup

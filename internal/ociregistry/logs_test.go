@@ -46,7 +46,7 @@ func TestClientErrorsAreNotServerErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch {
-		case entry.Level == "DEBUG", entry.Level == "INFO" && (entry.Msg == "registry" || entry.Msg == "token"):
+		case entry.Level == "DEBUG", entry.Level == "INFO" && entry.Msg == "request":
 		default:
 			t.Errorf("after mistakes of clients: got the log line %s want none but one for each request", line)
 		}

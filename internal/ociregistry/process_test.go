@@ -74,7 +74,7 @@ func serveUntilStandardInputEnds(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
+	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer}
 	server := web.New(web.Handlers{
 		API: http.NotFoundHandler(), Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry,
 	}, web.Options{Logger: logger})

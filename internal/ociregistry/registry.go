@@ -81,7 +81,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, accountsFull: o.AccountsFull, logger: o.Logger}
-	d := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, logger: o.Logger, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
+	d := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
 	app, err := newApp(ctx, o, d)
 	if err != nil {
 		return nil, err
@@ -146,9 +146,9 @@ func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.
 			"redirect":    configuration.Parameters{"disable": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
-		Auth: configuration.Auth{libraryName: configuration.Parameters{"door": d}},
+		Auth: configuration.Auth{libraryName: configuration.Parameters{"access": d}},
 		Middleware: map[string][]configuration.Middleware{
-			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "door": d}}},
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "access": d}}},
 		},
 	}
 	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // Windows' base layers lie elsewhere
@@ -171,10 +171,10 @@ var register = sync.OnceValue(func() error {
 	factory.Register(libraryName, filesFactory{})
 	return errors.Join(
 		auth.Register(libraryName, func(options map[string]any) (auth.AccessController, error) {
-			return options["door"].(*accessController), nil
+			return options["access"].(*accessController), nil
 		}),
 		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
-			return &repository{inner, options["files"].(*files), options["door"].(*accessController)}, nil
+			return &repository{inner, options["files"].(*files), options["access"].(*accessController)}, nil
 		}))
 })
 

@@ -56,8 +56,8 @@ const blobMaxAge = 365 * 24 * time.Hour
 // with sendfile where the platform has it: the library has a buffer of 4 MiB for
 // each blob that is read.
 func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, d digest.Digest) error {
-	direct, ok := ctx.Value(recorderKey{}).(*recorder) // the library's own writer has no ReadFrom
-	if b.files.root == "" || !ok {
+	e := exchangeOf(ctx)
+	if b.files.root == "" || e == nil {
 		return b.BlobStore.ServeBlob(ctx, w, r, d)
 	}
 	desc, err := b.Stat(ctx, d) // whether the repository has it
@@ -74,12 +74,12 @@ func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if r.Method == http.MethodHead {
 		b.files.touch(b.repository, desc.Digest)
 	}
-	header := direct.Header()
+	header := e.Writer.Header()
 	header.Set("ETag", fmt.Sprintf("%q", desc.Digest))
 	header.Set("Cache-Control", fmt.Sprintf("max-age=%.f", blobMaxAge.Seconds()))
 	header.Set("Docker-Content-Digest", desc.Digest.String())
 	header.Set("Content-Type", "application/octet-stream")
-	http.ServeContent(direct, r, "", time.Time{}, file)
+	http.ServeContent(&e.Writer, r, "", time.Time{}, file)
 	return nil
 }
 
@@ -155,16 +155,16 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 	if exists, err := m.Exists(ctx, d); err != nil || !exists { // in this repository
 		return m.ManifestService.Get(ctx, d, options...)
 	}
-	w, hasRecorder := ctx.Value(recorderKey{}).(*recorder)
+	e := exchangeOf(ctx)
 	v, hasPrincipal := ctx.Value(principalKey{}).(*principal)
-	if hasRecorder && hasPrincipal { // always, behind the door
+	if e != nil && hasPrincipal { // always, behind the access controller
 		release, status := m.access.limits.hold(v, info.Size())
 		if release == nil {
-			w.Header().Set("Retry-After", "1")
+			e.Writer.Header().Set("Retry-After", "1")
 			refused := busy(status)
 			return nil, errcode.ParseErrorCode(refused.Code).WithMessage(refused.Message)
 		}
-		w.atEnd = append(w.atEnd, release)
+		e.atEnd = append(e.atEnd, release)
 	}
 	return m.ManifestService.Get(ctx, d, options...)
 }

@@ -109,8 +109,8 @@ func (r *reserve) spend(ctx context.Context, n int) bool {
 func noteFull(ctx context.Context, err error) error {
 	cause := storageCause(err)
 	if errors.Is(cause, errReserve) || diskspace.IsFull(cause) {
-		if w, ok := ctx.Value(recorderKey{}).(*recorder); ok {
-			w.diskFull.Store(true)
+		if e := exchangeOf(ctx); e != nil {
+			e.diskFull.Store(true)
 		}
 	}
 	return err

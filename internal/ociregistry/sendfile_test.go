@@ -37,8 +37,7 @@ func TestBlobsAreGivenAsFiles(t *testing.T) {
 	name, value, _ := strings.Cut(bearer, ": ")
 	request.Header.Set(name, value)
 	response := &fileWriter{ResponseRecorder: httptest.NewRecorder()}
-	w.requests.registry.Add(1)
-	w.registry.Load().ServeHTTP(response, request)
+	w.server.Config.Handler.ServeHTTP(response, request)
 	if response.Code != http.StatusOK || response.Body.String() != content || response.files != 1 {
 		t.Errorf("got status %d, %q, and a file %d times; want status 200, the content, and a file once", response.Code, response.Body, response.files)
 	}

@@ -102,7 +102,7 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer, Logger: logger}
+	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer}
 	running := httptest.NewServer(web.New(web.Handlers{API: handler, Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry}, web.Options{Logger: logger}).Handler)
 	defer running.Close()
 

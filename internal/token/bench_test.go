@@ -21,7 +21,7 @@ import (
 func asker(b *testing.B) func() {
 	b.Helper()
 	h := newEnv(b)
-	h.Logger = slog.New(slog.DiscardHandler)
+	h.logger = slog.New(slog.DiscardHandler)
 	h.clock.set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are
 	if err := os.Chtimes(h.keys, hourAgo, hourAgo); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 	"github.com/registryusers/registryusers/internal/token"
@@ -72,13 +73,14 @@ var quiet = slog.New(slog.DiscardHandler)
 // house is a token service over a real store, with two registries.
 type env struct {
 	*token.Handler
-	clock *clock
-	log   *log
-	store *sqlite.Store
-	keys  string // the directory
-	files *keys.Files
-	demo  accounts.RegistryRef
-	other accounts.RegistryRef
+	clock  *clock
+	log    *log
+	logger *slog.Logger // to log
+	store  *sqlite.Store
+	keys   string // the directory
+	files  *keys.Files
+	demo   accounts.RegistryRef
+	other  accounts.RegistryRef
 }
 
 func newEnv(t testing.TB) *env {
@@ -105,12 +107,24 @@ func newEnv(t testing.TB) *env {
 		}
 		h.demo, h.other = h.other, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	}
+	h.logger = slog.New(slog.NewJSONHandler(h.log, nil))
 	h.Handler = &token.Handler{
 		Accounts: rules,
 		Issuer:   &token.Issuer{Keys: h.files, Service: service, Now: h.clock.Now},
-		Logger:   slog.New(slog.NewJSONHandler(h.log, nil)),
 	}
 	return h
+}
+
+// ServeHTTP serves the token endpoint as package web does: observed.
+func (h *env) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.observe(h.Handler, w, r) }
+
+// JWKS serves the keys likewise.
+func (h *env) JWKS(w http.ResponseWriter, r *http.Request) {
+	h.observe(http.HandlerFunc(h.Handler.JWKS), w, r)
+}
+
+func (h *env) observe(handler http.Handler, w http.ResponseWriter, r *http.Request) {
+	observe.Handler(handler, observe.Options{Logger: h.logger}).ServeHTTP(w, r)
 }
 
 // create creates a user that must come to be, and returns its secret.

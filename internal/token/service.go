@@ -12,15 +12,16 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // Handler serves the token endpoint: GET with HTTP Basic, and POST with a form
-// (grant_type password or refresh_token).
+// (grant_type password or refresh_token). Its requests must be observed, see
+// [observe.Handler].
 type Handler struct {
 	Accounts *accounts.Service
 	Issuer   *Issuer
-	Logger   *slog.Logger
 
 	forms forms
 }
@@ -66,13 +67,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused == nil {
 		refused = h.respond(w, asked, account)
 	}
-	if refused != nil {
-		if refused.Status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
-		}
-		refused.Write(w)
+	record := observe.From(r.Context())
+	if refused == nil {
+		record.Add(slog.Int64("user_id", account.ID))
+		return
 	}
-	h.log(r, account, refused)
+	if refused.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
+	}
+	refused.Write(w)
+	record.Add(slog.String("message", refused.Message))
+	if refused.IsBusy() {
+		record.Busy()
+	} else if refused.Cause != nil {
+		record.Fail(refused.Cause)
+	}
 }
 
 // fromQuery reads a GET. It never asks for a refresh token: docker, which sends
@@ -191,27 +200,11 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 	return nil
 }
 
-func (h *Handler) log(r *http.Request, account accounts.Account, d *oci.Error) {
-	level, attrs := slog.LevelInfo, []slog.Attr{slog.String("remote", r.RemoteAddr)}
-	if d == nil {
-		attrs = append(attrs, slog.Int("status", http.StatusOK), slog.Int64("user_id", account.ID))
-	} else {
-		attrs = append(attrs, slog.Int("status", d.Status), slog.String("message", d.Message))
-		if d.Cause != nil {
-			if r.Context().Err() == nil { // else the client has gone
-				level = slog.LevelError
-			}
-			attrs = append(attrs, slog.String("error", d.Cause.Error()))
-		}
-	}
-	h.Logger.LogAttrs(r.Context(), level, "token", attrs...)
-}
-
 // JWKS serves the public keys.
 func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
 	set, err := h.Issuer.Keys.JWKS()
 	if err != nil {
-		h.Logger.LogAttrs(r.Context(), slog.LevelError, "jwks", slog.String("error", err.Error()))
+		observe.From(r.Context()).Fail(err)
 		oci.Unavailable("the keys cannot be read now", err).Write(w)
 		return
 	}

@@ -348,12 +348,12 @@ func TestRefreshTokenMisused(t *testing.T) {
 	payload := good.RefreshToken[:strings.LastIndexByte(good.RefreshToken, '.')]
 	mac := good.RefreshToken[len(payload)+1:]
 
-	other := token.Handler{Accounts: h.Accounts, Issuer: h.Issuer, Logger: h.Logger} // the same accounts and keys, for another service
+	other := token.Handler{Accounts: h.Accounts, Issuer: h.Issuer} // the same accounts and keys, for another service
 	other.Issuer = &token.Issuer{Keys: h.Issuer.Keys, Service: "other.example.com", Now: h.clock.Now}
 	form := url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}
 	h.log.take()
 	w := httptest.NewRecorder()
-	other.ServeHTTP(w, post(t, "", form))
+	h.observe(&other, w, post(t, "", form))
 	h.wantDenied(t, "at another service", read(t, w.Code, w.Header(), w.Body.String()), http.StatusUnauthorized, "UNAUTHORIZED", good.RefreshToken)
 
 	for what, text := range map[string]string{

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
@@ -75,7 +76,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_, cancel := brief.apply(record, r)
 	defer cancel()
-	notFound(w)
+	apierror.Write(w, http.StatusNotFound, apierror.Body{Message: "nothing is served at this path", RequestID: record.ID})
 }
 
 func (r *route) owns(path string) bool {
@@ -84,6 +85,3 @@ func (r *route) owns(path string) bool {
 	}
 	return path == r.path
 }
-
-// notFound answers for a path that no row owns.
-func notFound(w http.ResponseWriter) { http.Error(w, "not found", http.StatusNotFound) }
