@@ -107,7 +107,7 @@ var imports = []importRow{
 	{pkg: "gen/apiclient", may: []string{"", "gen/models"}},
 	{pkg: "gen/apiserver", may: []string{"", "gen/models", "internal/flatjson", "internal/schema"}},
 	{pkg: "client", may: []string{"", "gen/models", "gen/apiclient", "internal/apierror"}},
-	{pkg: "client/clienttest", may: []string{"", "client", "server", "internal/accounts", "internal/api", "internal/apierror", "internal/store"}},
+	{pkg: "client/clienttest", may: []string{"", "client", "server", "internal/accounts", "internal/apierror", "internal/app", "internal/store", "internal/web"}},
 	{pkg: "server", may: []string{"", "gen/models", "gen/apiserver", "internal/apierror", "internal/ijson", "internal/observe", "internal/schema"}},
 
 	// The rules know neither HTTP nor SQL, and a store knows neither HTTP nor keys.
@@ -136,10 +136,12 @@ var imports = []importRow{
 	{pkg: "internal/schema", may: []string{"internal/flatjson", "internal/ijson"}},
 	{pkg: "internal/templates"},
 
-	// The wiring.
+	// The wiring. What serves images is apart, so that clienttest does not link it.
+	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/web"}, not: []string{"database/sql"}},
+	{pkg: "internal/app/images", may: []string{"internal/accounts", "internal/app", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
-		"", "client", "server", "internal/accounts", "internal/api", "internal/atomicfile", "internal/datadir",
-		"internal/keys", "internal/ociregistry", "internal/token", "internal/web",
+		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/datadir",
+		"internal/keys", "internal/ociregistry", "internal/web",
 	}, not: []string{"database/sql"}},
 }
 

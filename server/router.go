@@ -134,7 +134,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	escaped := r.URL.EscapedPath()
 	rest, rooted := strings.CutPrefix(escaped, "/")
 	if !rooted || !isClean(escaped) {
-		a.fail(http.StatusNotFound, apierror.Body{Message: "no such path", ErrorCode: "no_such_path"}, nil)
+		a.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
 		return
 	}
 	var op *operation
@@ -167,7 +167,7 @@ func (router *router) fail(a *response, path string) {
 		return false
 	})
 	if len(allowed) == 0 {
-		a.fail(http.StatusNotFound, apierror.Body{Message: "no such path", ErrorCode: "no_such_path"}, nil)
+		a.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
 		return
 	}
 	slices.Sort(allowed)

@@ -44,10 +44,10 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/api"
 	"github.com/registryusers/registryusers/internal/apierror"
+	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/store"
-	"github.com/registryusers/registryusers/server"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 // Server is the API, with one registry and one API key. Its methods are safe
@@ -99,26 +99,24 @@ func (s *Server) start(ctx context.Context) error {
 	})
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails: crypto/rand
-	s.accounts = accounts.New(database, accounts.NewServerKey("clienttest", key), s.Now)
+	a, err := app.Open(ctx, app.Config{
+		Store:             database,
+		ServerKey:         accounts.NewServerKey("clienttest", key),
+		Now:               s.Now,
+		Logger:            slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+		BareNames:         true, // for Login: there is one registry
+		ValidateResponses: true,
+	})
+	if err != nil {
+		return err
+	}
+	s.accounts, s.handler = a.Accounts, a.Server(web.Options{}).Handler
 	registry, err := s.accounts.CreateRegistry(ctx, s.ProjectID, s.RegionID, "test")
 	if err != nil {
 		return err
 	}
-	if err := s.accounts.AllowBareNames(ctx); err != nil { // for Login: there is one registry
-		return err
-	}
 	s.RegistryID = registry.ID
 	if _, s.APIKey, err = s.accounts.CreateKey(ctx, s.ProjectID); err != nil {
-		return err
-	}
-	implementation := api.New(s.accounts)
-	s.handler, err = server.New(implementation, server.Options{
-		Authenticator:     implementation,
-		Logger:            slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
-		Statuses:          api.Statuses,
-		ValidateResponses: true,
-	})
-	if err != nil {
 		return err
 	}
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))

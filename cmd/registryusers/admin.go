@@ -68,7 +68,7 @@ func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 // withAccounts makes a command's RunE of a function that works on the accounts.
 func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
-		return f(ctx, dir.Accounts, out, args)
+		return f(ctx, dir.Accounts(nil), out, args)
 	})
 }
 
@@ -79,7 +79,7 @@ func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args [
 		if !datadir.Exists(path) && cmd.Name() != "create" {
 			return usagef("there is no data directory %s: name it with --data", path)
 		}
-		dir, err := datadir.Open(cmd.Context(), path, nil)
+		dir, err := datadir.Open(cmd.Context(), path)
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func registryListCommand() *cobra.Command {
 	}
 	return listCommand("List the registries", []string{"ID", "PROJECT", "REGION", "NAME", "CREATED"},
 		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			registries, err := dir.Accounts.Registries(ctx)
+			registries, err := dir.Accounts(nil).Registries(ctx)
 			rows := make([]row, 0, len(registries))
 			for _, r := range registries {
 				rows = append(rows, row{
@@ -193,7 +193,7 @@ func keyListCommand() *cobra.Command {
 	}
 	return listCommand("List the API keys, without their tokens", []string{"ID", "PROJECT", "CREATED"},
 		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			keys, err := dir.Accounts.Keys(ctx)
+			keys, err := dir.Accounts(nil).Keys(ctx)
 			rows := make([]row, 0, len(keys))
 			for _, k := range keys {
 				project := "all"
@@ -233,7 +233,7 @@ func userListCommand() *cobra.Command {
 	var registry int64
 	cmd := listCommand("List a registry's users", []string{"ID", "NAME", "ACCESS", "CREATED", "EXPIRES"},
 		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			users, err := dir.Accounts.Users(ctx, registry)
+			users, err := dir.Accounts(nil).Users(ctx, registry)
 			rows := make([]row, 0, len(users))
 			for _, u := range users {
 				rows = append(rows, row{

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "registryusers")
-		build := exec.Command("go", "build", "-ldflags", "-X main.validateResponses=on", "-o", binary, ".")
+		build := exec.Command("go", "build", "-o", binary, ".")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			panic(string(out))
@@ -100,7 +100,7 @@ type process struct {
 // serve starts the server on a free port and waits until it says that it serves.
 func serve(t *testing.T, args ...string) *process {
 	t.Helper()
-	return start(t, exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...))
+	return start(t, exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--validate-responses"}, args...)...))
 }
 
 // start starts a command that is a server and waits until it says that it serves.

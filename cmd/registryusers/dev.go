@@ -48,8 +48,8 @@ func readDevFile(path string) (devFile, error) {
 // dev makes a registry and an API key for a first try, unless an earlier start
 // made them, writes them to DIR/dev.json and prints how to use them. hasRegistry
 // says that images are kept here.
-func dev(ctx context.Context, dir *datadir.Dir, base string, hasRegistry bool, stdout io.Writer) error {
-	registry, err := findDevRegistry(ctx, dir.Accounts)
+func dev(ctx context.Context, dir *datadir.Dir, a *accounts.Service, base string, hasRegistry bool, stdout io.Writer) error {
+	registry, err := findDevRegistry(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -58,10 +58,10 @@ func dev(ctx context.Context, dir *datadir.Dir, base string, hasRegistry bool, s
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	key, err := dir.Accounts.Authenticate(ctx, registryusers.NewSecret(file.APIKey))
+	key, err := a.Authenticate(ctx, registryusers.NewSecret(file.APIKey))
 	if errors.Is(err, registryusers.ErrUnauthenticated) || err == nil && !key.May(registry.ProjectID) {
 		var token registryusers.Secret
-		_, token, err = dir.Accounts.CreateKey(ctx, registry.ProjectID)
+		_, token, err = a.CreateKey(ctx, registry.ProjectID)
 		file.APIKey = token.Reveal()
 	}
 	if err != nil {
@@ -75,7 +75,7 @@ func dev(ctx context.Context, dir *datadir.Dir, base string, hasRegistry bool, s
 	if err := atomicfile.Write(path, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
-	text, err := devText(ctx, dir, file, registry, hasRegistry)
+	text, err := devText(ctx, a, dir.Path, file, registry, hasRegistry)
 	if err != nil {
 		return err
 	}
@@ -85,8 +85,8 @@ func dev(ctx context.Context, dir *datadir.Dir, base string, hasRegistry bool, s
 
 // devText returns the command lines to try the server with. They can be pasted
 // one after the other, in any directory, and use names that are free.
-func devText(ctx context.Context, dir *datadir.Dir, file devFile, registry accounts.Registry, hasRegistry bool) (string, error) {
-	names, err := freeNames(ctx, dir.Accounts, registry.ID, 2)
+func devText(ctx context.Context, a *accounts.Service, directory string, file devFile, registry accounts.Registry, hasRegistry bool) (string, error) {
+	names, err := freeNames(ctx, a, registry.ID, 2)
 	if err != nil {
 		return "", err
 	}
@@ -94,7 +94,7 @@ func devText(ctx context.Context, dir *datadir.Dir, file devFile, registry accou
 	if err != nil {
 		return "", fmt.Errorf("the path of this program cannot be found: %w", err)
 	}
-	data, err := filepath.Abs(dir.Path)
+	data, err := filepath.Abs(directory)
 	if err != nil {
 		return "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
 )
 
@@ -17,12 +18,12 @@ const (
 // maintain looks after the data directory, until ctx is done or stop is called,
 // which waits for it: it deletes expired records, makes the ballast again when
 // there is room, and checks a database that was not closed the last time.
-func maintain(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (stop func()) {
+func maintain(ctx context.Context, dir *datadir.Dir, a *accounts.Service, logger *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
 		every(ctx, deleteExpiredInterval, func() {
-			if err := dir.Accounts.DeleteExpired(ctx); err != nil && ctx.Err() == nil {
+			if err := a.DeleteExpired(ctx); err != nil && ctx.Err() == nil {
 				logger.Error("deleting expired records failed", "error", err)
 			}
 		})

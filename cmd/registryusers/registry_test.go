@@ -54,7 +54,7 @@ func (p *process) host() string { return strings.TrimPrefix(p.url, "http://") }
 
 // images writes an OCI layout with an image of several layers, tagged
 // "image", and an index of two platforms, tagged "index".
-func images(t *testing.T) (dir string, image, index v1.Hash) {
+func imagesOf(t *testing.T) (dir string, image, index v1.Hash) {
 	t.Helper()
 	dir = t.TempDir()
 	oci := func(size, layers int64) v1.Image {
@@ -127,7 +127,7 @@ func TestSkopeo(t *testing.T) {
 	reader := "1-1-demo+reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
 	custom := "chosen:" + p.user(t, data, "chosen", `"duration":1,"secret":"correct horse: battery"`)
 	ended := "ended:" + p.user(t, data, "ended", `"duration":0`)
-	layout, image, _ := images(t)
+	layout, image, _ := imagesOf(t)
 	index := respell(t, layout)
 	back := t.TempDir()
 	repository := "docker://" + p.host() + "/1-1-demo/team/app"
@@ -403,7 +403,7 @@ func TestOutsideRegistry(t *testing.T) {
 			host := outside(t, program, fmt.Sprintf("    realm: %s/token\n    service: registryusers\n    issuer: registryusers\n    %s: %s\n", p.url, setting, keys))
 			writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
 			reader := "reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
-			layout, image, _ := images(t)
+			layout, image, _ := imagesOf(t)
 			repository := "docker://" + host + "/1-1-demo/app:v1"
 			if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-creds", writer, "oci:"+layout+":image", repository); !ok {
 				t.Fatalf("push: %s", out)
@@ -445,7 +445,7 @@ func TestDockerConfig(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "eDp5") || !strings.Contains(string(text), "ctrl-x") {
 		t.Errorf("what was in the file is not any more: %v\n%s", err, text)
 	}
-	layout, _, _ := images(t)
+	layout, _, _ := imagesOf(t)
 	reference := "docker://" + p.host() + "/1-1-demo/app"
 	if out, ok := skopeo(t, "copy", "--dest-tls-verify=false", "--dest-authfile", config, "oci:"+layout+":image", reference); !ok {
 		t.Errorf("skopeo does not read it: %s", out)

@@ -17,14 +17,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/internal/api"
+	"github.com/registryusers/registryusers/internal/app"
+	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
-	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/internal/web"
-	"github.com/registryusers/registryusers/server"
 )
 
 type serveOptions struct {
@@ -41,6 +40,9 @@ type serveOptions struct {
 	drainTimeout        time.Duration
 	bareNames           bool
 	reserve             sizeFlag
+	logLevel            slog.Level
+	logFormat           string
+	validateResponses   bool
 }
 
 func serveCommand() *cobra.Command {
@@ -73,13 +75,19 @@ func serveCommand() *cobra.Command {
 	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter); an IPv6 /56 has a third of all, a /48 half, or this if it is more")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the requests in progress have to end when the server is stopped")
 	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in by their name alone, where it means one user; all registries must be in one project")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least that is logged: ERROR, WARN, INFO, which has every request, or DEBUG, which has probes too")
+	flags.StringVar(&o.logFormat, "log-format", "text", "how it is logged: text or json")
+	flags.BoolVar(&o.validateResponses, "validate-responses", false, "check every response of the API against the document before it is sent, and answer 500 where it does not fit; for tests, as it takes time")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
 	return cmd
 }
 
 // serve serves until ctx is done.
 func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	logger, err := o.logger(stderr)
+	if err != nil {
+		return err
+	}
 	config, reload, err := o.tls(logger)
 	if err != nil {
 		return err
@@ -97,26 +105,18 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if o.newDatabase {
 		open = datadir.OpenNew
 	}
-	dir, err := open(ctx, o.data, nil)
+	dir, err := open(ctx, o.data)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if o.bareNames {
-		if err := dir.Accounts.AllowBareNames(ctx); errors.Is(err, registryusers.ErrInvalid) {
-			return usagef("--bare-names: %w", err)
-		} else if err != nil {
-			return err
-		}
-	}
-
-	handlers, closeHandlers, err := o.handlers(ctx, dir, logger)
+	a, err := o.app(ctx, dir, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeHandlers()) }()
-	defer maintain(ctx, dir, logger)()
-	stopAdmin, err := o.serveAdmin(ctx, handlers.Ready, logger)
+	defer func() { err = errors.Join(err, a.Close()) }()
+	defer maintain(ctx, dir, a.Accounts, logger)()
+	stopAdmin, err := o.serveAdmin(ctx, a.Accounts.Ready, logger)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		base = scheme(config) + "://" + reachable(listener.Addr())
 	}
 	if o.isDev {
-		if err := dev(ctx, dir, base, o.registry == "on", stdout); err != nil {
+		if err := dev(ctx, dir, a.Accounts, base, o.registry == "on", stdout); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
-	httpServer := web.New(handlers, web.Options{TLS: config, Logger: logger, Proxies: o.connections.Exempt})
+	httpServer := a.Server(web.Options{TLS: config, Proxies: o.connections.Exempt})
 	listener = web.LimitConnections(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
 	go func() {
@@ -185,47 +185,45 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 // maxAdminConnections is how many connections the admin listener has at a time.
 const maxAdminConnections = 16
 
-// validateResponses is set in the tests' build: every answer must fit the document.
-var validateResponses string
+func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: o.logLevel}
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usagef("--log-format must be text or json")
+}
 
-// handlers puts together what is served.
-func (o *serveOptions) handlers(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (web.Handlers, func() error, error) {
-	var handlers web.Handlers
+// app wires the server of a data directory.
+func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (*app.App, error) {
 	keys, err := keys.OpenFiles(dir.Keys(), logger)
 	if err != nil {
-		return handlers, nil, err
+		return nil, err
 	}
-	implementation := api.New(dir.Accounts)
-	handlers.API, err = server.New(implementation, server.Options{
-		Authenticator:     implementation,
+	a, err := app.Open(ctx, app.Config{
+		Store:             dir.Store,
+		ServerKey:         dir.ServerKey,
 		Logger:            logger,
-		Statuses:          api.Statuses,
-		ValidateResponses: validateResponses != "",
+		BareNames:         o.bareNames,
+		ValidateResponses: o.validateResponses,
+		Images: images.New(images.Options{
+			Keys:         keys,
+			Service:      o.service,
+			X5C:          o.tokenX5C,
+			Logger:       logger,
+			Outside:      o.registry == "off",
+			Root:         dir.Images(),
+			URL:          o.url,
+			Reserve:      o.reserve.bytes,
+			AccountsFull: dir.IsFull,
+		}),
 	})
-	if err != nil {
-		return handlers, nil, err
+	if o.bareNames && errors.Is(err, registryusers.ErrInvalid) {
+		return nil, usagef("--bare-names: %w", err)
 	}
-	issuer := &token.Issuer{Keys: keys, Service: o.service, Now: time.Now, Certified: o.tokenX5C}
-	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer}
-	handlers.Ready = dir.Accounts.Ready
-	handlers.Token, handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
-	if o.registry == "off" {
-		return handlers, func() error { return nil }, nil
-	}
-	registry, err := ociregistry.Open(ctx, ociregistry.Options{
-		Root:         dir.Images(),
-		URL:          o.url,
-		Accounts:     dir.Accounts,
-		Issuer:       issuer,
-		Logger:       logger,
-		Reserve:      o.reserve.bytes,
-		AccountsFull: dir.IsFull,
-	})
-	if err != nil {
-		return handlers, nil, err
-	}
-	handlers.Registry = registry
-	return handlers, registry.Close, nil
+	return a, err
 }
 
 // check refuses settings that would show secrets to the network.

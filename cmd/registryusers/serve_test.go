@@ -111,25 +111,25 @@ func TestPrintedLines(t *testing.T) {
 // When the first names are taken by many, random ones are printed.
 func TestFreeNames(t *testing.T) {
 	ctx := t.Context()
-	dir, err := datadir.Open(ctx, t.TempDir(), nil)
+	dir, err := datadir.Open(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	registry, err := findDevRegistry(ctx, dir.Accounts)
+	registry, err := findDevRegistry(ctx, dir.Accounts(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := accounts.RegistryRef{ProjectID: registry.ProjectID, RegionID: registry.RegionID, RegistryID: registry.ID}
 	create := func(name string) {
 		t.Helper()
-		if _, err := dir.Accounts.CreateUser(ctx, accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
+		if _, err := dir.Accounts(nil).CreateUser(ctx, accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	names := func() []string {
 		t.Helper()
-		names, err := freeNames(ctx, dir.Accounts, registry.ID, 2)
+		names, err := freeNames(ctx, dir.Accounts(nil), registry.ID, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,8 @@ var badInput = []struct {
 	{name: "unknown key", headers: []string{isJSON, "Authorization: apikey 99$m4rk3r"}, status: 401, class: "token_not_valid"},
 	{name: "wrong secret", headers: []string{isJSON, "Authorization: apikey 1$m4rk3r"}, status: 401, class: "token_not_valid"},
 	{name: "no token form", headers: []string{isJSON, "Authorization: apikey m4rk3r"}, status: 401, class: "token_not_valid"},
-	{name: "no key, no route", path: "/m4rk3r", headers: []string{isJSON}, status: 401, class: "not_authenticated"},
+	{name: "no key, no such path below the API", path: "/cloud/v1/registries/m4rk3r", headers: []string{isJSON}, status: 401, class: "not_authenticated"},
+	{name: "no key, a path that nobody owns", path: "/m4rk3r", headers: []string{isJSON}, status: 404, class: "NotFoundError"},
 	{name: "key of another project", path: "/cloud/v1/registries/2/1/1/users", status: 403, class: "ForbiddenError"},
 	{name: "unknown registry", path: "/cloud/v1/registries/1/1/2/users", status: 404, class: "NotFoundError"},
 	{name: "registry of another region", path: "/cloud/v1/registries/1/2/1/users", status: 404, class: "NotFoundError"},

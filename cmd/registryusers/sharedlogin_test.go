@@ -16,7 +16,7 @@ func TestClientsShareOneLogin(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "user1", `"duration":1`)
-	layout, _, _ := images(t)
+	layout, _, _ := imagesOf(t)
 	dir := t.TempDir()
 	config, reference := filepath.Join(dir, "config.json"), p.host()+"/1-1-demo/app"
 	step := func(name string, args ...string) {

@@ -102,6 +102,9 @@ func Err(status int, errorCode string) error {
 // noStore is shared by all responses: nothing writes to it.
 var noStore = []string{"no-store"}
 
+// NoSuchPath is the body of a 404 for a path where nothing is served.
+var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
+
 // Write writes an error response with its headers, and returns the body that it
 // wrote. The status fills in a class or a message that body lacks. From 500 on,
 // the message is the status's too: what failed inside is for the log. A

@@ -29,7 +29,7 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 	}
 	defer os.RemoveAll(temp)
 	database := filepath.Join(temp, databaseName)
-	if err := d.store.Backup(ctx, database); err != nil {
+	if err := d.Store.Backup(ctx, database); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
 	if _, err := sqlite.CheckBackup(ctx, database); err != nil {

@@ -40,28 +40,28 @@ const (
 
 // Dir is an open data directory.
 type Dir struct {
-	Path     string
-	Accounts *accounts.Service
-	store    store.Store
-	unlock   func() error
+	Path      string
+	Store     store.Store
+	ServerKey accounts.ServerKey
+	unlock    func() error
 }
 
 // Open opens the data directory at path, or creates one where there is none.
-// Several processes may have it open. now is the clock; nil means [time.Now].
+// Several processes may have it open.
 //
 // A database of an earlier version is upgraded, if no other process has the
 // directory open; else Open returns an error and changes nothing.
 //
 // Open refuses a directory that has keys and no database: the database is lost,
 // and a new one would have nobody of it.
-func Open(ctx context.Context, path string, now func() time.Time) (*Dir, error) {
-	return open(ctx, path, now, false)
+func Open(ctx context.Context, path string) (*Dir, error) {
+	return open(ctx, path, false)
 }
 
 // OpenNew is [Open] for a directory without a database, whose keys it keeps. It
 // refuses one that has a database.
-func OpenNew(ctx context.Context, path string, now func() time.Time) (*Dir, error) {
-	return open(ctx, path, now, true)
+func OpenNew(ctx context.Context, path string) (*Dir, error) {
+	return open(ctx, path, true)
 }
 
 // Exists reports whether there is a data directory at path, whole or not.
@@ -79,12 +79,12 @@ func Exists(path string) bool {
 // directory, or that have it open for a moment only.
 const lockWait = 2 * time.Second
 
-func open(ctx context.Context, path string, now func() time.Time, isNew bool) (*Dir, error) {
+func open(ctx context.Context, path string, isNew bool) (*Dir, error) {
 	if err := atomicfile.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be made: %w", path, err)
 	}
 	for start := time.Now(); ; {
-		d, err := openShared(ctx, path, now, isNew)
+		d, err := openShared(ctx, path, isNew)
 		if errors.Is(err, sqlite.ErrEarlierVersion) {
 			if err = upgrade(ctx, path); err == nil {
 				continue
@@ -114,7 +114,7 @@ func upgrade(ctx context.Context, path string) (err error) {
 	return sqlite.Upgrade(ctx, filepath.Join(path, databaseName))
 }
 
-func openShared(ctx context.Context, path string, now func() time.Time, isNew bool) (d *Dir, err error) {
+func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error) {
 	d = &Dir{Path: path}
 	if d.unlock, err = lockShared(path); err != nil {
 		return nil, err
@@ -128,17 +128,17 @@ func openShared(ctx context.Context, path string, now func() time.Time, isNew bo
 	if err := checkDatabase(path, isNew); err != nil {
 		return d, err
 	}
-	if d.store, err = store.Open(ctx, "sqlite:"+filepath.Join(path, databaseName)); err != nil {
+	if d.Store, err = store.Open(ctx, "sqlite:"+filepath.Join(path, databaseName)); err != nil {
 		return d, err
 	}
-	id, key, err := keys.ServerKey(ctx, d.Keys(), d.store)
+	id, key, err := keys.ServerKey(ctx, d.Keys(), d.Store)
 	if err != nil {
 		return d, err
 	}
-	if _, err := d.store.KeepBallast(); err != nil {
+	if _, err := d.Store.KeepBallast(); err != nil {
 		return d, fmt.Errorf("the file that keeps room for the database cannot be made: %w", err)
 	}
-	d.Accounts = accounts.New(d.store, accounts.NewServerKey(id, key), now)
+	d.ServerKey = accounts.NewServerKey(id, key)
 	return d, nil
 }
 
@@ -194,8 +194,8 @@ func (d *Dir) Images() string { return filepath.Join(d.Path, "images") }
 // Close closes the directory's database.
 func (d *Dir) Close() error {
 	var err error
-	if d.store != nil {
-		err = d.store.Close()
+	if d.Store != nil {
+		err = d.Store.Close()
 	}
 	return withoutBreak(err, d.unlock())
 }
@@ -203,18 +203,24 @@ func (d *Dir) Close() error {
 // KeepBallast makes the ballast again, which was removed when the disk was
 // full, if there is room. It reports whether it is there: until then, nothing
 // can be added to the accounts.
-func (d *Dir) KeepBallast() (bool, error) { return d.store.KeepBallast() }
+func (d *Dir) KeepBallast() (bool, error) { return d.Store.KeepBallast() }
 
 // IsFull reports whether the ballast is missing, as long as nothing can be added
 // to the accounts.
-func (d *Dir) IsFull() bool { return d.store.IsFull() }
+func (d *Dir) IsFull() bool { return d.Store.IsFull() }
 
 // WasUnclean reports whether the database was not closed the last time, or is
 // open in another process.
-func (d *Dir) WasUnclean() bool { return d.store.WasUnclean() }
+func (d *Dir) WasUnclean() bool { return d.Store.WasUnclean() }
 
 // Check looks for damage in the database and returns what it found. If there is
 // any, the database takes no more writes from this process.
 func (d *Dir) Check(ctx context.Context) (findings string, err error) {
-	return d.store.QuickCheck(ctx)
+	return d.Store.QuickCheck(ctx)
+}
+
+// Accounts returns the rules over the directory's database, for the commands that
+// work on it beside a server. now is the clock; nil means [time.Now].
+func (d *Dir) Accounts(now func() time.Time) *accounts.Service {
+	return accounts.New(d.Store, d.ServerKey, now)
 }

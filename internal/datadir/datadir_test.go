@@ -29,7 +29,7 @@ const (
 
 func open(t *testing.T, path string) *datadir.Dir {
 	t.Helper()
-	d, err := datadir.Open(t.Context(), path, nil)
+	d, err := datadir.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,16 +125,16 @@ func TestFirstOpen(t *testing.T) {
 func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	r, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
-	u, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
+	u, err := d.Accounts(nil).CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := d.Accounts.CreateKey(t.Context(), 1)
+	_, token, err := d.Accounts(nil).CreateKey(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +146,10 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	if after := readFile(t, filepath.Join(path, keyFile)); !bytes.Equal(after, before) {
 		t.Error("opening again changed the key file")
 	}
-	if got, err := d.Accounts.User(t.Context(), r.ID, "u"); err != nil || got.ID != u.ID {
+	if got, err := d.Accounts(nil).User(t.Context(), r.ID, "u"); err != nil || got.ID != u.ID {
 		t.Errorf("User after opening again = %+v, %v; want %+v", got, err, u)
 	}
-	if _, err := d.Accounts.Authenticate(t.Context(), token); err != nil {
+	if _, err := d.Accounts(nil).Authenticate(t.Context(), token); err != nil {
 		t.Errorf("Authenticate after opening again: %v", err)
 	}
 	if got := index(readKey(t, path), u.Secret); !bytes.Equal(got, u.Verifier.Index) {
@@ -162,7 +162,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	r, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	}
 	var firsts []accounts.CreatedUser
 	for _, n := range requests {
-		first, err := d.Accounts.CreateUser(t.Context(), caller, at, n.Name, n)
+		first, err := d.Accounts(nil).CreateUser(t.Context(), caller, at, n.Name, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 		d := open(t, place)
 		defer closeDir(t, d)
 		for i, n := range requests {
-			got, err := d.Accounts.CreateUser(t.Context(), caller, at, n.Name, n)
+			got, err := d.Accounts(nil).CreateUser(t.Context(), caller, at, n.Name, n)
 			want := firsts[i]
 			if err != nil || !got.Replayed || got.ID != want.ID || got.CreatedAt != want.CreatedAt || got.ExpiresAt != want.ExpiresAt || got.Secret.Reveal() != want.Secret.Reveal() {
 				t.Errorf("%s: %s: %+v, %v, replayed %t; want the first answer, %+v, and its secret", what, n.Name, got, err, got.Replayed, want)
@@ -199,12 +199,12 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 
 func TestClockIsPassedOn(t *testing.T) {
 	now := time.Date(2024, 6, 18, 9, 36, 53, 0, time.UTC)
-	d, err := datadir.Open(t.Context(), t.TempDir(), func() time.Time { return now })
+	d, err := datadir.Open(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeDir(t, d)
-	if r, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, "demo"); err != nil || !r.CreatedAt.Equal(now) {
+	if r, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo"); err != nil || !r.CreatedAt.Equal(now) {
 		t.Errorf("a registry was created at %v, %v; want %v", r.CreatedAt, err, now)
 	}
 }
@@ -214,7 +214,7 @@ func TestClockIsPassedOn(t *testing.T) {
 func wantOpenError(t *testing.T, path string, words ...string) error {
 	t.Helper()
 	before := snapshot(t, path)
-	d, err := datadir.Open(t.Context(), path, nil)
+	d, err := datadir.Open(t.Context(), path)
 	if err == nil {
 		closeDir(t, d)
 		t.Fatalf("Open(%s) succeeded; want an error with %q", path, words)
@@ -279,7 +279,7 @@ func TestLostKey(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(path, "keys")); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := datadir.Open(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "lost") {
+	if d, err := datadir.Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "lost") {
 		t.Errorf("Open without keys/ = %v, %v; want an error with the word lost", d, err)
 	}
 }
@@ -309,7 +309,7 @@ func TestDamagedKey(t *testing.T) {
 					if err := os.Remove(filepath.Join(path, dbFile)); err != nil {
 						t.Fatal(err)
 					}
-					d, err := datadir.OpenNew(t.Context(), path, nil)
+					d, err := datadir.OpenNew(t.Context(), path)
 					if err == nil {
 						closeDir(t, d)
 						t.Fatal("Open succeeded")
@@ -382,11 +382,11 @@ func TestNewDatabase(t *testing.T) {
 	for what, path := range lostDatabases(t) {
 		t.Run(what, func(t *testing.T) {
 			before := snapshot(t, filepath.Join(path, "keys"))
-			d, err := datadir.OpenNew(t.Context(), path, nil)
+			d, err := datadir.OpenNew(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if registries, err := d.Accounts.Registries(t.Context()); err != nil || len(registries) != 0 {
+			if registries, err := d.Accounts(nil).Registries(t.Context()); err != nil || len(registries) != 0 {
 				t.Errorf("Registries = %v, %v; want none", registries, err)
 			}
 			closeDir(t, d)
@@ -399,12 +399,12 @@ func TestNewDatabase(t *testing.T) {
 		})
 	}
 	path := filepath.Join(t.TempDir(), "new") // one without keys needs no backup
-	d, err := datadir.OpenNew(t.Context(), path, nil)
+	d, err := datadir.OpenNew(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeDir(t, d)
-	if d, err := datadir.OpenNew(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "without --new-database") {
+	if d, err := datadir.OpenNew(t.Context(), path); err == nil || !strings.Contains(err.Error(), "without --new-database") {
 		t.Errorf("OpenNew where a database is = %v, %v; want an error", d, err)
 	}
 }
@@ -435,7 +435,7 @@ func TestPlaceThatCannotBeUsed(t *testing.T) {
 	t.Run("under a file", func(t *testing.T) {
 		path := filepath.Join(file, "data")
 		wantOpenError(t, file, file)
-		if _, err := datadir.Open(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := datadir.Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("Open(%s): %v; want an error that names it", path, err)
 		}
 	})
@@ -474,7 +474,7 @@ func TestPlaceThatCannotBeUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 		sealed(t, filepath.Join(path, "keys"))
-		if _, err := datadir.Open(t.Context(), path, nil); err == nil ||
+		if _, err := datadir.Open(t.Context(), path); err == nil ||
 			!strings.Contains(err.Error(), filepath.Join(path, "keys")) || !strings.Contains(err.Error(), "permission denied") {
 			t.Errorf("Open: %v; want an error that names keys and says permission denied", err)
 		}
@@ -491,7 +491,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		for i := range dirs {
 			wg.Go(func() {
 				<-start
-				dirs[i], errs[i] = datadir.Open(t.Context(), path, nil)
+				dirs[i], errs[i] = datadir.Open(t.Context(), path)
 			})
 		}
 		close(start)
@@ -520,7 +520,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		if id, err := store.ServerKeyID(t.Context()); err != nil || id != readKey(t, path).ID {
 			t.Errorf("the database was begun with the key %q, %v; want the file's, %q", id, err, readKey(t, path).ID)
 		}
-		r, err := dirs[0].Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+		r, err := dirs[0].Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -528,7 +528,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		k := readKey(t, path)
 		for i, d := range dirs {
 			name := string(rune('a' + i))
-			u, err := d.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1})
+			u, err := d.Accounts(nil).CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,11 +15,11 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 	build := func(t *testing.T, name string) string {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "data")
-		d, err := Open(t.Context(), path, nil)
+		d, err := Open(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Accounts.CreateRegistry(t.Context(), 1, 1, name); err != nil {
+		if _, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, name); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {
@@ -29,19 +29,19 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 	}
 	registry := func(t *testing.T, path string) (name string, err error) {
 		t.Helper()
-		d, err := Open(t.Context(), path, nil)
+		d, err := Open(t.Context(), path)
 		if err != nil {
 			return "", err
 		}
 		defer d.Close()
-		registries, err := d.Accounts.Registries(t.Context())
+		registries, err := d.Accounts(nil).Registries(t.Context())
 		if err != nil || len(registries) != 1 {
 			t.Fatalf("registries = %v, %v; want one", registries, err)
 		}
 		return registries[0].Name, nil
 	}
 	source, file := build(t, "backup"), filepath.Join(t.TempDir(), "backup.tar")
-	d, err := Open(t.Context(), source, nil)
+	d, err := Open(t.Context(), source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "run 'registryusers admin restore FILE' again") {
 				t.Errorf("Open: %v; want an error that says what to do", err)
 			}
-			if _, err := OpenNew(t.Context(), path, nil); err == nil {
+			if _, err := OpenNew(t.Context(), path); err == nil {
 				t.Error("OpenNew succeeded; want an error")
 			}
 
@@ -106,7 +106,7 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 // A directory that cannot be moved, such as a mount, leaves all as it was.
 func TestRestoreThatCannotMoveTheKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
-	d, err := Open(t.Context(), path, nil)
+	d, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestRestoreThatCannotMoveTheKeys(t *testing.T) {
 	if before, err := Restore(t.Context(), path, file); err == nil {
 		t.Fatalf("Restore moved a mount to %s", before)
 	}
-	if d, err = Open(t.Context(), path, nil); err != nil {
+	if d, err = Open(t.Context(), path); err != nil {
 		t.Fatalf("after a restore that failed: %v", err)
 	}
 	if err := d.Close(); err != nil {
@@ -154,7 +154,7 @@ func TestRestoreThatCannotMoveTheKeys(t *testing.T) {
 // is in its place for good before the mark of an unfinished restore is removed.
 func TestMovesAreSynced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
-	d, err := Open(t.Context(), path, nil)
+	d, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

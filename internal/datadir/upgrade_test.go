@@ -44,7 +44,7 @@ func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(t.Context(), path, nil)
+	d, err := Open(t.Context(), path)
 	if err == nil {
 		_ = d.Close()
 	}
@@ -59,17 +59,17 @@ func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if d, err = Open(t.Context(), path, nil); err != nil {
+	if d, err = Open(t.Context(), path); err != nil {
 		t.Fatalf("Open, alone: %v", err)
 	}
 	defer d.Close()
 	if got := databaseVersion(t, path); got <= before {
 		t.Errorf("the database has the version %d after Open; want a later one than %d", got, before)
 	}
-	if registries, err := d.Accounts.Registries(t.Context()); err != nil || len(registries) == 0 {
+	if registries, err := d.Accounts(nil).Registries(t.Context()); err != nil || len(registries) == 0 {
 		t.Errorf("Registries = %v, %v; want those of before", registries, err)
 	}
-	other, err := Open(t.Context(), path, nil)
+	other, err := Open(t.Context(), path)
 	if err != nil {
 		t.Fatalf("Open beside a process that has upgraded: %v", err)
 	}
@@ -89,7 +89,7 @@ func TestConcurrentUpgrades(t *testing.T) {
 	for i := range dirs {
 		group.Go(func() {
 			var err error
-			if dirs[i], err = Open(t.Context(), path, nil); err != nil {
+			if dirs[i], err = Open(t.Context(), path); err != nil {
 				t.Errorf("Open: %v", err)
 			}
 		})

@@ -99,7 +99,7 @@ func newEnv(t *testing.T, s settings) *env {
 		w.moment.Store(start.UnixNano())
 	}
 	var err error
-	if w.dir, err = datadir.Open(t.Context(), w.path, w.now); err != nil {
+	if w.dir, err = datadir.Open(t.Context(), w.path); err != nil {
 		t.Fatal(err)
 	}
 	if w.keys, err = keys.OpenFiles(w.dir.Keys(), quiet); err != nil {
@@ -107,12 +107,12 @@ func newEnv(t *testing.T, s settings) *env {
 	}
 	w.issuer = &token.Issuer{Keys: w.keys, Service: service, Now: w.now}
 	logger := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.options = ociregistry.Options{URL: s.url, Accounts: w.dir.Accounts, Issuer: w.issuer, Logger: logger}
+	w.options = ociregistry.Options{URL: s.url, Accounts: w.app.Accounts(nil), Issuer: w.issuer, Logger: logger}
 	if s.onDisk {
 		w.options.Root = w.dir.Images()
 	}
 	w.open()
-	tokens := &token.Handler{Accounts: w.dir.Accounts, Issuer: w.issuer}
+	tokens := &token.Handler{Accounts: w.app.Accounts(nil), Issuer: w.issuer}
 	w.server = httptest.NewUnstartedServer(web.New(web.Handlers{
 		API:   http.NotFoundHandler(),
 		Token: counted(&w.requests.token, tokens),
@@ -218,7 +218,7 @@ func (w *env) hide(text string) {
 
 func (w *env) newRegistry(project int64, called string) imageDirectory {
 	w.t.Helper()
-	r, err := w.dir.Accounts.CreateRegistry(w.t.Context(), project, 1, called)
+	r, err := w.app.Accounts(nil).CreateRegistry(w.t.Context(), project, 1, called)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ type login struct {
 // newUser creates a user, whose days have no end unless it says so.
 func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	w.t.Helper()
-	u, err := w.dir.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
+	u, err := w.app.Accounts(nil).CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func (w *env) pusher(at imageDirectory) login {
 // account returns the user's account as it is now.
 func (w *env) account(l login) accounts.Account {
 	w.t.Helper()
-	account, err := w.dir.Accounts.Current(w.t.Context(), l.ID, l.Incarnation)
+	account, err := w.app.Accounts(nil).Current(w.t.Context(), l.ID, l.Incarnation)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func (w *env) account(l login) accounts.Account {
 // otherProcess opens the data directory once more, as an admin's command does.
 func (w *env) otherProcess() *accounts.Service {
 	w.t.Helper()
-	dir, err := datadir.Open(w.t.Context(), w.path, nil)
+	dir, err := datadir.Open(w.t.Context(), w.path)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func (w *env) otherProcess() *accounts.Service {
 			w.t.Error(err)
 		}
 	})
-	return dir.Accounts
+	return dir.Accounts(nil)
 }
 
 // bearer logs in and returns the header of a token for the scopes.

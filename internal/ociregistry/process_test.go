@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 // prints its address.
 func serveUntilStandardInputEnds(path string) (err error) {
 	ctx, logger := context.Background(), slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	dir, err := datadir.Open(ctx, path, nil)
+	dir, err := datadir.Open(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func serveUntilStandardInputEnds(path string) (err error) {
 		return err
 	}
 	issuer := &token.Issuer{Keys: keys, Service: service, Now: time.Now}
-	registry, err := ociregistry.Open(ctx, ociregistry.Options{Root: dir.Images(), Accounts: dir.Accounts, Issuer: issuer, Logger: logger})
+	registry, err := ociregistry.Open(ctx, ociregistry.Options{Root: dir.Images(), Accounts: dir.Accounts(nil), Issuer: issuer, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func serveUntilStandardInputEnds(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer}
+	tokens := &token.Handler{Accounts: dir.Accounts(nil), Issuer: issuer}
 	server := web.New(web.Handlers{
 		API: http.NotFoundHandler(), Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry,
 	}, web.Options{Logger: logger})
@@ -106,7 +106,7 @@ func newProcess(t *testing.T) *process {
 	t.Helper()
 	p := &process{t: t, log: new(logBuffer)}
 	path := filepath.Join(t.TempDir(), "data")
-	dir, err := datadir.Open(t.Context(), path, nil)
+	dir, err := datadir.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,12 +115,12 @@ func newProcess(t *testing.T) *process {
 			t.Error(err)
 		}
 	})
-	r, err := dir.Accounts.CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := dir.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := imageDirectory{accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}, "1-1-demo"}
-	u, err := dir.Accounts.CreateUser(t.Context(), accounts.Key{}, at.RegistryRef, "", accounts.NewUser{Name: "user", Duration: 1})
+	u, err := dir.Accounts(nil).CreateUser(t.Context(), accounts.Key{}, at.RegistryRef, "", accounts.NewUser{Name: "user", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

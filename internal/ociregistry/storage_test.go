@@ -29,7 +29,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // options are for a registry that opens, but for what a test changes.
 func options(t *testing.T, root string) ociregistry.Options {
 	t.Helper()
-	dir, err := datadir.Open(t.Context(), filepath.Join(t.TempDir(), "data"), nil)
+	dir, err := datadir.Open(t.Context(), filepath.Join(t.TempDir(), "data"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func options(t *testing.T, root string) ociregistry.Options {
 		t.Fatal(err)
 	}
 	issuer := &token.Issuer{Keys: keys, Service: service}
-	return ociregistry.Options{Root: root, Accounts: dir.Accounts, Issuer: issuer, Logger: quiet}
+	return ociregistry.Options{Root: root, Accounts: dir.Accounts(nil), Issuer: issuer, Logger: quiet}
 }
 
 // wantOpenError wants no registry, and an error with the words.

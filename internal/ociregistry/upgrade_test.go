@@ -82,7 +82,7 @@ func TestDataDirectoriesOfEarlierVersions(t *testing.T) {
 
 func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	dir, err := datadir.Open(t.Context(), data, now)
+	dir, err := datadir.Open(t.Context(), data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,17 +92,17 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		t.Fatal(err)
 	}
 	issuer := &token.Issuer{Keys: keys, Service: service, Now: now}
-	registry, err := ociregistry.Open(t.Context(), ociregistry.Options{Root: dir.Images(), Accounts: dir.Accounts, Issuer: issuer, Logger: logger})
+	registry, err := ociregistry.Open(t.Context(), ociregistry.Options{Root: dir.Images(), Accounts: dir.Accounts(nil), Issuer: issuer, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer registry.Close()
-	implementation := api.New(dir.Accounts)
+	implementation := api.New(dir.Accounts(nil))
 	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger, ValidateResponses: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := &token.Handler{Accounts: dir.Accounts, Issuer: issuer}
+	tokens := &token.Handler{Accounts: dir.Accounts(nil), Issuer: issuer}
 	running := httptest.NewServer(web.New(web.Handlers{API: handler, Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry}, web.Options{Logger: logger}).Handler)
 	defer running.Close()
 
@@ -181,11 +181,11 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		t.Errorf("push: %v", err)
 	}
 	for _, key := range []string{want.Key1, want.KeyAll} {
-		if _, err := dir.Accounts.Authenticate(t.Context(), registryusers.NewSecret(key)); err != nil {
+		if _, err := dir.Accounts(nil).Authenticate(t.Context(), registryusers.NewSecret(key)); err != nil {
 			t.Errorf("an API key: %v", err)
 		}
 	}
-	if users, err := dir.Accounts.Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
+	if users, err := dir.Accounts(nil).Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
 		t.Errorf("got %d users, %v; want %d", len(users), err, len(want.Created)-1)
 	}
 }

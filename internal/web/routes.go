@@ -76,7 +76,9 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_, cancel := brief.apply(record, r)
 	defer cancel()
-	apierror.Write(w, http.StatusNotFound, apierror.Body{Message: "nothing is served at this path", RequestID: record.ID})
+	body := apierror.NoSuchPath
+	body.RequestID = record.ID
+	apierror.Write(w, http.StatusNotFound, body)
 }
 
 func (r *route) owns(path string) bool {
