@@ -114,7 +114,11 @@ func (d *accessController) serve(w *recorder, r *http.Request, v *principal) {
 	}
 	r = r.WithContext(ctx) // so net/http's own request stays as it is
 	if r.ContentLength != 0 {
-		r.Body = &body{r.Body, w}
+		content := r.Body
+		if w.route == v2.RouteNameManifest { // the library has the same limit, and answers 400 in Go's words
+			content = http.MaxBytesReader(w, content, maxManifestSize)
+		}
+		r.Body = &body{content, w}
 	}
 	if w.route == v2.RouteNameManifest {
 		widen(r)
@@ -163,10 +167,6 @@ func namesOtherDigest(r *http.Request, reference string) bool {
 	return false
 }
 
-// uploadTime is how long after its token has expired an upload may go on. Its
-// account is asked at each request and at the commit.
-const uploadTime = 24 * time.Hour
-
 // identify returns the visitor, or nil if the request has no token.
 // ErrUnauthenticated: the token is not valid for the route, or its account has ended.
 func (d *accessController) identify(r *http.Request, route string) (*principal, error) {
@@ -180,8 +180,8 @@ func (d *accessController) identify(r *http.Request, route string) (*principal, 
 	}
 	claims, err := d.issuer.Verify(text)
 	isUpload := route == v2.RouteNameBlobUploadChunk && r.Method != http.MethodPost // which begins another
-	if errors.Is(err, token.ErrExpired) && isUpload && d.issuer.Now().Before(claims.Expiry.Time().Add(uploadTime)) {
-		err = nil
+	if errors.Is(err, token.ErrExpired) && isUpload {
+		err = nil // an upload goes on until it ends, or is unused for minAge; its account is read at each request and at the commit
 	}
 	if err != nil {
 		return nil, err
@@ -222,7 +222,9 @@ func (v *principal) forbidden(method, route, repository string) string {
 // dropForeignMount removes a mount from a repository that the account may not
 // pull from. The request then begins an ordinary upload, and its response is
 // the same whether or not the blob exists (OCI distribution specification,
-// "Mounting a blob from another repository").
+// "Mounting a blob from another repository"). A mount stays where the account may
+// pull and the token may not: [accessController.Authorized] then answers 401
+// with the scopes of both repositories, and clients get a token for both and ask again.
 func (v *principal) dropForeignMount(form url.Values) {
 	from := form.Get("from")
 	if from == "" {

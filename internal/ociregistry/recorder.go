@@ -2,6 +2,7 @@ package ociregistry
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ type recorder struct {
 	diskFull atomic.Bool // why the request fails, if it does
 	bodyErr  error       // what ended the request's body before its end
 	replaced bool        // the library's answer, whose body does not count
+	rewrites bool        // the library's error body, which comes in one piece
 	reason   string      // for the log: why it is replaced
 	atEnd    []func()    // what to release when the request has ended
 }
@@ -61,6 +63,9 @@ func (w *recorder) WriteHeader(status int) {
 	default:
 		w.replaced = false
 		w.status = status
+		if w.rewrites = status >= http.StatusBadRequest; w.rewrites {
+			w.Header().Del("Content-Length")
+		}
 		w.ResponseWriter.WriteHeader(status)
 	}
 }
@@ -68,7 +73,12 @@ func (w *recorder) WriteHeader(status int) {
 // refuseBody answers a request whose body did not come to its end.
 func (w *recorder) refuseBody() {
 	w.Header().Set("Connection", "close")
-	if errors.Is(w.bodyErr, os.ErrDeadlineExceeded) {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(w.bodyErr, &tooLarge):
+		w.replace(http.StatusRequestEntityTooLarge, "SIZE_INVALID", fmt.Sprintf("the manifest is larger than %d bytes, the most that is allowed", tooLarge.Limit))
+		return
+	case errors.Is(w.bodyErr, os.ErrDeadlineExceeded):
 		w.replace(http.StatusRequestTimeout, "SIZE_INVALID", "the content stopped coming for too long, or took too long in all")
 		return
 	}
@@ -106,6 +116,15 @@ func (w *recorder) Write(p []byte) (int, error) {
 	}
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.rewrites {
+		text, err := rewriteErrors(p)
+		if err != nil {
+			return 0, err
+		}
+		n, err := w.ResponseWriter.Write(append(text, '\n'))
+		w.size += int64(n)
+		return len(p), err
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.size += int64(n)
