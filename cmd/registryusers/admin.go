@@ -280,7 +280,7 @@ func userSetCommand() *cobra.Command {
 	cmd.Flags().Int64Var(&days, "days", 0, "days from its creation until it expires; 0 is at once, -1 never")
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push; --read-only=false lets it push again")
 	cmd.Flags().BoolVar(&newSecret, "new-secret", false, "generate a new secret and print it; the old one stops working")
-	cmd.MarkFlagsOneRequired("days", "read-only", "new-secret")
+	requireFlag(cmd, "days", "read-only", "new-secret")
 	cmd.RunE = withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
 		u, err := s.User(ctx, registry, args[0])
 		if err != nil {
@@ -306,5 +306,5 @@ func userSetCommand() *cobra.Command {
 // registryFlag adds the flag that says which registry, which has no default.
 func registryFlag(cmd *cobra.Command, id *int64) {
 	cmd.Flags().Int64Var(id, "registry", 0, "id of the registry (required)")
-	_ = cmd.MarkFlagRequired("registry") // fails only for a flag that is not there
+	requireFlag(cmd, "registry")
 }

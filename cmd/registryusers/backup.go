@@ -21,7 +21,7 @@ func backupCommand() *cobra.Command {
 The file has the keys in the clear: keep it as secret as the data directory.
 Images are not in it: copy the directory images/ of the data directory too.
 'registryusers admin restore FILE' puts it back.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FILE"),
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
 			err := dir.Backup(ctx, args[0])
 			if errors.Is(err, fs.ErrExist) {

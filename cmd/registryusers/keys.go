@@ -73,7 +73,7 @@ func tokenKeyUseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "use ID",
 		Short: "Have a key sign from now on; outside registries must know it by then, see registryusers jwks",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *token.Keys, _ io.Writer, args []string) error {
 			return keys.Use(args[0])
 		}),

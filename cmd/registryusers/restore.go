@@ -17,7 +17,7 @@ func restoreCommand() *cobra.Command {
 The backup is checked first; if it is not good, nothing changes. The database
 and the keys that were there are moved to before-restore-TIME/ in the data
 directory. Images are separate: put the copy of images/ back too, if it is lost.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := cmd.Flag("data").Value.String()
 			before, err := datadir.Restore(cmd.Context(), path, args[0])
