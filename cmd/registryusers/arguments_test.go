@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,18 +46,18 @@ func TestCommandLineErrorsAreInPlainWords(t *testing.T) {
 			if f.Name == "days" || f.Name == "registry" && f.Value.Type() == "int64" {
 				required = append(required, "--"+f.Name+"=1")
 			}
-			refuse(append(path, "--"+f.Name+"=?")...)
+			refuse(slices.Concat(path, []string{"--" + f.Name + "=?"})...)
 		}
 		cmd.LocalFlags().VisitAll(add)
 		cmd.InheritedFlags().VisitAll(add)
 		for n := range 4 {
-			arguments := append(path, strings.Fields("a b c")[:n]...)
+			arguments := slices.Concat(path, strings.Fields("a b c")[:n])
 			refuse(arguments...)
-			refuse(append(arguments, flags...)...)
+			refuse(slices.Concat(arguments, flags)...)
 			for i := range flags {
 				for _, second := range flags[i+1:] {
 					if n < 2 {
-						refuse(append(append(arguments, required...), flags[i], second)...)
+						refuse(slices.Concat(arguments, required, []string{flags[i], second})...)
 					}
 				}
 			}
