@@ -171,21 +171,26 @@ func unexpected(response *http.Response, success int) string {
 	return what + ": is the base URL the API's?"
 }
 
-// longestRetryAfter is what a longer Retry-After counts as: the greatest
-// number of seconds that RFC 9111, section 1.2.2, has all recipients understand.
-const longestRetryAfter = (1 << 31) * time.Second
+// maxRetryAfter is the longest Retry-After that counts, exclusive: beyond it a
+// server means nothing (RFC 9111, section 1.2.2, has 2^31 s stand for infinity).
+const maxRetryAfter = (1 << 31) * time.Second
 
-// retryAfter reads the header Retry-After: seconds, or a date (RFC 9110, section 10.2.3).
+// retryAfter returns the wait of the header Retry-After, in seconds or as a date
+// (RFC 9110, section 10.2.3), or 0: for none, one that is past, nonsense, and
+// 2^31 s or more.
 func retryAfter(value string) time.Duration {
-	if value == "" {
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		if seconds < 0 || seconds >= int64(maxRetryAfter/time.Second) {
+			return 0
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
 		return 0
 	}
-	seconds, err := strconv.ParseInt(value, 10, 64) // the nearest one, if out of range
-	if err == nil || errors.Is(err, strconv.ErrRange) {
-		return time.Duration(min(max(0, seconds), int64(longestRetryAfter/time.Second))) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(0, time.Until(date)), longestRetryAfter)
+	if wait := time.Until(date); wait > 0 && wait < maxRetryAfter {
+		return wait
 	}
 	return 0
 }

@@ -107,7 +107,7 @@ func attempt[T any](ctx context.Context, c *config, op *operation[T], send sende
 		return nil
 	})
 	if err != nil {
-		if progress.isUnsent() {
+		if progress.isUnsent(c.http.Transport) {
 			err = unsentError{err}
 		}
 		return *new(T), err
@@ -132,8 +132,15 @@ func (p *progress) trace(ctx context.Context) context.Context {
 }
 
 // isUnsent reports that no server can have received the request: its header was
-// not written. A transport that calls no hooks leaves that open.
-func (p *progress) isUnsent() bool { return p.begun.Load() && !p.wrote.Load() }
+// not written. A transport of another type than net/http's may call no hooks,
+// which leaves that open until it has called one.
+func (p *progress) isUnsent(transport http.RoundTripper) bool {
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	_, callsHooks := transport.(*http.Transport)
+	return (callsHooks || p.begun.Load()) && !p.wrote.Load()
+}
 
 // unsentError is why a request was not sent.
 type unsentError struct{ error }

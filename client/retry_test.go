@@ -269,9 +269,11 @@ func TestRetryAfter(t *testing.T) {
 		{"a date gone by", "Mon, 01 Jan 1990 00:00:00 GMT", 0, 250 * time.Millisecond},
 		{"negative", "-5", 0, 250 * time.Millisecond},
 		{"a year", "31536000", never, never},
-		{"2^31 seconds", "2147483648", never, never},
-		{"beyond 64 bits", "99999999999999999999", never, never},
-		{"the last date there is", "Fri, 31 Dec 9999 23:59:59 GMT", never, never},
+		{"2^31-1 seconds", "2147483647", never, never},
+		{"a date in a year", "year", never, never},
+		{"2^31 seconds", "2147483648", 0, 250 * time.Millisecond},
+		{"beyond 64 bits", "99999999999999999999", 0, 250 * time.Millisecond},
+		{"the last date there is", "Fri, 31 Dec 9999 23:59:59 GMT", 0, 250 * time.Millisecond},
 		{"beyond 64 bits, negative", "-99999999999999999999", 0, 250 * time.Millisecond},
 		{"nonsense", "soon", 0, 250 * time.Millisecond},
 		{"none", "", 0, 250 * time.Millisecond},
@@ -280,8 +282,11 @@ func TestRetryAfter(t *testing.T) {
 			t.Run(test.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					value := test.value
-					if value == "date" {
+					switch value {
+					case "date":
 						value = time.Now().Add(20 * time.Second).UTC().Format(http.TimeFormat)
+					case "year":
+						value = time.Now().Add(366 * 24 * time.Hour).UTC().Format(http.TimeFormat)
 					}
 					s := &script{tries: []try{{status: status, header: http.Header{"Retry-After": {value}}}, done}}
 					start := time.Now()

@@ -40,11 +40,14 @@ func TestNothingSentIsNoUnknownOutcome(t *testing.T) {
 	breaking := listen(t, func(net.Conn) {})                     // breaks off during the TLS handshake
 	oldTLS := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, RootCAs: secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}}
 
+	noProxy := &http.Client{Transport: &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, errors.New("no proxy is known") }}}
+
 	for _, test := range []struct {
 		name, url string
 		http      *http.Client
 		timeout   time.Duration
 	}{
+		{"a proxy that cannot be found", plain.URL, noProxy, 0},
 		{"no server", gone.URL, nil, 0},
 		{"https to an http port", "https" + plain.URL[len("http"):], nil, 0},
 		{"a certificate that is not trusted", secure.URL, nil, 0},
@@ -76,6 +79,26 @@ func TestNothingSentIsNoUnknownOutcome(t *testing.T) {
 		})
 	}
 }
+
+// A call's context may end after the client has looked at it and before the
+// transport does: net/http asks for the cookies in between.
+func TestNothingSentOnceTheContextHasEnded(t *testing.T) {
+	plain := newServer(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
+	for name, transport := range map[string]http.RoundTripper{"the default transport": nil, "another": &http.Transport{}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		httpClient := &http.Client{Transport: transport, Jar: jar(cancel)}
+		_, err := newClient(t, plain.URL, client.WithHTTPClient(httpClient)).CreateUser(ctx, 1, client.NewUser{Name: "u"})
+		if !errors.Is(err, context.Canceled) || errors.Is(err, client.ErrOutcomeUnknown) {
+			t.Errorf("%s: got %v; want %v that is not ErrOutcomeUnknown: nothing was sent", name, err, context.Canceled)
+		}
+	}
+}
+
+// jar calls a function when cookies are asked for, and has none.
+type jar func()
+
+func (j jar) Cookies(*url.URL) []*http.Cookie     { j(); return nil }
+func (j jar) SetCookies(*url.URL, []*http.Cookie) {}
 
 // A connection that breaks once the request was sent leaves the outcome open.
 func TestSentWithoutAResponseIsAnUnknownOutcome(t *testing.T) {

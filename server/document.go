@@ -57,7 +57,10 @@ func checkSecurity(doc *openapi3.T, op *openapi3.Operation) error {
 		return fmt.Errorf("security %v: exactly one scheme can be served", schemes(requirements))
 	}
 	for name := range requirements[0] {
-		ref := doc.Components.SecuritySchemes[name]
+		var ref *openapi3.SecuritySchemeRef
+		if doc.Components != nil {
+			ref = doc.Components.SecuritySchemes[name]
+		}
 		if ref == nil || ref.Value == nil {
 			return fmt.Errorf("security scheme %s: not declared", name)
 		}
@@ -88,6 +91,27 @@ func checkBody(ref *openapi3.SchemaRef) error {
 		}
 	}
 	return checkFiles(ref.Value, map[*openapi3.Schema]bool{})
+}
+
+// checkParameter refuses the schemas of parameters that the generated code reads
+// nothing of: a parameter is bound without the methods that decode its type.
+func checkParameter(schema *openapi3.Schema) error {
+	schemas := map[string]*openapi3.Schema{"": schema}
+	if schema.Type.Is("array") && schema.Items != nil {
+		schemas["its items: "] = schema.Items.Value
+	}
+	for name, ref := range schema.Properties {
+		schemas[name+": "] = ref.Value
+	}
+	for _, where := range slices.Sorted(maps.Keys(schemas)) {
+		if kind := fileKind(schemas[where]); kind != "" {
+			return fmt.Errorf("%sa string with %s cannot be served: the generated code makes a file of it, which arrives empty", where, kind)
+		}
+		if keyword := decoderKeyword(schemas[where]); keyword != "" {
+			return fmt.Errorf("%sa parameter with %s cannot be served: the generated code reads nothing of it", where, keyword)
+		}
+	}
+	return nil
 }
 
 // decoderKeyword returns the keyword for which the generator writes a method

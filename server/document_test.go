@@ -38,6 +38,11 @@ func objectOf(field string) *openapi3.SchemaRef {
 	return openapi3.NewObjectSchema().WithProperty(field, openapi3.NewStringSchema()).NewRef()
 }
 
+// intOrString returns a schema of which the generator makes a union.
+func intOrString() *openapi3.Schema {
+	return openapi3.NewOneOfSchema(openapi3.NewIntegerSchema(), openapi3.NewStringSchema())
+}
+
 // built serves doc with the routes that mount registers.
 func built(t *testing.T, doc *openapi3.T, mount func(apiserver.ServeMux), edits ...func(*Options)) *service {
 	t.Helper()
@@ -159,6 +164,30 @@ func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
 		{"a parameter of binary data", func(doc *openapi3.T) {
 			createOperation(doc).AddParameter(openapi3.NewHeaderParameter("X-Photo").WithSchema(openapi3.NewStringSchema().WithFormat("binary")))
 		}, []string{"CreateUser", "X-Photo", "binary"}},
+		{"a parameter that is one of several", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(intOrString()))
+		}, []string{"CreateUser", "filter", "oneOf"}},
+		{"a parameter among the components that is one of several", func(doc *openapi3.T) {
+			parameter := openapi3.NewHeaderParameter("X-Filter")
+			parameter.Schema = &openapi3.SchemaRef{Ref: requestRef, Value: intOrString()}
+			createOperation(doc).AddParameter(parameter)
+		}, []string{"CreateUser", "X-Filter", "oneOf"}},
+		{"a parameter that is any of several", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(&openapi3.Schema{AnyOf: intOrString().OneOf}))
+		}, []string{"CreateUser", "filter", "anyOf"}},
+		{"a parameter that is a list of one of several", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(openapi3.NewArraySchema().WithItems(intOrString())))
+		}, []string{"CreateUser", "filter", "items", "oneOf"}},
+		{"a parameter with a field that is one of several", func(doc *openapi3.T) {
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(openapi3.NewObjectSchema().WithProperty("age", intOrString())))
+		}, []string{"CreateUser", "filter", "age", "oneOf"}},
+		{"a parameter with fields of any name", func(doc *openapi3.T) {
+			schema := objectOf("a").Value
+			schema.AdditionalProperties.Schema = openapi3.NewIntegerSchema().NewRef()
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(schema))
+		}, []string{"CreateUser", "filter", "additionalProperties"}},
+		{"no components", func(doc *openapi3.T) { doc.Components = nil }, []string{"CreateUser", "APIKey", "not declared"}},
+		{"no paths", func(doc *openapi3.T) { doc.Paths = nil }, []string{"POST " + createPath}},
 		{"two paths that differ in names alone", func(doc *openapi3.T) {
 			item := *doc.Paths.Value(createPath)
 			post := *item.Post
@@ -216,6 +245,11 @@ func TestDocumentThatCanBeServedIsNotRefused(t *testing.T) {
 			schema := openapi3.NewStringSchema()
 			schema.ContentMediaType, schema.ContentEncoding = "image/png", "base64"
 			inPlace(doc, openapi3.NewObjectSchema().WithProperty("photo", schema))
+		},
+		"an operation without responses": func(doc *openapi3.T) { createOperation(doc).Responses = nil },
+		"a parameter that may be null": func(doc *openapi3.T) {
+			null := &openapi3.Schema{Type: &openapi3.Types{"null"}}
+			createOperation(doc).AddParameter(openapi3.NewQueryParameter("filter").WithSchema(openapi3.NewAnyOfSchema(openapi3.NewStringSchema(), null)))
 		},
 		"a body that has itself in it": func(doc *openapi3.T) {
 			schema := objectOf("a").Value

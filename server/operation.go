@@ -99,12 +99,8 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 	if spec.Schema == nil {
 		return p, nil
 	}
-	element := spec.Schema
-	if spec.Schema.Value.Type.Is("array") && spec.Schema.Value.Items != nil {
-		element = spec.Schema.Value.Items
-	}
-	if kind := fileKind(element.Value); kind != "" {
-		return p, fmt.Errorf("a string with %s cannot be served: the generated code makes a file of it, which arrives empty", kind)
+	if err := checkParameter(spec.Schema.Value); err != nil {
+		return p, err
 	}
 	compiled, err := compiler.Compile(spec.Schema)
 	if err != nil {

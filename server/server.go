@@ -94,8 +94,8 @@ type Options struct {
 // of the same method and path, a path parameter that is part of a segment,
 // operations and statuses other than [Options.Statuses]. It also fails for what
 // the generated code does not read as it was sent: a request body of oneOf,
-// anyOf or additionalProperties that is not a component, and a string that is a
-// file (contentMediaType, or the format binary).
+// anyOf or additionalProperties that is not a component, such a parameter even if
+// it is one, and a string that is a file (contentMediaType, or the format binary).
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")

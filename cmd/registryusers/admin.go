@@ -280,7 +280,8 @@ func userSetCommand() *cobra.Command {
 	cmd.Flags().Int64Var(&days, "days", 0, "days from its creation until it expires; 0 is at once, -1 never")
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push; --read-only=false lets it push again")
 	cmd.Flags().BoolVar(&newSecret, "new-secret", false, "generate a new secret and print it; the old one stops working")
-	set := withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
+	requireFlag(cmd, "days", "read-only", "new-secret")
+	cmd.RunE = withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
 		u, err := s.User(ctx, registry, args[0])
 		if err != nil {
 			return err
@@ -299,17 +300,11 @@ func userSetCommand() *cobra.Command {
 		_, err = fmt.Fprintln(out, secret.Reveal())
 		return err
 	})
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if flags := cmd.Flags(); !flags.Changed("days") && !flags.Changed("read-only") && !flags.Changed("new-secret") {
-			return usagef("what to change is missing: give --days, --read-only or --new-secret")
-		}
-		return set(cmd, args)
-	}
 	return cmd
 }
 
 // registryFlag adds the flag that says which registry, which has no default.
 func registryFlag(cmd *cobra.Command, id *int64) {
 	cmd.Flags().Int64Var(id, "registry", 0, "id of the registry (required)")
-	_ = cmd.MarkFlagRequired("registry") // fails only for a flag that is not there
+	requireFlag(cmd, "registry")
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -29,12 +31,41 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// exclusive refuses a command line that has both flags.
-func exclusive(cmd *cobra.Command, one, other string) error {
-	if cmd.Flags().Changed(one) && cmd.Flags().Changed(other) {
-		return usagef("--%s and --%s cannot be given together", one, other)
+// requireFlag has a command refuse a command line without any of the flags.
+func requireFlag(cmd *cobra.Command, names ...string) {
+	checkFlags(cmd, func(flags *pflag.FlagSet) error {
+		if slices.ContainsFunc(names, flags.Changed) {
+			return nil
+		}
+		if len(names) == 1 {
+			return fmt.Errorf("--%s is missing", names[0])
+		}
+		return fmt.Errorf("give at least one of --%s", strings.Join(names, ", --"))
+	})
+}
+
+// excludeFlags has a command refuse a command line with both flags.
+func excludeFlags(cmd *cobra.Command, first, second string) {
+	checkFlags(cmd, func(flags *pflag.FlagSet) error {
+		if flags.Changed(first) && flags.Changed(second) {
+			return fmt.Errorf("--%s and --%s exclude each other: give one of them", first, second)
+		}
+		return nil
+	})
+}
+
+// checkFlags adds a check of the flags that a command was given, by whatever
+// way, before it runs.
+func checkFlags(cmd *cobra.Command, check func(*pflag.FlagSet) error) {
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if before != nil {
+			if err := before(cmd, args); err != nil {
+				return err
+			}
+		}
+		return check(cmd.Flags())
 	}
-	return nil
 }
 
 // flagError says what is wrong with a flag without the words of Go's parsers.

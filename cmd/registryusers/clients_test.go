@@ -36,7 +36,7 @@ const (
 
 var registryClients = []registryClient{
 	{
-		name: "docker", from: "Docker's",
+		name: "docker", from: "Debian 12",
 		login: `docker login -u "$NAME" --password-stdin "$HOST" <<<"$SECRET"`, // all else needs an engine
 	},
 	{
@@ -96,8 +96,7 @@ var registryClients = []registryClient{
 	{
 		name: "cosign", from: "v2.6.5", isLarge: true,
 		login: `cosign login "$HOST" -u "$NAME" -p "$SECRET"`,
-		push:  `crane push --insecure "$LAYOUT" "$REPOSITORY:v1"`,
-		attach: `cd "$WORK" && export COSIGN_PASSWORD= && cosign generate-key-pair && digest=$(crane digest --insecure "$REPOSITORY:v1") &&
+		attach: `cd "$WORK" && export COSIGN_PASSWORD= && crane push --insecure "$LAYOUT" "$REPOSITORY:v1" && cosign generate-key-pair && digest=$(crane digest --insecure "$REPOSITORY:v1") &&
 			cosign sign --yes --key cosign.key --tlog-upload=false --allow-http-registry "$REPOSITORY@$digest" &&
 			cosign verify --key cosign.pub --insecure-ignore-tlog --allow-http-registry "$REPOSITORY@$digest"`,
 	},

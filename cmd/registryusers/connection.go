@@ -43,6 +43,7 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.api, "api", "", "address of the API, https://HOST[:PORT] (default: GCORE_BASE_URL)")
 	flags.StringVar(&f.data, "data", "", "data directory of a server that was started with --dev: its dev.json has the address, the API key, the project, the region and the registry")
 	flags.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow plain HTTP to a host that is not loopback")
+	excludeFlags(cmd, "api", "data")
 }
 
 // connection is where the API is, and as whom to call it.

@@ -426,6 +426,7 @@ func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	server := serve(t, "--dev", "--registry", "off", "--data", data)
 	secret := server.user(t, data, "user1", `"duration":1`)
+	wantProbes(t, server, 200, 200)
 	if err := os.Rename(data, data+".moved"); err != nil {
 		t.Fatal(err)
 	}
@@ -435,10 +436,21 @@ func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
 	for end := time.Now().Add(10 * time.Second); ; {
 		a, err := trySendBasic(server.url+"/token?service=registryusers", "user1", secret)
 		if err == nil && a.status == 503 {
-			return
+			break
 		}
 		if time.Now().After(end) {
 			t.Fatalf("a login: got %d %s, %v; want 503 soon", a.status, a.body, err)
+		}
+	}
+	wantProbes(t, server, 200, 503)
+}
+
+// wantProbes wants the statuses of /healthz and /readyz.
+func wantProbes(t *testing.T, server *process, healthy, ready int) {
+	t.Helper()
+	for path, want := range map[string]int{"/healthz": healthy, "/readyz": ready} {
+		if got := send(t, "GET", server.url+path, ""); got.status != want {
+			t.Errorf("GET %s: got %d %s, want %d", path, got.status, got.body, want)
 		}
 	}
 }

@@ -28,8 +28,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run runs one command line and returns its exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// rootCommand returns the command line with all its commands.
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "registryusers",
 		Short:         "Users for a container registry, made through an API",
@@ -55,9 +55,15 @@ serve is that server.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		return applySettings(cmd, os.Environ())
 	}
+	root.SetFlagErrorFunc(flagError)
+	return root
+}
+
+// run runs one command line and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
 	begun := false // past the checks of flags, arguments and settings
 	noteBegin(root, &begun)
-	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -33,7 +33,7 @@ func TestTrustedProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header["X-Forwarded-For"] = []string{"203.0.113.9", "198.51.100.1, 10.0.0.7"}
-		r.Header.Set("X-Forwarded-Proto", "https,http")
+		r.Header["X-Forwarded-Proto"] = []string{"http", "https,http"} // the first is what the client sent itself
 		response, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)

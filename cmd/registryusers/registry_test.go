@@ -244,7 +244,7 @@ func trySendBasic(url, name, secret string) (response, error) {
 }
 
 func TestDockerLogin(t *testing.T) {
-	docker := tool(t, "docker", false)
+	docker := tool(t, "docker", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "user1", `"duration":1`)
@@ -317,7 +317,7 @@ func TestPrintedRegistryLines(t *testing.T) {
 	}
 	runs(t, "skopeo copy --dest-tls-verify=false --dest-creds user1:SECRET oci:testdata/hello docker://"+tag[1]) // the name that is printed
 	t.Run("docker", func(t *testing.T) {
-		tool(t, "docker", false)
+		tool(t, "docker", true)
 		login := regexp.MustCompile(`(?m)^\$ (docker login .*)$`).FindStringSubmatch(string(readme))
 		if login == nil {
 			t.Fatal("README.md has no line with docker login")

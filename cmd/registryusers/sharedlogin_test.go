@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 // One configuration file serves all clients, as ~/.docker/config.json does:
 // docker writes it, podman, skopeo, buildah, crane and oras read it.
 func TestClientsShareOneLogin(t *testing.T) {
-	docker, podman := tool(t, "docker", false), tool(t, "podman", true)
+	docker, podman := tool(t, "docker", true), tool(t, "podman", true)
 	tool(t, "skopeo", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -49,5 +50,40 @@ func TestClientsShareOneLogin(t *testing.T) {
 				step(path, args...)
 			}
 		}
+	}
+}
+
+// A client may keep an identity token, which is our refresh token, in place of
+// the secret. Each of them asks POST /token with it.
+func TestClientsUseAStoredIdentityToken(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, "--dev", "--data", data)
+	secret := p.user(t, data, "user1", `"duration":1`)
+	layout, _, _ := images(t)
+	dir := t.TempDir()
+	config, reference := filepath.Join(dir, "config.json"), p.host()+"/1-1-demo/app"
+	login := fmt.Sprintf(`{"auths":{%q:{"auth":%q,"identitytoken":%q}}}`, p.host(), basic("user1", ""), p.tokens(t, "user1", secret).Refresh)
+	if err := os.WriteFile(config, []byte(login), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, client := range []struct{ name, push, pull string }{
+		{"skopeo", `skopeo copy --dest-tls-verify=false "oci:$LAYOUT:image" "docker://$REFERENCE"`, `skopeo inspect --tls-verify=false "docker://$REFERENCE"`},
+		{"crane", `crane push --insecure --index "$LAYOUT" "$REFERENCE"`, `crane manifest --insecure "$REFERENCE"`},
+		{"oras", `oras cp --from-oci-layout "$LAYOUT:image" --to-plain-http "$REFERENCE"`, `oras manifest fetch --plain-http "$REFERENCE"`},
+	} {
+		t.Run(client.name, func(t *testing.T) {
+			tool(t, client.name, true)
+			for _, script := range []string{client.push, client.pull} {
+				cmd := exec.Command("bash", "-ec", script)
+				cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+dir, "REGISTRY_AUTH_FILE="+config, "HOME="+dir,
+					"LAYOUT="+layout, fmt.Sprintf("REFERENCE=%s:v%d", reference, i))
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%s: %v\n%s", script, err, out)
+				}
+			}
+		})
+	}
+	if text, err := os.ReadFile(config); err != nil || string(text) != login {
+		t.Errorf("the clients' configuration: got %v, want it as it was", err)
 	}
 }

@@ -42,11 +42,12 @@ NAME is lower-case letters and digits, at most 16 of them.
 	o.connection.add(cmd)
 	flags.Int64Var(&o.registry, "registry", 0, "id of the registry (required, but with --data)")
 	flags.Int64Var(&o.days, "days", 0, "days it lasts, up to 365; 0 ends at once, -1 never (required)")
-	_ = cmd.MarkFlagRequired("days") // fails only for a flag that is not there
+	requireFlag(cmd, "days")
 	flags.BoolVar(&o.readOnly, "read-only", false, "let it pull and not push")
 	flags.BoolVar(&o.secretStdin, "secret-stdin", false, "read the user's secret from standard input, without a line break at its end, rather than have one made")
 	flags.BoolVar(&o.secretOnly, "secret-only", false, "print the secret alone, for a pipe")
 	outputFlag(cmd, &o.output)
+	excludeFlags(cmd, "secret-only", "output")
 	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "of an earlier create that had no answer: a repeat within 24 hours answers as it would have (default: a new one)")
 	flags.StringVar(&o.dockerConfig, "docker-config", "", "file to add the login to, which docker, crane, skopeo and podman read (\"config.json\" in $DOCKER_CONFIG)")
 	flags.StringVar(&o.registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
@@ -66,9 +67,6 @@ type createOptions struct {
 func (o *createOptions) create(cmd *cobra.Command, name string) error {
 	if o.idempotencyKey == "" {
 		o.idempotencyKey = rand.Text() // to be told, should there be no answer
-	}
-	if err := errors.Join(exclusive(cmd, "api", "data"), exclusive(cmd, "secret-only", "output")); err != nil {
-		return err
 	}
 	connection, err := o.connection.find()
 	if err != nil {

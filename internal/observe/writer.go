@@ -16,6 +16,7 @@ type Writer struct {
 
 	beforeWrite func()
 	replace     func(status int) bool
+	rewrite     func(p []byte) ([]byte, error)
 	dropping    bool // a response was sent in the handler's place
 }
 
@@ -26,6 +27,10 @@ func (w *Writer) BeforeWrite(f func()) { w.beforeWrite = f }
 // Replace has f called with the status before the response begins. If f returns
 // true it has sent another response, and what the handler writes is dropped.
 func (w *Writer) Replace(f func(status int) bool) { w.replace = f }
+
+// Rewrite has what the handler writes of a body, in one piece, replaced by what f
+// returns.
+func (w *Writer) Rewrite(f func(p []byte) ([]byte, error)) { w.rewrite = f }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *Writer) WriteHeader(status int) {
@@ -51,8 +56,18 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	w.before()
-	n, err := w.ResponseWriter.Write(p)
+	text := p
+	if w.rewrite != nil {
+		var err error
+		if text, err = w.rewrite(p); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.ResponseWriter.Write(text)
 	w.Bytes += int64(n)
+	if w.rewrite != nil && err == nil {
+		n = len(p)
+	}
 	return n, err
 }
 

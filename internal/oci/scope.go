@@ -56,7 +56,7 @@ func ParseScopes(values []string) (scopes []Access, ok bool) {
 
 // repositoryScope has the groups class, host, name and actions. The host needs a
 // dot, a port or the name localhost, as everywhere that images are named.
-var repositoryScope = regexp.MustCompile(`^` + RepositoryType + `(?:\(([a-z0-9]{1,32})\))?:` +
+var repositoryScope = regexp.MustCompile(`^` + RepositoryType + `(?:\(([a-z0-9]+)\))?:` +
 	`(?:((?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+)(?::[0-9]+)?|[a-zA-Z0-9-]+:[0-9]+)/)?` +
 	`([^:]+):([^:]*)$`)
 

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
@@ -189,10 +188,6 @@ func namesOtherDigest(r *http.Request, reference string) bool {
 	return false
 }
 
-// uploadTime is how long after its token has expired an upload may go on. Its
-// account is asked at each request and at the commit.
-const uploadTime = 24 * time.Hour
-
 // identify returns the visitor, or nil if the request has no token.
 // ErrUnauthenticated: the token is not valid for the route, or its account has ended.
 func (d *accessController) identify(r *http.Request, route string) (*principal, error) {
@@ -206,8 +201,8 @@ func (d *accessController) identify(r *http.Request, route string) (*principal, 
 	}
 	claims, err := d.issuer.Verify(text)
 	isUpload := route == v2.RouteNameBlobUploadChunk && r.Method != http.MethodPost // which begins another
-	if errors.Is(err, token.ErrExpired) && isUpload && d.issuer.Now().Before(claims.Expiry.Time().Add(uploadTime)) {
-		err = nil
+	if errors.Is(err, token.ErrExpired) && isUpload {
+		err = nil // an upload goes on until it ends, or is unused for minAge; its account is read at each request and at the commit
 	}
 	if err != nil {
 		return nil, err
@@ -248,7 +243,9 @@ func (v *principal) forbidden(method, route, repository string) string {
 // dropForeignMount removes a mount from a repository that the account may not
 // pull from. The request then begins an ordinary upload, and its response is
 // the same whether or not the blob exists (OCI distribution specification,
-// "Mounting a blob from another repository").
+// "Mounting a blob from another repository"). A mount stays where the account may
+// pull and the token may not: [accessController.Authorized] then answers 401
+// with the scopes of both repositories, and clients get a token for both and ask again.
 func (v *principal) dropForeignMount(form url.Values) {
 	from := form.Get("from")
 	if from == "" {

@@ -1,6 +1,9 @@
 package ociregistry
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
 	"mime"
 	"net/http"
 	"net/url"
@@ -62,10 +65,15 @@ func isOctetStream(contentType string) bool {
 	return contentType == "" || err == nil && mediaType == octetStream
 }
 
-// layersWithURLs are the types of an OCI manifest whose urls the library checks.
-var layersWithURLs = []string{
-	v1.MediaTypeImageLayer, v1.MediaTypeImageLayerGzip,
-	v1.MediaTypeImageLayerNonDistributable, v1.MediaTypeImageLayerNonDistributableGzip, //nolint:staticcheck // Windows' images have them
+// foreignLayers are the types of layers that clients download from elsewhere:
+// the base layers of Windows' images. Every one of them is accepted in every
+// image manifest; the library knows three, each in one type of manifest.
+var foreignLayers = []string{
+	schema2.MediaTypeForeignLayer,
+	"application/vnd.docker.image.rootfs.foreign.diff.tar",
+	v1.MediaTypeImageLayerNonDistributable,     //nolint:staticcheck // images have them still
+	v1.MediaTypeImageLayerNonDistributableGzip, //nolint:staticcheck // as above
+	v1.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // as above
 }
 
 // checkManifest returns what is wrong with a manifest that the library takes for
@@ -82,7 +90,8 @@ func checkManifest(manifest distribution.Manifest, version int) error {
 		if isDocker && desc.MediaType == schema2.MediaTypeForeignLayer && len(desc.URLs) == 0 {
 			return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest has a foreign layer without urls")
 		}
-		if !isDocker && !slices.Contains(layersWithURLs, desc.MediaType) || isDocker && desc.MediaType != schema2.MediaTypeForeignLayer {
+		isOCILayer := !isDocker && (desc.MediaType == v1.MediaTypeImageLayer || desc.MediaType == v1.MediaTypeImageLayerGzip)
+		if !isOCILayer && !slices.Contains(foreignLayers, desc.MediaType) {
 			continue
 		}
 		for _, text := range desc.URLs {
@@ -91,6 +100,28 @@ func checkManifest(manifest distribution.Manifest, version int) error {
 				return errcode.ErrorCodeManifestInvalid.WithMessage("the urls of a layer must be http or https, without a fragment")
 			}
 		}
+	}
+	return nil
+}
+
+// checkReferences returns an error if an image manifest refers to a blob that
+// the repository does not have. A foreign layer with urls lies elsewhere.
+func checkReferences(ctx context.Context, blobs distribution.BlobStatter, manifest distribution.Manifest) error {
+	var missing distribution.ErrManifestVerification
+	for _, desc := range manifest.References() {
+		if len(desc.URLs) > 0 && slices.Contains(foreignLayers, desc.MediaType) {
+			continue
+		}
+		switch _, err := blobs.Stat(ctx, desc.Digest); err {
+		case nil:
+		case distribution.ErrBlobUnknown: //nolint:errorlint // the library returns it as it is
+			missing = append(missing, distribution.ErrManifestBlobUnknown{Digest: desc.Digest})
+		default:
+			return err
+		}
+	}
+	if len(missing) > 0 {
+		return missing
 	}
 	return nil
 }
@@ -110,4 +141,43 @@ func onlyClientErrors(err error) error {
 		}
 	}
 	return err
+}
+
+// codesWithDetail are the codes whose detail names what the request asked for.
+// The detail of any other is the text of a Go error.
+var codesWithDetail = []string{
+	errcode.ErrorCodeUnauthorized.String(), errcode.ErrorCodeNameUnknown.String(), errcode.ErrorCodeManifestUnknown.String(),
+	errcode.ErrorCodeManifestBlobUnknown.String(), errcode.ErrorCodeBlobUnknown.String(), errcode.ErrorCodeDigestInvalid.String(),
+	errcode.ErrorCodePaginationNumberInvalid.String(),
+}
+
+// clearMessages are sent in place of the library's, which say too little
+// without the detail.
+var clearMessages = map[string]string{
+	errcode.ErrorCodeManifestInvalid.Message():   "the content is not a manifest of the type that its Content-Type names",
+	errcode.ErrorCodeBlobUploadInvalid.Message(): "the address is not one that this upload was given: use its newest Location, or begin another",
+}
+
+// rewriteErrors returns an error body of the library without Go's words.
+func rewriteErrors(body []byte) ([]byte, error) {
+	type entry struct {
+		Code    string          `json:"code"`
+		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail,omitempty"`
+	}
+	var list struct {
+		Errors []entry `json:"errors"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	for i := range list.Errors {
+		e := &list.Errors[i]
+		if !slices.Contains(codesWithDetail, e.Code) {
+			e.Detail = nil
+		}
+		e.Message = cmp.Or(clearMessages[e.Message], e.Message)
+	}
+	text, err := json.Marshal(list)
+	return append(text, '\n'), err
 }

@@ -23,13 +23,14 @@ const (
 	dockerList  = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
-// wantMistake wants a 4xx in the OCI form that tells no path of the server's.
+// wantClientError wants an error in the OCI form, without a path of the server
+// and without Go's words.
 func (w *env) wantClientError(what string, got httpResponse, status int, code string) {
 	w.t.Helper()
 	w.wantStatus(what, got, status, code)
-	for _, path := range []string{w.path, "/docker/registry/", "repositories"} {
-		if strings.Contains(got.body, path) {
-			w.t.Errorf("%s: got %v, want no path of the server in it", what, got)
+	for _, inner := range []string{w.path, "/docker/registry/", "repositories", "Go struct", "Go value", "json:", "http:", "base64", "invalid character", "invalid secret", "mime:", "strconv"} {
+		if inner != "" && strings.Contains(got.body, inner) {
+			w.t.Errorf("%s: got %v, want no %q in it", what, got, inner)
 		}
 	}
 }
@@ -164,16 +165,20 @@ func TestManifestsOfNoForm(t *testing.T) {
 				body = "{}"
 			}
 			got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/odd", body, bearer, "Content-Type: "+mediaType)
-			if got.status != http.StatusBadRequest || len(got.errors) == 0 || got.errors[0].Code != test.code {
-				t.Errorf("PUT %s: got %v, want status 400, code %s", body, got, test.code)
-			}
+			w.wantClientError("PUT "+body, got, http.StatusBadRequest, test.code)
 		}
 	}
 	for _, body := range []string{"", "null", "[]", "1", `"x"`, "{", `{"schemaVersion":2}`} {
 		for _, mediaType := range []string{ociImage, ociIndex, dockerImage, dockerList, "", "x/y", ";;;"} {
 			got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/odd", body, bearer, "Content-Type: "+mediaType)
-			if got.status >= 500 || got.status >= 400 && len(got.errors) == 0 {
-				t.Errorf("PUT %s as %q: got %v, want no 5xx, and the OCI form", body, mediaType, got)
+			what := fmt.Sprintf("PUT %s as %q", body, mediaType)
+			switch {
+			case body == `{"schemaVersion":2}` && mediaType == ociIndex:
+				w.wantStatus(what, got, http.StatusCreated, "")
+			case body == `{"schemaVersion":2}` && mediaType == ociImage:
+				w.wantClientError(what, got, http.StatusBadRequest, "DIGEST_INVALID")
+			default:
+				w.wantClientError(what, got, http.StatusBadRequest, "MANIFEST_INVALID")
 			}
 		}
 	}
@@ -191,21 +196,74 @@ func TestForeignLayersAreAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		bearer := w.bearer(user, scope("1-1-demo/app", all))
-		for mediaType, layer := range map[string]string{
-			dockerImage: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-			ociImage:    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-		} {
-			body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":1},`+
-				`"layers":[{"mediaType":%q,"digest":%q,"size":1,"urls":["https://mcr.microsoft.com/v2/windows/nanoserver/blobs/x"]}]}`,
-				mediaType, config, layer, sum("elsewhere"))
-			got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/windows", body, bearer, "Content-Type: "+mediaType)
-			w.wantStatus("PUT "+mediaType, got, http.StatusCreated, "")
-			got = w.send(http.MethodGet, "/v2/1-1-demo/app/manifests/windows", "", bearer)
-			if got.status != http.StatusOK || got.body != body {
-				t.Errorf("GET: got %v, want status 200 and %s", got, body)
+		for _, mediaType := range []string{ociImage, dockerImage} {
+			for _, layer := range foreignLayers {
+				manifest := func(urls string) string {
+					return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x/y","digest":%q,"size":1},`+
+						`"layers":[{"mediaType":%q,"digest":%q,"size":1%s}]}`, mediaType, config, layer, sum("elsewhere"), urls)
+				}
+				what := layer + " in a " + mediaType
+				body := manifest(`,"urls":["https://mcr.microsoft.com/v2/windows/nanoserver/blobs/x"]`)
+				got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/windows", body, bearer, "Content-Type: "+mediaType)
+				w.wantStatus("PUT of a "+what, got, http.StatusCreated, "")
+				got = w.send(http.MethodGet, "/v2/1-1-demo/app/manifests/windows", "", bearer)
+				if got.status != http.StatusOK || got.body != body {
+					t.Errorf("GET of a %s: got %v, want status 200 and %s", what, got, body)
+				}
+				for _, url := range []string{"file:///etc/passwd", "https://example.com/#x", ":", ""} {
+					got = w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/odd", manifest(fmt.Sprintf(`,"urls":[%q]`, url)), bearer, "Content-Type: "+mediaType)
+					w.wantClientError("PUT of a "+what+" at "+url, got, http.StatusBadRequest, "MANIFEST_INVALID")
+				}
+				got = w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/odd", manifest(""), bearer, "Content-Type: "+mediaType)
+				if got.status != http.StatusBadRequest {
+					t.Errorf("PUT of a %s without urls: got %v, want status 400", what, got)
+				}
 			}
 		}
 	})
+}
+
+var foreignLayers = []string{
+	"application/vnd.docker.image.rootfs.foreign.diff.tar",
+	"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+	"application/vnd.oci.image.layer.nondistributable.v1.tar",
+	"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+	"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+}
+
+func TestManifestOfMoreThan4MiBIsTooLarge(t *testing.T) {
+	w := newEnv(t, settings{onDisk: true})
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+	const most = 4 << 20
+	frame := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"a":""}}`, ociIndex)
+	manifest := func(size int) string {
+		return strings.Replace(frame, `""`, `"`+strings.Repeat("a", size-len(frame))+`"`, 1)
+	}
+	for _, length := range []string{"known", "unknown"} {
+		for size, status := range map[int]int{most: http.StatusCreated, most + 1: http.StatusRequestEntityTooLarge, most + 100<<10: http.StatusRequestEntityTooLarge} {
+			var body io.Reader = strings.NewReader(manifest(size))
+			if length == "unknown" {
+				body = struct{ io.Reader }{body}
+			}
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.server.URL+manifests, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Authorization", strings.TrimPrefix(bearer, "Authorization: "))
+			request.Header.Set("Content-Type", ociIndex)
+			response, err := w.server.Client().Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, what := w.read("PUT", response), fmt.Sprintf("PUT of %d bytes, a length that is %s", size, length)
+			if status == http.StatusCreated {
+				w.wantStatus(what, got, status, "")
+				continue
+			}
+			w.wantClientError(what, got, status, "MANIFEST_INVALID")
+		}
+	}
+	w.wantNoErrorLogged()
 }
 
 func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
@@ -260,6 +318,49 @@ func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
 		w.wantStatus("PUT of what was cancelled", got, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
 		got = w.send(http.MethodDelete, "/v2/1-1-demo/app/blobs/"+sum(""), "", bearer)
 		w.wantStatus("DELETE of a blob", got, http.StatusUnauthorized, "UNAUTHORIZED")
+	})
+}
+
+// A client may know one Location alone: the first, after a chunk whose response
+// it never received.
+func TestUploadIsCancelledFromAnyOfItsLocations(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *env) {
+		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
+		for _, test := range []struct {
+			name string
+			send func(upload string) (newest string)
+		}{
+			{"after a chunk", func(upload string) string {
+				got := w.send(http.MethodPatch, upload, "some", bearer)
+				w.wantStatus("PATCH", got, http.StatusAccepted, "")
+				return got.header.Get("Location")
+			}},
+			{"after half of a chunk", func(upload string) string {
+				got := w.halfSent(http.MethodPatch, upload, true, bearer)
+				w.wantStatus("PATCH", got, http.StatusBadRequest, "SIZE_INVALID")
+				return w.send(http.MethodGet, upload, "", bearer).header.Get("Location")
+			}},
+		} {
+			first := w.begun("1-1-demo/app", bearer)
+			newest := test.send(first)
+			if newest == first {
+				t.Fatalf("%s: the upload has the Location that it had", test.name)
+			}
+			address, _, _ := strings.Cut(first, "?")
+			other := w.begun("1-1-demo/app", bearer)
+			_, othersState, _ := strings.Cut(other, "?")
+			for _, wrong := range []string{
+				address, address + "?_state=", address + "?_state=x", address + "?" + othersState, first[:len(first)-8],
+				strings.Replace(first, "1-1-demo/app", "1-1-demo/other", 1),
+			} {
+				got := w.send(http.MethodDelete, wrong, "", bearer)
+				w.wantClientError(test.name+", DELETE "+wrong, got, http.StatusNotFound, "BLOB_UPLOAD_INVALID")
+			}
+			w.wantStatus(test.name+", PATCH at the first Location", w.send(http.MethodPatch, first, "more", bearer), http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
+			w.wantStatus(test.name+", DELETE", w.send(http.MethodDelete, first, "", bearer), http.StatusNoContent, "")
+			w.wantStatus(test.name+", GET after it", w.send(http.MethodGet, newest, "", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+			w.wantStatus(test.name+", GET of the other", w.send(http.MethodGet, other, "", bearer), http.StatusNoContent, "")
+		}
 	})
 }
 

@@ -71,6 +71,10 @@ func (e *exchange) replaceFailure(status int) bool {
 	case status >= http.StatusBadRequest && !isJSON:
 		e.replace(status, oci.CodeUnsupported, http.StatusText(status))
 	default:
+		if status >= http.StatusBadRequest {
+			e.Writer.Header().Del("Content-Length")
+			e.Writer.Rewrite(rewriteErrors)
+		}
 		return false
 	}
 	return true

@@ -27,18 +27,22 @@ func TestTokenHasLeeway(t *testing.T) {
 	w.wantReads(bearer, http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
-// An upload goes on with the token it began with, as a client does not log in
-// again in the middle of a layer. Nothing else does.
+// An upload goes on with the token it began with, however long it takes: a client
+// does not log in again in the middle of a layer. Nothing else does.
 func TestUploadOutlastsItsToken(t *testing.T) {
 	everywhere(t, func(_ *testing.T, w *env) {
-		user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 3})
+		user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 9})
 		bearer := w.bearer(user, scope("1-1-demo/app", all))
 		reading := w.bearer(user, scope("1-1-demo/app", "pull"))
 		upload, other := w.begun("1-1-demo/app", bearer), w.begun("1-1-demo/app", bearer)
 		w.pass(token.Lifetime + 23*time.Hour)
+		got := w.send(http.MethodPatch, upload, "s", bearer)
+		w.wantStatus("PATCH on the first day", got, http.StatusAccepted, "")
+		upload = got.header.Get("Location")
+		w.pass(7 * 24 * time.Hour)
 		w.wantStatus("PATCH with a token for pull", w.send(http.MethodPatch, upload, "so", reading), http.StatusUnauthorized, "UNAUTHORIZED")
-		got := w.send(http.MethodPatch, upload, "so", bearer)
-		w.wantStatus("PATCH", got, http.StatusAccepted, "")
+		got = w.send(http.MethodPatch, upload, "o", bearer)
+		w.wantStatus("PATCH a week later", got, http.StatusAccepted, "")
 		upload = got.header.Get("Location")
 		w.wantStatus("GET", w.send(http.MethodGet, upload, "", bearer), http.StatusNoContent, "")
 		w.wantStatus("PUT", w.send(http.MethodPut, withDigest(upload, sum("some")), "me", bearer), http.StatusCreated, "")
@@ -53,10 +57,13 @@ func TestUploadOutlastsItsToken(t *testing.T) {
 			got := w.send(request.method, request.target, "", bearer)
 			w.wantStatus(request.method+" "+request.target, got, http.StatusUnauthorized, "UNAUTHORIZED")
 		}
-		w.pass(time.Hour)
+		w.wantStatus("DELETE", w.send(http.MethodDelete, other, "", bearer), http.StatusNoContent, "")
+		w.wantStatus("PATCH of what has ended", w.send(http.MethodPatch, other, "x", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+		w.pass(48 * time.Hour) // its account has expired
+		upload = w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
 		for _, method := range []string{http.MethodPatch, http.MethodPut, http.MethodDelete} {
-			got := w.send(method, withDigest(other, sum("some")), "some", bearer)
-			w.wantStatus("a day later, "+method, got, http.StatusUnauthorized, "UNAUTHORIZED")
+			got := w.send(method, withDigest(upload, sum("some")), "some", bearer)
+			w.wantStatus(method+" of an account that has expired", got, http.StatusUnauthorized, "UNAUTHORIZED")
 		}
 	})
 }

@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/manifest/ocischema"
+	"github.com/distribution/distribution/v3/manifest/schema2"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -39,7 +42,11 @@ func (r *repository) Manifests(ctx context.Context, options ...distribution.Mani
 	if err != nil {
 		return nil, err
 	}
-	return &manifests{inner, r.Named().Name(), r.Tags(ctx), r.files, r.access}, nil
+	unverified, err := r.Repository.Manifests(ctx, append(options, storage.SkipLayerVerification())...)
+	if err != nil {
+		return nil, err
+	}
+	return &manifests{inner, unverified, r.Repository.Blobs(ctx), r.Named().Name(), r.Tags(ctx), r.files, r.access}, nil
 }
 
 type blobs struct {
@@ -98,8 +105,22 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
+	if e := exchangeOf(ctx); e != nil && e.Request.Method == http.MethodDelete {
+		w = &cancelledUpload{w, stateOffset(e.Request.URL.Query().Get("_state"))}
+	}
 	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
 }
+
+// cancelledUpload is an upload that its client cancels, from any of the Locations
+// that the upload was given: the library refuses one of another size than the
+// upload has.
+type cancelledUpload struct {
+	distribution.BlobWriter
+	size int64
+}
+
+// Size implements [distribution.BlobWriter].
+func (u *cancelledUpload) Size() int64 { return u.size }
 
 type upload struct {
 	distribution.BlobWriter
@@ -139,6 +160,8 @@ func (u *upload) Close() error {
 
 type manifests struct {
 	distribution.ManifestService
+	unverified distribution.ManifestService // does not ask whether what a manifest refers to is there
+	blobs      distribution.BlobStatter
 	repository string
 	tags       distribution.TagService
 	files      *files
@@ -186,7 +209,15 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	if err := checkManifest(manifest, versioned.SchemaVersion); err != nil {
 		return "", err
 	}
-	d, err := m.ManifestService.Put(replacing(ctx, digest.FromBytes(payload)), manifest, options...)
+	ctx = replacing(ctx, digest.FromBytes(payload))
+	switch manifest.(type) {
+	case *schema2.DeserializedManifest, *ocischema.DeserializedManifest:
+		if err := checkReferences(ctx, m.blobs, manifest); err != nil {
+			return "", err
+		}
+		return m.unverified.Put(ctx, manifest, options...)
+	}
+	d, err := m.ManifestService.Put(ctx, manifest, options...)
 	return d, onlyClientErrors(err)
 }
 

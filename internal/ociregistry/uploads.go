@@ -2,6 +2,9 @@ package ociregistry
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -84,4 +87,19 @@ func lastUse(upload string) time.Time {
 		last = info.ModTime()
 	}
 	return last
+}
+
+// stateOffset returns the size that an upload had when the library gave out a
+// Location with the state, an HMAC-SHA-256 and JSON, which the library has
+// verified. It is -1 for any other text.
+func stateOffset(state string) int64 {
+	content, err := base64.URLEncoding.DecodeString(state)
+	if err != nil || len(content) < sha256.Size {
+		return -1
+	}
+	var fields struct{ Offset int64 }
+	if json.Unmarshal(content[sha256.Size:], &fields) != nil {
+		return -1
+	}
+	return fields.Offset
 }

@@ -17,3 +17,16 @@ func (s *Schema) Fields() (names []string) {
 	}
 	return names
 }
+
+// Released parses a body and returns the bytes that the parser's buffers held of
+// it, and what they hold once it is released.
+func (s *Schema) Released(body string) (held, left []byte) {
+	p := new(bodyParser)
+	p.in.WriteString(body)
+	content := p.in.Bytes()
+	p.object(s.scalar)
+	text := p.text[:cap(p.text)]
+	held = append(append(held, content...), text...)
+	p.release(content)
+	return held, append(append(left, content...), text...)
+}

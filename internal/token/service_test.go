@@ -121,6 +121,7 @@ func TestScopes(t *testing.T) {
 	h.create(t, h.demo, accounts.NewUser{Name: "chosen", Duration: 1, Secret: custom("pw")})
 	users["chosen"], users["1-1-demo+chosen"] = "pw", "pw"
 	const app, web = "1-1-demo/app", "1-1-demo/web"
+	longClass := strings.Repeat("x", 33)
 	for _, test := range []struct {
 		what   string
 		user   string
@@ -161,10 +162,13 @@ func TestScopes(t *testing.T) {
 		{"the catalog, as a repository", "full", []string{"repository:catalog:*", "repository:_catalog:*"}, nil},
 		{"a class", "full", []string{"repository(plugin):1-1-demo/app:pull,push"}, []oci.Access{plugin(app, "pull", "push")}},
 		{"a class and none", "full", []string{"repository(plugin):1-1-demo/app:pull", "repository:1-1-demo/app:push", "repository(plugin):1-1-demo/app:push"}, []oci.Access{plugin(app, "pull", "push"), rights(app, "push")}},
+		{"a long class", "full", []string{"repository(" + longClass + "):1-1-demo/app:pull"}, []oci.Access{{Type: "repository", Class: longClass, Name: app, Actions: []string{"pull"}}}},
 		{"a class, another registry", "full", []string{"repository(plugin):1-1-other/app:pull"}, nil},
 		{"a class of no form", "full", []string{"repository():1-1-demo/app:pull", "repository(plugin:1-1-demo/app:pull", "repository(Plugin):1-1-demo/app:pull", "repository(plugin)x:1-1-demo/app:pull", "repositoryplugin):1-1-demo/app:pull"}, nil},
 		{"a host", "full", []string{"repository:registry.example.com/1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
 		{"a host and a port", "full", []string{"repository:registry.example.com:5000/1-1-demo/app:pull,push", "repository:localhost:5000/1-1-demo/web:pull"}, []oci.Access{rights(app, "pull", "push"), rights(web, "pull")}},
+		{"localhost without a port", "full", []string{"repository:localhost/1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
+		{"a name that begins as localhost does", "full", []string{"repository:localhosts/1-1-demo/app:pull"}, nil},
 		{"a host, another registry", "full", []string{"repository:registry.example.com:5000/1-1-other/app:pull"}, nil},
 		{"two hosts", "full", []string{"repository:one.example:5000/two.example:5000/1-1-demo/app:pull", "repository:one.example/two.example/1-1-demo/app:pull"}, nil},
 		{"a class, a host and a star", "full", []string{"repository(plugin):registry.example.com:5000/1-1-demo/app:*"}, []oci.Access{plugin(app, "pull", "push", "delete")}},

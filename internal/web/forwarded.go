@@ -17,10 +17,14 @@ const (
 // "https", or absent. A trusted proxy's headers are believed, nobody else's. r
 // shares its header with net/http's own request, which stays as it is.
 func (t *router) resolveForwarded(r *http.Request) {
+	hop, hops := 0, 0
 	isTrusted := false
 	if connection, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && contains(t.proxies, connection.Addr()) {
 		isTrusted = true
-		address := t.client(connection.Addr(), r.Header.Values(forwardedFor))
+		list := elements(r.Header[forwardedFor])
+		var address netip.Addr
+		address, hop = t.client(connection.Addr(), list)
+		hops = len(list)
 		r.RemoteAddr = netip.AddrPortFrom(address, connection.Port()).String()
 	}
 	values := r.Header[forwardedProto]
@@ -32,29 +36,50 @@ func (t *router) resolveForwarded(r *http.Request) {
 	if !isTrusted {
 		return
 	}
-	// The outermost proxy's comes first.
-	first, _, _ := strings.Cut(values[0], ",")
-	if scheme := strings.ToLower(strings.TrimSpace(first)); scheme == "http" || scheme == "https" {
+	schemes := elements(values)
+	if len(schemes) == 0 {
+		return
+	}
+	// A proxy that appends to both headers says at the client's hop which scheme
+	// the client used. Of any other list only the last element is certain to be a
+	// trusted proxy's: the client may have sent what comes before.
+	scheme := schemes[len(schemes)-1]
+	if len(schemes) == hops {
+		scheme = schemes[hop]
+	}
+	if scheme = strings.ToLower(scheme); scheme == "http" || scheme == "https" {
 		r.Header.Set(forwardedProto, scheme)
 	}
 }
 
-// client returns the last address in the values of X-Forwarded-For that is not
-// a trusted proxy's. Each proxy appends who it was called by, so all that comes
-// before that one is the client's own word. The walk ends at a hop that names no
-// address ("unknown"): then it is the proxy's that wrote it.
-func (t *router) client(connection netip.Addr, values []string) netip.Addr {
-	address := connection
-	for _, hop := range slices.Backward(strings.Split(strings.Join(values, ","), ",")) {
-		next, ok := parseHop(strings.TrimSpace(hop))
-		if !ok {
-			break
-		}
-		if address = next; !contains(t.proxies, next) {
-			break
+// elements returns the elements of a header's list. Empty ones do not count
+// (RFC 9110, section 5.6.1).
+func elements(values []string) (list []string) {
+	for text := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		if text = strings.TrimSpace(text); text != "" {
+			list = append(list, text)
 		}
 	}
-	return address
+	return list
+}
+
+// client returns the last address in the list of X-Forwarded-For that is not a
+// trusted proxy's, and at which hop the walk ended. Each proxy appends who it was
+// called by, so all that comes before that hop is the client's own word. The walk
+// ends at a hop that names no address ("unknown"): then the address is that of the
+// proxy that wrote it.
+func (t *router) client(connection netip.Addr, list []string) (address netip.Addr, hop int) {
+	address = connection
+	for hop = len(list) - 1; hop >= 0; hop-- {
+		next, ok := parseHop(list[hop])
+		if !ok {
+			return address, hop
+		}
+		if address = next; !contains(t.proxies, next) {
+			return address, hop
+		}
+	}
+	return address, 0
 }
 
 // parseHop reads an address of X-Forwarded-For: with or without a port, an IPv6

@@ -36,6 +36,7 @@ func TestWhereARequestComesFrom(t *testing.T) {
 		{"unknown", "10.0.0.1:5", []string{"198.51.100.1, unknown"}, "10.0.0.1:5"},
 		{"unknown before another proxy", "10.0.0.1:5", []string{"198.51.100.1, unknown, 10.0.0.2"}, "10.0.0.2:5"},
 		{"empty", "10.0.0.1:5", []string{""}, "10.0.0.1:5"},
+		{"empty elements", "10.0.0.1:5", []string{"203.0.113.9, 198.51.100.1,, 10.0.0.2, ", ","}, "198.51.100.1:5"},
 		{"an open bracket", "10.0.0.1:5", []string{"[2001:db8::1"}, "10.0.0.1:5"},
 		{"no connection's address", "@", []string{"198.51.100.1"}, "@"},
 	} {
@@ -56,14 +57,28 @@ func TestWhereARequestComesFrom(t *testing.T) {
 
 func TestSchemeThatTheClientUsed(t *testing.T) {
 	for _, test := range []struct {
-		connection, sent, want string
+		connection, forwarded, sent, want string
 	}{
-		{"10.0.0.1:5", "", ""},
-		{"10.0.0.1:5", "https", "https"},
-		{"10.0.0.1:5", "HTTPS , http", "https"},
-		{"10.0.0.1:5", "http,https", "http"},
-		{"10.0.0.1:5", "gopher", ""},
-		{"192.0.2.1:5", "https", ""},
+		{"10.0.0.1:5", "", "", ""},
+		{"10.0.0.1:5", "", "https", "https"},
+		{"10.0.0.1:5", "198.51.100.1", " HTTPS ", "https"},
+		{"10.0.0.1:5", "", "gopher", ""},
+		{"10.0.0.1:5", "", " , ", ""},
+		{"192.0.2.1:5", "198.51.100.1", "https", ""},
+		// A proxy that appends, and a client that sent both headers itself.
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1", "https, http", "http"},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1", "http, https", "https"},
+		// Two proxies that append, and the scheme between them.
+		{"10.0.0.1:5", "198.51.100.1, 10.0.0.2", "https, http", "https"},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http, https, http", "https"},
+		{"10.0.0.1:5", "198.51.100.1,, 10.0.0.2", "https, , http", "https"},
+		{"10.0.0.1:5", "10.0.0.3, 10.0.0.2", "https, http", "https"},
+		{"10.0.0.1:5", "203.0.113.9, unknown, 10.0.0.2", "http, https, http", "https"},
+		// A proxy that appends the scheme alone, or replaces one header.
+		{"10.0.0.1:5", "198.51.100.1", "https, http", "http"},
+		{"10.0.0.1:5", "", "https, http", "http"},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http", "http"},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http, https", "https"},
 	} {
 		got := "unset"
 		handlers := web.Handlers{
@@ -71,13 +86,16 @@ func TestSchemeThatTheClientUsed(t *testing.T) {
 		}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/", nil)
 		r.RemoteAddr = test.connection
+		if test.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", test.forwarded)
+		}
 		if test.sent != "" {
 			r.Header.Set("X-Forwarded-Proto", test.sent)
 		}
 		proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler), Proxies: proxies}).Handler.ServeHTTP(httptest.NewRecorder(), r)
 		if got != test.want {
-			t.Errorf("X-Forwarded-Proto %q from %s: got %q, want %q", test.sent, test.connection, got, test.want)
+			t.Errorf("X-Forwarded-Proto %q, X-Forwarded-For %q from %s: got %q, want %q", test.sent, test.forwarded, test.connection, got, test.want)
 		}
 		if left := r.Header.Get("X-Forwarded-Proto"); left != test.sent {
 			t.Errorf("X-Forwarded-Proto %q: net/http's own request has %q now", test.sent, left)
