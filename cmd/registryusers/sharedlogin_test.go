@@ -59,7 +59,7 @@ func TestClientsUseAStoredIdentityToken(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "user1", `"duration":1`)
-	layout, _, _ := images(t)
+	layout, _, _ := imagesOf(t)
 	dir := t.TempDir()
 	config, reference := filepath.Join(dir, "config.json"), p.host()+"/1-1-demo/app"
 	login := fmt.Sprintf(`{"auths":{%q:{"auth":%q,"identitytoken":%q}}}`, p.host(), basic("user1", ""), p.tokens(t, "user1", secret).Refresh)
