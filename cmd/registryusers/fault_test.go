@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	faultCreates = flag.Int("creates", 1000, "how many users TestFaults creates")
+	faultCreates = flag.Int("creates", inCI(1000, 200), "how many users TestFaults creates")
 	faultSeed    = flag.Uint64("seed", rand.Uint64(), "of what goes wrong in TestFaults")
 )
 
@@ -164,6 +164,7 @@ func (p *faultProxy) sendHalf(r *http.Request, body []byte) {
 // request, of a server that is killed again and again. Every create must end in
 // one user whose secret logs in: none lost, none doubled.
 func TestFaults(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	t.Logf("to see the same faults: -seed %d -creates %d", *faultSeed, *faultCreates)
 	data := t.TempDir()
 	var random sync.Mutex

@@ -17,11 +17,8 @@ import (
 // (A killed process loses no page that it wrote; that each commit is synced to
 // the disk, too, is a setting that the store's tests look at.)
 func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
-	const (
-		kills   = 100    // or more
-		creates = 10_000 // acknowledged, or more
-		callers = 64
-	)
+	kills, creates := inCI(100, 20), inCI(10_000, 2_000) // or more, acknowledged
+	const callers = 64
 	t.Logf("to see the same numbers of answers: -seed %d", *faultSeed)
 	dice := rand.New(rand.NewPCG(*faultSeed, 1))
 	data := t.TempDir()
@@ -34,7 +31,7 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 	)
 	killed := 0
 	for ; killed < kills || len(acknowledged) < creates; killed++ {
-		until := dice.Int64N(2*creates/kills) + 1
+		until := dice.Int64N(int64(2*creates/kills)) + 1
 		var answered atomic.Int64
 		var group sync.WaitGroup
 		now := make(chan struct{})

@@ -30,6 +30,7 @@ func stranger(t *testing.T, server *process, text string) net.Conn {
 // TestStrangersHoldNoConnections has a stranger open 200 connections to a server
 // that may have 128 files open, and send no body on any of them.
 func TestStrangersHoldNoConnections(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	const connections = 200
 	data := t.TempDir()
 	server := start(t, exec.Command("sh", "-c", `ulimit -n 128; exec "$@"`, "sh", binary, "serve", "--listen", "127.0.0.1:0",
