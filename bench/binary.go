@@ -20,49 +20,23 @@ import (
 type binary struct {
 	name string
 	// line is its command line, but for where to listen and to keep its data.
-	// Its first word is a program; "registryusers" is the one of this tree.
-	line    string
-	changes []change // to this tree before it is built
-	users   int      // who are there before anything is measured
-	header  string   // of every create
+	// Its first word is a program: "registryusers" and "server" are built from
+	// this tree, and others are there.
+	line   string
+	users  int    // who are there before anything is measured
+	header string // of every create
 }
-
-// A change is one to a line of a source file, for comparison.
-type change struct{ file, old, new string }
 
 const (
 	serve = "registryusers serve"
 	few   = 1000 // users
-	store = "internal/store/sqlite/"
 )
 
 // binaries are those that are compared. Ratios are to the first.
 var binaries = []binary{
 	{name: "registryusers", line: serve, users: few},
-	{name: "one commit each", line: serve, users: few, changes: []change{
-		{store + "writer.go", "maxBatch   = 512", "maxBatch   = 1"},
-	}},
-	{name: "no-op store", line: serve, users: few, changes: []change{
-		{store + "accounts.go", "	u.RegistryID = at.RegistryID\n", `	if u.RegistryID, u.ID = at.RegistryID, 1; u.ID == 1 {
-		return u, nil
-	}
-`},
-		{store + "accounts.go", "	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)\n", `	if key := theKey.Load(); key != nil {
-		return *key, nil
-	}
-	key, err := one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
-	if err == nil {
-		theKey.Store(&key)
-	}
-	return key, err
-`},
-		{store + "sqlite.go", "// Store is an accounts.Store in", `var theKey atomic.Pointer[accounts.Key] // there is but one
-
-// Store is an accounts.Store in`},
-		{store + "sqlite.go", `	"github.com/registryusers/registryusers"` + "\n", `	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/internal/accounts"
-`},
-	}},
+	{name: "one commit each", line: "server -store serial", users: few},
+	{name: "no-op store", line: "server -store nothing", users: few},
 	{name: "5,000,000 users there", line: serve, users: 5_000_000},
 	{name: "with an Idempotency-Key", line: serve, users: few, header: "Idempotency-Key: " + freshName + "\r\n"},
 }
@@ -78,49 +52,21 @@ type complete struct {
 	loneRatio float64 // to the p99 of an append and fdatasync
 }
 
-// build builds this tree's binary, with the changes made on the way: the tree
-// stays as it is. Each must find what it changes, once.
-func (b binary) build(ctx context.Context, dir string) (string, error) {
-	root, err := filepath.Abs("..")
-	if err != nil {
-		return "", err
-	}
-	if dir, err = os.MkdirTemp(dir, "build"); err != nil {
-		return "", err
-	}
-	var overlay struct{ Replace map[string]string }
-	overlay.Replace = map[string]string{}
-	for _, c := range b.changes {
-		file := filepath.Join(root, c.file)
-		from, again := overlay.Replace[file] // changed already
-		if !again {
-			from = file
+// build builds the programs of this tree below dir, and returns their paths by
+// their names.
+func build(ctx context.Context, dir string) (map[string]string, error) {
+	built := map[string]string{}
+	for _, program := range []struct{ name, module, pkg string }{
+		{"registryusers", "..", "./cmd/registryusers"},
+		{"server", ".", "./server"},
+	} {
+		path := filepath.Join(dir, program.name)
+		command := exec.CommandContext(ctx, "go", "build", "-o", path, program.pkg) //nolint:gosec // our own
+		command.Dir = program.module
+		if out, err := command.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("go build %s: %w\n%s", program.pkg, err, out)
 		}
-		text, err := os.ReadFile(from)
-		if err != nil {
-			return "", err
-		}
-		if n := strings.Count(string(text), c.old); n != 1 {
-			return "", fmt.Errorf("%s has %q %d times, and must have it once", c.file, c.old, n)
-		}
-		overlay.Replace[file] = filepath.Join(dir, filepath.Base(file))
-		if err := os.WriteFile(overlay.Replace[file], []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil { //nolint:gosec // G703: in a directory of its own
-			return "", err
-		}
-	}
-	list := filepath.Join(dir, "overlay.json")
-	text, err := json.Marshal(overlay)
-	if err == nil {
-		err = os.WriteFile(list, text, 0o600)
-	}
-	if err != nil {
-		return "", err
-	}
-	built := filepath.Join(dir, "registryusers")
-	command := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-o", built, "./cmd/registryusers") //nolint:gosec // our own
-	command.Dir = root
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+		built[program.name] = path
 	}
 	return built, nil
 }
@@ -146,7 +92,7 @@ const startTime = 30 * time.Second
 
 // open starts the binary on an empty directory, which close removes, and on
 // one with its users if it is to have some.
-func (b binary) open(ctx context.Context, built, under string) (_ *instance, err error) {
+func (b binary) open(ctx context.Context, built map[string]string, under string) (_ *instance, err error) {
 	dir, err := os.MkdirTemp(under, "data")
 	if err != nil {
 		return nil, err
@@ -169,13 +115,13 @@ func (b binary) open(ctx context.Context, built, under string) (_ *instance, err
 }
 
 // serve starts the binary on the instance's directory.
-func (in *instance) serve(ctx context.Context, b binary, built string) error {
+func (in *instance) serve(ctx context.Context, b binary, built map[string]string) error {
 	line := strings.Fields(b.line)
 	if len(line) == 0 {
 		return errors.New("an empty command line")
 	}
-	if line[0] == "registryusers" {
-		line[0] = built
+	if path := built[line[0]]; path != "" {
+		line[0] = path
 	}
 	addressFile := filepath.Join(in.dir, "address")
 	if err := os.Remove(addressFile); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -229,7 +175,7 @@ func (in *instance) close() {
 
 // firstAnswer returns the milliseconds from the start of a binary on an empty
 // directory to its first 201.
-func (b binary) firstResponse(ctx context.Context, built, under string) (float64, error) {
+func (b binary) firstResponse(ctx context.Context, built map[string]string, under string) (float64, error) {
 	b.users = 0
 	begin := time.Now()
 	in, err := b.open(ctx, built, under)
@@ -248,14 +194,14 @@ func (b binary) firstResponse(ctx context.Context, built, under string) (float64
 
 // measureBinaries measures each binary, in turns, with data under a directory.
 func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]complete, error) {
-	complete, instances, built := make([]complete, len(all)), make([]*instance, len(all)), make([]string, len(all))
+	complete, instances := make([]complete, len(all)), make([]*instance, len(all))
+	built, err := build(ctx, under)
+	if err != nil {
+		return nil, err
+	}
 	for i, b := range all {
 		complete[i].name = b.name
-		var err error
-		if built[i], err = b.build(ctx, under); err == nil {
-			instances[i], err = b.open(ctx, built[i], under)
-		}
-		if err != nil {
+		if instances[i], err = b.open(ctx, built, under); err != nil {
 			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
 		defer instances[i].close()
@@ -283,7 +229,7 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	firsts := make([][]float64, len(all))
 	for range rounds {
 		for i, b := range all {
-			ms, err := b.firstResponse(ctx, built[i], under)
+			ms, err := b.firstResponse(ctx, built, under)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", b.name, err)
 			}

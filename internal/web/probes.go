@@ -26,11 +26,7 @@ func probe(check func(context.Context) error) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), responseTime)
 		defer cancel()
 		status, text := http.StatusOK, "ok"
-		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			w.Header().Set("Allow", "GET, HEAD")
-			status, text = http.StatusMethodNotAllowed, "probes have GET and HEAD"
-		case check(ctx) != nil:
+		if check(ctx) != nil {
 			w.Header().Set("Retry-After", "1")
 			status, text = http.StatusServiceUnavailable, "not ready"
 		}

@@ -28,7 +28,7 @@ type route struct {
 	path    string // this path alone, or with a slash at its end all paths below it too
 	handler http.Handler
 	limits  limits
-	public  bool // its handler asks nobody who they are
+	public  bool // anybody may read it: its handler asks nobody who they are, and changes nothing
 	quiet   bool // a request is logged only if it fails
 }
 
@@ -71,14 +71,17 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		r, cancel := route.limits.apply(record, r)
 		defer cancel()
+		if route.public && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			writeError(w, record, http.StatusMethodNotAllowed, apierror.Body{Message: "this path has GET and HEAD"})
+			return
+		}
 		route.handler.ServeHTTP(w, r)
 		return
 	}
 	_, cancel := brief.apply(record, r)
 	defer cancel()
-	body := apierror.NoSuchPath
-	body.RequestID = record.ID
-	apierror.Write(w, http.StatusNotFound, body)
+	writeError(w, record, http.StatusNotFound, apierror.NoSuchPath)
 }
 
 func (r *route) owns(path string) bool {
@@ -86,4 +89,10 @@ func (r *route) owns(path string) bool {
 		return path == below || strings.HasPrefix(path, r.path)
 	}
 	return path == r.path
+}
+
+// writeError answers in place of a handler.
+func writeError(w http.ResponseWriter, record *observe.Record, status int, body apierror.Body) {
+	body.RequestID = record.ID
+	apierror.Write(w, status, body)
 }

@@ -63,6 +63,9 @@ func TestEachPathHasOneHandler(t *testing.T) {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			for _, handlers := range []web.Handlers{all, without} {
 				want := test.want
+				if want == "jwks" && method != http.MethodGet {
+					continue // see TestPublicPathsAreRead
+				}
 				if want == "registry" && handlers.Registry == nil {
 					want = ""
 				}
@@ -74,6 +77,20 @@ func TestEachPathHasOneHandler(t *testing.T) {
 				if got := w.Body.String(); want == "" || got != want {
 					t.Errorf("%s %s, registry %t: got %d %q; want the handler %q, or 404 without asking for a key", method, test.path, handlers.Registry != nil, w.Code, got, want)
 				}
+			}
+		}
+	}
+}
+
+// What anybody may ask for can be read and nothing else.
+func TestPublicPathsAreRead(t *testing.T) {
+	handler := handlerOf(web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: named("registry")})
+	for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json"} {
+		for method, status := range map[string]int{"GET": 200, "HEAD": 200, "POST": 405, "PUT": 405, "DELETE": 405, "OPTIONS": 405} {
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+			if w.Code != status || status == 405 && w.Header().Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: got %d, Allow %q; want %d", method, path, w.Code, w.Header().Get("Allow"), status)
 			}
 		}
 	}
