@@ -112,7 +112,7 @@ var imports = []importRow{
 
 	// The rules know neither HTTP nor SQL, and a store knows neither HTTP nor keys.
 	{pkg: "internal/accounts", may: []string{"", "internal/network"}, not: []string{"net/http", "database/sql"}},
-	{pkg: "internal/accounts/storetest", may: []string{"", "internal/accounts"}},
+	{pkg: "internal/store/storetest", may: []string{"", "internal/accounts"}},
 	{pkg: "internal/store", may: []string{"", "internal/accounts", "internal/store/sqlite"}, not: []string{"net/http"}},
 	{pkg: "internal/store/sqlite", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace"}, not: []string{"net/http"}},
 	{pkg: "internal/keys", may: []string{"", "internal/atomicfile"}, not: []string{"net/http", "database/sql"}},

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/accounts/storetest"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 

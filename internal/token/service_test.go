@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/accounts/storetest"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
 )
