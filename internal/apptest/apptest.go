@@ -203,6 +203,3 @@ func (e *Env) Open() {
 	handler := e.app.Server(web.Options{}).Handler
 	e.handler.Store(&handler)
 }
-
-// Handlers returns the handlers that are open, for a test that calls one itself.
-func (e *Env) Handlers() web.Handlers { return e.app.Handlers }
