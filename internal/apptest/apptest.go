@@ -35,13 +35,14 @@ const Service = "registry.example.com"
 var Noon = time.Date(2024, 6, 18, 12, 0, 0, 0, time.UTC)
 
 // Images says who keeps the images.
-type Images int
+type Images string
 
+// The values of [Images].
 const (
-	NoImages Images = iota // nobody: there is the API alone
-	Outside                // an outside registry: there are tokens, and no /v2/
-	InMemory
-	OnDisk // in the data directory
+	NoImages Images = ""        // nobody: there is the API alone
+	Outside  Images = "outside" // an outside registry: there are tokens, and no /v2/
+	InMemory Images = "in memory"
+	OnDisk   Images = "on disk" // in the data directory
 )
 
 // Options of the zero value make an API without images.
