@@ -149,8 +149,8 @@ func (e *Env) openDir() {
 // and Shut replace.
 func (e *Env) listen() {
 	e.Server = httptest.NewUnstartedServer(nil)
-	e.Server.Config = e.app.Server(web.Options{})
-	e.Server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e.Config = e.app.Server(web.Options{})
+	e.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler := e.handler.Load()
 		if handler == nil {
 			panic(http.ErrAbortHandler)
@@ -162,7 +162,7 @@ func (e *Env) listen() {
 	} else {
 		e.Start()
 	}
-	e.t.Cleanup(e.Server.Close) // waits for the requests in progress
+	e.t.Cleanup(e.Close) // waits for the requests in progress
 }
 
 // NewRegistry creates a registry.
