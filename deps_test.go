@@ -112,8 +112,8 @@ var imports = []importRow{
 
 	// The rules know neither HTTP nor SQL, and a store knows neither HTTP nor keys.
 	{pkg: "internal/accounts", may: []string{"", "internal/network"}, not: []string{"net/http", "database/sql"}},
-	{pkg: "internal/accounts/storetest", may: []string{"", "internal/accounts"}},
 	{pkg: "internal/store", may: []string{"", "internal/accounts", "internal/store/sqlite"}, not: []string{"net/http"}},
+	{pkg: "internal/store/storetest", may: []string{"", "internal/accounts"}},
 	{pkg: "internal/store/sqlite", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace"}, not: []string{"net/http"}},
 	{pkg: "internal/keys", may: []string{"", "internal/atomicfile"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/datadir", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/keys", "internal/store", "internal/store/sqlite"}, not: []string{"net/http", "database/sql"}},
@@ -135,6 +135,12 @@ var imports = []importRow{
 	{pkg: "internal/network"},
 	{pkg: "internal/schema", may: []string{"internal/flatjson", "internal/ijson"}},
 	{pkg: "internal/templates"},
+
+	// What tests alone import.
+	{pkg: "internal/testkit"},
+	{pkg: "internal/apptest", may: []string{
+		"", "internal/accounts", "internal/app", "internal/app/images", "internal/datadir", "internal/keys", "internal/testkit", "internal/web",
+	}, not: []string{"database/sql"}},
 
 	// The wiring. What serves images is apart, so that clienttest does not link it.
 	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/web"}, not: []string{"database/sql"}},

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 // memory is a transport that answers every create, as short a way as there is.
@@ -120,22 +122,10 @@ func BenchmarkCreateUserRatio(b *testing.B) {
 	var ratios []float64
 	for b.Loop() {
 		for range rounds {
-			theirs := median(each, bare)
-			ratios = append(ratios, float64(median(each, ours))/float64(theirs))
+			theirs := testkit.Median(each, bare)
+			ratios = append(ratios, float64(testkit.Median(each, ours))/float64(theirs))
 		}
 	}
 	slices.Sort(ratios)
 	b.ReportMetric(ratios[len(ratios)/2], "x-bare")
-}
-
-// median returns the median time that a function takes.
-func median(times int, f func()) time.Duration {
-	took := make([]time.Duration, times)
-	for i := range took {
-		start := time.Now()
-		f()
-		took[i] = time.Since(start)
-	}
-	slices.Sort(took)
-	return took[len(took)/2]
 }

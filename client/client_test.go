@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -26,9 +24,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/api"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
-	"github.com/registryusers/registryusers/server"
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // The environment of whoever runs the tests must not reach them.
@@ -89,49 +85,19 @@ func wantNoSecret(t *testing.T, what string, err error, secrets ...string) {
 	}
 }
 
-// realStack is this project's server over a real database.
-type env struct {
-	*httptest.Server
-	accounts *accounts.Service
-	registry int64 // demo, in project 3 and region 5
-	key      string
-}
-
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_000, time.UTC)
 
-func newEnv(t *testing.T) env {
+// newEnv starts this project's server with a registry in project 3 and region 5.
+func newEnv(t *testing.T) *apptest.Env {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	service := accounts.New(store, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
-	r, err := service.CreateRegistry(t.Context(), 3, 5, "demo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, token, err := service.CreateKey(t.Context(), 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := api.New(service)
-	handler, err := server.New(a, server.Options{Authenticator: a, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return env{newServer(t, handler.ServeHTTP), service, r.ID, token.Reveal()}
+	return apptest.New(t, apptest.Options{ProjectID: 3, RegionID: 5, Start: noon})
 }
 
 func TestRealServer(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.key))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
 
-	made, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "made", Duration: 14, ReadOnly: true})
+	made, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "made", Duration: 14, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +116,7 @@ func TestRealServer(t *testing.T) {
 	}
 
 	const secret = `chosen "secret" <&> ü`
-	custom, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Duration: -1, Secret: registryusers.NewSecret(secret)})
+	custom, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Duration: -1, Secret: registryusers.NewSecret(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,15 +126,15 @@ func TestRealServer(t *testing.T) {
 	if end, ends := custom.Expires(); ends {
 		t.Errorf("Expires() = %v, %t; want never", end, ends)
 	}
-	if u, err := s.accounts.User(t.Context(), s.registry, "made"); err != nil || u.ID != made.ID || !u.ReadOnly {
+	if u, err := s.Accounts.User(t.Context(), s.Registry.RegistryID, "made"); err != nil || u.ID != made.ID || !u.ReadOnly {
 		t.Errorf("the server has %+v, %v; want %+v", u, err, made)
 	}
 }
 
 func TestRealServersErrors(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.key))
-	if _, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "taken", Duration: 1}); err != nil {
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
+	if _, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "taken", Duration: 1}); err != nil {
 		t.Fatal(err)
 	}
 	good := client.NewUser{Name: "new", Duration: 1}
@@ -193,7 +159,7 @@ func TestRealServersErrors(t *testing.T) {
 		{name: "wrong base", user: good, option: client.WithBaseURL(s.URL + "/base"), status: 404, is: registryusers.ErrNotFound, not: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
 	} {
 		if test.registry == 0 {
-			test.registry = s.registry
+			test.registry = s.Registry.RegistryID
 		}
 		var options []client.Option
 		if test.option != nil {
@@ -214,7 +180,7 @@ func TestRealServersErrors(t *testing.T) {
 			t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 		}
 	}
-	if users, err := s.accounts.Users(t.Context(), s.registry); err != nil || len(users) != 1 {
+	if users, err := s.Accounts.Users(t.Context(), s.Registry.RegistryID); err != nil || len(users) != 1 {
 		t.Errorf("the server has %+v, %v; want the first user alone", users, err)
 	}
 }
@@ -223,9 +189,9 @@ func TestRealServersErrors(t *testing.T) {
 // general errors of their statuses.
 func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.key))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
 	create := func(days int64) error {
-		_, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "u", Duration: days}, client.WithIdempotencyKey("k-1"))
+		_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "u", Duration: days}, client.WithIdempotencyKey("k-1"))
 		return err
 	}
 	if err := create(14); err != nil {
@@ -234,11 +200,11 @@ func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 	if err := create(15); !errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
 		t.Errorf("another request with the key: %v; want %v", err, registryusers.ErrIdempotencyKeyReused)
 	}
-	u, err := s.accounts.User(t.Context(), s.registry, "u")
+	u, err := s.Accounts.User(t.Context(), s.Registry.RegistryID, "u")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.accounts.DeleteUser(t.Context(), u); err != nil {
+	if err := s.Accounts.DeleteUser(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
 	if err := create(14); !errors.Is(err, registryusers.ErrUserChanged) || errors.Is(err, registryusers.ErrUserExists) {
@@ -248,20 +214,20 @@ func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.key))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
 	errs := make([]error, 64)
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
 			if i%4 == 3 { // one that changes its own settings, and fails
-				_, err := c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "same", Duration: 1}, client.WithProject(4), client.WithUserAgent("other"))
+				_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Duration: 1}, client.WithProject(4), client.WithUserAgent("other"))
 				if !errors.Is(err, registryusers.ErrForbidden) {
 					t.Errorf("CreateUser in another project: %v; want %v", err, registryusers.ErrForbidden)
 				}
 				errs[i] = registryusers.ErrUserExists
 				return
 			}
-			_, errs[i] = c.CreateUser(t.Context(), s.registry, client.NewUser{Name: "same", Duration: 1})
+			_, errs[i] = c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Duration: 1})
 		})
 	}
 	wg.Wait()

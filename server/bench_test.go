@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 // newBare returns the handler that a person would write by hand for this one
@@ -67,8 +69,8 @@ func BenchmarkCreateRatio(b *testing.B) {
 			var ratios []float64
 			for b.Loop() {
 				for range rounds {
-					theirs := median(each, bare)
-					ratios = append(ratios, float64(median(each, ours))/float64(theirs))
+					theirs := testkit.Median(each, bare)
+					ratios = append(ratios, float64(testkit.Median(each, ours))/float64(theirs))
 				}
 			}
 			slices.Sort(ratios)
@@ -77,18 +79,6 @@ func BenchmarkCreateRatio(b *testing.B) {
 			b.ReportMetric(testing.AllocsPerRun(1000, bare), "bare-allocs")
 		})
 	}
-}
-
-// median returns the median time that a function takes.
-func median(times int, f func()) time.Duration {
-	took := make([]time.Duration, times)
-	for i := range took {
-		start := time.Now()
-		f()
-		took[i] = time.Since(start)
-	}
-	slices.Sort(took)
-	return took[len(took)/2]
 }
 
 func BenchmarkCreate(b *testing.B) {

@@ -11,13 +11,13 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 const (
@@ -114,22 +114,7 @@ func withAuthenticator(f AuthenticatorFunc) func(*Options) {
 func withoutValidation(o *Options) { o.ValidateResponses = false }
 
 // logBuffer keeps the log. It may be read while a server still writes.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
+type logBuffer struct{ testkit.Log }
 
 // logLine is what the tests look at in a log line.
 type logLine struct {

@@ -421,8 +421,8 @@ func TestOutsideRegistry(t *testing.T) {
 					t.Errorf("%s: the push succeeded:\n%s", name, out)
 				}
 			}
-			if got := send(t, "GET", p.url+"/v2/", ""); got.status != 404 || got.fields.Class != "NotFoundError" {
-				t.Errorf("with --registry=off nobody owns /v2/: got %d %s, want 404", got.status, got.body)
+			if got := send(t, "GET", p.url+"/v2/", ""); got.status != 404 || got.fields.Class != "NotFoundError" || got.header.Get("WWW-Authenticate") != "" {
+				t.Errorf("with --registry=off nothing is below /v2/: got %d %s, want 404 without a challenge", got.status, got.body)
 			}
 		})
 	}

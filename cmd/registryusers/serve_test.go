@@ -16,7 +16,7 @@ import (
 	"testing"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // printedLines returns the command lines that a server prints with --dev.
@@ -110,26 +110,16 @@ func TestPrintedLines(t *testing.T) {
 
 // When the first names are taken by many, random ones are printed.
 func TestFreeNames(t *testing.T) {
-	ctx := t.Context()
-	dir, err := datadir.Open(ctx, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	registry, err := findDevRegistry(ctx, dir.Accounts(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := accounts.RegistryRef{ProjectID: registry.ProjectID, RegionID: registry.RegionID, RegistryID: registry.ID}
+	ctx, env := t.Context(), apptest.New(t, apptest.Options{})
 	create := func(name string) {
 		t.Helper()
-		if _, err := dir.Accounts(nil).CreateUser(ctx, accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
+		if _, err := env.Accounts.CreateUser(ctx, accounts.Key{}, env.Registry, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	names := func() []string {
 		t.Helper()
-		names, err := freeNames(ctx, dir.Accounts(nil), registry.ID, 2)
+		names, err := freeNames(ctx, env.Accounts, env.Registry.RegistryID, 2)
 		if err != nil {
 			t.Fatal(err)
 		}

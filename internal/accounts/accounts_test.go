@@ -680,7 +680,7 @@ func (broken) CreateUser(_ context.Context, _ accounts.RegistryRef, u accounts.U
 func (broken) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
 	return accounts.IdempotencyRecord{}, nil, errBroken
 }
-func (broken) DeleteRecords(context.Context, time.Time) error { return errBroken }
+func (broken) DeleteIdempotencyRecords(context.Context, time.Time) error { return errBroken }
 
 // A store that cannot answer must not make a good key look like a bad one.
 func TestStoreErrorsPassThrough(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/accounts/storetest"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
 // What a failed login costs, in argon2ids and reads of the store, is the same

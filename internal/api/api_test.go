@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"log/slog"
+	"io/fs"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,59 +14,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/api"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
-	"github.com/registryusers/registryusers/server"
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// house is the whole way from HTTP to the database, in project 3 and region 5.
-type env struct {
-	*httptest.Server
-	accounts *accounts.Service
-	registry accounts.Registry // demo
-	key      accounts.Key      // of project 3
-	token    string
-	dir      string       // of the database
-	log      bytes.Buffer // read it after Close alone
-}
+// env is a server whose registry and API key are of project 3, in region 5.
+type env struct{ *apptest.Env }
 
+// noon is not a whole microsecond, as times are in a response.
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_789, time.UTC)
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	h := &env{dir: t.TempDir()}
-	store, err := sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h.accounts = accounts.New(store, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
-	if h.registry, err = h.accounts.CreateRegistry(t.Context(), 3, 5, "demo"); err != nil {
-		t.Fatal(err)
-	}
-	var token registryusers.Secret
-	if h.key, token, err = h.accounts.CreateKey(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
-	h.token = token.Reveal()
-	a := api.New(h.accounts)
-	handler, err := server.New(a, server.Options{
-		Authenticator:     a,
-		Logger:            slog.New(slog.NewJSONHandler(&h.log, nil)),
-		ValidateResponses: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Server = httptest.NewServer(handler)
-	t.Cleanup(h.Close)
-	return h
+	return &env{apptest.New(t, apptest.Options{ProjectID: 3, RegionID: 5, Start: noon})}
 }
 
 // path is the one of the operation, for a registry.
@@ -125,7 +84,7 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			accounts.User{Duration: 365},
 		},
 	} {
-		response, body := h.post(t, path(3, 5, h.registry.ID), h.token, test.body)
+		response, body := h.post(t, path(3, 5, h.Registry.RegistryID), h.APIKey.Reveal(), test.body)
 		if response.StatusCode != http.StatusCreated {
 			t.Errorf("%s: %d %s; want 201", test.body, response.StatusCode, body)
 			continue
@@ -149,7 +108,7 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			t.Errorf("%s: %s; want the fields of %s", test.body, body, test.want)
 		}
 		name, _ := want["name"].(string)
-		stored, err := h.accounts.User(t.Context(), h.registry.ID, name)
+		stored, err := h.Accounts.User(t.Context(), h.Registry.RegistryID, name)
 		if err != nil || stored.ReadOnly != test.stored.ReadOnly || stored.Duration != test.stored.Duration {
 			t.Errorf("%s: stored %+v, %v; want read-only %t and %d days", test.body, stored, err, test.stored.ReadOnly, test.stored.Duration)
 		}
@@ -161,18 +120,18 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 
 func TestWhoMayDoWhat(t *testing.T) {
 	h := newEnv(t)
-	_, all, err := h.accounts.CreateKey(t.Context(), 0)
+	_, all, err := h.Accounts.CreateKey(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	removed, removedToken, err := h.accounts.CreateKey(t.Context(), 3)
+	removed, removedToken, err := h.Accounts.CreateKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.accounts.DeleteKey(t.Context(), removed.ID); err != nil {
+	if err := h.Accounts.DeleteKey(t.Context(), removed.ID); err != nil {
 		t.Fatal(err)
 	}
-	here := path(3, 5, h.registry.ID)
+	here := path(3, 5, h.Registry.RegistryID)
 	const body = `{"name":"u","duration":1}`
 	for _, test := range []struct {
 		name, path, token, body string
@@ -180,19 +139,19 @@ func TestWhoMayDoWhat(t *testing.T) {
 		class                   string
 	}{
 		{"no key", here, "", body, 401, "not_authenticated"},
-		{"a wrong key", here, strconv.FormatInt(h.key.ID, 10) + "$wrong", body, 401, "token_not_valid"},
+		{"a wrong key", here, strconv.FormatInt(h.Key.ID, 10) + "$wrong", body, 401, "token_not_valid"},
 		{"a removed key", here, removedToken.Reveal(), body, 401, "token_not_valid"},
 		{"no token", here, "nonsense", body, 401, "token_not_valid"},
 		{"no key before all else", "/cloud/v1/registries/x/y/z/users", "", "broken", 401, "not_authenticated"},
-		{"broken before another project", path(4, 5, 1), h.token, "broken", 400, "ValidationError"},
-		{"another project", path(4, 5, h.registry.ID), h.token, body, 403, "ForbiddenError"},
-		{"another project, no registry", path(4, 5, 99), h.token, body, 403, "ForbiddenError"},
-		{"another project, the key for all", path(4, 5, h.registry.ID), all.Reveal(), body, 404, "NotFoundError"},
-		{"another region", path(3, 6, h.registry.ID), h.token, body, 404, "NotFoundError"},
-		{"no registry", path(3, 5, 99), h.token, body, 404, "NotFoundError"},
-		{"no registry, chosen secret", path(3, 5, 99), h.token, `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
-		{"good", here, h.token, body, 201, ""},
-		{"again", here, h.token, body, 409, "ConflictError"},
+		{"broken before another project", path(4, 5, 1), h.APIKey.Reveal(), "broken", 400, "ValidationError"},
+		{"another project", path(4, 5, h.Registry.RegistryID), h.APIKey.Reveal(), body, 403, "ForbiddenError"},
+		{"another project, no registry", path(4, 5, 99), h.APIKey.Reveal(), body, 403, "ForbiddenError"},
+		{"another project, the key for all", path(4, 5, h.Registry.RegistryID), all.Reveal(), body, 404, "NotFoundError"},
+		{"another region", path(3, 6, h.Registry.RegistryID), h.APIKey.Reveal(), body, 404, "NotFoundError"},
+		{"no registry", path(3, 5, 99), h.APIKey.Reveal(), body, 404, "NotFoundError"},
+		{"no registry, chosen secret", path(3, 5, 99), h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
+		{"good", here, h.APIKey.Reveal(), body, 201, ""},
+		{"again", here, h.APIKey.Reveal(), body, 409, "ConflictError"},
 		{"again, the key for all", here, all.Reveal(), body, 409, "ConflictError"},
 		{"the key for all", here, all.Reveal(), `{"name":"v","duration":1}`, 201, ""},
 	} {
@@ -213,21 +172,21 @@ func TestWhoMayDoWhat(t *testing.T) {
 			t.Errorf("%s: %s with the request id %q; want the class %s, a message, and the same id", test.name, got, id, test.class)
 		}
 	}
-	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != 2 {
+	if users, err := h.Accounts.Users(t.Context(), h.Registry.RegistryID); err != nil || len(users) != 2 {
 		t.Errorf("Users() = %+v, %v; want the two that were answered 201", users, err)
 	}
 }
 
 func TestKeyRemovedBetweenRequests(t *testing.T) {
 	h := newEnv(t)
-	here := path(3, 5, h.registry.ID)
-	if response, body := h.post(t, here, h.token, `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
+	here := path(3, 5, h.Registry.RegistryID)
+	if response, body := h.post(t, here, h.APIKey.Reveal(), `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	if err := h.accounts.DeleteKey(t.Context(), h.key.ID); err != nil {
+	if err := h.Accounts.DeleteKey(t.Context(), h.Key.ID); err != nil {
 		t.Fatal(err)
 	}
-	if response, body := h.post(t, here, h.token, `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
+	if response, body := h.post(t, here, h.APIKey.Reveal(), `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("%d %s; want 401", response.StatusCode, body)
 	}
 }
@@ -243,11 +202,11 @@ func TestBadBodiesChangeNothing(t *testing.T) {
 		`{"name":"u","duration":1,"secret":1}`, `{"Name":"u","Duration":1}`, "\ufeff" + `{"name":"u","duration":1}`,
 		`{"name":"u","duration":1,"secret":"\ud800"}`, "{\"name\":\"u\",\"duration\":1,\"secret\":\"\xff\"}",
 	} {
-		if response, got := h.post(t, path(3, 5, h.registry.ID), h.token, body); response.StatusCode != http.StatusBadRequest {
+		if response, got := h.post(t, path(3, 5, h.Registry.RegistryID), h.APIKey.Reveal(), body); response.StatusCode != http.StatusBadRequest {
 			t.Errorf("%q: %d %s; want 400", body, response.StatusCode, got)
 		}
 	}
-	if users, err := h.accounts.Users(t.Context(), h.registry.ID); err != nil || len(users) != 0 {
+	if users, err := h.Accounts.Users(t.Context(), h.Registry.RegistryID); err != nil || len(users) != 0 {
 		t.Errorf("Users() = %+v, %v; want none", users, err)
 	}
 }
@@ -258,13 +217,13 @@ func TestRaceForOneName(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range statuses {
 		wg.Go(func() {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path(3, 5, h.registry.ID), strings.NewReader(`{"name":"same","duration":1}`))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path(3, 5, h.Registry.RegistryID), strings.NewReader(`{"name":"same","duration":1}`))
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			request.Header.Set("Content-Type", "application/json")
-			request.Header.Set("Authorization", "apikey "+h.token)
+			request.Header.Set("Authorization", "apikey "+h.APIKey.Reveal())
 			response, err := h.Client().Do(request)
 			if err != nil {
 				t.Error(err)
@@ -291,21 +250,21 @@ func TestRaceForOneName(t *testing.T) {
 func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
 	h := newEnv(t)
 	const marker = "mArKeR7f3a"
-	here := path(3, 5, h.registry.ID)
+	here := path(3, 5, h.Registry.RegistryID)
 	for _, test := range []struct{ path, token, body string }{
 		{here, marker, `{}`},
 		{here, "1$" + marker, `{"name":"u","duration":1}`},
-		{"/cloud/v1/registries/" + marker + "/5/1/users", h.token, `{}`},
-		{"/" + marker, h.token, `{}`},
-		{here + "?" + marker + "=" + marker, h.token, `{"name":"` + marker + `","duration":1}`},
-		{here, h.token, `{"name":"u","duration":"` + marker + `"}`},
-		{here, h.token, `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
-		{here, h.token, `{"name":"u","duration":366,"secret":"` + marker + `"}`},
-		{here, h.token, `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
-		{here, h.token, `{"` + marker + `":1,"` + marker + `":2}`},
-		{here, h.token, `{"name":"u","duration":1} ` + marker},
-		{path(3, 5, 99), h.token, `{"name":"u","duration":1,"secret":"` + marker + `"}`},
-		{path(4, 5, 99), h.token, `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{"/cloud/v1/registries/" + marker + "/5/1/users", h.APIKey.Reveal(), `{}`},
+		{"/" + marker, h.APIKey.Reveal(), `{}`},
+		{here + "?" + marker + "=" + marker, h.APIKey.Reveal(), `{"name":"` + marker + `","duration":1}`},
+		{here, h.APIKey.Reveal(), `{"name":"u","duration":"` + marker + `"}`},
+		{here, h.APIKey.Reveal(), `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
+		{here, h.APIKey.Reveal(), `{"name":"u","duration":366,"secret":"` + marker + `"}`},
+		{here, h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
+		{here, h.APIKey.Reveal(), `{"` + marker + `":1,"` + marker + `":2}`},
+		{here, h.APIKey.Reveal(), `{"name":"u","duration":1} ` + marker},
+		{path(3, 5, 99), h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{path(4, 5, 99), h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
 	} {
 		response, body := h.post(t, test.path, test.token, test.body)
 		if response.StatusCode < 400 || response.StatusCode >= 500 {
@@ -315,35 +274,43 @@ func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
 			t.Errorf("%s %s: the answer repeats the marker: %s", test.path, test.body, body)
 		}
 	}
-	response, body := h.post(t, here, h.token, `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
+	response, body := h.post(t, here, h.APIKey.Reveal(), `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
 	if response.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	response, body = h.post(t, here, h.token, `{"name":"good2","duration":1}`)
+	response, body = h.post(t, here, h.APIKey.Reveal(), `{"name":"good2","duration":1}`)
 	var generated struct{ Secret string }
 	if err := json.Unmarshal([]byte(body), &generated); err != nil || response.StatusCode != http.StatusCreated || generated.Secret == "" {
 		t.Fatalf("%d %s; want 201 and a secret", response.StatusCode, body)
 	}
 
+	_, keySecret, _ := strings.Cut(h.APIKey.Reveal(), "$")
+	h.wantNowhere(t, "good1", marker, generated.Secret, keySecret)
+}
+
+// wantNowhere closes the server, and wants the secrets neither in the log nor in a
+// file of the data directory. That it looks in the right places is known by name,
+// the name of a user that was created.
+func (h *env) wantNowhere(t *testing.T, name string, secrets ...string) {
+	t.Helper()
 	h.Close() // then the log is complete
-	_, keySecret, _ := strings.Cut(h.token, "$")
-	places := map[string][]byte{"the log": h.log.Bytes()}
-	entries, err := os.ReadDir(h.dir)
+	places := map[string][]byte{"the log": []byte(h.Log.String())}
+	err := fs.WalkDir(os.DirFS(h.Dir.Path), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			places[path], err = os.ReadFile(filepath.Join(h.Dir.Path, path))
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, entry := range entries {
-		if places[entry.Name()], err = os.ReadFile(filepath.Join(h.dir, entry.Name())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !bytes.Contains(places["the log"], []byte("CreateUser")) || !bytes.Contains(places["test.db-wal"], []byte("good1")) {
+	if !bytes.Contains(places["the log"], []byte("CreateUser")) || !bytes.Contains(places["registryusers.db-wal"], []byte(name)) {
 		t.Fatal("the log or the database has not even what it should: the search is broken")
 	}
-	for name, data := range places {
-		for _, secret := range []string{marker, generated.Secret, keySecret} {
+	for place, data := range places {
+		for _, secret := range secrets {
 			if bytes.Contains(data, []byte(secret)) {
-				t.Errorf("%s has %q in it", name, secret)
+				t.Errorf("%s has %q in it", place, secret)
 			}
 		}
 	}

@@ -1,18 +1,14 @@
 package api_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
@@ -20,52 +16,32 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/api"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
 	"github.com/registryusers/registryusers/server"
 )
 
-// failing is the real implementation, which can be made to fail.
+// failing is a store that can be made to fail where users are created.
 type failing struct {
-	*api.API
+	accounts.Store
 	err error
 }
 
-func (f *failing) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+// CreateUser implements [accounts.Store].
+func (f *failing) CreateUser(ctx context.Context, at accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	if f.err != nil {
-		return nil, f.err
+		return accounts.User{}, f.err
 	}
-	return f.API.CreateUser(ctx, r)
+	return f.Store.CreateUser(ctx, at, u, r)
 }
 
 // Every operation's every declared status is reached, and the answer fits the
 // document: by the server's own check, which is on, and by one from outside.
 // The default answer stands for every status that the server gives besides.
 func TestEveryDeclaredStatus(t *testing.T) {
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	users := accounts.New(store, accounts.NewServerKey("test", [32]byte{1}), time.Now)
-	if _, err := users.CreateRegistry(t.Context(), 3, 5, "demo"); err != nil {
-		t.Fatal(err)
-	}
-	_, token, err := users.CreateKey(t.Context(), 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	implementation := &failing{API: api.New(users)}
-	var log bytes.Buffer
-	handler, err := server.New(implementation, server.Options{
-		Authenticator:     implementation,
-		Logger:            slog.New(slog.NewTextHandler(&log, nil)),
-		Statuses:          api.Statuses,
-		ValidateResponses: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := newEnv(t)
+	store := &failing{Store: h.AppConfig.Store}
+	h.Shut()
+	h.AppConfig.Store = store
+	h.Open()
 
 	type attempt struct {
 		operation, declared string // the status, as the document declares it
@@ -73,7 +49,7 @@ func TestEveryDeclaredStatus(t *testing.T) {
 		method, path        string
 		header              http.Header // besides the API key and the content type
 		body                string
-		err                 error  // of the implementation
+		err                 error  // of the store
 		replayed            string // Idempotent-Replayed, as it is answered
 	}
 	const (
@@ -135,16 +111,16 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	for _, a := range attempts {
 		name := a.operation + " " + strconv.Itoa(a.status)
 		request := httptest.NewRequest(a.method, a.path, strings.NewReader(a.body))
-		request.Header.Set("Authorization", "apikey "+token.Reveal())
+		request.Header.Set("Authorization", "apikey "+h.APIKey.Reveal())
 		request.Header.Set("Content-Type", "application/json")
 		for key, values := range a.header {
 			request.Header[key] = values
 		}
-		implementation.err = a.err
+		store.err = a.err
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, request)
+		h.Config.Handler.ServeHTTP(w, request)
 		if w.Code != a.status {
-			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, &log)
+			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, h.Log)
 			continue
 		}
 		if got := w.Header().Get("Idempotent-Replayed"); got != a.replayed {

@@ -204,7 +204,7 @@ func TestClockIsPassedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeDir(t, d)
-	if r, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo"); err != nil || !r.CreatedAt.Equal(now) {
+	if r, err := d.Accounts(func() time.Time { return now }).CreateRegistry(t.Context(), 1, 1, "demo"); err != nil || !r.CreatedAt.Equal(now) {
 		t.Errorf("a registry was created at %v, %v; want %v", r.CreatedAt, err, now)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/testkit"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -32,26 +33,6 @@ var (
 	quiet = slog.New(slog.DiscardHandler)
 	noon  = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 )
-
-// log is a log that keeps its text.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// take returns what was logged since it was last called.
-func (l *log) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.text.Reset()
-	return l.text.String()
-}
 
 // thumbprint returns a public key's RFC 7638 thumbprint.
 func thumbprint(t *testing.T, key *ecdsa.PublicKey) string {
@@ -63,34 +44,6 @@ func thumbprint(t *testing.T, key *ecdsa.PublicKey) string {
 	b64 := base64.RawURLEncoding
 	sum := sha256.Sum256([]byte(`{"crv":"P-256","kty":"EC","x":"` + b64.EncodeToString(point[1:33]) + `","y":"` + b64.EncodeToString(point[33:]) + `"}`))
 	return b64.EncodeToString(sum[:])
-}
-
-// keyFiles returns the files of token keys, by name.
-func keyFiles(t *testing.T, dir string) []string {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "token-*.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return paths
-}
-
-// privateKey reads the key in a file.
-func privateKey(t *testing.T, path string) *ecdsa.PrivateKey {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		t.Fatalf("%s has no PEM block", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key.(*ecdsa.PrivateKey)
 }
 
 func openKeys(t *testing.T, dir string) *keys.Files {
@@ -122,7 +75,7 @@ func TestFirstStartMakesOneKey(t *testing.T) {
 	if err != nil || info.Mode() != 0o600 || !strings.HasPrefix(info.Name(), "token-") || !strings.HasSuffix(info.Name(), ".pem") {
 		t.Errorf("%s has the mode %v, %v; want token-*.pem with 0600", info.Name(), info.Mode(), err)
 	}
-	key := privateKey(t, filepath.Join(dir, info.Name()))
+	key := testkit.PrivateKey(t, filepath.Join(dir, info.Name()))
 	if want := thumbprint(t, &key.PublicKey); first[0] != want {
 		t.Errorf("the id is %s; want the thumbprint %s", first[0], want)
 	}
@@ -288,7 +241,7 @@ func TestRemoveKey(t *testing.T) {
 	if err := keys.Remove(first); !errors.Is(err, registryusers.ErrInvalid) || !strings.Contains(err.Error(), "token-key use") {
 		t.Errorf("Remove of the key that signs: %v; want %v, and the next step", err, registryusers.ErrInvalid)
 	}
-	for _, id := range []string{"", "unknown", "*", first + "x", "../" + first, filepath.Base(keyFiles(t, dir)[0])} {
+	for _, id := range []string{"", "unknown", "*", first + "x", "../" + first, filepath.Base(testkit.TokenKeyFiles(t, dir)[0])} {
 		if err := keys.Remove(id); !errors.Is(err, registryusers.ErrNotFound) || !strings.Contains(err.Error(), "token key") {
 			t.Errorf("Remove(%q): %v; want %v, of a token key", id, err, registryusers.ErrNotFound)
 		}
@@ -306,7 +259,7 @@ func TestRemoveKey(t *testing.T) {
 		t.Errorf("Remove of the last key: %v; want %v", err, registryusers.ErrInvalid)
 	}
 	wantKeys(t, "in the end", keys, second, second)
-	if got := keyFiles(t, dir); len(got) != 1 {
+	if got := testkit.TokenKeyFiles(t, dir); len(got) != 1 {
 		t.Errorf("files: %q; want one", got)
 	}
 }
@@ -357,7 +310,7 @@ func TestChangesWithinOneTickOfTheFileSystemsClock(t *testing.T) {
 func TestDamagedKeyFile(t *testing.T) {
 	dir := t.TempDir()
 	openKeys(t, dir)
-	good, err := os.ReadFile(keyFiles(t, dir)[0])
+	good, err := os.ReadFile(testkit.TokenKeyFiles(t, dir)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +366,7 @@ func TestDamagedKeyFile(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "PRIVATE") {
 				t.Errorf("OpenFiles with the file %q: %v; want an error that says that %s is damaged", text, err, path)
 			}
-			if got := keyFiles(t, dir); !slices.Equal(got, []string{path}) {
+			if got := testkit.TokenKeyFiles(t, dir); !slices.Equal(got, []string{path}) {
 				t.Errorf("files: %q; want the damaged one alone, and left as it is", got)
 			}
 		})
@@ -424,7 +377,7 @@ func TestDamagedKeyFile(t *testing.T) {
 func TestDamagedKeyFileBesideAGoodOne(t *testing.T) {
 	for _, name := range []string{"token-00000000000000000001.pem", "token-99999999999999999999.pem"} { // the last one would sign
 		t.Run(name, func(t *testing.T) {
-			dir, logged := t.TempDir(), new(log)
+			dir, logged := t.TempDir(), new(testkit.Log)
 			good := ids(t, openKeys(t, dir))
 			keys, err := keys.OpenFiles(dir, slog.New(slog.NewTextHandler(logged, nil)))
 			if err != nil {
@@ -462,10 +415,10 @@ func TestDamagedKeyFileBesideAGoodOne(t *testing.T) {
 			if err := keys.Remove(good[0]); !errors.Is(err, registryusers.ErrInvalid) {
 				t.Errorf("Remove of the only usable key: %v; want %v", err, registryusers.ErrInvalid)
 			}
-			if got := logged.take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, name) {
+			if got := logged.Take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, name) {
 				t.Errorf("logged %q; want one error that names %s", got, name)
 			}
-			if again := ids(t, openKeys(t, dir)); !slices.Equal(again, good) || len(keyFiles(t, dir)) != 2 {
+			if again := ids(t, openKeys(t, dir)); !slices.Equal(again, good) || len(testkit.TokenKeyFiles(t, dir)) != 2 {
 				t.Errorf("opened again: %q; want %q, and no other key created", again, good)
 			}
 		})
@@ -490,7 +443,7 @@ func TestDirectoryWhoseNameIsAPattern(t *testing.T) {
 
 // What is no file but has a key's name stops no logins.
 func TestDirectoryWithAKeysName(t *testing.T) {
-	dir, logged := t.TempDir(), new(log)
+	dir, logged := t.TempDir(), new(testkit.Log)
 	good := ids(t, openKeys(t, dir))
 	if err := os.Mkdir(filepath.Join(dir, "token-99999999999999999999.pem"), 0o700); err != nil {
 		t.Fatal(err)
@@ -502,7 +455,7 @@ func TestDirectoryWithAKeysName(t *testing.T) {
 	if got := ids(t, keys); !slices.Equal(got, good) {
 		t.Errorf("ids beside a directory: %q; want %q", got, good)
 	}
-	if got := logged.take(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "token-99999999999999999999.pem") {
+	if got := logged.Take(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "token-99999999999999999999.pem") {
 		t.Errorf("logged %q; want one error that names it", got)
 	}
 }

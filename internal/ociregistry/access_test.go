@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/oci"
 )
@@ -62,14 +63,14 @@ func TestStrangerLearnsWhereToGetWhichToken(t *testing.T) {
 		{http.MethodGet, "/v2/_catalog", "registry:catalog:*"},
 	}
 	for _, side := range []struct {
-		settings
+		apptest.Options
 		host, realm string
 	}{
-		{settings{url: "https://images.example"}, "", "https://images.example/token"},
-		{settings{}, "seen-as.example:5000", "http://seen-as.example:5000/token"},
-		{settings{tls: true}, "seen-as.example", "https://seen-as.example/token"},
+		{apptest.Options{URL: "https://images.example"}, "", "https://images.example/token"},
+		{apptest.Options{}, "seen-as.example:5000", "http://seen-as.example:5000/token"},
+		{apptest.Options{TLS: true}, "seen-as.example", "https://seen-as.example/token"},
 	} {
-		w := newEnv(t, side.settings)
+		w := newEnv(t, side.Options)
 		var headers []string
 		if side.host != "" {
 			headers = append(headers, "Host: "+side.host)
@@ -80,7 +81,7 @@ func TestStrangerLearnsWhereToGetWhichToken(t *testing.T) {
 			if request.scope != "" {
 				want += fmt.Sprintf(",scope=%q", request.scope)
 			}
-			what := fmt.Sprintf("%s %s, as %q, with the URL %q", request.method, request.path, side.host, side.url)
+			what := fmt.Sprintf("%s %s, as %q, with the URL %q", request.method, request.path, side.host, side.URL)
 			if request.method == http.MethodHead {
 				if header := got.header.Get("WWW-Authenticate"); got.status != http.StatusUnauthorized || header != want {
 					t.Errorf("%s: got status %d and the challenge %q, want 401 and %q", what, got.status, header, want)
@@ -94,7 +95,7 @@ func TestStrangerLearnsWhereToGetWhichToken(t *testing.T) {
 
 func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
 	for public, want := range map[string]string{"": "/v2/", "https://images.example": "https://images.example/v2/"} {
-		w := newEnv(t, settings{url: public})
+		w := newEnv(t, apptest.Options{URL: public})
 		location := w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
 		if !strings.HasPrefix(location, want) {
 			t.Errorf("with the URL %q: got the location %q, want it to begin with %q", public, location, want)
@@ -103,7 +104,7 @@ func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
 }
 
 func TestTokenWithTooSmallAScope(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -124,7 +125,7 @@ func TestTokenWithTooSmallAScope(t *testing.T) {
 	} {
 		got := w.send(test.method, test.path, "", w.bearer(user, test.scopes...))
 		w.wantChallenge(fmt.Sprintf("%s %s with a token for %q", test.method, test.path, test.scopes), got,
-			fmt.Sprintf("Bearer realm=%q,service=%q,scope=%q,error=%q", w.server.URL+"/token", service, test.want, "insufficient_scope"))
+			fmt.Sprintf("Bearer realm=%q,service=%q,scope=%q,error=%q", w.URL+"/token", service, test.want, "insufficient_scope"))
 	}
 	w.wantPulled(user, "1-1-demo/app:v1", image)
 }
@@ -162,7 +163,7 @@ func TestTokenInHandEndsWithItsUser(t *testing.T) {
 		}, http.StatusForbidden, "DENIED"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, settings{onDisk: true})
+			w := newEnv(t, onDisk)
 			user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 			admin := w.otherProcess()
 			w.push(user, "1-1-demo/app:v1", newImage(t, 1))
@@ -205,19 +206,19 @@ func (w *env) wantReads(bearer string, status int, code string) {
 }
 
 func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
-	w.pass(24*time.Hour - time.Minute)
+	w.Clock.Advance(24*time.Hour - time.Minute)
 	endless := w.account(user)
 	endless.ExpiresAt = accounts.Never // the service signs no token that lasts so long
 	own := w.bearer(user, scope("1-1-demo/app", all))
 	longer := w.signed(endless, oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete"}})
 	upload := w.begun("1-1-demo/app", longer)
 	w.wantReads(own, http.StatusOK, "")
-	w.pass(time.Minute - time.Microsecond)
+	w.Clock.Advance(time.Minute - time.Microsecond)
 	w.wantReads(longer, http.StatusOK, "")
-	w.pass(time.Microsecond)
+	w.Clock.Advance(time.Microsecond)
 	for _, bearer := range []string{own, longer} {
 		w.wantChangesRefused(bearer, upload, http.StatusUnauthorized, "UNAUTHORIZED")
 		w.wantReads(bearer, http.StatusUnauthorized, "UNAUTHORIZED")
@@ -225,7 +226,7 @@ func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
 }
 
 func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
-	w := newEnv(t, settings{realTime: true})
+	w := newEnv(t, apptest.Options{Now: time.Now})
 	user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 	account := accounts.Account{User: user.User, Namespace: user.namespace}
 	account.ExpiresAt = accounts.Never
@@ -234,14 +235,14 @@ func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
 }
 
 func TestTokenOfARemovedKey(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
-	old, _, err := w.keys.IDs()
+	old, _, err := w.Keys.IDs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	bearer := w.bearer(user)
-	admin, err := keys.OpenFiles(w.dir.Keys(), quiet) // another process
+	admin, err := keys.OpenFiles(w.Dir.Keys(), quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,12 +259,12 @@ func TestTokenOfARemovedKey(t *testing.T) {
 	}
 	got := w.send(http.MethodGet, "/v2/", "", bearer)
 	w.wantChallenge("a token of the key that was removed", got,
-		fmt.Sprintf("Bearer realm=%q,service=%q,error=%q", w.server.URL+"/token", service, "invalid_token"))
+		fmt.Sprintf("Bearer realm=%q,service=%q,error=%q", w.URL+"/token", service, "invalid_token"))
 	w.wantStatus("a token of the new key", w.send(http.MethodGet, "/v2/", "", w.bearer(user)), http.StatusOK, "")
 }
 
 func TestHeadersThatAreNoToken(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	good := w.bearer(user, scope("1-1-demo/app", all))
 	text := strings.TrimPrefix(good, "Authorization: Bearer ")
@@ -302,7 +303,7 @@ func TestHeadersThatAreNoToken(t *testing.T) {
 
 // Whatever a token may say, nobody comes into another registry.
 func TestTokenThatSaysTooMuch(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -332,7 +333,7 @@ func TestTokenThatSaysTooMuch(t *testing.T) {
 // A mount from a repository that the user may not pull from begins an ordinary
 // upload, and does not tell whether the blob exists.
 func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -430,10 +431,10 @@ func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
 }
 
 func TestMadeUpUpload(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	bearer := w.bearer(user, scope("1-1-demo/app", all), scope("1-1-demo/other", all))
-	theirs, err := url.Parse(w.server.URL + w.begun("2-1-demo/app", w.bearer(other, scope("2-1-demo/app", all))))
+	theirs, err := url.Parse(w.URL + w.begun("2-1-demo/app", w.bearer(other, scope("2-1-demo/app", all))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -460,7 +461,7 @@ func TestMadeUpUpload(t *testing.T) {
 }
 
 func TestPathsThatPlayTricks(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -535,10 +536,10 @@ func TestPathsThatPlayTricks(t *testing.T) {
 }
 
 func TestAccountsThatCannotBeReadAre503(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
-	if err := w.dir.Close(); err != nil {
+	if err := w.Dir.Close(); err != nil {
 		t.Fatal(err)
 	}
 	got := w.send(http.MethodGet, manifests, "", bearer)
@@ -553,7 +554,7 @@ func TestAccountsThatCannotBeReadAre503(t *testing.T) {
 func TestStrangerLeavesNoFilesBehind(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	var body strings.Builder
 	form := multipart.NewWriter(&body)
@@ -569,7 +570,7 @@ func TestStrangerLeavesNoFilesBehind(t *testing.T) {
 	}
 	for _, headers := range [][]string{nil, {bearer}} {
 		// What is refused while its body is sent may be cut off.
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/v2/1-1-demo/app/blobs/uploads/", strings.NewReader(body.String()))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/v2/1-1-demo/app/blobs/uploads/", strings.NewReader(body.String()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -577,11 +578,11 @@ func TestStrangerLeavesNoFilesBehind(t *testing.T) {
 		for _, header := range headers {
 			request.Header.Set("Authorization", strings.TrimPrefix(header, "Authorization: "))
 		}
-		if response, err := w.server.Client().Do(request); err == nil {
+		if response, err := w.Client().Do(request); err == nil {
 			response.Body.Close()
 		}
 	}
-	w.server.Close()
+	w.Close()
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) > 0 {
 		t.Errorf("after forms with files: got %v, %v left behind, want nothing", files, err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
@@ -28,7 +29,7 @@ const (
 func (w *env) wantClientError(what string, got httpResponse, status int, code string) {
 	w.t.Helper()
 	w.wantStatus(what, got, status, code)
-	for _, inner := range []string{w.path, "/docker/registry/", "repositories", "Go struct", "Go value", "json:", "http:", "base64", "invalid character", "invalid secret", "mime:", "strconv"} {
+	for _, inner := range []string{w.Dir.Path, "/docker/registry/", "repositories", "Go struct", "Go value", "json:", "http:", "base64", "invalid character", "invalid secret", "mime:", "strconv"} {
 		if inner != "" && strings.Contains(got.body, inner) {
 			w.t.Errorf("%s: got %v, want no %q in it", what, got, inner)
 		}
@@ -38,8 +39,8 @@ func (w *env) wantClientError(what string, got httpResponse, status int, code st
 // wantNoErrorLogged wants no line above INFO in the log, once all requests have ended.
 func (w *env) wantNoErrorLogged() {
 	w.t.Helper()
-	w.server.Close() // waits for the log
-	for line := range strings.Lines(w.log.String()) {
+	w.Close() // waits for the log
+	for line := range strings.Lines(w.Log.String()) {
 		if strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, `"level":"WARN"`) {
 			w.t.Errorf("got the log line %s want none above INFO", line)
 		}
@@ -86,7 +87,7 @@ func TestClientErrorsAre4xx(t *testing.T) {
 }
 
 func TestUploadsOfNoForm(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	for _, test := range []struct {
 		header        string
@@ -127,7 +128,7 @@ func TestUploadsOfNoForm(t *testing.T) {
 }
 
 func TestManifestsOfNoForm(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -232,7 +233,7 @@ var foreignLayers = []string{
 }
 
 func TestManifestOfMoreThan4MiBIsTooLarge(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	const most = 4 << 20
 	frame := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"a":""}}`, ociIndex)
@@ -245,13 +246,13 @@ func TestManifestOfMoreThan4MiBIsTooLarge(t *testing.T) {
 			if length == "unknown" {
 				body = struct{ io.Reader }{body}
 			}
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.server.URL+manifests, body)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.URL+manifests, body)
 			if err != nil {
 				t.Fatal(err)
 			}
 			request.Header.Set("Authorization", strings.TrimPrefix(bearer, "Authorization: "))
 			request.Header.Set("Content-Type", ociIndex)
-			response, err := w.server.Client().Do(request)
+			response, err := w.Client().Do(request)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +268,7 @@ func TestManifestOfMoreThan4MiBIsTooLarge(t *testing.T) {
 }
 
 func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	config, err := image.ConfigName()
@@ -311,7 +312,7 @@ func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
 		for _, actions := range []string{"pull", "delete", "push"} {
 			got := w.send(http.MethodDelete, upload, "", w.bearer(user, scope("1-1-demo/app", actions)))
 			w.wantChallenge("DELETE with a token for "+actions, got, fmt.Sprintf("Bearer realm=%q,service=%q,scope=%q,error=%q",
-				w.server.URL+"/token", service, "repository:1-1-demo/app:pull,push", "insufficient_scope"))
+				w.URL+"/token", service, "repository:1-1-demo/app:pull,push", "insufficient_scope"))
 		}
 		w.wantStatus("DELETE", w.send(http.MethodDelete, upload, "", bearer), http.StatusNoContent, "")
 		got := w.send(http.MethodPut, withDigest(upload, sum("")), "", bearer)
@@ -372,8 +373,8 @@ func (w *env) halfSent(method, target string, closes bool, headers ...string) ht
 		if !closes {
 			_ = http.NewResponseController(a).SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		}
-		w.registry.Load().ServeHTTP(a, r)
-	}), observe.Options{Logger: w.options.Logger}))
+		w.registry.ServeHTTP(a, r)
+	}), observe.Options{Logger: w.Logger}))
 	defer server.Close()
 	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", server.Listener.Addr().String())
 	if err != nil {
@@ -398,7 +399,7 @@ func (w *env) halfSent(method, target string, closes bool, headers ...string) ht
 }
 
 func TestBodyThatStopsComing(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	for _, closes := range []bool{false, true} {
 		status := http.StatusRequestTimeout
@@ -421,7 +422,7 @@ func TestBodyThatStopsComing(t *testing.T) {
 // A manifest may name a blob that does not exist beside one that cannot be read:
 // the library would send both, and the path of the second.
 func TestFailureBesideAClientErrorStaysInside(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -440,8 +441,8 @@ func TestFailureBesideAClientErrorStaysInside(t *testing.T) {
 		ociImage, sum("none"), config)
 	got := w.send(http.MethodPut, manifests, body, w.bearer(user, scope("1-1-demo/app", all)), "Content-Type: "+ociImage)
 	w.wantClientError("PUT", got, http.StatusInternalServerError, "UNKNOWN")
-	w.server.Close() // waits for the log
-	if text := w.log.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "is a directory") {
+	w.Close() // waits for the log
+	if text := w.Log.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "is a directory") {
 		t.Errorf("got the log\n%s\nwant the cause in it, as an error", text)
 	}
 }
@@ -454,7 +455,7 @@ func TestManifestThatIsTooLarge(t *testing.T) {
 		for name, size := range map[string]int64{"just": 4<<20 + 1, "much": 20 << 20} {
 			for _, length := range []int64{size, -1} {
 				body := io.LimitReader(strings.NewReader(strings.Repeat(" ", int(size))), size)
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.server.URL+manifests, body)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.URL+manifests, body)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -462,7 +463,7 @@ func TestManifestThatIsTooLarge(t *testing.T) {
 				_, value, _ := strings.Cut(bearer, ": ")
 				request.Header.Set("Authorization", value)
 				request.Header.Set("Content-Type", ociImage)
-				response, err := w.server.Client().Transport.RoundTrip(request)
+				response, err := w.Client().Transport.RoundTrip(request)
 				if err != nil {
 					t.Fatalf("%s too large, length %d: %v", name, length, err)
 				}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,13 +17,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // everywhere runs a flow on images in memory, and on a disk's.
 func everywhere(t *testing.T, flow func(t *testing.T, w *env)) {
 	t.Helper()
-	t.Run("in memory", func(t *testing.T) { flow(t, newEnv(t, settings{})) })
-	t.Run("on disk", func(t *testing.T) { flow(t, newEnv(t, settings{onDisk: true})) })
+	t.Run("in memory", func(t *testing.T) { flow(t, newEnv(t, apptest.Options{})) })
+	t.Run("on disk", func(t *testing.T) { flow(t, newEnv(t, onDisk)) })
 }
 
 func TestLoginPushListPullDelete(t *testing.T) {
@@ -34,12 +36,12 @@ func TestLoginPushListPullDelete(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		challenge, err := transport.Ping(t.Context(), host, w.server.Client().Transport)
+		challenge, err := transport.Ping(t.Context(), host, w.Client().Transport)
 		if err != nil || challenge.Scheme != "bearer" || challenge.Parameters["service"] != service {
 			t.Fatalf("ping: got %+v, %v; want a challenge of the service %s", challenge, err, service)
 		}
 		auth := &authn.Basic{Username: user.Name, Password: user.secret}
-		if _, err := transport.NewWithContext(t.Context(), host, auth, w.server.Client().Transport, nil); err != nil {
+		if _, err := transport.NewWithContext(t.Context(), host, auth, w.Client().Transport, nil); err != nil {
 			t.Fatalf("login: %v", err)
 		}
 
@@ -138,7 +140,7 @@ func TestMountWithinARegistry(t *testing.T) {
 
 // A client that mounts from where it has no rights pushes the content instead.
 func TestClientPushesWhatItMayNotMount(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 2)
 	w.push(other, "2-1-demo/source:v1", image)
@@ -206,7 +208,7 @@ func TestAnotherRegistrysRepositoryIsDenied(t *testing.T) {
 }
 
 func TestCatalogIsForNobody(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	_, options := w.as(user)
@@ -240,8 +242,8 @@ func TestRepositoriesOfOneBasenameAreApart(t *testing.T) {
 }
 
 func TestExpiredUserCannotLogIn(t *testing.T) {
-	for _, real := range []bool{false, true} {
-		w := newEnv(t, settings{realTime: real})
+	for _, now := range []func() time.Time{nil, time.Now} {
+		w := newEnv(t, apptest.Options{Now: now})
 		w.push(w.pusher(w.one), "1-1-demo/app:v1", newImage(t, 1))
 		user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 		_, options := w.as(user)

@@ -22,7 +22,7 @@ import (
 // age makes all files and directories of the images older.
 func (w *env) age(by time.Duration) {
 	w.t.Helper()
-	err := filepath.WalkDir(w.dir.Images(), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(w.Dir.Images(), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func (w *env) age(by time.Duration) {
 // collectNow collects garbage with the times that files have.
 func (w *env) collectNow() ociregistry.Garbage {
 	w.t.Helper()
-	g, err := ociregistry.GarbageCollect(w.t.Context(), w.dir.Images(), time.Now(), w.options.Logger)
+	g, err := ociregistry.GarbageCollect(w.t.Context(), w.Dir.Images(), time.Now(), w.Logger)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 		"": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, settings{onDisk: true})
+			w := newEnv(t, onDisk)
 			bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
@@ -86,12 +86,12 @@ func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 					}
 				}
 			}
-			w.close()
+			w.Shut()
 			garbage := w.collectNow()
 			if kept := slices.Equal(w.blobs(), []string{sum(content)}); kept != (again != nil) {
 				t.Errorf("got %+v and the blobs %q, want the blob kept: %v", garbage, w.blobs(), again != nil)
 			}
-			w.open()
+			w.Open()
 		})
 	}
 }
@@ -118,7 +118,7 @@ func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
 		"a manifest of other content": {blob, "{}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, settings{onDisk: true})
+			w := newEnv(t, onDisk)
 			user := w.pusher(w.one)
 			_, options := w.as(user)
 			w.push(user, "1-1-demo/app:v1", image)
@@ -128,13 +128,13 @@ func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
 			}
 			overwrite(t, w.file(test.file...), test.content)
 			w.age(48 * time.Hour)
-			w.close()
+			w.Shut()
 			w.collectNow()
 			if got, want := w.blobs(), digestsOf(t, image); !slices.Equal(got, want) {
 				t.Errorf("got the blobs %q, want %q", got, want)
 			}
 			w.wantNamed(w.file(test.file...))
-			w.open()
+			w.Open()
 			w.push(user, "1-1-demo/app:again", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
 		})
@@ -144,7 +144,7 @@ func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
 // What the library once took by a sha512 digest, it kept under its sha256 one.
 func TestGarbageCollectKeepsWhatWasNamedOtherwise(t *testing.T) {
 	const content = "a layer"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -156,20 +156,20 @@ func TestGarbageCollectKeepsWhatWasNamedOtherwise(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.age(48 * time.Hour)
-	w.close()
+	w.Shut()
 	w.collectNow()
 	if got := w.blobs(); !slices.Equal(got, []string{sum(content)}) {
 		t.Errorf("got the blobs %q, want the one of the sha512 link", got)
 	}
-	w.open()
+	w.Open()
 }
 
 // Operators move repositories to other disks, and leave symbolic links.
 func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
-	w.close()
+	w.Shut()
 	from, to := w.file("repositories", "1-1-demo"), filepath.Join(t.TempDir(), "elsewhere")
 	if err := os.Rename(from, to); err != nil {
 		t.Fatal(err)
@@ -181,23 +181,23 @@ func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
 	if g := w.collectNow(); g.Blobs != 0 {
 		t.Errorf("got %+v, want no blob removed", g)
 	}
-	w.open()
+	w.Open()
 	w.wantPulled(user, "1-1-demo/app:v1", image)
-	w.close()
+	w.Shut()
 	if err := os.Rename(to, to+"-is-not-mounted"); err != nil {
 		t.Fatal(err)
 	}
 	before := w.blobs()
-	_, err := collect(t, w.dir.Images())
+	_, err := collect(t, w.Dir.Images())
 	wantWords(t, "with the other disk missing", err, "1-1-demo")
 	if got := w.blobs(); !slices.Equal(got, before) {
 		t.Errorf("with the other disk missing: got the blobs %q, want %q", got, before)
 	}
-	w.open()
+	w.Open()
 }
 
 func TestGarbageCollectEndsWithItsContext(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	_, options := w.as(user)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -205,16 +205,16 @@ func TestGarbageCollectEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.age(48 * time.Hour)
-	w.close()
+	w.Shut()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	before := w.blobs()
-	_, err := ociregistry.GarbageCollect(ctx, w.dir.Images(), time.Now(), slog.New(slog.DiscardHandler))
+	_, err := ociregistry.GarbageCollect(ctx, w.Dir.Images(), time.Now(), slog.New(slog.DiscardHandler))
 	if !errors.Is(err, context.Canceled) || !slices.Equal(w.blobs(), before) {
 		t.Errorf("got %v and the blobs %q, want an end at once and %q", err, w.blobs(), before)
 	}
 	if g := w.collectNow(); g.Blobs != len(before) {
 		t.Errorf("after it: got %+v, want %d blobs removed", g, len(before))
 	}
-	w.open()
+	w.Open()
 }

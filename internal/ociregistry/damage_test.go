@@ -19,10 +19,12 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 func (w *env) file(path ...string) string {
-	return filepath.Join(append([]string{w.dir.Images(), "docker", "registry", "v2"}, path...)...)
+	return filepath.Join(append([]string{w.Dir.Images(), "docker", "registry", "v2"}, path...)...)
 }
 
 func (w *env) data(d v1.Hash) string {
@@ -43,11 +45,11 @@ func overwrite(t *testing.T, path, content string) {
 // wantNamed wants the log to have an error with the path, relative to the images.
 func (w *env) wantNamed(path string) {
 	w.t.Helper()
-	name, err := filepath.Rel(w.dir.Images(), path)
+	name, err := filepath.Rel(w.Dir.Images(), path)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for line := range strings.Lines(w.log.String()) {
+	for line := range strings.Lines(w.Log.String()) {
 		var entry struct{ Level, Path string }
 		if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "ERROR" && entry.Path == filepath.ToSlash(name) {
 			return
@@ -112,7 +114,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"a manifest that became larger": {blob(manifest), string(body) + " ", "manifests/v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, settings{onDisk: true})
+			w := newEnv(t, onDisk)
 			user := w.pusher(w.one)
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
@@ -130,11 +132,11 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 			w.push(user, "1-1-demo/app:again", image) // this client pushes no blobs for a tag that is there
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
-			w.close()
-			if _, err := collect(t, w.dir.Images()); err != nil {
+			w.Shut()
+			if _, err := collect(t, w.Dir.Images()); err != nil {
 				t.Error(err)
 			}
-			w.open()
+			w.Open()
 			w.wantPulled(user, "1-1-demo/app:v1", image)
 		})
 	}
@@ -145,7 +147,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 func TestPushingABlobReplacesItsContent(t *testing.T) {
 	const content = "the content of a blob"
 	for _, damage := range []string{"", "the", "the content of a blot", content + content} {
-		w := newEnv(t, settings{onDisk: true})
+		w := newEnv(t, onDisk)
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for _, damaged := range []bool{true, false} {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
@@ -165,7 +167,7 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 // client uploads it, which heals it everywhere.
 func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -188,7 +190,7 @@ func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 // damaged one; pushing it again writes the file.
 func TestSizeFiles(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -224,7 +226,7 @@ func TestSizeFiles(t *testing.T) {
 // is pushed, and that the garbage collection removes.
 func TestSizeFileWithoutABlob(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -245,21 +247,21 @@ func TestSizeFileWithoutABlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.age(48 * time.Hour)
-	w.close()
+	w.Shut()
 	w.collectNow()
 	if _, err := os.Stat(filepath.Dir(data)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the directory of the blob: got %v, want it removed", err)
 	}
-	w.open()
+	w.Open()
 }
 
 // The plain registry program lists, serves and removes the blobs of the
 // directory as if there were no size files.
 func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	image := newImage(t, 2)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
-	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": w.dir.Images()})
+	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": w.Dir.Images()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,15 +293,15 @@ func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
 }
 
 func TestTheBlobOfNothing(t *testing.T) {
-	for _, onDisk := range []bool{true, false} {
-		w := newEnv(t, settings{onDisk: onDisk})
+	for _, place := range []apptest.Images{apptest.OnDisk, apptest.InMemory} {
+		w := newEnv(t, apptest.Options{Images: place})
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for range 2 {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
 			got = w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(""), "", bearer)
 			if got.status != http.StatusOK || got.body != "" || got.header.Get("Content-Length") != "0" {
-				t.Errorf("on disk %v: got %v, want status 200 and nothing", onDisk, got)
+				t.Errorf("images %v: got %v, want status 200 and nothing", place, got)
 			}
 		}
 	}
@@ -307,7 +309,7 @@ func TestTheBlobOfNothing(t *testing.T) {
 
 // The start of an upload that is not a time is an upload that is not there.
 func TestDamagedUploadIsUnknown(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
 	files, err := filepath.Glob(w.file("repositories", "1-1-demo", "app", "_uploads", "*", "startedat"))
@@ -321,7 +323,7 @@ func TestDamagedUploadIsUnknown(t *testing.T) {
 
 // What fails in the library is answered without the paths of files.
 func TestFailuresDoNotNameFiles(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -334,7 +336,7 @@ func TestFailuresDoNotNameFiles(t *testing.T) {
 	}
 	got := w.send(http.MethodGet, manifests, "", bearer)
 	w.wantStatus("GET of a link that is a directory", got, http.StatusInternalServerError, "UNKNOWN")
-	if strings.Contains(got.body, w.path) || strings.Contains(got.body, "_manifests") {
+	if strings.Contains(got.body, w.Dir.Path) || strings.Contains(got.body, "_manifests") {
 		t.Errorf("got the body %s, want no path in it", got.body)
 	}
 	if length := got.header.Get("Content-Length"); length != "" && length != fmt.Sprint(len(got.body)) {

@@ -2,19 +2,13 @@ package ociregistry_test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,106 +23,58 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/oci"
-	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
-const service = "test-registry"
+const service = apptest.Service
 
-// logBuffer collects log lines.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// world is a whole server: accounts in SQLite, token service and registry,
-// reached over the wire. When its test is over, it looks at its log.
+// env is a server of images with registries in two projects. When its test has
+// ended, it checks the log.
 type env struct {
+	*apptest.Env
 	t        *testing.T
-	path     string // of the data directory
-	dir      *datadir.Dir
-	keys     *keys.Files
-	issuer   *token.Issuer
-	registry atomic.Pointer[ociregistry.Registry]
-	server   *httptest.Server
-	log      *logBuffer
-	options  ociregistry.Options
-	moment   atomic.Int64 // the clock, nanoseconds since 1970; 0: it is time.Now
+	issuer   *token.Issuer // of the server's tokens
+	registry http.Handler  // as it is without package web, and not counted
 
-	requests struct{ registry, token atomic.Int64 } // that came
+	requests struct{ registry, token atomic.Int64 } // that arrived
 	mu       sync.Mutex
 	hidden   []string       // what no log line may hold
-	one, two imageDirectory // registries of one name, in two projects
+	one, two imageDirectory // both are named demo
 }
 
-type settings struct {
-	onDisk   bool   // images in the data directory
-	url      string // the public one
-	realTime bool
-	tls      bool
-}
-
-// place is a registry.
+// imageDirectory is a registry.
 type imageDirectory struct {
 	accounts.RegistryRef
 	namespace string
 }
 
-var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+// onDisk are the options of most tests.
+var onDisk = apptest.Options{Images: apptest.OnDisk}
 
-func newEnv(t *testing.T, s settings) *env {
+// newEnv starts a server, which keeps its images in memory if the options do not
+// say another place.
+func newEnv(t *testing.T, o apptest.Options) *env {
 	t.Helper()
-	w := &env{t: t, path: filepath.Join(t.TempDir(), "data"), log: new(logBuffer)}
-	if !s.realTime {
-		w.moment.Store(start.UnixNano())
+	w := &env{t: t}
+	if o.Images == apptest.NoImages {
+		o.Images = apptest.InMemory
 	}
-	var err error
-	if w.dir, err = datadir.Open(t.Context(), w.path); err != nil {
-		t.Fatal(err)
+	o.Start = start
+	o.Handlers = func(h *web.Handlers) {
+		w.registry = h.Registry
+		h.Token, h.Registry = counted(&w.requests.token, h.Token), counted(&w.requests.registry, h.Registry)
 	}
-	if w.keys, err = keys.OpenFiles(w.dir.Keys(), quiet); err != nil {
-		t.Fatal(err)
-	}
-	w.issuer = &token.Issuer{Keys: w.keys, Service: service, Now: w.now}
-	logger := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.options = ociregistry.Options{URL: s.url, Accounts: w.app.Accounts(nil), Issuer: w.issuer, Logger: logger}
-	if s.onDisk {
-		w.options.Root = w.dir.Images()
-	}
-	w.open()
-	tokens := &token.Handler{Accounts: w.app.Accounts(nil), Issuer: w.issuer}
-	w.server = httptest.NewUnstartedServer(web.New(web.Handlers{
-		API:   http.NotFoundHandler(),
-		Token: counted(&w.requests.token, tokens),
-		JWKS:  http.HandlerFunc(tokens.JWKS),
-		Registry: counted(&w.requests.registry, http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
-			w.registry.Load().ServeHTTP(a, r)
-		})),
-	}, web.Options{Logger: logger}).Handler)
-	w.server.Config.ErrorLog = log.New(w.log, "net/http: ", 0)
-	if s.tls {
-		w.server.StartTLS()
-	} else {
-		w.server.Start()
-	}
-	t.Cleanup(w.end)
-	w.one, w.two = w.newRegistry(1, "demo"), w.newRegistry(2, "demo")
+	t.Cleanup(w.checkLog) // after all is closed
+	w.Env = apptest.New(t, o)
+	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppConfig.Now}
+	w.one = imageDirectory{w.Registry, "1-1-demo"}
+	w.two = imageDirectory{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
 	return w
 }
 
@@ -139,45 +85,12 @@ func counted(n *atomic.Int64, next http.Handler) http.Handler {
 	})
 }
 
-// open opens the registry.
-func (w *env) open() {
-	w.t.Helper()
-	registry, err := ociregistry.Open(w.t.Context(), w.options)
-	if err != nil {
-		w.t.Fatalf("open the registry: %v", err)
+// checkLog looks for what no test may leave in the log.
+func (w *env) checkLog() {
+	if w.Env == nil { // the server did not start
+		return
 	}
-	w.registry.Store(registry)
-}
-
-// close closes the registry; until it is opened again, nothing may come.
-func (w *env) close() {
-	w.t.Helper()
-	if err := w.registry.Swap(nil).Close(); err != nil {
-		w.t.Fatalf("close the registry: %v", err)
-	}
-}
-
-func (w *env) now() time.Time {
-	if moment := w.moment.Load(); moment != 0 {
-		return time.Unix(0, moment)
-	}
-	return time.Now()
-}
-
-func (w *env) pass(d time.Duration) { w.moment.Add(int64(d)) }
-
-// end closes everything, and then looks for what no test may leave in the log.
-func (w *env) end() {
-	w.server.Close() // waits for the requests in flight
-	if registry := w.registry.Load(); registry != nil {
-		if err := registry.Close(); err != nil {
-			w.t.Errorf("close the registry: %v", err)
-		}
-	}
-	if err := w.dir.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		w.t.Errorf("close the data directory: %v", err)
-	}
-	text := w.log.String()
+	text := w.Log.String()
 	counts := make(map[string]int64)
 	for line := range strings.Lines(text) {
 		var entry struct {
@@ -188,10 +101,13 @@ func (w *env) end() {
 			w.t.Errorf("got the log line %q, want none but JSON", line)
 			continue
 		}
+		if strings.HasPrefix(entry.Msg, "http") {
+			w.t.Errorf("got the log line %q, want none of net/http", line)
+		}
 		if entry.Msg == "request" {
 			counts[entry.Route]++
 			if entry.Status < 200 || entry.Status > 599 {
-				w.t.Errorf("got the log line %q, want what was answered in it", line)
+				w.t.Errorf("got the log line %q, want the status of the response in it", line)
 			}
 		}
 	}
@@ -216,16 +132,6 @@ func (w *env) hide(text string) {
 	}
 }
 
-func (w *env) newRegistry(project int64, called string) imageDirectory {
-	w.t.Helper()
-	r, err := w.app.Accounts(nil).CreateRegistry(w.t.Context(), project, 1, called)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	at := accounts.RegistryRef{ProjectID: project, RegionID: 1, RegistryID: r.ID}
-	return imageDirectory{at, accounts.Namespace(project, 1, called)}
-}
-
 // login is a user who may log in.
 type login struct {
 	accounts.User
@@ -236,7 +142,7 @@ type login struct {
 // newUser creates a user, whose days have no end unless it says so.
 func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	w.t.Helper()
-	u, err := w.app.Accounts(nil).CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
+	u, err := w.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -252,7 +158,7 @@ func (w *env) pusher(at imageDirectory) login {
 // account returns the user's account as it is now.
 func (w *env) account(l login) accounts.Account {
 	w.t.Helper()
-	account, err := w.app.Accounts(nil).Current(w.t.Context(), l.ID, l.Incarnation)
+	account, err := w.Accounts.Current(w.t.Context(), l.ID, l.Incarnation)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -262,7 +168,7 @@ func (w *env) account(l login) accounts.Account {
 // otherProcess opens the data directory once more, as an admin's command does.
 func (w *env) otherProcess() *accounts.Service {
 	w.t.Helper()
-	dir, err := datadir.Open(w.t.Context(), w.path)
+	dir, err := datadir.Open(w.t.Context(), w.Dir.Path)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -271,19 +177,19 @@ func (w *env) otherProcess() *accounts.Service {
 			w.t.Error(err)
 		}
 	})
-	return dir.Accounts(nil)
+	return dir.Accounts(w.AppConfig.Now)
 }
 
 // bearer logs in and returns the header of a token for the scopes.
 func (w *env) bearer(l login, scopes ...string) string {
 	w.t.Helper()
 	query := url.Values{"service": {service}, "scope": scopes}
-	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.server.URL+"/token?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.URL+"/token?"+query.Encode(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	request.SetBasicAuth(l.Name, l.secret)
-	response, err := w.server.Client().Do(request)
+	response, err := w.Client().Do(request)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -345,7 +251,7 @@ func (w *env) send(method, target, body string, headers ...string) httpResponse 
 func (w *env) trySend(method, target, body string, headers ...string) (httpResponse, error) {
 	w.t.Helper()
 	if strings.HasPrefix(target, "/") {
-		target = w.server.URL + target
+		target = w.URL + target
 	}
 	request, err := http.NewRequestWithContext(w.t.Context(), method, target, strings.NewReader(body))
 	if err != nil {
@@ -358,7 +264,7 @@ func (w *env) trySend(method, target, body string, headers ...string) (httpRespo
 		}
 		request.Header.Add(key, value)
 	}
-	response, err := w.server.Client().Transport.RoundTrip(request)
+	response, err := w.Client().Transport.RoundTrip(request)
 	if err != nil {
 		return httpResponse{}, err
 	}
@@ -385,7 +291,7 @@ func (w *env) read(what string, response *http.Response) httpResponse {
 // sendRaw sends a request line as no client would, over a connection of its own.
 func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 	w.t.Helper()
-	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.server.Listener.Addr().String())
+	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.Listener.Addr().String())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -404,7 +310,7 @@ func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 	return w.read(fmt.Sprintf("%s %q", method, target), response)
 }
 
-func (w *env) host() string { return w.server.Listener.Addr().String() }
+func (w *env) host() string { return w.Listener.Addr().String() }
 
 // wantStatus wants an answer's status, and its code and words of its text
 // where some are given.
@@ -435,7 +341,7 @@ func (w *env) ref(text string) name.Reference {
 // as returns the settings of a real client that logs in as the user, and
 // what it will have sent.
 func (w *env) as(l login) (*exchanges, []remote.Option) {
-	e := &exchanges{next: w.server.Client().Transport}
+	e := &exchanges{next: w.Client().Transport}
 	return e, []remote.Option{
 		remote.WithContext(w.t.Context()),
 		remote.WithTransport(e),

@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // The operator is told once of each request, and of an error where there is
 // one to mend. (That no line holds a secret, each test looks at when it ends.)
 func TestClientErrorsAreNotServerErrors(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -39,8 +41,8 @@ func TestClientErrorsAreNotServerErrors(t *testing.T) {
 			t.Errorf("%s %s: got %v, want status %d", request.method, request.target, got, request.status)
 		}
 	}
-	w.server.Close() // waits for the log
-	for line := range strings.Lines(w.log.String()) {
+	w.Close() // waits for the log
+	for line := range strings.Lines(w.Log.String()) {
 		var entry struct{ Level, Msg string }
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatal(err)
@@ -54,12 +56,12 @@ func TestClientErrorsAreNotServerErrors(t *testing.T) {
 }
 
 func TestLogSaysWhoAndWhy(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))
-	w.server.Close() // waits for the log
+	w.Close() // waits for the log
 	const want = `"method":"GET","status":403,`
-	for line := range strings.Lines(w.log.String()) {
+	for line := range strings.Lines(w.Log.String()) {
 		if !strings.Contains(line, want) {
 			continue
 		}
@@ -70,5 +72,5 @@ func TestLogSaysWhoAndWhy(t *testing.T) {
 		}
 		return
 	}
-	t.Errorf("got the log\n%s\nwant a line with %q in it", w.log, want)
+	t.Errorf("got the log\n%s\nwant a line with %q in it", w.Log, want)
 }

@@ -11,19 +11,20 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
 func TestTokenHasLeeway(t *testing.T) {
-	w := newEnv(t, settings{})
+	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
-	w.pass(-59 * time.Second) // a server whose clock is behind
+	w.Clock.Advance(-59 * time.Second) // a server whose clock is behind
 	w.wantReads(bearer, http.StatusOK, "")
-	w.pass(59*time.Second + token.Lifetime + 58*time.Second)
+	w.Clock.Advance(59*time.Second + token.Lifetime + 58*time.Second)
 	w.wantReads(bearer, http.StatusOK, "")
-	w.pass(3 * time.Second)
+	w.Clock.Advance(3 * time.Second)
 	w.wantReads(bearer, http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
@@ -35,11 +36,11 @@ func TestUploadOutlastsItsToken(t *testing.T) {
 		bearer := w.bearer(user, scope("1-1-demo/app", all))
 		reading := w.bearer(user, scope("1-1-demo/app", "pull"))
 		upload, other := w.begun("1-1-demo/app", bearer), w.begun("1-1-demo/app", bearer)
-		w.pass(token.Lifetime + 23*time.Hour)
+		w.Clock.Advance(token.Lifetime + 23*time.Hour)
 		got := w.send(http.MethodPatch, upload, "s", bearer)
 		w.wantStatus("PATCH on the first day", got, http.StatusAccepted, "")
 		upload = got.header.Get("Location")
-		w.pass(7 * 24 * time.Hour)
+		w.Clock.Advance(7 * 24 * time.Hour)
 		w.wantStatus("PATCH with a token for pull", w.send(http.MethodPatch, upload, "so", reading), http.StatusUnauthorized, "UNAUTHORIZED")
 		got = w.send(http.MethodPatch, upload, "o", bearer)
 		w.wantStatus("PATCH a week later", got, http.StatusAccepted, "")
@@ -59,7 +60,7 @@ func TestUploadOutlastsItsToken(t *testing.T) {
 		}
 		w.wantStatus("DELETE", w.send(http.MethodDelete, other, "", bearer), http.StatusNoContent, "")
 		w.wantStatus("PATCH of what has ended", w.send(http.MethodPatch, other, "x", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
-		w.pass(48 * time.Hour) // its account has expired
+		w.Clock.Advance(48 * time.Hour) // its account has expired
 		upload = w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
 		for _, method := range []string{http.MethodPatch, http.MethodPut, http.MethodDelete} {
 			got := w.send(method, withDigest(upload, sum("some")), "some", bearer)
@@ -92,7 +93,7 @@ func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
 	} {
 		for _, content := range []string{"some", manifest} {
 			t.Run(fmt.Sprintf("%s, %.4s", change.name, content), func(t *testing.T) {
-				w := newEnv(t, settings{onDisk: true})
+				w := newEnv(t, onDisk)
 				user, reader := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1}), w.pusher(w.one)
 				bearer := w.bearer(user, scope("1-1-demo/app", all))
 				target, written := withDigest(w.begun("1-1-demo/app", bearer), sum(content)), "/v2/1-1-demo/app/blobs/"+sum(content)

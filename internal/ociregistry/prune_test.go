@@ -36,7 +36,7 @@ var deep = "1-1-demo" + strings.Repeat("/a", 100)
 
 // An upload that is cancelled leaves no directories, but for those in use.
 func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope(deep, all), scope("1-1-demo/a", all))
 	kept := w.begun("1-1-demo/a", bearer)
 	before := w.directories()
@@ -56,7 +56,7 @@ func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
 
 // Uploads that begin while others are cancelled never miss their directories.
 func TestUploadsBesideCancelledOnes(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/a/b/c", all))
 	var group sync.WaitGroup
 	for range 4 {
@@ -79,9 +79,9 @@ func TestUploadsBesideCancelledOnes(t *testing.T) {
 
 // Abandoned uploads leave no directories when they are removed at the start.
 func TestAbandonedUploadLeavesNoDirectories(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	w.begun(deep, w.bearer(w.pusher(w.one), scope(deep, all)))
-	w.close()
+	w.Shut()
 	started := w.glob("_uploads", "startedat")
 	if len(started) != 1 {
 		t.Fatalf("got the uploads %q, want one", started)
@@ -92,7 +92,7 @@ func TestAbandonedUploadLeavesNoDirectories(t *testing.T) {
 	if got := w.directories(); len(got) != 0 {
 		t.Errorf("got the directories %q, want none", got)
 	}
-	w.open()
+	w.Open()
 }
 
 // glob returns the files of a name below directories of another name.
@@ -112,7 +112,7 @@ func (w *env) glob(directory, name string) (all []string) {
 
 // What is collected leaves no directories; a symbolic link of the operator stays.
 func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 2)
 	_, options := w.as(user)
 	w.push(user, "1-1-demo/deep/in/app:v1", image)
@@ -124,7 +124,7 @@ func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
 		t.Skipf("symbolic links: %v", err)
 	}
 	w.age(48 * time.Hour)
-	w.close()
+	w.Shut()
 	if g := w.collectNow(); g.Blobs != 4 {
 		t.Errorf("got %+v, want 4 blobs removed", g)
 	}
@@ -137,5 +137,5 @@ func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
 	if _, err := os.Lstat(link); err != nil {
 		t.Errorf("the symbolic link of the operator: %v", err)
 	}
-	w.open()
+	w.Open()
 }

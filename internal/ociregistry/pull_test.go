@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // A blob is answered the same from its file and by the library, of which the
@@ -34,18 +36,18 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 		{http.MethodGet, []string{`If-None-Match: "other"`}, http.StatusOK, content},
 	} {
 		var responses []httpResponse
-		for _, onDisk := range []bool{true, false} {
-			w := newEnv(t, settings{onDisk: onDisk})
+		for _, place := range []apptest.Images{apptest.OnDisk, apptest.InMemory} {
+			w := newEnv(t, apptest.Options{Images: place})
 			bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), digest), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
 			got = w.send(request.method, "/v2/1-1-demo/app/blobs/"+digest, "", append(request.headers, bearer)...)
 			got.header.Del("Date")
 			if got.status != request.status || got.body != request.body {
-				t.Errorf("%s %v, on disk %v: got %v, want status %d and %q", request.method, request.headers, onDisk, got, request.status, request.body)
+				t.Errorf("%s %v, images %v: got %v, want status %d and %q", request.method, request.headers, place, got, request.status, request.body)
 			}
 			responses = append(responses, got)
-			if !strings.Contains(w.log.String(), `"bytes":`) {
+			if !strings.Contains(w.Log.String(), `"bytes":`) {
 				t.Error("got no bytes in the log")
 			}
 		}
@@ -60,7 +62,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 // A blob of another repository, even of the same registry, is not one of this.
 func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -76,14 +78,14 @@ func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
 
 // Below the reserve, uploads are refused, and all else goes on.
 func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
-	w.options.Reserve = 1 << 62
-	w.close()
-	w.open()
+	w.ImageOptions.Reserve = 1 << 62
+	w.Shut()
+	w.Open()
 	manifest := w.send(http.MethodGet, manifests, "", bearer)
 	for _, request := range []struct{ method, target string }{
 		{http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/"},
@@ -103,12 +105,12 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/app:v1", image)
 	got := w.send(http.MethodDelete, "/v2/1-1-demo/app/manifests/"+digestOf(t, image).String(), "", bearer)
 	w.wantStatus("DELETE", got, http.StatusAccepted, "")
-	if n := strings.Count(w.log.String(), "uploads are refused"); n != 1 {
+	if n := strings.Count(w.Log.String(), "uploads are refused"); n != 1 {
 		t.Errorf("got %d lines that uploads are refused in the log, want one", n)
 	}
-	w.options.Reserve = 0
-	w.close()
-	w.open()
+	w.ImageOptions.Reserve = 0
+	w.Shut()
+	w.Open()
 	got = w.send(http.MethodPut, withDigest(location, sum("some")), "some", bearer)
 	w.wantStatus("the upload goes on", got, http.StatusCreated, "")
 	if manifest.status != http.StatusOK {
@@ -120,7 +122,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 // progress, and any number of small ones.
 func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 	const mediaType = "application/vnd.oci.image.manifest.v1+json"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	w.push(other, "2-1-demo/app:v1", newImage(t, 1))

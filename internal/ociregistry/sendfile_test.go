@@ -29,7 +29,7 @@ func (w *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 // The server below gets a blob's file itself, which the kernel can send.
 func TestBlobsAreGivenAsFiles(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -37,7 +37,7 @@ func TestBlobsAreGivenAsFiles(t *testing.T) {
 	name, value, _ := strings.Cut(bearer, ": ")
 	request.Header.Set(name, value)
 	response := &fileWriter{ResponseRecorder: httptest.NewRecorder()}
-	w.server.Config.Handler.ServeHTTP(response, request)
+	w.Config.Handler.ServeHTTP(response, request)
 	if response.Code != http.StatusOK || response.Body.String() != content || response.files != 1 {
 		t.Errorf("got status %d, %q, and a file %d times; want status 200, the content, and a file once", response.Code, response.Body, response.files)
 	}

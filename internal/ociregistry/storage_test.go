@@ -18,8 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -29,21 +28,9 @@ var quiet = slog.New(slog.DiscardHandler)
 // options are for a registry that opens, but for what a test changes.
 func options(t *testing.T, root string) ociregistry.Options {
 	t.Helper()
-	dir, err := datadir.Open(t.Context(), filepath.Join(t.TempDir(), "data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := dir.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	keys, err := keys.OpenFiles(dir.Keys(), quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := &token.Issuer{Keys: keys, Service: service}
-	return ociregistry.Options{Root: root, Accounts: dir.Accounts(nil), Issuer: issuer, Logger: quiet}
+	e := apptest.New(t, apptest.Options{Images: apptest.Outside})
+	issuer := &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
+	return ociregistry.Options{Root: root, Accounts: e.Accounts, Issuer: issuer, Logger: quiet}
 }
 
 // wantOpenError wants no registry, and an error with the words.
@@ -134,8 +121,8 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 }
 
 func TestImagesAreTheirOwnersAlone(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
-	info, err := os.Stat(w.dir.Images())
+	w := newEnv(t, onDisk)
+	info, err := os.Stat(w.Dir.Images())
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the image directory: got %v, %v; want mode 0700", info.Mode(), err)
 	}
@@ -145,7 +132,7 @@ func TestImagesAreTheirOwnersAlone(t *testing.T) {
 func (w *env) blobs() []string {
 	w.t.Helper()
 	var digests []string
-	root := filepath.Join(w.dir.Images(), "docker", "registry", "v2", "blobs")
+	root := filepath.Join(w.Dir.Images(), "docker", "registry", "v2", "blobs")
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Name() == "data" {
 			parts := strings.Split(filepath.ToSlash(filepath.Dir(path)), "/")
@@ -194,7 +181,7 @@ func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
 }
 
 func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	_, options := w.as(user)
 
@@ -231,12 +218,12 @@ func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
 	if !slices.Contains(before, digestsOf(t, gone)[0]) {
 		t.Error("before the collection: got no blob of the image that was deleted, want them all")
 	}
-	w.close()
-	garbage, err := ociregistry.GarbageCollect(t.Context(), w.dir.Images(), time.Now().Add(24*time.Hour-time.Minute), quiet)
+	w.Shut()
+	garbage, err := ociregistry.GarbageCollect(t.Context(), w.Dir.Images(), time.Now().Add(24*time.Hour-time.Minute), quiet)
 	if after := w.blobs(); err != nil || garbage != (ociregistry.Garbage{}) || !slices.Equal(after, before) {
 		t.Errorf("while all is younger than a day: got %+v, %v and the blobs %q, want nothing removed of %q", garbage, err, after, before)
 	}
-	garbage, err = collect(t, w.dir.Images())
+	garbage, err = collect(t, w.Dir.Images())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,10 +237,10 @@ func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
 	if garbage.Blobs != len(before)-len(want) || garbage.Bytes == 0 || garbage.Links == 0 {
 		t.Errorf("got %+v, want %d blobs in it, their bytes, and links", garbage, len(before)-len(want))
 	}
-	if again, err := collect(t, w.dir.Images()); err != nil || again != (ociregistry.Garbage{}) {
+	if again, err := collect(t, w.Dir.Images()); err != nil || again != (ociregistry.Garbage{}) {
 		t.Errorf("once more: got %+v, %v; want nothing removed", again, err)
 	}
-	w.open()
+	w.Open()
 	w.wantPulled(user, "1-1-demo/app:kept", kept)
 	w.wantPulled(user, "1-1-demo/app@"+digestOf(t, untagged).String(), untagged)
 	w.wantPulled(user, "1-1-demo/app@"+digestOf(t, platform).String(), platform)
@@ -264,8 +251,8 @@ func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/app:gone", gone)
 	w.push(user, "1-1-demo/gone:shares", shares)
 	w.wantPulled(user, "1-1-demo/gone:shares", shares)
-	w.close()
-	w.open()
+	w.Shut()
+	w.Open()
 	w.wantPulled(user, "1-1-demo/app:gone", gone)
 	w.wantPulled(user, "1-1-demo/gone:shares", shares)
 }
@@ -285,7 +272,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 	for _, before := range []string{"", "1-1-demo/app:v1", "1-1-demo/other:v1"} {
 		for _, piece := range []string{"", "some"} {
 			t.Run("after "+before+" with "+piece, func(t *testing.T) {
-				w := newEnv(t, settings{onDisk: true})
+				w := newEnv(t, onDisk)
 				user := w.pusher(w.one)
 				if before != "" {
 					w.push(user, before, newImage(t, 1))
@@ -295,11 +282,11 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 				if piece != "" {
 					w.wantStatus("send a piece", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
 				}
-				w.close()
-				if _, err := collect(t, w.dir.Images()); err != nil {
+				w.Shut()
+				if _, err := collect(t, w.Dir.Images()); err != nil {
 					t.Error(err)
 				}
-				w.open()
+				w.Open()
 				image := newImage(t, 1)
 				w.push(user, "1-1-demo/app:v2", image)
 				w.wantPulled(user, "1-1-demo/app:v2", image)
@@ -309,7 +296,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 }
 
 func TestReadOnlyUserCannotDeleteWhatIsThere(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	image := newImage(t, 1)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
@@ -329,7 +316,7 @@ func TestNoManifestThatIsAcceptedStopsTheGarbageCollection(t *testing.T) {
 		dockerOne  = "application/vnd.docker.distribution.manifest.v2+json"
 		dockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	)
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
 	config := `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + sum("{}") + `","size":2}`
 	taken := 0
@@ -390,14 +377,14 @@ func TestNoManifestThatIsAcceptedStopsTheGarbageCollection(t *testing.T) {
 			continue
 		}
 		taken++
-		w.close()
-		if _, err := collect(t, w.dir.Images()); err != nil {
+		w.Shut()
+		if _, err := collect(t, w.Dir.Images()); err != nil {
 			t.Errorf("after %q was taken as %s: %v", test.body, test.mediaType, err)
-			if err := os.RemoveAll(filepath.Join(w.dir.Images(), "docker", "registry", "v2", "repositories", repository)); err != nil {
+			if err := os.RemoveAll(filepath.Join(w.Dir.Images(), "docker", "registry", "v2", "repositories", repository)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.open()
+		w.Open()
 	}
 	if taken < 3 {
 		t.Errorf("got %d manifests taken, want some to try", taken)

@@ -11,7 +11,7 @@ import (
 // A tag that cannot be removed stops the removal of its manifest: the client
 // gets 500 without a path, and may try again.
 func TestManifestWhoseTagCannotBeRemoved(t *testing.T) {
-	w := newEnv(t, settings{onDisk: true})
+	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	mounted := w.file("repositories", "1-1-demo", "app", "_manifests", "tags", "v1", "index")
@@ -37,7 +37,7 @@ func TestManifestWhoseTagCannotBeRemoved(t *testing.T) {
 		w.push(user, "1-1-demo/app:v1", image)
 		got := w.send(http.MethodDelete, "/v2/1-1-demo/app/manifests/"+target, "", bearer)
 		w.wantStatus("DELETE of "+target, got, http.StatusInternalServerError, "UNKNOWN")
-		if strings.Contains(got.body, w.path) || strings.Contains(got.body, "_manifests") {
+		if strings.Contains(got.body, w.Dir.Path) || strings.Contains(got.body, "_manifests") {
 			t.Errorf("DELETE of %s: got the body %s, want no path in it", target, got.body)
 		}
 	}

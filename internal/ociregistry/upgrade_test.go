@@ -3,9 +3,7 @@ package ociregistry_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,13 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/internal/api"
-	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/ociregistry"
-	"github.com/registryusers/registryusers/internal/token"
-	"github.com/registryusers/registryusers/internal/web"
-	"github.com/registryusers/registryusers/server"
+	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // kept is what testdata/datadir says of a data directory that an earlier
@@ -75,38 +67,18 @@ func TestDataDirectoriesOfEarlierVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := want.Created[0].CreatedAt.Add(time.Hour)
-			serveKept(t, data, want, func() time.Time { return now })
+			serveKept(t, apptest.New(t, apptest.Options{Data: data, Images: apptest.OnDisk, Start: now}), want)
 		})
 	}
 }
 
-func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
-	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	dir, err := datadir.Open(t.Context(), data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	keys, err := keys.OpenFiles(dir.Keys(), logger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer := &token.Issuer{Keys: keys, Service: service, Now: now}
-	registry, err := ociregistry.Open(t.Context(), ociregistry.Options{Root: dir.Images(), Accounts: dir.Accounts(nil), Issuer: issuer, Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer registry.Close()
-	implementation := api.New(dir.Accounts(nil))
-	handler, err := server.New(implementation, server.Options{Authenticator: implementation, Logger: logger, ValidateResponses: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens := &token.Handler{Accounts: dir.Accounts(nil), Issuer: issuer}
-	running := httptest.NewServer(web.New(web.Handlers{API: handler, Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS), Registry: registry}, web.Options{Logger: logger}).Handler)
-	defer running.Close()
-
-	host := strings.TrimPrefix(running.URL, "http://")
+func serveKept(t *testing.T, server *apptest.Env, want kept) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", server.Log)
+		}
+	})
+	host := strings.TrimPrefix(server.URL, "http://")
 	reference, err := name.ParseReference(host + "/" + want.Image)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +119,7 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		if u.Name == "custom" {
 			body = fmt.Sprintf(`{"name":%q,"duration":%d,"secret":%q}`, u.Name, u.Duration, u.Secret)
 		}
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, running.URL+"/cloud/v1/registries/1/1/1/users", strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/cloud/v1/registries/1/1/1/users", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,11 +153,11 @@ func serveKept(t *testing.T, data string, want kept, now func() time.Time) {
 		t.Errorf("push: %v", err)
 	}
 	for _, key := range []string{want.Key1, want.KeyAll} {
-		if _, err := dir.Accounts(nil).Authenticate(t.Context(), registryusers.NewSecret(key)); err != nil {
+		if _, err := server.Accounts.Authenticate(t.Context(), registryusers.NewSecret(key)); err != nil {
 			t.Errorf("an API key: %v", err)
 		}
 	}
-	if users, err := dir.Accounts(nil).Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
+	if users, err := server.Accounts.Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
 		t.Errorf("got %d users, %v; want %d", len(users), err, len(want.Created)-1)
 	}
 }

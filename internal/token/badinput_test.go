@@ -18,7 +18,7 @@ const marker = "xmarkerx"
 
 func TestGarbledBasicHeader(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	encode := base64.StdEncoding.EncodeToString
 	good := encode([]byte("ci:" + secret))
@@ -40,7 +40,7 @@ func TestGarbledBasicHeader(t *testing.T) {
 		"8-bit in the name":        "Basic " + encode([]byte("ci\xff\xfe"+marker+":"+secret)),
 		"8-bit in the secret":      "Basic " + encode([]byte("ci:\xff"+marker)),
 		"a line break in the name": "Basic " + encode([]byte("ci\nlevel=ERROR msg="+marker+":x")),
-		"a long name":              "Basic " + encode([]byte(strings.Repeat(marker, 10_000)+":x")),
+		"a long name":              "Basic " + encode([]byte(strings.Repeat(marker, 5_000)+":x")),
 		"an empty secret":          "Basic " + encode([]byte("ci:")),
 		"empty":                    "Basic " + encode([]byte(":")),
 		"name and secret swapped":  "Basic " + encode([]byte(secret+":ci")),
@@ -58,7 +58,7 @@ func TestGarbledBasicHeader(t *testing.T) {
 
 func TestScopeWithAPathTrick(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, name := range map[string]string{
 		"dots":                      "1-1-demo/../1-1-other/" + marker,
@@ -107,7 +107,7 @@ func TestScopeWithAPathTrick(t *testing.T) {
 
 func TestTenThousandScopes(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	many := func(n int) []string {
 		scopes := make([]string, n)
@@ -119,7 +119,7 @@ func TestTenThousandScopes(t *testing.T) {
 	if got := h.granted(t, do(t, get(t, base, "ci", secret, scope(many(50)...)))); len(got) != 50 {
 		t.Errorf("50 scopes: %d granted, want 50", len(got))
 	}
-	h.log.take()
+	h.Log.Take()
 	form := url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}}
 	short := url.Values{"scope": {strings.Repeat("a ", 10_000)}}
 	for key, value := range form {
@@ -132,13 +132,14 @@ func TestTenThousandScopes(t *testing.T) {
 		"10,000 by POST":          post(t, base, short),
 		"10,000 that are no good": get(t, base, "ci", secret, scope(strings.Repeat("x ", 10_000))),
 	} {
-		h.wantDenied(t, what, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+		// Without a network: net/http would refuse the longest of them itself.
+		h.wantDenied(t, what, h.call(t, r, "192.0.2.1:9"), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
 	}
 }
 
 func TestServiceOfAnotherRegistry(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, services := range map[string][]string{
 		"another":           {marker + ".example.com"},
@@ -165,7 +166,7 @@ func TestServiceOfAnotherRegistry(t *testing.T) {
 
 func TestAbsentServiceIsOurs(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	refresh := refreshToken(t, base, "ci", secret)
 	for what, services := range map[string][]string{"none": nil, "an empty one": {""}} {
@@ -183,7 +184,7 @@ func TestAbsentServiceIsOurs(t *testing.T) {
 
 func TestBadForm(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	good := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
 	var parts bytes.Buffer
@@ -227,7 +228,7 @@ func TestBadForm(t *testing.T) {
 
 func TestBadQuery(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for _, query := range []string{"service=%" + marker, "service=" + service + "&scope=%zz" + marker, "service=" + service + ";" + marker, "%"} {
 		r := get(t, base, "ci", secret, nil)
@@ -239,7 +240,7 @@ func TestBadQuery(t *testing.T) {
 // The secret belongs into the header, not where proxies log it.
 func TestSecretInTheQueryIsNoLogin(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	query := url.Values{"account": {"ci"}, "username": {"ci"}, "password": {secret}, "grant_type": {"password"}}
 	r := get(t, base, "", "", query)

@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,17 +13,20 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 // asker returns a function that asks the handler for a token as a made secret
-// does: in process, one GET, the handler only.
+// does: in process, one GET, the handlers only.
 func asker(b *testing.B) func() {
 	b.Helper()
 	h := newEnv(b)
-	h.logger = slog.New(slog.DiscardHandler)
-	h.clock.set(time.Now())
+	h.Shut()
+	h.AppConfig.Logger = quiet
+	h.Open()
+	h.Clock.Set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are
-	if err := os.Chtimes(h.keys, hourAgo, hourAgo); err != nil {
+	if err := os.Chtimes(h.Dir.Keys(), hourAgo, hourAgo); err != nil {
 		b.Fatal(err)
 	}
 	_, secret := h.create(b, h.demo, accounts.NewUser{Name: "ci", Duration: -1})
@@ -32,7 +34,7 @@ func asker(b *testing.B) func() {
 	r.SetBasicAuth("ci", secret)
 	return func() {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		h.Config.Handler.ServeHTTP(w, r)
 		if w.Code != http.StatusOK {
 			b.Fatalf("GET /token: got %d %s, want 200", w.Code, w.Body)
 		}
@@ -80,8 +82,8 @@ func BenchmarkTokenRatio(b *testing.B) {
 	var token, signature time.Duration
 	for b.Loop() {
 		for range rounds {
-			signature = median(each, sign)
-			token = median(each, ask)
+			signature = testkit.Median(each, sign)
+			token = testkit.Median(each, ask)
 			ratios = append(ratios, float64(token)/float64(signature))
 		}
 	}
@@ -89,16 +91,4 @@ func BenchmarkTokenRatio(b *testing.B) {
 	b.ReportMetric(ratios[len(ratios)/2], "x-signature")
 	b.ReportMetric(float64(token.Nanoseconds()), "p50-token-ns")
 	b.ReportMetric(float64(signature.Nanoseconds()), "p50-signature-ns")
-}
-
-// median returns the median time that a function takes.
-func median(times int, f func()) time.Duration {
-	took := make([]time.Duration, times)
-	for i := range took {
-		start := time.Now()
-		f()
-		took[i] = time.Since(start)
-	}
-	slices.Sort(took)
-	return took[len(took)/2]
 }

@@ -1,130 +1,43 @@
 package token_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/observe"
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/oci"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// service is what the tokens are for; another name is another's.
-const service = "registry.example.com"
+// service is what the tokens are for. Any other name is another service's.
+const service = apptest.Service
 
-var noon = time.Date(2024, 6, 18, 12, 0, 0, 0, time.UTC)
-
-// clock is a clock to turn, for several goroutines.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) set(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = now
-}
-
-func (c *clock) add(d time.Duration) { c.set(c.Now().Add(d)) }
-
-// log is a log to read while others write.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// take returns what was logged since it was last called.
-func (l *log) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.text.Reset()
-	return l.text.String()
-}
+var noon = apptest.Noon
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// house is a token service over a real store, with two registries.
+// env is a server that gives out tokens, with two registries.
 type env struct {
-	*token.Handler
-	clock  *clock
-	log    *log
-	logger *slog.Logger // to log
-	store  *sqlite.Store
-	keys   string // the directory
-	files  *keys.Files
-	demo   accounts.RegistryRef
-	other  accounts.RegistryRef
+	*apptest.Env
+	issuer      *token.Issuer // of the server's tokens
+	demo, other accounts.RegistryRef
 }
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "test.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	h := &env{clock: &clock{now: noon}, log: new(log), store: store, keys: t.TempDir()}
-	if h.files, err = keys.OpenFiles(h.keys, quiet); err != nil {
-		t.Fatal(err)
-	}
-	rules := accounts.New(store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), h.clock.Now)
-	for _, name := range []string{"demo", "other"} {
-		r, err := rules.CreateRegistry(t.Context(), 1, 1, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.demo, h.other = h.other, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
-	}
-	h.logger = slog.New(slog.NewJSONHandler(h.log, nil))
-	h.Handler = &token.Handler{
-		Accounts: rules,
-		Issuer:   &token.Issuer{Keys: h.files, Service: service, Now: h.clock.Now},
-	}
+	h := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside})}
+	h.issuer = &token.Issuer{Keys: h.Keys, Service: service, Now: h.Clock.Now}
+	h.demo, h.other = h.Registry, h.NewRegistry(1, 1, "other")
+	h.Log.Take()
 	return h
-}
-
-// ServeHTTP serves the token endpoint as package web does: observed.
-func (h *env) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.observe(h.Handler, w, r) }
-
-// JWKS serves the keys likewise.
-func (h *env) JWKS(w http.ResponseWriter, r *http.Request) {
-	h.observe(http.HandlerFunc(h.Handler.JWKS), w, r)
-}
-
-func (h *env) observe(handler http.Handler, w http.ResponseWriter, r *http.Request) {
-	observe.Handler(handler, observe.Options{Logger: h.logger}).ServeHTTP(w, r)
 }
 
 // create creates a user that must come to be, and returns its secret.
@@ -138,17 +51,6 @@ func (h *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) 
 }
 
 func custom(secret string) registryusers.SecretText { return registryusers.NewSecretText(secret) }
-
-// serve serves the token endpoint and the keys over HTTP, and returns the URL.
-func (h *env) serve(t testing.TB) string {
-	t.Helper()
-	mux := http.NewServeMux()
-	mux.Handle("/token", h)
-	mux.HandleFunc("/.well-known/jwks.json", h.JWKS)
-	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	return server.URL
-}
 
 // answer is what the token endpoint answered.
 type tokenResponse struct {
@@ -187,7 +89,7 @@ func (h *env) call(t testing.TB, r *http.Request, from string) tokenResponse {
 	t.Helper()
 	r.RemoteAddr = from
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	h.Config.Handler.ServeHTTP(w, r)
 	return read(t, w.Code, w.Header(), w.Body.String())
 }
 
@@ -245,7 +147,7 @@ func (h *env) granted(t testing.TB, a tokenResponse) []oci.Access {
 	if a.status != http.StatusOK {
 		t.Fatalf("got %d %s, want 200 and a token", a.status, a.body)
 	}
-	claims, err := h.Issuer.Verify(a.Token)
+	claims, err := h.issuer.Verify(a.Token)
 	if err != nil {
 		t.Fatalf("the token that was given: %v; want it good", err)
 	}

@@ -5,18 +5,16 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"maps"
 	"math/big"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/registryusers/registryusers/internal/testkit"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -111,37 +109,9 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// keyFiles returns the files of keys, by name.
-func keyFiles(t testing.TB, dir string) []string {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "token-*.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return paths
-}
-
-// privateKey reads the key in a file.
-func privateKey(t testing.TB, path string) *ecdsa.PrivateKey {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		t.Fatalf("%s has no PEM block", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key.(*ecdsa.PrivateKey)
-}
-
 func removeKeys(t testing.TB, dir string) {
 	t.Helper()
-	for _, path := range keyFiles(t, dir) {
+	for _, path := range testkit.TokenKeyFiles(t, dir) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

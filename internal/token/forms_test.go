@@ -27,7 +27,7 @@ func TestSlowFormsHoldUpNobodyElse(t *testing.T) {
 			r.SetBasicAuth(u.Name, secret)
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		h.Config.Handler.ServeHTTP(w, r)
 		if w.Code == http.StatusServiceUnavailable && (w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"UNAVAILABLE"`)) {
 			t.Errorf("got %v %s with 503, want Retry-After and the registry's form", w.Header(), w.Body)
 		}

@@ -12,13 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 func TestPublicKeys(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	for range 2 {
-		if _, err := h.files.Add(); err != nil {
+		if _, err := h.Keys.Add(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -39,12 +41,12 @@ func TestPublicKeys(t *testing.T) {
 	if err := json.Unmarshal(body, &set); err != nil {
 		t.Fatal(err)
 	}
-	files := keyFiles(t, h.keys)
+	files := testkit.TokenKeyFiles(t, h.Dir.Keys())
 	if len(set.Keys) != 3 || len(files) != 3 {
 		t.Fatalf("%s: %d keys of %d files; want 3", body, len(set.Keys), len(files))
 	}
 	for i, path := range files {
-		private := privateKey(t, path)
+		private := testkit.PrivateKey(t, path)
 		want, id := jwk(t, &private.PublicKey)
 		want["kid"], want["alg"], want["use"] = id, "ES256", "sig"
 		if !reflect.DeepEqual(set.Keys[i], want) { // and nothing more: no d
@@ -52,7 +54,7 @@ func TestPublicKeys(t *testing.T) {
 		}
 	}
 
-	bundle, err := h.files.Certificates()
+	bundle, err := h.Keys.Certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +70,7 @@ func TestPublicKeys(t *testing.T) {
 		if err != nil || block.Type != "CERTIFICATE" {
 			t.Fatalf("%s %d: %v", block.Type, i, err)
 		}
-		if private := privateKey(t, files[i]); !private.PublicKey.Equal(certificate.PublicKey) {
+		if private := testkit.PrivateKey(t, files[i]); !private.PublicKey.Equal(certificate.PublicKey) {
 			t.Errorf("certificate %d is not that of its key", i)
 		}
 		roots := x509.NewCertPool()
@@ -83,11 +85,11 @@ func TestPublicKeys(t *testing.T) {
 
 func TestPublicKeysThatCannotBeRead(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
-	if err := os.WriteFile(filepath.Join(h.keys, "token-0.pem"), []byte("x"), 0o600); err != nil {
+	base := h.URL
+	if err := os.WriteFile(filepath.Join(h.Dir.Keys(), "token-0.pem"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range keyFiles(t, h.keys) {
+	for _, path := range testkit.TokenKeyFiles(t, h.Dir.Keys()) {
 		if filepath.Base(path) != "token-0.pem" {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -99,10 +101,16 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := do(t, r)
-	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, h.keys) {
+	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, h.Dir.Keys()) {
 		t.Errorf("got %d %s, want 503 and one error that tells no path", a.status, a.body)
 	}
-	if logged := h.log.take(); strings.Count(logged, "\n") != 1 || !strings.Contains(logged, "token-0.pem") {
-		t.Errorf("logged %q; want one line that names the file", logged)
+	var requests []string // the keys log the damage once, besides
+	for line := range strings.Lines(h.Log.Take()) {
+		if strings.Contains(line, `"msg":"request"`) {
+			requests = append(requests, line)
+		}
+	}
+	if len(requests) != 1 || !strings.Contains(requests[0], "token-0.pem") {
+		t.Errorf("logged %q for the request; want one line that names the file", requests)
 	}
 }

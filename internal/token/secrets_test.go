@@ -15,7 +15,7 @@ import (
 // Every custom secret that is accepted logs in, by HTTP Basic and by form.
 func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	secrets := []string{
 		"a", " ", ":", "::", "a:b", " a ", "1-1-demo+u:x", "+", "%41", "%", "&a=b;c", "\"\\", "correct horse: battery", "é", "пароль", "\u00a0", "\u2028", "\ufeff", "\ufffd", "\U0001f600",
 		strings.Repeat("a", 1024), strings.Repeat("€", 341), strings.Repeat(" ", 1024),
@@ -46,7 +46,7 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 				t.Errorf("%s with %q: got %d %s, want 200", method, secret, a.status, a.body)
 				continue
 			}
-			if claims, err := h.Issuer.Verify(a.Token); err != nil || claims.UserID != u.ID {
+			if claims, err := h.issuer.Verify(a.Token); err != nil || claims.UserID != u.ID {
 				t.Errorf("%s with %q: %+v, %v; want the user %d", method, secret, claims, err, u.ID)
 			}
 		}
@@ -59,12 +59,12 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 // A bare name that is refused is told the long form, whoever exists.
 func TestErrorForABareNameNamesTheLongForm(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
 	h.create(t, h.demo, accounts.NewUser{Name: "made", Duration: 1})
 	messages := map[string]bool{}
 	for _, name := range []string{"ci", "made", "nobody"} {
-		h.log.take()
+		h.Log.Take()
 		a := do(t, get(t, base, name, "pw", nil))
 		h.wantDenied(t, name, a, http.StatusUnauthorized, "UNAUTHORIZED", "pw")
 		messages[a.body] = true

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"slices"
@@ -16,9 +15,9 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/accounts/storetest"
+	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/oci"
-	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
 // rights makes what a token says of one repository.
@@ -47,7 +46,7 @@ func (h *env) wantDenied(t testing.TB, what string, a tokenResponse, status int,
 // in it is secret.
 func (h *env) wantLogged(t testing.TB, what string, a tokenResponse, secrets ...string) {
 	t.Helper()
-	logged := h.log.take()
+	logged := h.Log.Take()
 	if got := strings.Count(logged, "\n"); got != 1 || !strings.Contains(logged, fmt.Sprintf(`"status":%d,`, a.status)) {
 		t.Errorf("%s: logged %q; want one line with the status %d", what, logged, a.status)
 	}
@@ -66,9 +65,9 @@ func (h *env) wantLogged(t testing.TB, what string, a tokenResponse, secrets ...
 
 func TestTokenResponse(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	h.clock.set(noon.Add(1500 * time.Millisecond))
+	h.Clock.Set(noon.Add(1500 * time.Millisecond))
 	for _, test := range []struct {
 		what    string
 		request *http.Request
@@ -103,7 +102,7 @@ func TestTokenResponse(t *testing.T) {
 		if got := a.header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("%s: Cache-Control: got %q, want no-store", test.what, got)
 		}
-		claims, err := h.Issuer.Verify(a.Token)
+		claims, err := h.issuer.Verify(a.Token)
 		if err != nil || claims.UserID != u.ID || claims.Incarnation != u.Incarnation || claims.Subject != "1-1-demo+ci" {
 			t.Errorf("%s: the token: %+v, %v; want it of the user %d", test.what, claims, err, u.ID)
 		}
@@ -113,7 +112,7 @@ func TestTokenResponse(t *testing.T) {
 
 func TestScopes(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	users := map[string]string{}
 	for _, n := range []accounts.NewUser{{Name: "full", Duration: 1}, {Name: "ro", Duration: 1, ReadOnly: true}} {
 		_, users[n.Name] = h.create(t, h.demo, n)
@@ -218,7 +217,7 @@ func TestTheScopeDecidesWhichUserIsMeant(t *testing.T) {
 	h := newEnv(t)
 	first, _ := h.create(t, h.demo, accounts.NewUser{Name: "same", Duration: 1, Secret: custom("pw")})
 	second, _ := h.create(t, h.other, accounts.NewUser{Name: "same", Duration: 1, Secret: custom("pw")})
-	base := h.serve(t)
+	base := h.URL
 	for _, test := range []struct {
 		account, scope string
 		want           int64
@@ -235,19 +234,19 @@ func TestTheScopeDecidesWhichUserIsMeant(t *testing.T) {
 			h.wantDenied(t, test.account+" for "+test.scope, a, http.StatusUnauthorized, "UNAUTHORIZED")
 			continue
 		}
-		claims, err := h.Issuer.Verify(a.Token)
+		claims, err := h.issuer.Verify(a.Token)
 		if err != nil || claims.UserID != test.want {
 			t.Errorf("%s for %q: %+v, %v; want the user %d", test.account, test.scope, claims, err, test.want)
 		}
-		h.log.take()
+		h.Log.Take()
 	}
 }
 
 func TestTokenNeverOutlivesItsUser(t *testing.T) {
 	h := newEnv(t)
-	h.clock.set(noon.Add(123_456 * time.Microsecond))
+	h.Clock.Set(noon.Add(123_456 * time.Microsecond))
 	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	base := h.serve(t)
+	base := h.URL
 	for _, test := range []struct {
 		left time.Duration
 		want int // seconds
@@ -260,27 +259,27 @@ func TestTokenNeverOutlivesItsUser(t *testing.T) {
 		{time.Second, 1},
 		{time.Microsecond, 0},
 	} {
-		h.clock.set(u.ExpiresAt.Add(-test.left))
+		h.Clock.Set(u.ExpiresAt.Add(-test.left))
 		a := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull")))
 		if a.status != http.StatusOK || a.ExpiresIn != test.want {
 			t.Errorf("a user with %v left: got %d %s, want expires_in %d", test.left, a.status, a.body, test.want)
 			continue
 		}
-		claims, err := h.Issuer.Verify(a.Token)
+		claims, err := h.issuer.Verify(a.Token)
 		if err != nil || claims.Expiry.Time().After(u.ExpiresAt) {
 			t.Errorf("a token that was made with %v left: %+v, %v; want it to expire with the user, at %v", test.left, claims, err, u.ExpiresAt)
 		}
 	}
-	h.log.take()
-	h.clock.set(u.ExpiresAt)
+	h.Log.Take()
+	h.Clock.Set(u.ExpiresAt)
 	h.wantDenied(t, "at its end", do(t, get(t, base, "ci", secret, nil)), http.StatusUnauthorized, "UNAUTHORIZED", secret)
 
 	// Should it end between login and signature, the token is good for nothing.
-	text, issued, ends, err := h.Issuer.Sign(accounts.Account{User: u, Namespace: "1-1-demo"}, nil)
+	text, issued, ends, err := h.issuer.Sign(accounts.Account{User: u, Namespace: "1-1-demo"}, nil)
 	if err != nil || ends.After(u.ExpiresAt) {
 		t.Errorf("Sign for a user that has ended: issued %v, ends %v, %v; want it to end with the user, at %v", issued, ends, err, u.ExpiresAt)
 	}
-	if claims, err := h.Issuer.Verify(text); err != nil || claims.Expiry.Time().After(u.ExpiresAt) {
+	if claims, err := h.issuer.Verify(text); err != nil || claims.Expiry.Time().After(u.ExpiresAt) {
 		t.Errorf("that token: %+v, %v; want it to have expired with the user", claims, err)
 	}
 }
@@ -295,10 +294,10 @@ func TestRefreshToken(t *testing.T) {
 	}{
 		{"nothing", func(*testing.T, *env, accounts.User) error { return nil }, []oci.Access{rights(app, "pull", "push")}},
 		{"a day less a moment", func(_ *testing.T, h *env, _ accounts.User) error {
-			h.clock.add(day - time.Microsecond)
+			h.Clock.Advance(day - time.Microsecond)
 			return nil
 		}, []oci.Access{rights(app, "pull", "push")}},
-		{"its days are over", func(_ *testing.T, h *env, _ accounts.User) error { h.clock.add(day); return nil }, nil},
+		{"its days are over", func(_ *testing.T, h *env, _ accounts.User) error { h.Clock.Advance(day); return nil }, nil},
 		{"its days are cut", func(t *testing.T, h *env, u accounts.User) error {
 			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: new(int64(0))})
 			return err
@@ -320,7 +319,7 @@ func TestRefreshToken(t *testing.T) {
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			h := newEnv(t)
-			base := h.serve(t)
+			base := h.URL
 			u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 			refresh := refreshToken(t, base, "ci", secret)
 			if refresh == "" || strings.Contains(refresh, secret) {
@@ -329,7 +328,7 @@ func TestRefreshToken(t *testing.T) {
 			if err := test.change(t, h, u); err != nil {
 				t.Fatal(err)
 			}
-			h.log.take()
+			h.Log.Take()
 			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}, "scope": {"repository:1-1-demo/app:pull,push"}}
 			a := do(t, post(t, base, form))
 			if test.want == nil {
@@ -346,20 +345,21 @@ func TestRefreshToken(t *testing.T) {
 
 func TestRefreshTokenMisused(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	good := do(t, post(t, base, url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "access_type": {"offline"}}))
 	payload := good.RefreshToken[:strings.LastIndexByte(good.RefreshToken, '.')]
 	mac := good.RefreshToken[len(payload)+1:]
 
-	other := token.Handler{Accounts: h.Accounts, Issuer: h.Issuer} // the same accounts and keys, for another service
-	other.Issuer = &token.Issuer{Keys: h.Issuer.Keys, Service: "other.example.com", Now: h.clock.Now}
-	form := url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}
-	h.log.take()
-	w := httptest.NewRecorder()
-	h.observe(&other, w, post(t, "", form))
-	h.wantDenied(t, "at another service", read(t, w.Code, w.Header(), w.Body.String()), http.StatusUnauthorized, "UNAUTHORIZED", good.RefreshToken)
+	elsewhere := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside, Data: h.Dir.Path})} // the same accounts and keys
+	elsewhere.Shut()
+	elsewhere.ImageOptions.Service = "other.example.com"
+	elsewhere.Open()
+	elsewhere.Log.Take()
+	a := do(t, post(t, elsewhere.URL, url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}))
+	elsewhere.wantDenied(t, "at another service", a, http.StatusUnauthorized, "UNAUTHORIZED", good.RefreshToken)
 
+	h.Log.Take()
 	for what, text := range map[string]string{
 		"empty":                    "",
 		"cut":                      good.RefreshToken[:len(good.RefreshToken)-1],
@@ -388,7 +388,7 @@ func TestRefreshTokenMisused(t *testing.T) {
 // sends them (remotes/docker/auth, FetchTokenWithOAuth and FetchToken).
 func TestContainerdsWay(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	send := func(method, query, body string, basic bool) tokenResponse {
 		t.Helper()
@@ -419,14 +419,14 @@ func TestContainerdsWay(t *testing.T) {
 	if got := h.granted(t, third); !reflect.DeepEqual(got, want) {
 		t.Errorf("GET: got %v, want %v", got, want)
 	}
-	h.log.take()
+	h.Log.Take()
 	wrong := "client_id=containerd-client&grant_type=password&password=wrong&scope=" + scopes + "&service=" + service + "&username=ci"
 	h.wantDenied(t, "POST with a wrong secret", send(http.MethodPost, "", wrong, false), http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
 func TestOtherMethods(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for _, method := range []string{http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions, "get", "BREW"} {
 		r := get(t, base, "ci", secret, nil)
@@ -448,11 +448,11 @@ func TestOtherMethods(t *testing.T) {
 
 func TestStoreThatIsClosed(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	refresh := refreshToken(t, base, "ci", secret)
-	h.log.take()
-	if err := h.store.Close(); err != nil {
+	h.Log.Take()
+	if err := h.Dir.Store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for what, r := range map[string]*http.Request{
@@ -467,7 +467,7 @@ func TestStoreThatIsClosed(t *testing.T) {
 		if strings.Contains(a.body, "database") || strings.Contains(a.body, "sql") {
 			t.Errorf("%s: answered %s; want nothing of what broke inside", what, a.body)
 		}
-		if text := h.log.text.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "closed") {
+		if text := h.Log.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "closed") {
 			t.Errorf("%s: logged %q; want an error that says what broke", what, text)
 		}
 		h.wantDenied(t, what, a, http.StatusServiceUnavailable, "UNAVAILABLE", secret, refresh)
@@ -476,9 +476,9 @@ func TestStoreThatIsClosed(t *testing.T) {
 
 func TestKeysThatAreLost(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	removeKeys(t, h.keys)
+	removeKeys(t, h.Dir.Keys())
 	h.wantDenied(t, "no key", do(t, get(t, base, "ci", secret, nil)), http.StatusServiceUnavailable, "UNAVAILABLE", secret)
 }
 
@@ -517,7 +517,7 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 		return a
 	}
 	fail("IPv4", func(i int) string { return "192.0.2.1:" + strconv.Itoa(1000+i) })
-	h.log.take()
+	h.Log.Take()
 	limited := want("IPv4", "192.0.2.1:9", http.StatusTooManyRequests)
 	if got := limited.header.Get("Retry-After"); got != "300" {
 		t.Errorf("Retry-After: got %q, want 300", got)
@@ -528,17 +528,17 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	if a := h.call(t, get(t, "", "made", made, nil), "192.0.2.1:9"); a.status != http.StatusOK {
 		t.Errorf("a made secret from the limited address: got %d %s, want 200", a.status, a.body)
 	}
-	h.log.take()
+	h.Log.Take()
 	fail("IPv6", func(i int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:%d", 7*i, i+1, 1000+i) })
 	want("IPv6", "[2001:db8:1:2::ffff]:9", http.StatusTooManyRequests)
 	want("IPv6, with a zone", "[2001:db8:1:2::1%eth0]:9", http.StatusTooManyRequests)
 	want("IPv6, another /64", "[2001:db8:1:3::1]:9", http.StatusUnauthorized)
 
-	h.clock.add(100*time.Second + 500*time.Millisecond)
+	h.Clock.Advance(100*time.Second + 500*time.Millisecond)
 	if got := want("later", "192.0.2.1:9", http.StatusTooManyRequests).header.Get("Retry-After"); got != "200" {
 		t.Errorf("Retry-After with 199.5 s left: got %q, want 200", got)
 	}
-	h.clock.set(noon.Add(5 * time.Minute))
+	h.Clock.Set(noon.Add(5 * time.Minute))
 	want("IPv4, when it is over", "192.0.2.1:9", http.StatusUnauthorized)
 	want("IPv6, when it is over", "[2001:db8:1:2::1]:9", http.StatusUnauthorized)
 	want("when it is over", "192.0.2.1:9", http.StatusOK)
@@ -566,7 +566,7 @@ func TestCallerThatHasGone(t *testing.T) {
 
 func TestManyTokensAtOnce(t *testing.T) {
 	h := newEnv(t)
-	base := h.serve(t)
+	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	ids := make([]string, 64)
 	var wg sync.WaitGroup
@@ -583,7 +583,7 @@ func TestManyTokensAtOnce(t *testing.T) {
 				t.Errorf("request %d: got %d, want 200", i, response.StatusCode)
 				return
 			}
-			ids[i], err = idOf(response.Body, h.Issuer)
+			ids[i], err = idOf(response.Body, h.issuer)
 			if err != nil {
 				t.Errorf("request %d: %v", i, err)
 			}
@@ -602,9 +602,11 @@ var errNoID = errors.New("the token has no id")
 func TestALoginReadsOneAccount(t *testing.T) {
 	h := newEnv(t)
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	counting := &storetest.Counting{Store: h.store}
-	h.Accounts = accounts.New(counting, accounts.NewServerKey("test", [32]byte{1, 2, 3}), h.clock.Now)
-	base := h.serve(t)
+	counting := &storetest.Counting{Store: h.Dir.Store}
+	h.Shut()
+	h.AppConfig.Store = counting
+	h.Open()
+	base := h.URL
 	for _, query := range []url.Values{nil, scope("repository:1-1-demo/app:pull,push")} {
 		if a := do(t, get(t, base, "ci", secret, query)); a.status != http.StatusOK {
 			t.Fatalf("GET /token?%v: got %d %s, want 200", query, a.status, a.body)

@@ -1,5 +1,0 @@
-//go:build !race
-
-package ociregistry_test
-
-const raceEnabled = false
