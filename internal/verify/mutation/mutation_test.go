@@ -341,7 +341,7 @@ var table = []mutation{
 			doc(securityEnd, securityEnd+"    Session:\n      type: apiKey\n      in: cookie\n      name: sid\n"),
 		},
 		want: noServe, where: "`server.New`",
-		says: []string{"operation CreateUser", "security [APIKey Session]: exactly one scheme can be served"},
+		says: []string{"operation CreateUser", "security [APIKey Session]: the server supports exactly one scheme"},
 	},
 	{
 		name: "another security scheme",
