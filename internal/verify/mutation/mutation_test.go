@@ -58,7 +58,7 @@ const document = "api/cloud_api.yaml"
 var configurations = []string{"api/models.yaml", "api/apiclient.yaml", "api/apiserver.yaml"}
 
 const (
-	includeList = "  include-operation-ids: # as the overlay spells them; the same in all three configurations\n"
+	includeList = "  include-operation-ids: # the ids after the overlay; the same list in all three configurations\n"
 	included    = "    - CreateUser\n"
 )
 
