@@ -16,18 +16,18 @@ import (
 	_ "modernc.org/sqlite" // the driver of the store
 )
 
-// A binary serves the whole: API, token service, registry and store.
+// A binary is a program with API, token service, registry and store.
 type binary struct {
 	name string
-	// line is its command line, but for where to listen and to keep its data.
-	// Its first word is a program; "registryusers" is the one of this tree.
+	// line is the command line, without the listen address and the data directory.
+	// The first word is the program; "registryusers" is the binary of this tree.
 	line    string
-	changes []change // to this tree before it is built
-	users   int      // who are there before anything is measured
+	changes []change // to the sources before the build
+	users   int      // in the database before the measurement
 	header  string   // of every create
 }
 
-// A change is one to a line of a source file, for comparison.
+// A change replaces a text in a source file. It builds a variant to compare with.
 type change struct{ file, old, new string }
 
 const (
@@ -36,7 +36,7 @@ const (
 	store = "internal/store/sqlite/"
 )
 
-// binaries are those that are compared. Ratios are to the first.
+// binaries lists the compared binaries. Ratios are to the first.
 var binaries = []binary{
 	{name: "registryusers", line: serve, users: few},
 	{name: "one commit each", line: serve, users: few, changes: []change{
@@ -56,9 +56,10 @@ var binaries = []binary{
 	}
 	return key, err
 `},
-		{store + "sqlite.go", "// Store is an accounts.Store in", `var theKey atomic.Pointer[accounts.Key] // there is but one
+		{store + "sqlite.go", "\ntype Store struct {", `
+var theKey atomic.Pointer[accounts.Key] // the benchmark's only key
 
-// Store is an accounts.Store in`},
+type Store struct {`},
 		{store + "sqlite.go", `	"github.com/registryusers/registryusers"` + "\n", `	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 `},
@@ -67,19 +68,19 @@ var binaries = []binary{
 	{name: "with an Idempotency-Key", line: serve, users: few, header: "Idempotency-Key: " + freshName + "\r\n"},
 }
 
-// A whole is what was measured of a binary.
+// complete has the results of a binary.
 type complete struct {
 	name      string
 	durable   traffic // creates, each of a new user
 	first     float64 // ms from the start to the first 201, with an empty data directory
-	rest      float64 // MiB resident, once started
-	busy      float64 // the most MiB resident, with all connections busy
-	lone      float64 // p99 in ms of a create with nothing beside it
-	loneRatio float64 // to the p99 of an append and fdatasync
+	rest      float64 // MiB resident after the start
+	busy      float64 // maximum MiB resident with all connections busy
+	lone      float64 // p99 in ms of a create without other load
+	loneRatio float64 // of lone to the p99 of an append and fdatasync
 }
 
-// build builds this tree's binary, with the changes made on the way: the tree
-// stays as it is. Each must find what it changes, once.
+// build builds this tree's binary with the changes, in an overlay: it does not
+// change the tree. The old text of each change must occur once.
 func (b binary) build(ctx context.Context, dir string) (string, error) {
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -92,7 +93,7 @@ func (b binary) build(ctx context.Context, dir string) (string, error) {
 	overlay.Replace = map[string]string{}
 	for _, c := range b.changes {
 		file := filepath.Join(root, c.file)
-		from, again := overlay.Replace[file] // changed already
+		from, again := overlay.Replace[file] // an earlier change is to the same file
 		if !again {
 			from = file
 		}
@@ -101,10 +102,10 @@ func (b binary) build(ctx context.Context, dir string) (string, error) {
 			return "", err
 		}
 		if n := strings.Count(string(text), c.old); n != 1 {
-			return "", fmt.Errorf("%s has %q %d times, and must have it once", c.file, c.old, n)
+			return "", fmt.Errorf("%s has %q %d times, want once: adapt the change in bench/binary.go", c.file, c.old, n)
 		}
 		overlay.Replace[file] = filepath.Join(dir, filepath.Base(file))
-		if err := os.WriteFile(overlay.Replace[file], []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil { //nolint:gosec // G703: in a directory of its own
+		if err := os.WriteFile(overlay.Replace[file], []byte(strings.Replace(string(text), c.old, c.new, 1)), 0o600); err != nil { //nolint:gosec // G703: in a new temporary directory
 			return "", err
 		}
 	}
@@ -117,7 +118,7 @@ func (b binary) build(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	built := filepath.Join(dir, "registryusers")
-	command := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-o", built, "./cmd/registryusers") //nolint:gosec // our own
+	command := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-o", built, "./cmd/registryusers") //nolint:gosec // the paths are this program's own
 	command.Dir = root
 	if out, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -125,7 +126,7 @@ func (b binary) build(ctx context.Context, dir string) (string, error) {
 	return built, nil
 }
 
-// An instance is a binary that serves a data directory of its own.
+// An instance is a running binary with its own data directory.
 type instance struct {
 	*process
 	dir  string
@@ -133,7 +134,7 @@ type instance struct {
 	wire wire
 }
 
-// dev is what a binary says of the registry that --dev made.
+// dev is the content of dev.json: the registry that --dev created, and its API key.
 type dev struct {
 	APIKey     string `json:"api_key"`
 	ProjectID  int64  `json:"project_id"`
@@ -141,11 +142,11 @@ type dev struct {
 	RegistryID int64  `json:"registry_id"`
 }
 
-// startTime bounds how long a binary may take to come up.
+// startTime limits the start of a binary.
 const startTime = 30 * time.Second
 
-// open starts the binary on an empty directory, which close removes, and on
-// one with its users if it is to have some.
+// open starts the binary with a new data directory, which close removes. If the
+// binary needs users, open then stops it, fills the database and starts it again.
 func (b binary) open(ctx context.Context, built, under string) (_ *instance, err error) {
 	dir, err := os.MkdirTemp(under, "data")
 	if err != nil {
@@ -168,11 +169,11 @@ func (b binary) open(ctx context.Context, built, under string) (_ *instance, err
 	return in, in.serve(ctx, b, built)
 }
 
-// serve starts the binary on the instance's directory.
+// serve starts the binary with the instance's directory.
 func (in *instance) serve(ctx context.Context, b binary, built string) error {
 	line := strings.Fields(b.line)
 	if len(line) == 0 {
-		return errors.New("an empty command line")
+		return errors.New("the command line is empty")
 	}
 	if line[0] == "registryusers" {
 		line[0] = built
@@ -182,7 +183,7 @@ func (in *instance) serve(ctx context.Context, b binary, built string) error {
 		return err
 	}
 	line = append(line, "--dev", "--data", in.dir, "--listen", "127.0.0.1:0", "--address-file", addressFile)
-	command := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // the caller's own words
+	command := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // from the user's command line
 	var err error
 	if in.process, err = start(command); err != nil {
 		return err
@@ -204,7 +205,7 @@ func (in *instance) serve(ctx context.Context, b binary, built string) error {
 	return err
 }
 
-// fill puts users with made secrets into a database that nobody serves.
+// fill inserts users with generated secrets into a database that is not in use.
 func fill(ctx context.Context, path string, registryID int64, users int) error {
 	db, err := sql.Open("sqlite", path+"?_pragma=synchronous(OFF)&_pragma=cache_size(-2000000)")
 	if err != nil {
@@ -227,7 +228,7 @@ func (in *instance) close() {
 	_ = os.RemoveAll(in.dir)
 }
 
-// firstAnswer returns the milliseconds from the start of a binary on an empty
+// firstResponse returns the milliseconds from the start of a binary with an empty
 // directory to its first 201.
 func (b binary) firstResponse(ctx context.Context, built, under string) (float64, error) {
 	b.users = 0
@@ -246,7 +247,7 @@ func (b binary) firstResponse(ctx context.Context, built, under string) (float64
 	return milliseconds(time.Since(begin)), err
 }
 
-// measureBinaries measures each binary, in turns, with data under a directory.
+// measureBinaries measures all binaries in turns, with their data under a directory.
 func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]complete, error) {
 	complete, instances, built := make([]complete, len(all)), make([]*instance, len(all)), make([]string, len(all))
 	for i, b := range all {
@@ -260,7 +261,7 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 		}
 		defer instances[i].close()
 	}
-	time.Sleep(min(length, time.Second)) // what runs at the start is over
+	time.Sleep(min(length, time.Second)) // let the work of the start end
 	for i, in := range instances {
 		complete[i].rest = residentMiB(in.command.Process.Pid)
 	}
@@ -296,9 +297,9 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	return complete, nil
 }
 
-// measureLone measures creates with nothing beside them, and between them an append
-// to a file on the same disk that is made durable, as large as a page of the
-// database's log.
+// measureLone measures creates without other load. Between two creates it measures a
+// durable append to a file on the same disk, of the size of a page of the database's
+// log.
 func measureLone(ctx context.Context, complete []complete, instances []*instance, under string, rounds int, length time.Duration) error {
 	file, err := os.CreateTemp(under, "append")
 	if err != nil {
@@ -352,8 +353,7 @@ func (in *instance) lone(ctx context.Context, file *os.File, length time.Duratio
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
-// residentMiB returns how much memory a process holds, or 0 where the system
-// does not say.
+// residentMiB returns the resident memory of a process, or 0 except on Linux.
 func residentMiB(pid int) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -365,8 +365,8 @@ func residentMiB(pid int) float64 {
 	return n / 1024
 }
 
-// watchResident looks from time to time how much memory a process holds.
-// stop ends that and returns the most.
+// watchResident samples the resident memory of a process. stop ends the sampling and
+// returns the maximum.
 func watchResident(pid int) (stop func() float64) {
 	end, most := make(chan struct{}), make(chan float64)
 	go func() {
