@@ -31,7 +31,7 @@ type operation struct {
 	body         *schema.Schema // nil: the operation has no body
 	bodyRequired bool
 
-	declared [600]bool // by status: the document declares this response, beside the default one
+	declared [600]bool // by status: the document declares this response, not only the default one
 }
 
 type parameter struct {

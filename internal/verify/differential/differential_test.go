@@ -126,13 +126,13 @@ func (e *env) send(t *testing.T, what string, r *http.Request) *httptest.Respons
 	e.sent++
 	w := httptest.NewRecorder()
 	e.handler.ServeHTTP(w, r)
-	told := fmt.Sprint(e.log.String(), w.Header())
+	output := fmt.Sprint(e.log.String(), w.Header())
 	if w.Code != http.StatusCreated { // a 201 has the caller's name and secret
-		told += w.Body.String()
+		output += w.Body.String()
 	}
 	for _, secret := range []string{marker, strings.ToUpper(marker), markerNumber, markerFloat} {
-		if strings.Contains(told, secret) {
-			t.Errorf("%s: the response or the log quotes it:\n%s", what, told)
+		if strings.Contains(output, secret) {
+			t.Errorf("%s: the response or the log quotes it:\n%s", what, output)
 		}
 	}
 	if w.Code >= 500 {
@@ -177,11 +177,11 @@ func (e *env) body(t *testing.T, text []byte) {
 		if w.Code != http.StatusBadRequest || e.reached != nil {
 			t.Errorf("%s: the reference refuses it (%v, hazards %v); the server: %d, reached the implementation: %t", what, err, hazards, w.Code, e.reached != nil)
 		}
-		var answer struct {
+		var response struct {
 			InvalidFields map[string][]string `json:"invalid_fields"`
 		}
-		if json.Unmarshal(w.Body.Bytes(), &answer) == nil {
-			for _, whys := range answer.InvalidFields {
+		if json.Unmarshal(w.Body.Bytes(), &response) == nil {
+			for _, whys := range response.InvalidFields {
 				for _, why := range whys {
 					e.broken[why]++
 				}
@@ -209,7 +209,7 @@ func (e *env) body(t *testing.T, text []byte) {
 	r := *e.reached
 	r.Body = nil
 	if want := (apiserver.CreateUserRequestObject{ProjectID: 1, RegionID: 2, RegistryID: 3}); r != want {
-		t.Errorf("%s: the implementation got %+v besides, want %+v", what, r, want)
+		t.Errorf("%s: the implementation also got %+v, want %+v", what, r, want)
 	}
 }
 
