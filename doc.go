@@ -2,6 +2,6 @@
 // and the types that carry secrets.
 //
 //   - Package client calls the API.
-//   - Package server serves it, over an implementation of your own.
+//   - Package server serves the API with your implementation.
 //   - Command registryusers is the API and a container registry in one binary.
 package registryusers

@@ -27,7 +27,7 @@ var sentinels = []struct {
 	{"ErrRegistryExists", registryusers.ErrRegistryExists, "registry already exists", []error{registryusers.ErrExists}},
 	{"ErrUserExists", registryusers.ErrUserExists, "user already exists", []error{registryusers.ErrExists}},
 	{"ErrIdempotencyKeyReused", registryusers.ErrIdempotencyKeyReused, "invalid request: the Idempotency-Key was used for another request", []error{registryusers.ErrInvalid}},
-	{"ErrUserChanged", registryusers.ErrUserChanged, "the user that this Idempotency-Key created was removed or given another secret since", []error{registryusers.ErrExists}},
+	{"ErrUserChanged", registryusers.ErrUserChanged, "the user that this Idempotency-Key created has since been deleted or has another secret", []error{registryusers.ErrExists}},
 	{"ErrTooManyRequests", registryusers.ErrTooManyRequests, "too many requests", nil},
 	{"ErrInternal", registryusers.ErrInternal, "internal server error", nil},
 	{"ErrOutcomeUnknown", registryusers.ErrOutcomeUnknown, "outcome unknown", nil},

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// newBare returns the handler that a person would write by hand for this one
-// operation, with net/http and encoding/json alone: it checks the key, parses
-// the ids, decodes and encodes, and validates nothing.
+// newBare returns a short handwritten handler of the operation with net/http and
+// encoding/json. It checks the key, parses the ids, decodes the request and encodes
+// the response. It validates nothing.
 func newBare() (http.Handler, error) {
 	type request struct {
 		Name     string `json:"name"`

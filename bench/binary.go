@@ -16,7 +16,7 @@ import (
 	_ "modernc.org/sqlite" // the driver of the store
 )
 
-// A binary serves the whole: API, token service, registry and store.
+// A binary is a program with API, token service, registry and store.
 type binary struct {
 	name string
 	// line is its command line, but for where to listen and to keep its data.
@@ -32,7 +32,7 @@ const (
 	few   = 1000 // users
 )
 
-// binaries are those that are compared. Ratios are to the first.
+// binaries lists the compared binaries. Ratios are to the first.
 var binaries = []binary{
 	{name: "registryusers", line: serve, users: few},
 	{name: "one commit each", line: "server -store serial", users: few},
@@ -41,15 +41,15 @@ var binaries = []binary{
 	{name: "with an Idempotency-Key", line: serve, users: few, header: "Idempotency-Key: " + freshName + "\r\n"},
 }
 
-// A whole is what was measured of a binary.
+// complete has the results of a binary.
 type complete struct {
 	name      string
 	durable   traffic // creates, each of a new user
 	first     float64 // ms from the start to the first 201, with an empty data directory
-	rest      float64 // MiB resident, once started
-	busy      float64 // the most MiB resident, with all connections busy
-	lone      float64 // p99 in ms of a create with nothing beside it
-	loneRatio float64 // to the p99 of an append and fdatasync
+	rest      float64 // MiB resident after the start
+	busy      float64 // maximum MiB resident with all connections busy
+	lone      float64 // p99 in ms of a create without other load
+	loneRatio float64 // of lone to the p99 of an append and fdatasync
 }
 
 // build builds the programs of this tree below dir, and returns their paths by
@@ -71,7 +71,7 @@ func build(ctx context.Context, dir string) (map[string]string, error) {
 	return built, nil
 }
 
-// An instance is a binary that serves a data directory of its own.
+// An instance is a running binary with its own data directory.
 type instance struct {
 	*process
 	dir  string
@@ -79,7 +79,7 @@ type instance struct {
 	wire wire
 }
 
-// dev is what a binary says of the registry that --dev made.
+// dev is the content of dev.json: the registry that --dev created, and its API key.
 type dev struct {
 	APIKey     string `json:"api_key"`
 	ProjectID  int64  `json:"project_id"`
@@ -87,7 +87,7 @@ type dev struct {
 	RegistryID int64  `json:"registry_id"`
 }
 
-// startTime bounds how long a binary may take to come up.
+// startTime limits the start of a binary.
 const startTime = 30 * time.Second
 
 // open starts the binary on an empty directory, which close removes, and on
@@ -118,7 +118,7 @@ func (b binary) open(ctx context.Context, built map[string]string, under string)
 func (in *instance) serve(ctx context.Context, b binary, built map[string]string) error {
 	line := strings.Fields(b.line)
 	if len(line) == 0 {
-		return errors.New("an empty command line")
+		return errors.New("the command line is empty")
 	}
 	if path := built[line[0]]; path != "" {
 		line[0] = path
@@ -128,7 +128,7 @@ func (in *instance) serve(ctx context.Context, b binary, built map[string]string
 		return err
 	}
 	line = append(line, "--dev", "--data", in.dir, "--listen", "127.0.0.1:0", "--address-file", addressFile)
-	command := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // the caller's own words
+	command := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // from the user's command line
 	var err error
 	if in.process, err = start(command); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (in *instance) serve(ctx context.Context, b binary, built map[string]string
 	return err
 }
 
-// fill puts users with made secrets into a database that nobody serves.
+// fill inserts users with generated secrets into a database that is not in use.
 func fill(ctx context.Context, path string, registryID int64, users int) error {
 	db, err := sql.Open("sqlite", path+"?_pragma=synchronous(OFF)&_pragma=cache_size(-2000000)")
 	if err != nil {
@@ -173,7 +173,7 @@ func (in *instance) close() {
 	_ = os.RemoveAll(in.dir)
 }
 
-// firstAnswer returns the milliseconds from the start of a binary on an empty
+// firstResponse returns the milliseconds from the start of a binary with an empty
 // directory to its first 201.
 func (b binary) firstResponse(ctx context.Context, built map[string]string, under string) (float64, error) {
 	b.users = 0
@@ -192,7 +192,7 @@ func (b binary) firstResponse(ctx context.Context, built map[string]string, unde
 	return milliseconds(time.Since(begin)), err
 }
 
-// measureBinaries measures each binary, in turns, with data under a directory.
+// measureBinaries measures all binaries in turns, with their data under a directory.
 func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]complete, error) {
 	complete, instances := make([]complete, len(all)), make([]*instance, len(all))
 	built, err := build(ctx, under)
@@ -206,7 +206,7 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 		}
 		defer instances[i].close()
 	}
-	time.Sleep(min(length, time.Second)) // what runs at the start is over
+	time.Sleep(min(length, time.Second)) // let the work of the start end
 	for i, in := range instances {
 		complete[i].rest = residentMiB(in.command.Process.Pid)
 	}
@@ -242,9 +242,9 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	return complete, nil
 }
 
-// measureLone measures creates with nothing beside them, and between them an append
-// to a file on the same disk that is made durable, as large as a page of the
-// database's log.
+// measureLone measures creates without other load. Between two creates it measures a
+// durable append to a file on the same disk, of the size of a page of the database's
+// log.
 func measureLone(ctx context.Context, complete []complete, instances []*instance, under string, rounds int, length time.Duration) error {
 	file, err := os.CreateTemp(under, "append")
 	if err != nil {
@@ -298,8 +298,7 @@ func (in *instance) lone(ctx context.Context, file *os.File, length time.Duratio
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
-// residentMiB returns how much memory a process holds, or 0 where the system
-// does not say.
+// residentMiB returns the resident memory of a process, or 0 except on Linux.
 func residentMiB(pid int) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -311,8 +310,8 @@ func residentMiB(pid int) float64 {
 	return n / 1024
 }
 
-// watchResident looks from time to time how much memory a process holds.
-// stop ends that and returns the most.
+// watchResident samples the resident memory of a process. stop ends the sampling and
+// returns the maximum.
 func watchResident(pid int) (stop func() float64) {
 	end, most := make(chan struct{}), make(chan float64)
 	go func() {

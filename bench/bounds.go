@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// boundsTitle begins the section of RESULTS.md that explains its tables.
+// boundsTitle is the title of the section of RESULTS.md that explains its tables.
 const boundsTitle = "## What bounds it"
 
-// bounds explains the tables of RESULTS.md. All figures in it, but for the aims,
-// are read from these tables, so that it cannot contradict them.
+// bounds returns the section that explains the tables of RESULTS.md. It reads all
+// figures except the aims from these tables, so that it cannot contradict them.
 func bounds(results string) (string, error) {
 	t := tables(results)
 	handler := func(kind string) string { return number(t.figure("ours", kind+": × bare", 0)) }
 	loopback := func(row string) float64 { return t.figure(row, "loopback: req/s", 1) }
-	// The rows of the binary have their ratio to the first, "registryusers".
+	// The binaries' ratios are to the first row, "registryusers".
 	share := func(row string) float64 { return t.figure(row, "× first", 0) }
 	first := func(column string) string { return number(t.figure("registryusers", column, 0)) }
 
@@ -30,42 +30,42 @@ func bounds(results string) (string, error) {
 	return boundsTitle + "\n\n" + text, t.err
 }
 
-const boundsText = `The aims were set before any of this was built. The shares of the time are from CPU profiles of the same loads.
+const boundsText = `The aims were set before the code was written. The shares of the time are from CPU profiles of the same loads.
 
-**A valid create in the handler: %s of bare, aim 0.75; %s allocations, aim 15.** Reading and validating the body is a quarter
-of the time, encoding the response a sixth, memory a sixth. ogen saves time with code generated for each type, where ours
-goes over its fields by reflection, and it leaves the request alone: ours has a request id and a header for it, a context
-with the caller, a bound on the body, and a response that can still become an error. **An invalid one: %s of bare, aim 1.0**:
-the response names each broken rule, and is written by ` + "`encoding/json`" + `.
+**A valid create in the handler: %s of bare, aim 0.75; %s allocations, aim 15.** Reading and validating the body takes a
+quarter of the time, encoding the response a sixth, memory management a sixth. ogen is faster because it generates code for
+each type, where ours uses reflection, and because it does less: ours adds a request id and its header, a context with the
+caller, a limit on the body, and a response that can still become an error. **An invalid create: %s of bare, aim 1.0**: the
+response names each violated rule, and ` + "`encoding/json`" + ` writes it.
 
-**Loopback: %s of bare, aim 1.05; %s times stock, aim 14.** The load runs on the same two cores, and the system calls of the
-sockets are most of it: bare itself is %s times stock here. Of ours, the handler is a fifth.
+**Loopback: %s of bare, aim 1.05; %s times stock, aim 14.** The load generator runs on the same two cores, and most of the
+time goes to the system calls of the sockets: bare itself is %s times stock here. The handler is a fifth of the time of ours.
 
-**Durable creates: %s times one commit each, aim 4; %s of creates that are not stored, aim 0.8.** Most of a create is not the
-disk but the processors: net/http with its system calls, then the insert, the commit, and the read of the API key, which
-every request makes. One commit each waits for the disk, so the first ratio moves with the disk.
-**With 5,000,000 users: %s, aim 0.9**: the index of secrets is in random order, so most creates change a page of it that is in
-no cache.
+**Durable creates: %s times one commit each, aim 4; %s of creates that are not stored, aim 0.8.** A create takes more
+processor time than disk time: net/http with its system calls, then the insert, the commit, and the read of the API key, which
+every request needs. One commit each waits for the disk, so the first ratio depends on the disk.
+**With 5,000,000 users: %s, aim 0.9**: the index of secrets is in random order, so most creates change a page of it that no
+cache has.
 
-**A lone create: %s times an append, aim 1.3.** A transaction writes a page of the table, one of each of its two indexes, and
-the highest id: some 20 KiB, beside the append's four. **Memory: %s MiB at rest, aim 25; %s loaded, aim 50**: the registry
-that is linked in, and SQLite's caches, of which the one to write with is 8 MiB.
+**A create without other load: %s times an append, aim 1.3.** A transaction writes a page of the table, a page of each of its
+two indexes, and the highest id: some 20 KiB, and the append writes 4 KiB. **Memory: %s MiB at rest, aim 25; %s loaded, aim
+50**: the registry library, and SQLite's caches, of which the writer's has 8 MiB.
 
-**The client: %s of bare, aim 1.0.** It makes an idempotency key, keeps the body to send it again, reads the response with a
-bound, checks that it is complete, and puts it into types that redact themselves.
+**The client: %s of bare, aim 1.0.** It makes an idempotency key, keeps the body to send it again, limits the size of the
+response, checks that it is complete, and stores it in types that redact themselves.
 `
 
-// readTables are the rows of the tables in a Markdown text.
+// readTables has the rows of the tables in a Markdown text.
 type readTables struct {
 	rows []readRow
-	err  error // the first figure that was not there
+	err  error // names the first figure that was not found
 }
 
 // readRow is a row, with the header of its table.
 type readRow struct{ header, cells []string }
 
-// tables reads the tables of results. The client's table has columns of the
-// same names as others, so its first is called "client: × bare".
+// tables reads the tables of results. The client's table has the same column names
+// as another, so its first column is renamed to "client: × bare".
 func tables(results string) *readTables {
 	t := &readTables{}
 	var header []string
@@ -92,7 +92,8 @@ func tables(results string) *readTables {
 	return t
 }
 
-// figure returns the figure in the column that is so many after the named one.
+// figure returns the figure of the row name in the column that is after columns to
+// the right of column.
 func (t *readTables) figure(name, column string, after int) float64 {
 	for _, row := range t.rows {
 		at := slices.Index(row.header, column)

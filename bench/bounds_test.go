@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the text of RESULTS.md anew from its tables")
+var update = flag.Bool("update", false, "rewrite the text of RESULTS.md from its tables")
 
 func readText(t *testing.T, path string) string {
 	t.Helper()
@@ -20,7 +20,7 @@ func readText(t *testing.T, path string) string {
 	return string(text)
 }
 
-// The text of RESULTS.md says what its tables say.
+// The text of RESULTS.md must have the figures of its tables.
 func TestResultsDoNotContradictTheirTables(t *testing.T) {
 	const file = "RESULTS.md"
 	text := readText(t, file)
@@ -40,7 +40,7 @@ func TestResultsDoNotContradictTheirTables(t *testing.T) {
 		return
 	}
 	if text != want {
-		t.Errorf("%s does not say what its tables say; go test -run Results -update writes its text anew:\n%s", file, want[len(before):])
+		t.Errorf("%s contradicts its tables; go test -run Results -update rewrites its text:\n%s", file, want[len(before):])
 	}
 }
 
@@ -53,7 +53,7 @@ func TestBoundsAreReadFromTheTables(t *testing.T) {
 			{"stock", [kinds]cost{{80, 8_000, 10, 1}, {81, 8_100, 10, 1}, {82, 8_200, 10, 1}}, traffic{1_500, 0.075, 200}},
 		},
 		calls: []cost{{1, 200, 20, 5}, {1.6, 320, 20, 6}},
-		wholes: []complete{
+		binaries: []complete{
 			{"registryusers", traffic{4_000, 1, 20}, 40, 21, 42, 1.5, 1.75},
 			{"one commit each", traffic{999, 0.25, 20}, 40, 22, 43, 1.5, 1.8},
 			{"no-op store", traffic{16_001, 4, 20}, 40, 23, 44, 1.5, 1.9},
@@ -65,15 +65,15 @@ func TestBoundsAreReadFromTheTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"handler: 1.20 of bare, aim 0.75; 1,017 allocations", "**An invalid one: 1.31 of bare", "**Loopback: 0.900 of bare, aim 1.05; 12.0 times stock",
+		"handler: 1.20 of bare, aim 0.75; 1,017 allocations", "**An invalid create: 1.31 of bare", "**Loopback: 0.900 of bare, aim 1.05; 12.0 times stock",
 		"bare itself is 13.3 times stock", "**Durable creates: 4.00 times one commit each, aim 4; 0.250 of creates that are not stored",
-		"**With 5,000,000 users: 0.625,", "**A lone create: 1.75 times an append", "**Memory: 21.0 MiB at rest, aim 25; 42.0 loaded", "**The client: 1.60 of bare",
+		"**With 5,000,000 users: 0.625,", "**A create without other load: 1.75 times an append", "**Memory: 21.0 MiB at rest, aim 25; 42.0 loaded", "**The client: 1.60 of bare",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in:\n%s", want, got)
 		}
 	}
-	r.wholes = r.wholes[:2]
+	r.binaries = r.binaries[:2]
 	if _, err := bounds(r.markdown()); err == nil || !strings.Contains(err.Error(), `"no-op store", column "× first"`) {
 		t.Errorf("a row that is missing: got %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/registryusers/registryusers/client"
 )
 
-// memory is a transport that answers every create, as short a way as there is.
+// memory is a transport that responds to every create without a server.
 type memory struct{ header http.Header }
 
 const wantResponse = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
@@ -24,7 +24,8 @@ func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusCreated, Header: m.header, Body: io.NopCloser(strings.NewReader(wantResponse)), Request: r}, nil
 }
 
-// measureCalls measures a call of a bare HTTP client and one of ours, in this order.
+// measureCalls returns the costs of a call of a bare HTTP client and of package
+// client, in this order.
 func measureCalls(turns int) ([]cost, error) {
 	transport := &http.Client{Transport: memory{http.Header{"Content-Type": {"application/json"}}}}
 	c, err := client.New(client.WithAPIKey(key), client.WithProject(1), client.WithRegion(1), client.WithHTTPClient(transport))
@@ -56,8 +57,8 @@ type bareUser struct {
 	Secret    string    `json:"secret"`
 }
 
-// bareCall is the call that a person would write by hand: net/http and
-// encoding/json, an API key, the status looked at.
+// bareCall creates a user as a short handwritten client would: with net/http,
+// encoding/json, an API key and a check of the status.
 func bareCall(ctx context.Context, c *http.Client, project, region, registry int64) (bareUser, error) {
 	var u bareUser
 	body, err := json.Marshal(struct {

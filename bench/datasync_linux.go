@@ -5,5 +5,5 @@ import (
 	"syscall"
 )
 
-// datasync makes what was written to a file durable.
+// datasync makes the data written to a file durable.
 func datasync(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }

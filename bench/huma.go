@@ -36,11 +36,11 @@ type humaUser struct {
 	Secret    string    `json:"secret"`
 }
 
-// newHuma returns huma's server. Huma reads no document; the document's rules
-// are in the tags above.
+// newHuma returns huma's server. Huma does not read a document; the tags above have
+// the document's rules.
 func newHuma() (http.Handler, error) {
 	config := huma.DefaultConfig("registry users", "1")
-	config.CreateHooks = nil // they add "$schema" to answers, which the document does not have
+	config.CreateHooks = nil // they add "$schema" to responses, which the document does not have
 	mux := http.NewServeMux()
 	api := humago.New(mux, config)
 	api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// A cost is what one call takes.
+// A cost is the cost of one call.
 type cost struct {
-	ratio  float64 // to the first that was measured beside it
+	ratio  float64 // of the time to the time of the first call
 	ns     float64
 	bytes  float64
 	allocs float64
 }
 
-// turn is how long one of several that are compared is measured before it is
-// the next one's turn: short, so that what slows the machine slows all.
+// turn is the length of one measurement of a call before the next call's turn. It is
+// short, so that other load on the machine slows all calls alike.
 const turn = 20 * time.Millisecond
 
-// compare measures calls beside each other: medians over the turns.
+// compare measures calls in turns and returns the medians of the turns.
 func compare(calls []func(), turns int) []cost {
 	times := make([][]float64, len(calls))
 	costs := make([]cost, len(calls))
@@ -30,8 +30,8 @@ func compare(calls []func(), turns int) []cost {
 	}
 	for round := range turns {
 		for at := range calls {
-			i := (at + round) % len(calls) // each follows another one now and then
-			runtime.GC()                   // what another left is not this one's to pay for
+			i := (at + round) % len(calls) // the order changes, so that no call always follows the same one
+			runtime.GC()                   // collect the garbage of the previous call
 			times[i] = append(times[i], timed(calls[i]))
 		}
 	}
@@ -42,9 +42,9 @@ func compare(calls []func(), turns int) []cost {
 	return costs
 }
 
-// timed returns the mean time in nanoseconds that a call takes, during a turn.
+// timed returns the mean time of a call in nanoseconds, measured for a turn.
 func timed(call func()) float64 {
-	const batch = 16 // calls between two looks at the clock
+	const batch = 16 // calls between two readings of the clock
 	n, start := 0, time.Now()
 	for {
 		for range batch {
@@ -60,7 +60,7 @@ func timed(call func()) float64 {
 // allocations returns the bytes and the allocations of a call.
 func allocations(call func()) (bytes, allocs float64) {
 	const calls = 2000
-	for range 100 { // pools and caches fill
+	for range 100 { // fill pools and caches
 		call()
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -73,8 +73,8 @@ func allocations(call func()) (bytes, allocs float64) {
 	return float64(after.TotalAlloc-before.TotalAlloc) / calls, float64((after.Mallocs - before.Mallocs) / calls)
 }
 
-// inProcess measures the peers' handlers with each kind of request, and puts
-// the costs into the rows of the same place.
+// inProcess measures the peers' handlers with each kind of request, and stores the
+// costs in the peers' rows.
 func inProcess(ctx context.Context, rows []row, turns int) error {
 	var handlers []http.Handler
 	var measured []int
@@ -106,8 +106,8 @@ func inProcess(ctx context.Context, rows []row, turns int) error {
 	return nil
 }
 
-// newCall returns a function that has h answer the same request again and
-// again, and allocates nothing itself.
+// newCall returns a function that calls h with the same request each time. The
+// function itself does not allocate.
 func newCall(h http.Handler, kind, status int) func() {
 	text, request := bodyOf(kind), newRequest(kind)
 	body := &rewinding{strings.NewReader(text)}
@@ -124,7 +124,7 @@ func newCall(h http.Handler, kind, status int) func() {
 	}
 }
 
-// rewinding is a body that can be used again.
+// rewinding is a request body that can be read again after Reset.
 type rewinding struct{ *strings.Reader }
 
 func (rewinding) Close() error { return nil }
@@ -139,5 +139,5 @@ func (w *recorder) Header() http.Header         { return w.header }
 func (w *recorder) WriteHeader(status int)      { w.status = status }
 func (w *recorder) Write(p []byte) (int, error) { return len(p), nil }
 
-// SetReadDeadline is for peers that set one: a real connection has it.
+// SetReadDeadline lets peers set a read deadline, as on a real connection.
 func (w *recorder) SetReadDeadline(time.Time) error { return nil }

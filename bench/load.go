@@ -14,23 +14,24 @@ import (
 	"time"
 )
 
-// connections is how many callers a server has at a time, each with a
-// connection of its own that it keeps.
+// connections is the number of concurrent callers of a server. Each keeps one
+// connection.
 const connections = 64
 
-// wire is a create as it is sent. A template is copied for each connection.
+// wire is the bytes of a create. Each connection has a copy.
 type wire struct {
 	bytes []byte
-	names []int // where the name begins, if each request has one of its own
+	names []int // offsets of the name, if each request has a new one
 }
 
-// freshName is a name as long as those that nextName writes over it.
+// freshName is the placeholder that nextName overwrites with a name of the same
+// length.
 const freshName = "n00000000000"
 
-var names atomic.Uint64 // names that were used
+var names atomic.Uint64 // number of names used
 
-// newWire returns the request that creates a user. If the header or the body has
-// freshName in it, every request sent will have a name that none had before.
+// newWire returns the request that creates a user. Every request gets a new name
+// where the header or the body has freshName.
 func newWire(address, path, key, header, body string) wire {
 	text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: apikey %s\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		path, address, key, header, len(body), body)
@@ -46,13 +47,13 @@ func newWire(address, path, key, header, body string) wire {
 	return w
 }
 
-// nextName gives the request a name that was not used: they come in no order.
+// nextName sets a new name in the request. The names are not in alphabetical order.
 func (w wire) nextName() {
 	if len(w.names) == 0 {
 		return
 	}
-	const all = 100_000_000_000 // names; stride has no factor in common with it
-	const stride = 38_196_601_127
+	const all = 100_000_000_000   // number of names
+	const stride = 38_196_601_127 // coprime to all
 	n := names.Add(1) * stride % all
 	var digits [len(freshName) - 1]byte
 	for i := range digits {
@@ -64,8 +65,8 @@ func (w wire) nextName() {
 	}
 }
 
-// A caller sends creates over one connection. It is net and bufio alone, so
-// that it leaves the processors to the server.
+// A caller sends creates over one connection. It uses only net and bufio, so that it
+// takes little processor time from the server.
 type caller struct {
 	net.Conn
 	reader *bufio.Reader
@@ -94,7 +95,7 @@ func (c *caller) create() error {
 	return err
 }
 
-// readAnswer reads one answer from a connection that is kept, and returns its status.
+// readResponse reads one response from a persistent connection and returns its status.
 func readResponse(r *bufio.Reader) (status int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
@@ -106,7 +107,7 @@ func readResponse(r *bufio.Reader) (status int, err error) {
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, err
 	}
-	length := -1 // -1: in chunks
+	length := -1 // -1: chunked
 	for {
 		if line, err = r.ReadSlice('\n'); err != nil {
 			return 0, err
@@ -139,9 +140,8 @@ func readResponse(r *bufio.Reader) (status int, err error) {
 	}
 }
 
-// load has all callers send creates for so long, and returns how many were
-// answered in a second and the 99th percentile of the time that each took, in
-// milliseconds.
+// load sends creates over all connections for length. It returns the responses per
+// second and the 99th percentile of the time of a create in milliseconds.
 func load(ctx context.Context, address string, w wire, length time.Duration) (rate, p99 float64, err error) {
 	callers := make([]*caller, connections)
 	for i := range callers {

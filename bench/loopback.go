@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// servePeer serves a peer, prints its address, and ends when standard input
-// does: with the process that started it, however that ends.
+// servePeer serves a peer and prints its address. It returns when standard input
+// ends, which also happens when the process that started it ends.
 func servePeer(name string) error {
 	p, err := findPeer(name)
 	if err != nil {
@@ -26,7 +26,7 @@ func servePeer(name string) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to cancel
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func servePeer(name string) error {
 	return nil
 }
 
-// startPeer starts this program again, to serve a peer.
+// startPeer starts this program as a server of a peer.
 func startPeer(ctx context.Context, name string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -50,7 +50,7 @@ func startPeer(ctx context.Context, name string) (*process, error) {
 	}
 	command := exec.CommandContext(ctx, self, "serve", name) //nolint:gosec // it is this program
 	command.Stderr = os.Stderr
-	if _, err := command.StdinPipe(); err != nil { // it stays open as long as this process lives
+	if _, err := command.StdinPipe(); err != nil { // it ends with this process
 		return nil, err
 	}
 	out, err := command.StdoutPipe()
@@ -64,7 +64,7 @@ func startPeer(ctx context.Context, name string) (*process, error) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		s.stop()
-		return nil, fmt.Errorf("it did not say where it listens: %w", err)
+		return nil, fmt.Errorf("it did not print its address: %w", err)
 	}
 	s.address = strings.TrimSpace(line)
 	return s, nil
@@ -72,7 +72,7 @@ func startPeer(ctx context.Context, name string) (*process, error) {
 
 const (
 	prismPackage = "@stoplight/prism-cli@5.16.0"
-	prismTime    = 3 * time.Minute // to come up; npx may have to get it first
+	prismTime    = 3 * time.Minute // to start; npx may have to download it
 )
 
 // startPrism starts Prism, the npm package, to mock the document.
@@ -81,11 +81,11 @@ func startPrism(ctx context.Context) (*process, error) {
 	if _, err := exec.LookPath(line[0]); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it takes no time
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
 	if err != nil {
 		return nil, err
 	}
-	port := listener.Addr().(*net.TCPAddr).Port // free a moment ago
+	port := listener.Addr().(*net.TCPAddr).Port // Prism gets a port that was just free
 	listener.Close()
 	line = append(line, "mock", "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--verboseLevel", "silent", "../api/cloud_api.yaml")
 	command := exec.CommandContext(ctx, line[0], line[1:]...)
@@ -109,7 +109,7 @@ func startPrism(ctx context.Context) (*process, error) {
 	return s, nil
 }
 
-// checkServer makes sure that a server does what is measured.
+// checkServer checks that a server responds as the measurement expects.
 func (p peer) checkServer(ctx context.Context, address string) error {
 	for kind, want := range p.statuses {
 		r := newRequest(kind).WithContext(ctx)
@@ -126,15 +126,15 @@ func (p peer) checkServer(ctx context.Context, address string) error {
 	return nil
 }
 
-// A traffic is what a server bears, with all connections busy.
+// A traffic is the throughput and latency of a server with all connections busy.
 type traffic struct {
-	rate  float64 // answers in a second
-	ratio float64 // of the rate, to the first that was measured beside it
+	rate  float64 // responses per second
+	ratio float64 // of the rate to the rate of the first server
 	p99   float64 // ms
 }
 
-// loopback measures the peers as servers, in turns, and puts what they bear
-// into the rows of the same place. It returns a word for each that is left out.
+// loopback measures the peers as servers, in turns, and stores the results in the
+// peers' rows. It returns a note for each peer that it left out.
 func loopback(ctx context.Context, rows []row, rounds int, length time.Duration, prism bool) (notes []string, err error) {
 	var servers []*process
 	var measured []int
@@ -152,7 +152,7 @@ func loopback(ctx context.Context, rows []row, rounds int, length time.Duration,
 			defer s.stop()
 			err = p.checkServer(ctx, s.address)
 		}
-		if err != nil && p.handler == nil && ctx.Err() == nil { // an npm package may fail in many ways
+		if err != nil && p.handler == nil && ctx.Err() == nil { // Prism is optional
 			notes = append(notes, "Prism was not measured: "+err.Error()+".")
 			continue
 		}
@@ -173,13 +173,13 @@ func loopback(ctx context.Context, rows []row, rounds int, length time.Duration,
 	return notes, err
 }
 
-// compareLoads measures servers beside each other: medians over the rounds.
+// compareLoads measures servers in turns and returns the medians of the rounds.
 func compareLoads(loads []func(time.Duration) (rate, p99 float64, err error), rounds int, length time.Duration) ([]traffic, error) {
 	rates, p99s := make([][]float64, len(loads)), make([][]float64, len(loads))
 	for round := range rounds + 1 {
 		for at := range loads {
-			i := (at + round) % len(loads) // each follows another one now and then
-			if round == 0 {                // to warm up
+			i := (at + round) % len(loads) // the order changes, so that no server always follows the same one
+			if round == 0 {                // warm up
 				if _, _, err := loads[i](length / 4); err != nil {
 					return nil, err
 				}

@@ -1,8 +1,9 @@
-// Command bench measures this module's server, client and binary beside others,
-// prints a table, and writes it to RESULTS.md and a plot of it to ratios.svg.
+// Command bench compares this module's server, client and binary with others. It
+// prints tables of the results and writes them to RESULTS.md, and a plot to
+// ratios.svg.
 //
-// Figures are ratios, measured side by side in short turns, because machines
-// differ and are rarely quiet.
+// The compared programs are measured in short turns and the results are ratios,
+// because machines differ and their load varies.
 package main
 
 import (
@@ -27,14 +28,14 @@ func main() {
 	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // what was deferred is done
+		os.Exit(1) //nolint:gocritic // the deferred stop was called above
 	}
 }
 
-// turnsPerRound is how many turns in process go with a round of the servers.
+// turnsPerRound is the number of turns in process for each round of the servers.
 const turnsPerRound = 5
 
-// parts are what is measured, and can be left out.
+// parts lists the parts of the measurement, each of which -skip can leave out.
 var parts = []string{"process", "client", "loopback", "prism", "binary"}
 
 type settings struct {
@@ -51,12 +52,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.IntVar(&s.rounds, "rounds", 8, "how often each is measured")
-	flags.Float64Var(&s.seconds, "seconds", 3, "how long a server is measured in a round")
-	flags.BoolVar(&s.quick, "quick", false, "see that everything runs: short, and nothing is written")
-	flags.StringVar(&s.skip, "skip", "", "what to leave out, of "+strings.Join(parts, ",")+"; nothing is written then")
-	flags.StringVar(&s.dir, "dir", "", "directory on the disk to measure durable creates on (default: that of temporary files)")
-	flags.Func("command", "`NAME=LINE`: another command line to measure as the binary; its first word may be registryusers, this tree's", func(text string) error {
+	flags.IntVar(&s.rounds, "rounds", 8, "number of measurements of each")
+	flags.Float64Var(&s.seconds, "seconds", 3, "length of one measurement of a server, in seconds")
+	flags.BoolVar(&s.quick, "quick", false, "short measurements, to check that everything runs; writes no files")
+	flags.StringVar(&s.skip, "skip", "", "comma-separated parts to leave out, of "+strings.Join(parts, ",")+"; writes no files")
+	flags.StringVar(&s.dir, "dir", "", "directory on the disk that durable creates are measured on (default: the directory of temporary files)")
+	flags.Func("command", "`NAME=LINE`: another command line to measure as a binary; the first word registryusers means the binary of this tree", func(text string) error {
 		name, line, ok := strings.Cut(text, "=")
 		if !ok {
 			return errors.New("it must be NAME=LINE")
@@ -68,11 +69,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if flags.NArg() > 0 || s.rounds < 1 || s.seconds <= 0 {
-		return errors.New("rounds and seconds must be more than 0, and there are no arguments; see -help")
+		return errors.New("-rounds and -seconds must be more than 0, and no arguments are allowed; see -help")
 	}
 	for part := range strings.SplitSeq(s.skip, ",") {
 		if s.skip != "" && !slices.Contains(parts, part) {
-			return fmt.Errorf("-skip: there is no %q, but %s", part, strings.Join(parts, ", "))
+			return fmt.Errorf("-skip: %q is not a part; the parts are %s", part, strings.Join(parts, ", "))
 		}
 	}
 	if s.dir != "" {
@@ -103,12 +104,12 @@ func run(ctx context.Context, args []string) error {
 	text += "\n" + explained
 	fmt.Print(text)
 	return errors.Join(
-		os.WriteFile("RESULTS.md", []byte(text), 0o644),         //nolint:gosec // for all to read
-		os.WriteFile("ratios.svg", []byte(plot(r.rows)), 0o644), //nolint:gosec // for all to read
+		os.WriteFile("RESULTS.md", []byte(text), 0o644),         //nolint:gosec // documentation is readable by all
+		os.WriteFile("ratios.svg", []byte(plot(r.rows)), 0o644), //nolint:gosec // documentation is readable by all
 	)
 }
 
-// measure measures all that is not to be left out.
+// measure measures all parts that are not skipped.
 func measure(ctx context.Context, s settings) (results, error) {
 	dir, err := os.MkdirTemp(s.dir, "bench")
 	if err != nil {
@@ -151,14 +152,14 @@ func measure(ctx context.Context, s settings) (results, error) {
 		}
 	}
 	if do("binary") {
-		if r.wholes, err = measureBinaries(ctx, binaries, dir, s.rounds, length); err != nil {
+		if r.binaries, err = measureBinaries(ctx, binaries, dir, s.rounds, length); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// machine says what the figures were measured on.
+// machine describes the processor, the operating system and the version of Go.
 func machine() string {
 	model := runtime.GOARCH
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -172,7 +173,7 @@ func machine() string {
 	return fmt.Sprintf("%s, %d cores, %s, %s", model, runtime.NumCPU(), runtime.GOOS, runtime.Version())
 }
 
-// diskOf names the file system of a directory, where the system tells.
+// diskOf returns the type of a directory's file system, or "unknown" except on Linux.
 func diskOf(dir string) string {
 	kind, longest := "unknown", 0
 	mounts, _ := os.ReadFile("/proc/self/mounts")
@@ -189,7 +190,7 @@ func diskOf(dir string) string {
 	return kind
 }
 
-// versions says which versions of the peers were measured.
+// versions returns the names and versions of the peers.
 func versions() string {
 	names := []string{
 		"github.com/ogen-go/ogen", "github.com/danielgtaylor/huma/v2", "github.com/oapi-codegen/nethttp-middleware",

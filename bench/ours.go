@@ -11,7 +11,7 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// newOurs returns package server's handler, with no access log.
+// newOurs returns package server's handler without an access log.
 func newOurs() (http.Handler, error) {
 	return server.New(ours{}, server.Options{
 		Authenticator: ours{},

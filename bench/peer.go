@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// A peer is one way to serve the document's operation.
+// A peer is one implementation of the document's operation.
 type peer struct {
 	name     string
-	handler  func() (http.Handler, error) // nil: it is no Go program
-	statuses [kinds]int                   // what it answers each kind of request with
+	handler  func() (http.Handler, error) // nil: it is not written in Go
+	statuses [kinds]int                   // of its responses, by kind of request
 }
 
 // The kinds of request that are measured.
@@ -33,10 +33,10 @@ const (
 	key     = "1$benchmark"
 
 	validBody   = `{"name":"user1","duration":14,"read_only":true,"secret":"` + secret + `"}`
-	invalidBody = `{"name":"USER1","duration":400,"read_only":true,"secret":"` + secret + `"}` // breaks two rules of the document
+	invalidBody = `{"name":"USER1","duration":400,"read_only":true,"secret":"` + secret + `"}` // violates two rules of the document
 )
 
-// peers are all that are compared. Ratios are to the first.
+// peers lists the compared implementations. Ratios are to the first.
 var peers = []peer{
 	{"bare", newBare, [kinds]int{201, 201, 401}}, // it validates nothing
 	{"ours", newOurs, [kinds]int{201, 400, 401}},
@@ -56,10 +56,10 @@ func findPeer(name string) (peer, error) {
 	return peer{}, fmt.Errorf("no peer %q", name)
 }
 
-// What every peer answers a valid request with, besides what was sent.
+// Every peer's response to a valid request has these values and those of the request.
 const (
 	responseID = 7
-	secret     = "VT7VBFL0vig2nkgcRkvW0e6K2D3Assua" //nolint:gosec // G101: nobody has it
+	secret     = "VT7VBFL0vig2nkgcRkvW0e6K2D3Assua" //nolint:gosec // G101: not the secret of a user
 )
 
 var createdAt = time.Date(2026, 5, 7, 20, 33, 46, 548242000, time.UTC)
@@ -73,7 +73,7 @@ func bodyOf(kind int) string {
 	return validBody
 }
 
-// newRequest returns a request of the kind, as a server hands it to a handler.
+// newRequest returns a request of the kind, as a server passes it to a handler.
 func newRequest(kind int) *http.Request {
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, path, strings.NewReader(bodyOf(kind)))
 	r.Header.Set("Content-Type", "application/json")
@@ -83,7 +83,7 @@ func newRequest(kind int) *http.Request {
 	return r
 }
 
-// check makes sure that h does what is measured.
+// check checks that h responds as the measurement expects.
 func (p peer) check(h http.Handler) error {
 	for kind, want := range p.statuses {
 		w := httptest.NewRecorder()
@@ -104,7 +104,7 @@ func checkResponse(kind, want, status int, body io.Reader) error {
 		return fmt.Errorf("status %d, want %d: %s", status, want, text)
 	}
 	if kind == valid && !strings.Contains(string(text), `"name":"user1"`) {
-		return fmt.Errorf("the answer is not of the user that was asked for: %s", text)
+		return fmt.Errorf("the response does not have the requested user: %s", text)
 	}
 	return nil
 }

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// The plot's measures, in pixels.
+// Dimensions of the plot, in pixels.
 const (
 	plotWidth  = 720
-	labelWidth = 150 // the names, left of the bars
-	valueWidth = 60  // the figures, right of them
+	labelWidth = 150 // of the names, left of the bars
+	valueWidth = 60  // of the figures, right of the bars
 	barHeight  = 20
 	rowHeight  = 32
 )
 
-// plot draws, as SVG, how much longer than a bare handler each peer takes for a
-// valid request. A bar far beyond the others is broken off, and its figure says
-// how long it is. The colours are read on light and on dark.
+// plot returns an SVG with a bar for each peer: the time of a valid request relative
+// to a bare handler. A bar that is far longer than the others is cut short and has a
+// gap. The colours are readable on light and on dark backgrounds.
 func plot(rows []row) string {
 	rows = slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.handler[valid].ns == 0 })
 	longest := 1.0
@@ -42,7 +42,7 @@ func plot(rows []row) string {
 		width := min(ratio, longest*1.1) * scale
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" font-weight="%s">%s</text>`, labelWidth-8, y+barHeight-2, weight, html.EscapeString(r.name))
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/>`, labelWidth, y+2, width, barHeight, colour)
-		if ratio > longest { // broken off: a slanted gap near its end
+		if ratio > longest { // cut short: draw a slanted gap near its end
 			x := labelWidth + width - 30
 			fmt.Fprintf(&b, `<path d="M%.0f %d l6 -24 M%.0f %d l6 -24" stroke="#768390" stroke-width="2"/>`, x, y+24, x+6, y+24)
 		}

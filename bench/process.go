@@ -11,10 +11,10 @@ import (
 type process struct {
 	address string
 	command *exec.Cmd
-	ended   chan struct{} // closed when it has
+	ended   chan struct{} // closed when the process has ended
 }
 
-// start starts a command in a process group of its own, which stop ends whole.
+// start starts a command in a new process group, so that stop can end the group.
 func start(command *exec.Cmd) (*process, error) {
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
@@ -28,14 +28,14 @@ func start(command *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop ends the process. A command that is started by another, as npx does,
-// has its group's number.
+// stop ends the process and its children: npx, for example, starts another command,
+// in the same process group.
 func (p *process) stop() {
 	_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL)
 	<-p.ended
 }
 
-// await tries again and again until the process is ready.
+// await calls ready until it succeeds, the process ends or the time is over.
 func (p *process) await(longest time.Duration, ready func() error) error {
 	for end := time.Now().Add(longest); ; {
 		err := ready()
@@ -43,11 +43,11 @@ func (p *process) await(longest time.Duration, ready func() error) error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("it did not come up in %s: %w", longest, err)
+			return fmt.Errorf("it was not ready after %s: %w", longest, err)
 		}
 		select {
-		case <-p.ended: // or the context did, which ends it
-			return fmt.Errorf("it ended: %s", p.command.ProcessState)
+		case <-p.ended: // by itself or with the context
+			return fmt.Errorf("it ended before it was ready: %s", p.command.ProcessState)
 		case <-time.After(time.Millisecond / 2):
 		}
 	}

@@ -11,7 +11,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// ratios returns each value's ratio to the base of the same turn.
+// ratios returns the ratio of each value to the base of the same turn.
 func ratios(values, bases []float64) []float64 {
 	var rs []float64
 	for i, base := range bases {
@@ -20,7 +20,8 @@ func ratios(values, bases []float64) []float64 {
 	return rs
 }
 
-// percentile99 returns what 99 of a hundred values are not above, or 0 of none.
+// percentile99 returns the 99th percentile of values, or 0 if there are none. It
+// sorts values.
 func percentile99(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -11,15 +11,15 @@ import (
 	"github.com/registryusers/registryusers/bench/stock"
 )
 
-// newStock returns oapi-codegen's strict server behind its own project's
-// validator, made of the document as it is.
+// newStock returns oapi-codegen's strict server, generated from the document without
+// an overlay, behind the same project's validator.
 func newStock() (http.Handler, error) {
 	doc, err := stock.GetSpec()
 	if err != nil {
 		return nil, err
 	}
 	validator := middleware.OapiRequestValidatorWithOptions(doc, &middleware.Options{
-		DoNotValidateServers: true, // it serves under another name than the vendor's
+		DoNotValidateServers: true, // the requests have another host than the document's
 		Options: openapi3filter.Options{
 			AuthenticationFunc: func(_ context.Context, in *openapi3filter.AuthenticationInput) error {
 				if in.RequestValidationInput.Request.Header.Get("Authorization") != "apikey "+key {

@@ -8,20 +8,20 @@ import (
 	"unicode/utf8"
 )
 
-// results are what a run has found.
+// results are the results of a run.
 type results struct {
 	date     string
 	machine  string
-	disk     string // that the binaries kept their data on
+	disk     string // file system of the binaries' data
 	versions string
-	how      string // long it was measured
+	how      string // number and length of the measurements
 	rows     []row  // of the peers
-	calls    []cost // bare, ours
-	wholes   []complete
+	calls    []cost // of bare and ours
+	binaries []complete
 	notes    []string
 }
 
-// row is what was measured of a peer; zeros were not.
+// row has the results of a peer; zero means not measured.
 type row struct {
 	name     string
 	handler  [kinds]cost
@@ -32,9 +32,9 @@ type row struct {
 func (r results) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Results\n\n%s, on %s. %s.\n", r.date, r.machine, r.how)
-	fmt.Fprintf(&b, "Ratios are to the first row, measured beside it; medians of the rounds. `go run .` in this directory makes this file anew.\n")
-	fmt.Fprintf(&b, "\n## One create, its implementation doing nothing\n\n")
-	fmt.Fprintf(&b, "In process: the handler alone. Loopback: a server process, %d connections, valid requests. The invalid request breaks two rules; bare knows no rules.\n", connections)
+	fmt.Fprintf(&b, "Ratios are to the first row, measured beside it; medians of the rounds. `go run .` in this directory writes this file.\n")
+	fmt.Fprintf(&b, "\n## One create, with an implementation that does nothing\n\n")
+	fmt.Fprintf(&b, "In process: the handler only. Loopback: a server process, %d connections, valid requests. The invalid request violates two rules of the document; bare does not validate.\n", connections)
 	fmt.Fprintf(&b, "%s.\n\n", r.versions)
 	header := []string{""}
 	for _, kind := range kindNames {
@@ -53,22 +53,22 @@ func (r results) markdown() string {
 		fmt.Fprintf(&b, "\n%s\n", note)
 	}
 	if len(r.calls) > 0 {
-		fmt.Fprintf(&b, "\n## One call of the client, its transport in memory\n\n")
+		fmt.Fprintf(&b, "\n## One call of the client, with a transport in memory\n\n")
 		lines := [][]string{{"", "× bare", "ns", "B", "allocs"}}
 		for i, name := range []string{"bare", "ours"} {
 			lines = append(lines, append([]string{name}, r.calls[i].cells()...))
 		}
 		writeTable(&b, lines)
 	}
-	if len(r.wholes) > 0 {
-		fmt.Fprintf(&b, "\n## The whole binary\n\n")
-		fmt.Fprintf(&b, "Durable creates of new users over HTTP, %d connections; the start to the first 201 on an empty data directory; memory resident at rest and the most under that load; ", connections)
-		fmt.Fprintf(&b, "the p99 of a create with nothing beside it, and its ratio to an append of 4 KiB and fdatasync between the creates. Disk: %s.\n", r.disk)
-		fmt.Fprintf(&b, "Each has 1,000 users to begin with, but for the one that says otherwise; new ones' names come in no order. The no-op store answers a create without storing it, and reads the API key once.\n\n")
+	if len(r.binaries) > 0 {
+		fmt.Fprintf(&b, "\n## The complete binary\n\n")
+		fmt.Fprintf(&b, "Durable creates of new users over HTTP, %d connections; time from the start to the first 201 with an empty data directory; resident memory at rest, and its maximum under that load; ", connections)
+		fmt.Fprintf(&b, "the p99 of a create without other load, and its ratio to an append of 4 KiB and fdatasync between the creates. Disk: %s.\n", r.disk)
+		fmt.Fprintf(&b, "Each database has 1,000 users at the start, unless the row says otherwise; the names of new users are in no order. The no-op store responds to a create without storing the user, and reads the API key once.\n\n")
 		lines := [][]string{{"", "creates/s", "× first", "p99 ms", "first 201 ms", "MiB at rest", "MiB loaded", "lone p99 ms", "× append"}}
-		for _, w := range r.wholes {
-			line := append([]string{w.name}, w.durable.cells()...)
-			lines = append(lines, append(line, number(w.first), number(w.rest), number(w.busy), number(w.lone), number(w.loneRatio)))
+		for _, c := range r.binaries {
+			line := append([]string{c.name}, c.durable.cells()...)
+			lines = append(lines, append(line, number(c.first), number(c.rest), number(c.busy), number(c.lone), number(c.loneRatio)))
 		}
 		writeTable(&b, lines)
 	}
@@ -89,7 +89,8 @@ func (t traffic) cells() []string {
 	return []string{thousands(t.rate), number(t.ratio), number(t.p99)}
 }
 
-// number spells a figure with three digits that count, or all before the point.
+// number formats a figure with three significant digits, or with all digits before
+// the point if there are more.
 func number(x float64) string {
 	if x == 0 {
 		return "–"
@@ -98,7 +99,7 @@ func number(x float64) string {
 	return strconv.FormatFloat(x, 'f', decimals, 64)
 }
 
-// thousands spells a whole number, its digits in threes.
+// thousands formats a figure as an integer with commas: "12,345".
 func thousands(x float64) string {
 	digits := strconv.FormatFloat(math.Round(x), 'f', 0, 64)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -107,7 +108,7 @@ func thousands(x float64) string {
 	return digits
 }
 
-// writeTable writes a Markdown table that is also read with ease as it is.
+// writeTable writes a Markdown table with aligned columns.
 func writeTable(b *strings.Builder, lines [][]string) {
 	widths := make([]int, len(lines[0]))
 	for _, line := range lines {

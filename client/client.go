@@ -1,40 +1,41 @@
-// Package client calls the registry users API: this project's server and the
-// vendor's own service alike.
+// Package client calls the registry users API, on this project's server or the
+// vendor's service.
 //
-//	c, err := client.New() // the key, project and region from the environment
+//	c, err := client.New() // the API key, project and region come from the environment
 //	...
 //	user, err := c.CreateUser(ctx, registryID, client.NewUser{Name: "ci", Duration: 30})
 //	switch {
-//	case errors.Is(err, registryusers.ErrUserExists): // pick another name
-//	case err != nil: // the rest; an *Error says what the server answered
+//	case errors.Is(err, registryusers.ErrUserExists): // choose another name
+//	case err != nil: // an *Error has the server's response
 //	}
-//	login(user.Name, user.Secret.Reveal()) // the only time that it is told
+//	login(user.Name, user.Secret.Reveal()) // no later call returns the secret
 //
 // # Settings
 //
-// Every [Option] is for a client, given to [New], or for one call. What no
-// option says comes from the environment, by the names that the vendor's SDKs
-// use: GCORE_API_KEY, GCORE_BASE_URL, GCORE_CLOUD_PROJECT_ID and
-// GCORE_CLOUD_REGION_ID. Without GCORE_BASE_URL and [WithBaseURL] the client
-// calls the vendor's service, https://api.gcore.com, as the document says.
+// An [Option] given to [New] applies to every call of the client; an Option given
+// to a call applies to that call. Settings without an option come from the
+// environment variables of the vendor's SDKs: GCORE_API_KEY, GCORE_BASE_URL,
+// GCORE_CLOUD_PROJECT_ID and GCORE_CLOUD_REGION_ID. Without GCORE_BASE_URL and
+// [WithBaseURL] the client calls the document's server, the vendor's service at
+// https://api.gcore.com.
 //
-// # Nothing happens twice
+// # Idempotent retries
 //
-// A call is tried again when a connection breaks, and on answers of 408, 429
-// and 5xx, as [WithRetry] says. All tries of a call carry one Idempotency-Key, by
-// which a server knows them for the same. [ErrOutcomeUnknown] is the one case in
-// which the caller has to look.
+// The client repeats a call when a connection breaks and when the server responds
+// 408, 429 or 5xx, as [WithRetry] says. All tries of a call carry one
+// Idempotency-Key, by which the server recognizes a repeat. Only after an
+// [ErrOutcomeUnknown] must the caller find out whether the call was carried out.
 //
 // # Secrets
 //
-// The API key and the users' secrets are of types that print as "[redacted]";
-// no error and no log line of this package holds one. The API key is sent over TLS
-// only (but to loopback, or with [WithInsecureHTTP]), and never to where a
-// redirect points.
+// The API key and the users' secrets have types that print as "[redacted]"; no
+// error and no log line of this package contains them. The client sends the API
+// key over TLS only (except to loopback, or with [WithInsecureHTTP]), and never to
+// the target of a redirect.
 //
 // # Tests
 //
-// Package clienttest, beside this one, is a server for tests.
+// Package clienttest is a server for tests of programs that use this package.
 package client
 
 import (
@@ -54,64 +55,65 @@ import (
 	"github.com/registryusers/registryusers/gen/apiclient"
 )
 
-// DefaultBaseURL is the document's server, the vendor's service.
+// DefaultBaseURL is the URL of the document's server: the vendor's service.
 const DefaultBaseURL = apiclient.ServerURLHTTPSAPIGcoreCom
 
-// DefaultTimeout bounds one try of a call, from the connection to the last byte
-// of the answer, when the caller brings no HTTP client. All tries together are
-// bounded by [WithRetry] and by the call's context.
+// DefaultTimeout limits one try of a call, from the connection to the last byte of
+// the response, unless [WithHTTPClient] is given. [WithRetry] and the call's
+// context limit all tries together.
 const DefaultTimeout = 60 * time.Second
 
-// Client calls the API. It is safe for concurrent use. Make one with [New].
+// Client calls the API. It is safe for concurrent use. [New] returns one.
 type Client struct{ config config }
 
 type config struct {
 	http           *http.Client
 	baseURL        string
 	key            registryusers.Secret
-	source         func(context.Context) (registryusers.Secret, error) // nil: key
+	source         func(context.Context) (registryusers.Secret, error) // nil: use key
 	project        id
 	region         id
 	tries          int
 	budget         time.Duration
-	idempotencyKey string // of a call; "": a new one
+	idempotencyKey string // "": each call makes a new one
 	logger         *slog.Logger
-	userAgent      []string // one, as a header has it
+	userAgent      []string // the values of the header, one
 	insecureHTTP   bool
-	err            error // of an option
+	err            error // of the last invalid option
 
-	api *apiclient.Client // made of the others
+	api *apiclient.Client // built from baseURL and http
 }
 
-// id is the id of a project or a region, or why it is not known.
+// id is the id of a project or a region.
 type id struct {
-	value int64 // 0: none
-	err   error
+	value int64 // 0: not set
+	err   error // why the environment's value is not valid, or nil
 }
 
-// An Option changes one setting, of a client or of a single call.
+// An Option changes one setting of a client or of a single call.
 type Option func(*config)
 
-// WithAPIKey sets the API key, "<id>$<secret>": visible ASCII characters.
+// WithAPIKey sets the API key, "<id>$<secret>" in visible ASCII characters.
 // Default: GCORE_API_KEY.
 func WithAPIKey(key string) Option {
 	return func(c *config) { c.key, c.source = registryusers.NewSecret(key), nil }
 }
 
-// WithAPIKeySource has the API key come from source, for keys that change while
-// the program runs. It is asked once for each call, and again after an answer of
-// 401: if the key is another by then, the request is repeated with it, within the
-// tries of [WithRetry]. Calls ask concurrently. Its error ends the call, and is
-// what the call returns.
+// WithAPIKeySource makes the client get its API key from source, for keys that
+// change while the program runs. The client calls source once for each call, and
+// again after a response of 401: if the key has changed, the client repeats the
+// request with the new key, within the tries of [WithRetry]. Concurrent calls call
+// source concurrently. If source fails, the call fails with an error that wraps
+// source's.
 func WithAPIKeySource(source func(ctx context.Context) (registryusers.Secret, error)) Option {
 	return func(c *config) { c.source = source }
 }
 
-// WithBaseURL sets where the API is, without the document's paths. Default:
-// GCORE_BASE_URL, or else [DefaultBaseURL], https://api.gcore.com, the vendor's
-// service: a program for another server must set one of the two, or its API key
-// goes to the vendor. It must be https, unless the host is loopback or
-// [WithInsecureHTTP] is given.
+// WithBaseURL sets the API's URL, without the document's paths. Default:
+// GCORE_BASE_URL, or [DefaultBaseURL] (https://api.gcore.com, the vendor's
+// service) if that is not set. A program for another server must set one of the
+// two, or it sends its API key to the vendor. The URL must be https, unless the
+// host is loopback or [WithInsecureHTTP] is given.
 func WithBaseURL(url string) Option { return func(c *config) { c.baseURL = url } }
 
 // WithProject sets the project's id. Default: GCORE_CLOUD_PROJECT_ID.
@@ -124,39 +126,41 @@ func WithRegion(region int64) Option {
 	return func(c *config) { c.region = id{value: region} }
 }
 
-// WithHTTPClient sets the HTTP client that sends the requests: for timeouts,
-// proxies, and transports that trace or measure. Its CheckRedirect is not
-// used: a redirect is never followed, so the API key goes nowhere else. Default:
-// one with [DefaultTimeout].
+// WithHTTPClient sets the HTTP client that sends the requests, for example to set
+// timeouts or a proxy, or to trace requests. Its CheckRedirect is not used: the
+// client never follows a redirect, so that the API key goes to no other server.
+// Default: an HTTP client with [DefaultTimeout].
 func WithHTTPClient(client *http.Client) Option { return func(c *config) { c.http = client } }
 
-// WithRetry sets how often a call is tried, the first time included, and for
-// how long: no try begins later than budget after the call did. Between the
-// tries it waits for a random time, up to 250 ms at first and twice as long each
-// time, to 8 s at most, or for as long as the server's Retry-After says, if that
-// is longer and within the budget. Default: [DefaultTries], [DefaultBudget].
+// WithRetry sets the number of tries of a call, including the first, and their
+// budget: no try starts later than budget after the call's start. Before each
+// repeat the client waits for a random time: up to 250 ms before the second try,
+// then up to twice the previous limit, at most 8 s. If the server's Retry-After is
+// longer, the client waits for that time instead, or gives up if the budget does
+// not allow it. Default: [DefaultTries], [DefaultBudget].
 func WithRetry(tries int, budget time.Duration) Option {
 	return func(c *config) { c.tries, c.budget = tries, budget }
 }
 
-// WithoutRetry has a call tried once.
+// WithoutRetry limits a call to one try.
 func WithoutRetry() Option { return WithRetry(1, 0) }
 
-// WithIdempotencyKey sets the Idempotency-Key of one call, 1 to 255 visible
-// characters: for a call whose outcome is unknown, so that it can be repeated
-// with the same key, even by another process, within 24 hours. Give it to the
-// call, not to [New]. Default: a new one for each call.
+// WithIdempotencyKey sets the Idempotency-Key of one call, 1 to 255 visible ASCII
+// characters. If the call's outcome is unknown, the caller, or another process,
+// can repeat it with the same key within 24 hours. It is an option of a call; [New]
+// refuses it. Default: a new key for each call.
 func WithIdempotencyKey(key string) Option {
 	return func(c *config) {
 		c.idempotencyKey = key
 		if !isVisible(key) || len(key) > 255 {
-			c.err = fmt.Errorf("client: %w: an Idempotency-Key must be 1 to 255 visible characters", registryusers.ErrInvalid)
+			c.err = fmt.Errorf("client: %w: an Idempotency-Key must be 1 to 255 visible ASCII characters", registryusers.ErrInvalid)
 		}
 	}
 }
 
-// WithLogger sets the logger that is told, at level Info, of every try that
-// is to be repeated, and why. It gets no secret. Default: none.
+// WithLogger sets the logger that gets one record, at level Info, for every
+// failed try that the client repeats, with the error. It gets no secret. Default:
+// no logging.
 func WithLogger(logger *slog.Logger) Option { return func(c *config) { c.logger = logger } }
 
 // WithUserAgent sets the header User-Agent. Default: "registryusers".
@@ -164,14 +168,15 @@ func WithUserAgent(name string) Option {
 	return func(c *config) { c.userAgent = []string{name} }
 }
 
-// WithInsecureHTTP allows plain HTTP to a host that is not loopback: whoever
-// listens on the way reads the API key and the secrets.
+// WithInsecureHTTP allows plain HTTP to a host that is not loopback. Everyone on
+// the network path can then read the API key and the secrets.
 func WithInsecureHTTP() Option { return func(c *config) { c.insecureHTTP = true } }
 
 // New returns a client. Without options it takes its settings from the
 // environment: GCORE_API_KEY, GCORE_BASE_URL (default: [DefaultBaseURL]),
-// GCORE_CLOUD_PROJECT_ID, GCORE_CLOUD_REGION_ID. It fails if there is no API key or a setting is not
-// valid, and does not connect. Project and region may also come with a call.
+// GCORE_CLOUD_PROJECT_ID and GCORE_CLOUD_REGION_ID. It fails if there is no API key
+// or a setting is not valid. It does not connect. Project and region may also be
+// options of a call.
 func New(options ...Option) (*Client, error) {
 	c := config{
 		http:      &http.Client{Timeout: DefaultTimeout},
@@ -188,7 +193,7 @@ func New(options ...Option) (*Client, error) {
 	c.region = environment("GCORE_CLOUD_REGION_ID")
 	c, err := c.with(options)
 	if err == nil && c.idempotencyKey != "" {
-		err = fmt.Errorf("client: %w: WithIdempotencyKey is for a call: with one key for all, each would be answered as the first", registryusers.ErrInvalid)
+		err = fmt.Errorf("client: %w: WithIdempotencyKey is an option of a call: with one key for all calls, each would get the first one's response", registryusers.ErrInvalid)
 	}
 	if err != nil {
 		return nil, err
@@ -196,16 +201,16 @@ func New(options ...Option) (*Client, error) {
 	return &Client{c}, nil
 }
 
-// Host returns the host, and the port if there is one, of the client's base URL.
+// Host returns the host of the client's base URL, with the port if the URL has one.
 func (c *Client) Host() string {
 	base, err := url.Parse(c.config.baseURL)
 	if err != nil {
-		return "" // New refused it
+		return "" // unreachable: New refuses such a URL
 	}
 	return base.Host
 }
 
-// environment returns an id from the environment, if it is there.
+// environment returns the id in an environment variable.
 func environment(name string) id {
 	value := os.Getenv(name)
 	if value == "" {
@@ -213,12 +218,12 @@ func environment(name string) id {
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return id{err: fmt.Errorf("client: the environment's %s must be an integer", name)}
+		return id{err: fmt.Errorf("client: the environment variable %s must be an integer", name)}
 	}
 	return id{value: n}
 }
 
-// with returns the settings with the options applied, checked.
+// with applies the options and returns the settings, or an error if they are not valid.
 func (c config) with(options []Option) (config, error) {
 	for _, option := range options {
 		option(&c)
@@ -234,20 +239,20 @@ func (c config) with(options []Option) (config, error) {
 		}
 	}
 	if c.tries < 1 || c.budget < 0 {
-		return c, fmt.Errorf("client: %w: WithRetry needs one try or more, and a budget that is not negative", registryusers.ErrInvalid)
+		return c, fmt.Errorf("client: %w: WithRetry needs at least one try and a budget of at least 0", registryusers.ErrInvalid)
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	if c.http == nil {
-		return c, errors.New("client: WithHTTPClient needs a client")
+		return c, errors.New("client: WithHTTPClient needs an HTTP client, not nil")
 	}
 	base, err := url.Parse(c.baseURL)
 	if err != nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return c, errors.New("client: the base URL must be of the form https://HOST[:PORT][/PATH]")
 	}
 	if base.Scheme == "http" && !c.insecureHTTP && !isLoopback(base.Hostname()) {
-		return c, errors.New("client: the base URL is plain HTTP to another host, which would show the API key: use https, or WithInsecureHTTP")
+		return c, errors.New("client: the base URL is plain HTTP to a host that is not loopback, which would expose the API key: use https, or WithInsecureHTTP")
 	}
 	direct := *c.http
 	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -261,7 +266,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-// isVisible reports whether text is visible ASCII characters, one at least.
+// isVisible reports whether text is one or more visible ASCII characters.
 func isVisible(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r < '!' || r > '~' })
 }
@@ -271,7 +276,7 @@ func checkKey(key registryusers.Secret) error {
 		return errors.New("client: there is no API key: set GCORE_API_KEY, or use WithAPIKey")
 	}
 	if !isVisible(key.Reveal()) {
-		return errors.New("client: the API key must be visible characters, without spaces")
+		return errors.New("client: the API key must be visible ASCII characters, without spaces")
 	}
 	return nil
 }
@@ -291,7 +296,7 @@ func (c *config) currentKey(ctx context.Context) (registryusers.Secret, error) {
 	return key, nil
 }
 
-// keyError is why there is no API key to send.
+// keyError says why the client has no API key to send.
 type keyError struct{ error }
 
 func (e keyError) Error() string { return "no API key: " + e.error.Error() }

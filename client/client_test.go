@@ -470,23 +470,23 @@ func TestErrorsFieldsAndText(t *testing.T) {
 		{"another form", 403, "", `{"detail":"no"}`, client.Error{Message: "forbidden"}, "create user: forbidden (403)"},
 		{
 			"no content", 204, "", "",
-			client.Error{Message: `the server answered "No Content" and not "Created": is the base URL the API's?`},
-			`create user: the server answered "No Content" and not "Created": is the base URL the API's? (204); outcome unknown, it may have been done or not`,
+			client.Error{Message: `the server responded "No Content", not "Created": check that the base URL is the API's`},
+			`create user: the server responded "No Content", not "Created": check that the base URL is the API's (204); outcome unknown, it may have been done or not`,
 		},
 		{
 			"another success", 200, "", created,
-			client.Error{Message: `the server answered "OK" and not "Created": is the base URL the API's?`},
-			`create user: the server answered "OK" and not "Created": is the base URL the API's? (200); outcome unknown, it may have been done or not`,
+			client.Error{Message: `the server responded "OK", not "Created": check that the base URL is the API's`},
+			`create user: the server responded "OK", not "Created": check that the base URL is the API's (200); outcome unknown, it may have been done or not`,
 		},
 		{
 			"half a JSON with success", 201, "header-id", created[:len(created)-10],
-			client.Error{Message: "it was done, but the answer is not the JSON that the document declares", RequestID: "header-id"},
-			"create user: it was done, but the answer is not the JSON that the document declares (201) [request header-id]",
+			client.Error{Message: "it was done, but the response is not the JSON that the document declares", RequestID: "header-id"},
+			"create user: it was done, but the response is not the JSON that the document declares (201) [request header-id]",
 		},
 		{
 			"nothing with success", 201, "", "",
-			client.Error{Message: "it was done, but the answer is not the JSON that the document declares"},
-			"create user: it was done, but the answer is not the JSON that the document declares (201)",
+			client.Error{Message: "it was done, but the response is not the JSON that the document declares"},
+			"create user: it was done, but the response is not the JSON that the document declares (201)",
 		},
 	} {
 		s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -588,12 +588,12 @@ func TestResponseBodyIsBounded(t *testing.T) {
 		is      error
 	}{
 		{"the most that is read", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created))), "", nil},
-		{"one byte more", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created)+1)), "it was done, but the answer is larger than 1048576 bytes", nil},
-		{"endless", 201, endless{}, "it was done, but the answer is larger than 1048576 bytes", nil},
-		{"endless after JSON", 201, io.MultiReader(strings.NewReader(created), endless{}), "it was done, but the answer is larger than 1048576 bytes", nil},
+		{"one byte more", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created)+1)), "it was done, but the response is larger than 1048576 bytes", nil},
+		{"endless", 201, endless{}, "it was done, but the response is larger than 1048576 bytes", nil},
+		{"endless after JSON", 201, io.MultiReader(strings.NewReader(created), endless{}), "it was done, but the response is larger than 1048576 bytes", nil},
 		{"endless error", 409, endless{}, "conflict", registryusers.ErrUserExists},
 		{"endless after an error", 409, io.MultiReader(strings.NewReader(`{"message":"m"}`), endless{}), "conflict", registryusers.ErrUserExists},
-		{"broken off", 201, io.MultiReader(strings.NewReader(created), broken{}), "it was done, but the answer broke off", nil},
+		{"broken off", 201, io.MultiReader(strings.NewReader(created), broken{}), "it was done, but the response is incomplete", nil},
 		{"broken off error", 404, io.MultiReader(strings.NewReader(`{"message":"m"}`), broken{}), "not found", registryusers.ErrRegistryNotFound},
 	} {
 		b := &body{Reader: test.body}
@@ -742,10 +742,10 @@ func TestDeadlineWhileAResponseIsRead(t *testing.T) {
 
 func TestUnexpectedSuccessOrRedirectAsksForTheAddress(t *testing.T) {
 	for status, words := range map[int]string{
-		200: `the server answered "OK" and not "Created"`,
-		202: `the server answered "Accepted" and not "Created"`,
-		302: "the server redirects to https://login.example, which is not followed",
-		304: `the server answered "Not Modified"`,
+		200: `the server responded "OK", not "Created"`,
+		202: `the server responded "Accepted", not "Created"`,
+		302: "the server redirects to https://login.example, and the client follows no redirects",
+		304: `the server responded "Not Modified"`,
 	} {
 		s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
 			if status == 302 {
@@ -755,7 +755,7 @@ func TestUnexpectedSuccessOrRedirectAsksForTheAddress(t *testing.T) {
 		})
 		_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
 		wantError(t, words, err, status)
-		if !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "is the base URL the API's?") {
+		if !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "check that the base URL is the API's") {
 			t.Errorf("%d: got %q, want %q in it, and the question for the base URL", status, err, words)
 		}
 		wantNoSecret(t, "a redirect", err, "word@", "next=abc")

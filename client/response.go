@@ -17,32 +17,33 @@ import (
 	"github.com/registryusers/registryusers/internal/apierror"
 )
 
-// MaxResponseBytes is the most that is read of an answer's body.
+// MaxResponseBytes is the most that the client reads of a response's body. A
+// success with a longer body is an [*Error].
 const MaxResponseBytes = 1 << 20
 
-// Error is an answer that is not the success that the document declares, the
-// last one if there were several tries. [errors.Is] finds package
-// registryusers' error for it, [ErrOutcomeUnknown] if an earlier try, or this
-// one, may have been carried out all the same, and the error that ended the
-// reading of its body, if there was one ([context.DeadlineExceeded], say).
+// Error describes a response that is not the success that the document declares:
+// the last response, if there were several tries. [errors.Is] finds package
+// registryusers' error for it; [ErrOutcomeUnknown], if this try or an earlier one
+// may have been carried out nevertheless; and the error that interrupted the
+// reading of its body, if there was one (for example [context.DeadlineExceeded]).
 type Error struct {
-	Status        int                 // of the answer, whatever its body was
+	Status        int                 // of the response, whatever its body was
 	Class         string              // exception_class, "" if the body has none
 	Message       string              // for a person to read
-	RequestID     string              // what to ask the server's operator about, or ""
+	RequestID     string              // names the request to the server's operator; or ""
 	InvalidFields map[string][]string // what is wrong with each field, or nil
-	RetryAfter    time.Duration       // how long the server asks to wait, or 0
+	RetryAfter    time.Duration       // how long the server asks the client to wait, or 0
 
 	operation string
-	kind      error
-	cause     error  // of a body that could not be read to its end
-	hint      string // what the caller can do about it, or ""
-	success   int    // the status that the operation should have
+	kind      error  // package registryusers' error, or nil
+	cause     error  // why the body could not be read to its end, or nil
+	hint      string // what the caller can do, or ""
+	success   int    // the status that the document declares for a success
 	tries     int
-	unknown   bool
+	unknown   bool // a try may have been carried out
 }
 
-// Error returns the answer in one line.
+// Error returns the error in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s (%d)", e.operation, e.Message, e.Status)
@@ -56,10 +57,10 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, ", after %d tries", e.tries)
 	}
 	switch {
-	case errors.Is(e.kind, registryusers.ErrUserChanged): // it was done, and undone
+	case errors.Is(e.kind, registryusers.ErrUserChanged): // the outcome is known
 	case e.unknown && errors.Is(e.kind, registryusers.ErrExists):
-		b.WriteString("; an earlier try had no answer, so what exists may be this call's, and its secret cannot be had: remove it and repeat the call, or choose another name")
-	case e.unknown && e.Status != e.success: // else it was done
+		b.WriteString("; an earlier try had no response, so this call may have created what exists, and its secret is lost: delete it and repeat the call, or choose another name")
+	case e.unknown && e.Status != e.success: // with the success's status the outcome is known
 		b.WriteString("; outcome unknown, it may have been done or not")
 	}
 	if e.hint != "" {
@@ -69,15 +70,15 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " [request %s]", e.RequestID)
 	}
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) { // a server's words stay in their line, and off the terminal's controls
+		if unicode.IsControl(r) { // the server's text must not add lines to a log or control a terminal
 			return ' '
 		}
 		return r
 	}, b.String())
 }
 
-// Unwrap returns package registryusers' error for the answer, if there is one,
-// [ErrOutcomeUnknown], if that is so, and why its body could not be read.
+// Unwrap returns those that apply: package registryusers' error for the response,
+// [ErrOutcomeUnknown], and the error that interrupted the reading of the body.
 func (e *Error) Unwrap() []error {
 	var all []error
 	if e.kind != nil {
@@ -92,31 +93,31 @@ func (e *Error) Unwrap() []error {
 	return all
 }
 
-// operation is what decode must know of a call that answers with a T.
+// operation describes an operation whose successful response is a T.
 type operation[T any] struct {
 	name     string
-	success  int
-	complete func(T) bool  // whether the answer has what it must
-	errors   map[int]error // what each declared status means here, beyond its general error
+	success  int           // the status of a success
+	complete func(T) bool  // reports whether the response has the fields that the client needs
+	errors   map[int]error // by status: the specific error of this operation
 }
 
-// decode reads an answer's body as a T, or makes an [*Error] of it, without
-// the secrets that were sent. It closes the body.
+// decode returns the T in a response's body, or an [*Error] for the response,
+// without the secrets that were sent. It closes the body.
 func decode[T any](response *http.Response, op *operation[T], secrets ...registryusers.Secret) (T, error) {
 	defer response.Body.Close()
 	var value T
 	body, err := io.ReadAll(io.LimitReader(response.Body, MaxResponseBytes+1))
-	message := "" // why a success is none
+	message := "" // what is wrong with a success
 	if response.StatusCode == op.success {
 		switch {
 		case err != nil:
-			message = "it was done, but the answer broke off"
+			message = "it was done, but the response is incomplete"
 		case len(body) > MaxResponseBytes:
-			message = fmt.Sprintf("it was done, but the answer is larger than %d bytes", MaxResponseBytes)
+			message = fmt.Sprintf("it was done, but the response is larger than %d bytes", MaxResponseBytes)
 		case json.Unmarshal(body, &value) != nil:
-			message = "it was done, but the answer is not the JSON that the document declares"
+			message = "it was done, but the response is not the JSON that the document declares"
 		case !op.complete(value):
-			message = "it was done, but the answer lacks what was made"
+			message = "it was done, but the response lacks required fields"
 		default:
 			return value, nil
 		}
@@ -137,7 +138,7 @@ func decode[T any](response *http.Response, op *operation[T], secrets ...registr
 		fault.Message, fault.kind = unexpected(response, op.success), nil
 	}
 	fault.redact(secrets)
-	if fault.Message == "" { // a proxy's page, half a JSON, nothing, or words with a secret
+	if fault.Message == "" { // the body is a proxy's page, incomplete or empty, or its message has a secret
 		fault.Message = strings.ToLower(http.StatusText(response.StatusCode))
 	}
 	if fault.kind == nil && response.StatusCode >= 400 {
@@ -146,7 +147,7 @@ func decode[T any](response *http.Response, op *operation[T], secrets ...registr
 	return *new(T), fault
 }
 
-// read takes over what an error's body says, if it has the document's form.
+// read sets the fields of e from an error's body, if the body has the document's form.
 func (e *Error) read(body []byte) {
 	var model apierror.Body
 	if json.Unmarshal(body, &model) != nil {
@@ -156,28 +157,28 @@ func (e *Error) read(body []byte) {
 	if model.RequestID != "" {
 		e.RequestID = model.RequestID
 	}
-	if model.ErrorCode != "" { // what another code means is not known here, beyond the status
+	if model.ErrorCode != "" { // of an unknown code, the status gives the general error
 		e.kind = apierror.Err(e.Status, model.ErrorCode)
 	}
 }
 
-// unexpected says what is wrong with an answer that is neither an error nor
-// the success that the document declares.
+// unexpected says what is wrong with a response that is neither an error nor the
+// success that the document declares.
 func unexpected(response *http.Response, success int) string {
-	what := fmt.Sprintf("the server answered %q and not %q", http.StatusText(response.StatusCode), http.StatusText(success))
+	what := fmt.Sprintf("the server responded %q, not %q", http.StatusText(response.StatusCode), http.StatusText(success))
 	if to, err := response.Location(); err == nil && response.StatusCode >= 300 {
-		what = fmt.Sprintf("the server redirects to %s://%s, which is not followed", to.Scheme, to.Host)
+		what = fmt.Sprintf("the server redirects to %s://%s, and the client follows no redirects", to.Scheme, to.Host)
 	}
-	return what + ": is the base URL the API's?"
+	return what + ": check that the base URL is the API's"
 }
 
-// maxRetryAfter is the longest Retry-After that counts, exclusive: beyond it a
-// server means nothing (RFC 9111, section 1.2.2, has 2^31 s stand for infinity).
+// maxRetryAfter is the limit, exclusive, of the Retry-After that the client
+// honors: RFC 9111, section 1.2.2, lets 2^31 s stand for infinity.
 const maxRetryAfter = (1 << 31) * time.Second
 
-// retryAfter returns the wait of the header Retry-After, in seconds or as a date
-// (RFC 9110, section 10.2.3), or 0: for none, one that is past, nonsense, and
-// 2^31 s or more.
+// retryAfter returns the wait that a Retry-After header gives in seconds or as a
+// date (RFC 9110, section 10.2.3). It returns 0 for no header, an invalid value, a
+// date in the past, and a wait of 2^31 s or more.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		if seconds < 0 || seconds >= int64(maxRetryAfter/time.Second) {
@@ -195,9 +196,9 @@ func retryAfter(value string) time.Duration {
 	return 0
 }
 
-// redact takes out a server's words that have a secret in them that was sent.
-// The whole text goes: what is left around a secret that happens to be part of
-// the server's own words ("exists") would show it.
+// redact removes every text of the server's that contains one of secrets. It
+// removes the complete text: if the secret is also a word that the server uses
+// ("exists"), the text around a gap would show the secret.
 func (e *Error) redact(secrets []registryusers.Secret) {
 	hasSecret := func(text string) bool {
 		return slices.ContainsFunc(secrets, func(s registryusers.Secret) bool {

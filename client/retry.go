@@ -20,9 +20,9 @@ import (
 	"github.com/registryusers/registryusers/gen/apiclient"
 )
 
-// ErrOutcomeUnknown is [registryusers.ErrOutcomeUnknown]: the request may have
-// been carried out or not, and no answer told which. A repeat with the same
-// Idempotency-Key tells, of a server that knows that header; see [WithIdempotencyKey].
+// ErrOutcomeUnknown is [registryusers.ErrOutcomeUnknown]: the request may or may
+// not have been carried out, and no response said which. If the server supports
+// Idempotency-Key, a repeat with the same key finds out; see [WithIdempotencyKey].
 var ErrOutcomeUnknown = registryusers.ErrOutcomeUnknown
 
 // The defaults of [WithRetry].
@@ -31,15 +31,16 @@ const (
 	DefaultBudget = time.Minute
 )
 
-// The wait before the second try is at most firstWait, and twice that before
-// each further one, up to longestWait.
+// The wait before the second try is at most firstWait. The limit doubles before
+// each further try, up to longestWait.
 const (
 	firstWait   = 250 * time.Millisecond
 	longestWait = 8 * time.Second
 )
 
-// do sends a request, again if need be, until there is an answer to go by.
-// The errors' texts are without the secrets that were sent.
+// do sends a request, and repeats it until a try succeeds, fails for good, or
+// WithRetry's limits are reached. Its errors do not contain the secrets that were
+// sent.
 func do[T any](ctx context.Context, c *config, op *operation[T], send sender, secret registryusers.Secret) (T, error) {
 	start := time.Now()
 	idempotencyKey := c.idempotencyKey
@@ -50,8 +51,8 @@ func do[T any](ctx context.Context, c *config, op *operation[T], send sender, se
 	if err != nil {
 		return *new(T), op.final(err, 1, false)
 	}
-	isRenewed := false // the API key, after a 401
-	unknown := false   // whether a try may have been carried out
+	isRenewed := false // a 401 has made it ask for a new API key
+	unknown := false   // a try may have been carried out
 	for try := 1; ; try++ {
 		value, err := attempt(ctx, c, op, send, idempotencyKey, key, secret)
 		if err == nil {
@@ -59,7 +60,7 @@ func do[T any](ctx context.Context, c *config, op *operation[T], send sender, se
 		}
 		again, maybeDone, after := retryable(op.success, err)
 		unknown = unknown || maybeDone
-		wait := max(after, mathrand.N(min(firstWait<<min(try-1, 10), longestWait))) //nolint:gosec // nobody gains by guessing it
+		wait := max(after, mathrand.N(min(firstWait<<min(try-1, 10), longestWait))) //nolint:gosec // it need not be unpredictable
 		if c.source != nil && !isRenewed && try < c.tries && isUnauthenticated(err) {
 			newest, sourceErr := c.currentKey(ctx)
 			if sourceErr != nil {
@@ -71,14 +72,14 @@ func do[T any](ctx context.Context, c *config, op *operation[T], send sender, se
 		if !again || ctx.Err() != nil || try >= c.tries || wait > c.budget-time.Since(start) {
 			return value, op.final(err, try, unknown)
 		}
-		c.logger.LogAttrs(ctx, slog.LevelInfo, "the request is repeated",
+		c.logger.LogAttrs(ctx, slog.LevelInfo, "repeating a request",
 			slog.String("operation", op.name), slog.Int("try", try), slog.Duration("wait", wait), slog.String("error", err.Error()))
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return value, fmt.Errorf("%w; %w while it waited to try again", op.final(err, try, unknown), ctx.Err())
+			return value, fmt.Errorf("%w; %w while waiting for the next try", op.final(err, try, unknown), ctx.Err())
 		}
 	}
 }
@@ -88,22 +89,22 @@ func isUnauthenticated(err error) bool {
 	return errors.As(err, &response) && response.Status == http.StatusUnauthorized
 }
 
-// sender sends an operation's request, edited.
+// sender sends an operation's request after edit has changed it.
 type sender func(ctx context.Context, edit apiclient.RequestEditorFn) (*http.Response, error)
 
 var acceptJSON = []string{"application/json"}
 
 // attempt sends a request once.
 func attempt[T any](ctx context.Context, c *config, op *operation[T], send sender, idempotencyKey string, key, secret registryusers.Secret) (T, error) {
-	if err := ctx.Err(); err != nil { // nothing was sent
-		return *new(T), err
+	if err := ctx.Err(); err != nil {
+		return *new(T), err // net/http was not called, so the outcome is known
 	}
 	var progress progress
 	response, err := send(progress.trace(ctx), func(_ context.Context, r *http.Request) error { //nolint:bodyclose // decode does
 		r.Header["Authorization"] = []string{"apikey " + key.Reveal()}
 		r.Header["Idempotency-Key"] = []string{idempotencyKey}
 		r.Header["Accept"], r.Header["User-Agent"] = acceptJSON, c.userAgent
-		r.GetBody = nil // net/http would repeat the request unseen, as it has an Idempotency-Key
+		r.GetBody = nil // else net/http repeats a request with an Idempotency-Key by itself, and do does not know of it
 		return nil
 	})
 	if err != nil {
@@ -114,16 +115,16 @@ func attempt[T any](ctx context.Context, c *config, op *operation[T], send sende
 	}
 	value, err := decode(response, op, key, secret)
 	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnauthorized && !strings.Contains(key.Reveal(), "$") {
-		refused.hint = "the API key has no $ in it: a shell may have taken it for a variable, unless the key is in single quotes"
+		refused.hint = "the API key contains no $: the shell may have expanded it as a variable; put the key in single quotes"
 	}
 	return value, err
 }
 
-// progress is how far the HTTP client came with a request. Its hooks may be
-// called by other goroutines, even after the request has ended.
+// progress records how far the HTTP client got with a request. Other goroutines
+// may call its hooks, even after the request has ended.
 type progress struct{ begun, wrote atomic.Bool }
 
-// trace returns a context that has a request note its progress.
+// trace returns a context with which a request records its progress in p.
 func (p *progress) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:      func(string) { p.begun.Store(true) },
@@ -131,9 +132,9 @@ func (p *progress) trace(ctx context.Context) context.Context {
 	})
 }
 
-// isUnsent reports that no server can have received the request: its header was
-// not written. A transport of another type than net/http's may call no hooks,
-// which leaves that open until it has called one.
+// isUnsent reports whether certainly no server received the request, because its
+// header was not written. A transport that is not net/http's may never call the
+// hooks, so for such a transport the answer is no until it has called one.
 func (p *progress) isUnsent(transport http.RoundTripper) bool {
 	if transport == nil {
 		transport = http.DefaultTransport
@@ -142,24 +143,25 @@ func (p *progress) isUnsent(transport http.RoundTripper) bool {
 	return (callsHooks || p.begun.Load()) && !p.wrote.Load()
 }
 
-// unsentError is why a request was not sent.
+// unsentError says why a request was not sent.
 type unsentError struct{ error }
 
 func (e unsentError) Unwrap() error { return e.error }
 
-// judge says of a try that failed whether another may succeed, whether it may
-// have been carried out all the same, and how long the server asks to wait.
+// retryable returns, for a failed try, whether another try may succeed, whether
+// this one may have been carried out nevertheless, and how long the server asks the
+// client to wait.
 func retryable(success int, err error) (again, maybeDone bool, after time.Duration) {
 	var response *Error
 	if errors.As(err, &response) {
 		switch status := response.Status; {
-		case status == success: // but the answer was broken
+		case status == success: // but the response was not usable
 			return true, true, response.RetryAfter
-		case status >= 200 && status < 300: // a success, whose meaning the document does not tell
+		case status >= 200 && status < 300: // a success that the document does not declare
 			return false, true, 0
 		case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
 			return true, false, response.RetryAfter
-		case status == http.StatusServiceUnavailable: // a proxy's does not say what became of the request
+		case status == http.StatusServiceUnavailable: // the server has not handled the request; without a class it is a proxy's 503
 			return true, response.Class == "", response.RetryAfter
 		case status >= 500:
 			return true, true, response.RetryAfter
@@ -167,7 +169,7 @@ func retryable(success int, err error) (again, maybeDone bool, after time.Durati
 		return false, false, 0
 	}
 	var key keyError
-	var sending *url.Error // what the HTTP client says
+	var sending *url.Error // of the HTTP client
 	var unsent unsentError
 	var dialing *net.OpError
 	var certificate *tls.CertificateVerificationError
@@ -181,7 +183,7 @@ func retryable(success int, err error) (again, maybeDone bool, after time.Durati
 	return true, true, 0
 }
 
-// final makes the error of a call of the one of its last try.
+// final returns the error of a call, given the error of its last try.
 func (op *operation[T]) final(err error, tries int, unknown bool) error {
 	var response *Error
 	if errors.As(err, &response) {

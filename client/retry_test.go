@@ -181,7 +181,7 @@ func TestConflictAfterAnUnknownOutcomeSaysWhatToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{tries: []try{reset, responding(409, ourError)}}
 		_, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{Name: "u"})
-		for _, want := range []string{"may be this call's", "secret cannot be had", "remove it", "another name"} {
+		for _, want := range []string{"this call may have created", "secret is lost", "delete it", "another name"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want %q in it", err, want)
 			}

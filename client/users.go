@@ -14,15 +14,15 @@ import (
 
 // NewUser is a user to create.
 type NewUser struct {
-	// Name is at most 16 lowercase letters and digits, none is possible too,
-	// and unique in its registry.
+	// Name is 0 to 16 lowercase letters and digits, unique in its registry.
 	Name string
-	// Duration is how many days the user lasts, -1 to 365: 0 ends at once, -1 never.
+	// Duration is the number of days until the user expires, -1 to 365. With 0 the
+	// user expires at once, with -1 never.
 	Duration int64
-	// ReadOnly lets the user pull and not push.
+	// ReadOnly users can pull, and cannot push.
 	ReadOnly bool
-	// Secret is the user's secret, in UTF-8. The zero Secret has the server
-	// generate one. This project's server takes up to 1,024 bytes without control
+	// Secret is a custom secret in UTF-8. With the zero Secret the server generates
+	// one. This project's server accepts up to 1,024 bytes without control
 	// characters.
 	Secret registryusers.Secret
 }
@@ -30,18 +30,18 @@ type NewUser struct {
 // User is a user of a registry.
 type User struct {
 	ID        int64  // 1 or more
-	Name      string // as the server answers; the vendor's has the registry in it
+	Name      string // as the server returns it; the vendor's service puts the registry in front
 	ReadOnly  bool
-	Duration  int64 // days; -1 never ends
+	Duration  int64 // in days; -1: the user never expires
 	CreatedAt time.Time
 	ExpiresAt time.Time            // see [User.Expires]
-	Secret    registryusers.Secret // told once, when it is made
+	Secret    registryusers.Secret // returned only by the call that creates the user
 }
 
-// Expires returns when the user ends, and whether it ends at all. Servers
-// write "never" as a date, and not all the same one: this project's server
-// 9999-12-30, older versions of it 9999-12-31, the vendor's 1969-12-31. Every date
-// of 1969 or before, and of 9999 or after, means never.
+// Expires returns when the user expires, and whether it expires at all. Servers
+// write "never" as different dates: this project's server as 9999-12-30, older
+// versions of it as 9999-12-31, the vendor's as 1969-12-31. Expires takes every
+// date in or before 1969, or in or after 9999, as never.
 func (u User) Expires() (end time.Time, ends bool) {
 	if year := u.ExpiresAt.UTC().Year(); u.Duration == -1 || year >= 9999 || year <= 1969 {
 		return time.Time{}, false
@@ -49,8 +49,8 @@ func (u User) Expires() (end time.Time, ends bool) {
 	return u.ExpiresAt, true
 }
 
-// These have the fields of the generated models: a conversion that no longer
-// compiles says that the document's have changed.
+// These types have the fields of the generated models: a conversion that no longer
+// compiles shows that the document's fields have changed.
 type (
 	createParams struct{ IdempotencyKey string }
 	createBody   struct {
@@ -71,10 +71,10 @@ type (
 	createdHeaders struct{ IdempotentReplayed, XRequestID *string }
 )
 
-// No header of a success is told to the caller so far.
+// The headers of a success are not returned to the caller.
 var _ = apiclient.CreateUserResponse201Headers(createdHeaders{})
 
-// The one parameter beside the path goes with every request: see attempt.
+// Idempotency-Key is the only parameter outside the path; attempt sets it.
 var _ = models.CreateUserParams(createParams{})
 
 var createUser = operation[models.CreatedUser]{
@@ -84,34 +84,35 @@ var createUser = operation[models.CreatedUser]{
 	errors:   map[int]error{404: registryusers.ErrRegistryNotFound, 409: registryusers.ErrUserExists},
 }
 
-// CreateUser creates a user in a registry and returns it with its secret,
-// which no later call tells. The options are for this call alone.
+// CreateUser creates a user in a registry and returns it with its secret, which
+// no later call returns. The options apply to this call only.
 //
-// A try that fails is repeated, as [WithRetry] says, on connection errors and
-// answers of 408, 429 and 5xx. Every try has the same Idempotency-Key, new for
-// each call, so that a server that knows the header creates one user at most,
-// and answers a repeat as it did the first time.
+// CreateUser tries again, as [WithRetry] says, after connection errors and
+// responses of 408, 429 and 5xx. All tries of a call carry one Idempotency-Key,
+// new for each call, so that a server that supports the header creates at most one
+// user, and responds to a repeat as to the first request.
 //
-// What can be seen to be wrong beforehand is [registryusers.ErrInvalid], and is
-// not sent. An answer that is not success is an [*Error], which is one of
+// Arguments that the client itself finds invalid are [registryusers.ErrInvalid],
+// and no request is sent. A response that is not a success is an [*Error], for
+// which [errors.Is] finds one of
 // [registryusers.ErrInvalid], [registryusers.ErrUnauthenticated],
 // [registryusers.ErrForbidden], [registryusers.ErrRegistryNotFound],
 // [registryusers.ErrUserExists], [registryusers.ErrIdempotencyKeyReused],
 // [registryusers.ErrUserChanged], [registryusers.ErrTooManyRequests],
-// [registryusers.ErrUnavailable] and [registryusers.ErrInternal], under
-// [errors.Is]. Without an answer (no connection, ctx done) the error is the
-// HTTP client's.
+// [registryusers.ErrUnavailable] and [registryusers.ErrInternal]. Without a
+// response (no connection, ctx done) the error wraps the HTTP client's.
 //
-// Either is also [ErrOutcomeUnknown] if the user may have been created without
-// an answer that told; never if no request was sent. With [registryusers.ErrUserExists], after such a try: the
-// user that exists may be this call's, of a server that does not know the
-// header (the vendor's may not), and its secret cannot be had.
+// Either error is also [ErrOutcomeUnknown] if the user may have been created and
+// no response said so; never if no request was sent. If it is both
+// ErrOutcomeUnknown and [registryusers.ErrUserExists], this call may have created
+// the user that exists, on a server that does not support the header (the
+// vendor's may not), and its secret is lost.
 func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (User, error) {
 	config, err := c.call(options)
 	if err != nil {
 		return User{}, err
 	}
-	if !utf8.ValidString(user.Name) || !utf8.ValidString(user.Secret.Reveal()) { // JSON would change it
+	if !utf8.ValidString(user.Name) || !utf8.ValidString(user.Secret.Reveal()) { // encoding/json would replace the bytes
 		return User{}, fmt.Errorf("client: create user: %w: name and secret must be UTF-8", registryusers.ErrInvalid)
 	}
 	body := models.CreateUserRequest(createBody{

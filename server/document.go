@@ -11,7 +11,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// checkStatuses says where the document's operations and statuses are not those listed.
+// checkStatuses returns an error for every difference between the document's
+// operations and statuses and those listed.
 func checkStatuses(doc *openapi3.T, listed map[string][]int) error {
 	var errs []error
 	declared := map[string]bool{}
@@ -47,14 +48,15 @@ func checkStatuses(doc *openapi3.T, listed map[string][]int) error {
 	return errors.Join(errs...)
 }
 
-// checkSecurity refuses what the handler's one way to authenticate does not do.
+// checkSecurity refuses an operation with any authentication other than one API
+// key in the header Authorization.
 func checkSecurity(doc *openapi3.T, op *openapi3.Operation) error {
 	requirements := doc.Security
 	if op.Security != nil {
 		requirements = *op.Security
 	}
 	if len(requirements) != 1 || len(requirements[0]) != 1 {
-		return fmt.Errorf("security %v: exactly one scheme can be served", schemes(requirements))
+		return fmt.Errorf("security %v: the server supports exactly one scheme", schemes(requirements))
 	}
 	for name := range requirements[0] {
 		var ref *openapi3.SecuritySchemeRef
@@ -62,10 +64,10 @@ func checkSecurity(doc *openapi3.T, op *openapi3.Operation) error {
 			ref = doc.Components.SecuritySchemes[name]
 		}
 		if ref == nil || ref.Value == nil {
-			return fmt.Errorf("security scheme %s: not declared", name)
+			return fmt.Errorf("security scheme %s: it is not declared in the components", name)
 		}
 		if s := ref.Value; s.Type != "apiKey" || s.In != "header" || !strings.EqualFold(s.Name, "Authorization") {
-			return fmt.Errorf("security scheme %s: only an API key in the header Authorization can be served", name)
+			return fmt.Errorf("security scheme %s: the server supports only an API key in the header Authorization", name)
 		}
 	}
 	return nil
@@ -82,19 +84,19 @@ func schemes(requirements openapi3.SecurityRequirements) []string {
 	return names
 }
 
-// checkBody refuses the bodies that the generated code reads nothing of, or
-// other than they were sent.
+// checkBody refuses the schemas of bodies that the generated code does not decode,
+// or decodes to another value than was sent.
 func checkBody(ref *openapi3.SchemaRef) error {
 	if ref.Ref == "" {
 		if keyword := decoderKeyword(ref.Value); keyword != "" {
-			return fmt.Errorf("a schema with %s must be among the components, and be referred to: the generated code reads nothing of one that is written here", keyword)
+			return fmt.Errorf("a schema with %s must be one of the components, with a $ref to it: the generated code does not decode an inline one", keyword)
 		}
 	}
 	return checkFiles(ref.Value, map[*openapi3.Schema]bool{})
 }
 
-// checkParameter refuses the schemas of parameters that the generated code reads
-// nothing of: a parameter is bound without the methods that decode its type.
+// checkParameter refuses the schemas of parameters that the generated code does
+// not decode: it binds a parameter without the methods that decode its type.
 func checkParameter(schema *openapi3.Schema) error {
 	schemas := map[string]*openapi3.Schema{"": schema}
 	if schema.Type.Is("array") && schema.Items != nil {
@@ -105,18 +107,18 @@ func checkParameter(schema *openapi3.Schema) error {
 	}
 	for _, where := range slices.Sorted(maps.Keys(schemas)) {
 		if kind := fileKind(schemas[where]); kind != "" {
-			return fmt.Errorf("%sa string with %s cannot be served: the generated code makes a file of it, which arrives empty", where, kind)
+			return fmt.Errorf("%sa string with %s is not supported: in the generated code it is a file, which arrives empty", where, kind)
 		}
 		if keyword := decoderKeyword(schemas[where]); keyword != "" {
-			return fmt.Errorf("%sa parameter with %s cannot be served: the generated code reads nothing of it", where, keyword)
+			return fmt.Errorf("%sa parameter with %s is not supported: the generated code does not decode it", where, keyword)
 		}
 	}
 	return nil
 }
 
-// decoderKeyword returns the keyword for which the generator writes a method
-// that decodes the schema's Go type, or "". The type of a body whose schema is
-// not a component is another one, which has no such method.
+// decoderKeyword returns the keyword because of which the generator writes a
+// decoding method for the schema's Go type, or "". The Go type of an inline schema
+// has no such method.
 func decoderKeyword(schema *openapi3.Schema) string {
 	isNull := func(ref *openapi3.SchemaRef) bool { return ref.Value.Type.Is("null") }
 	switch {
@@ -136,15 +138,15 @@ func decoderKeyword(schema *openapi3.Schema) string {
 	return ""
 }
 
-// checkFiles refuses a string, anywhere in schema, of which the generator makes
-// a file: it reads base64 where the document means the string as it is.
+// checkFiles refuses a string, anywhere in schema, that is a file in the generated
+// code: the file decodes base64, and the document means the string itself.
 func checkFiles(schema *openapi3.Schema, seen map[*openapi3.Schema]bool) error {
 	if seen[schema] {
 		return nil
 	}
 	seen[schema] = true
 	if kind := fileKind(schema); kind != "" && schema.ContentEncoding != "base64" {
-		return fmt.Errorf("a string with %s cannot be served: the generated code takes it for base64", kind)
+		return fmt.Errorf("a string with %s is not supported: the generated code decodes it as base64", kind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
 		if err := checkFiles(schema.Properties[name].Value, seen); err != nil {
@@ -161,8 +163,8 @@ func checkFiles(schema *openapi3.Schema, seen map[*openapi3.Schema]bool) error {
 	return nil
 }
 
-// fileKind returns the keyword for which the generator makes a file of a
-// string, or "".
+// fileKind returns the keyword because of which a string is a file in the
+// generated code, or "".
 func fileKind(schema *openapi3.Schema) string {
 	switch {
 	case schema.Format == "binary":

@@ -197,7 +197,7 @@ func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
 		}, []string{"CreateUser", "CreateOther", createPath}},
 		{"a parameter that is a part of a segment", func(doc *openapi3.T) {
 			doc.Paths.Set("/things/{thing_id}:cancel", doc.Paths.Value(createPath))
-		}, []string{"/things/{thing_id}:cancel", "{thing_id}:cancel", "whole segment"}},
+		}, []string{"/things/{thing_id}:cancel", "{thing_id}:cancel", "complete segment"}},
 		{"a parameter that is in a path twice", func(doc *openapi3.T) {
 			doc.Paths.Set("/things/{thing_id}/of/{thing_id}", doc.Paths.Value(createPath))
 		}, []string{"/things/{thing_id}/of/{thing_id}", "twice"}},

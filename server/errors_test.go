@@ -266,7 +266,7 @@ func TestNoResponse(t *testing.T) {
 		answer apiserver.CreateUserResponseObject
 		log    string
 	}{
-		{"nil", nil, "no answer"},
+		{"nil", nil, "returned no response"},
 		{"a nil pointer", (*apiserver.CreateUser201JSONResponse)(nil), "using nil"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -428,7 +428,7 @@ func TestResponseTooLargeToBeHeld(t *testing.T) {
 	if over == nil {
 		t.Error("writing a byte more than the limit: got no error")
 	}
-	if line := s.log.line(t, got.RequestID); line.Error != "the answer is too large to be held" {
+	if line := s.log.line(t, got.RequestID); line.Error != "the response is larger than 16777216 bytes, the limit for errors and for validated responses" {
 		t.Errorf("error in the log: got %q, want that it is too large", line.Error)
 	}
 }

@@ -28,18 +28,18 @@ type operation struct {
 	pathNames  []string // of the parameters in the path, in order, as the generated code spells them
 	parameters []parameter
 
-	body         *schema.Schema // nil: the operation has none
+	body         *schema.Schema // nil: the operation has no body
 	bodyRequired bool
 
-	declared [600]bool // by status: the document has this answer, not just the default one
+	declared [600]bool // by status: the document declares this response, not only the default one
 }
 
 type parameter struct {
 	*openapi3.Parameter
 	position int            // in the path, or -1
-	scalar   *schema.Schema // of a parameter that is one integer or one string, as it is written
+	scalar   *schema.Schema // of a parameter that is one integer or string without an encoding; else nil
 	integer  bool
-	engine   bool // kin-openapi judges it as OpenAPI 3.1, at a price
+	engine   bool // kin-openapi validates it as OpenAPI 3.1, which is slow
 }
 
 func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item *openapi3.PathItem, method string, spec *openapi3.Operation) (*operation, error) {
@@ -52,7 +52,7 @@ func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item 
 	}
 	parameters := slices.Clone(spec.Parameters)
 	for _, ref := range item.Parameters {
-		if spec.Parameters.GetByInAndName(ref.Value.In, ref.Value.Name) == nil { // else the operation's replaces it
+		if spec.Parameters.GetByInAndName(ref.Value.In, ref.Value.Name) == nil { // else the operation's parameter overrides the path's
 			parameters = append(parameters, ref)
 		}
 	}
@@ -67,7 +67,7 @@ func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item 
 		body := spec.RequestBody.Value
 		media := body.Content["application/json"]
 		if media == nil || len(body.Content) != 1 || media.Schema == nil {
-			return nil, errors.New("request body: only application/json with a schema can be served")
+			return nil, errors.New("request body: the server supports only application/json with a schema")
 		}
 		err := checkBody(media.Schema)
 		if err == nil {
@@ -93,7 +93,7 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 			}
 		}
 		if p.position < 0 {
-			return p, errors.New("it is not in the path")
+			return p, errors.New("the path has no segment for it")
 		}
 	}
 	if spec.Schema == nil {
@@ -113,13 +113,13 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 	}
 	if p.integer {
 		if n, ok := spec.Schema.Value.Default.(float64); ok && n == math.Trunc(n) && math.Abs(n) < 1<<53 {
-			spec.Schema.Value.Default = int64(n) // kin-openapi would fill a million in as 1e+06
+			spec.Schema.Value.Default = int64(n) // kin-openapi would fill in 1e+06 for a million
 		}
 	}
 	return p, nil
 }
 
-// isPlain reports whether a parameter's one value is sent as it is written.
+// isPlain reports whether a parameter's style sends a single value without an encoding.
 func isPlain(spec *openapi3.Parameter) bool {
 	switch spec.In {
 	case openapi3.ParameterInPath, openapi3.ParameterInHeader:
@@ -131,18 +131,18 @@ func isPlain(spec *openapi3.Parameter) bool {
 }
 
 func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := w.(*response)
-	a.operation = op
+	resp := w.(*response)
+	resp.operation = op
 	if violations := op.checkParameters(r); len(violations) > 0 {
-		a.failFields(violations)
+		resp.failFields(violations)
 		return
 	}
 	if op.body == nil {
 		r.Body = http.NoBody
-	} else if !op.validateBody(a, r) {
+	} else if !op.validateBody(resp, r) {
 		return
 	}
-	op.next(a, r)
+	op.next(resp, r)
 }
 
 func (op *operation) checkParameters(r *http.Request) []schema.Violation {
@@ -173,7 +173,7 @@ func (op *operation) checkParameters(r *http.Request) []schema.Violation {
 	return violations
 }
 
-// sent returns the values that a request has for a parameter, as they are written.
+// sent returns the values that a request has for a parameter, not decoded by its style.
 func (op *operation) sent(p *parameter, r *http.Request, query url.Values) []string {
 	switch p.In {
 	case openapi3.ParameterInPath:
@@ -186,7 +186,7 @@ func (op *operation) sent(p *parameter, r *http.Request, query url.Values) []str
 	return nil
 }
 
-// checkScalar judges a parameter that is one integer or one string.
+// checkScalar validates a parameter that is one integer or one string.
 func (p *parameter) checkScalar(violations []schema.Violation, sent []string) []schema.Violation {
 	switch {
 	case len(sent) == 0 && p.Required:
@@ -201,8 +201,8 @@ func (p *parameter) checkScalar(violations []schema.Violation, sent []string) []
 	return p.checkValue(violations, sent[0])
 }
 
-// checkParameter judges a parameter of any form, and fills in its default:
-// with kin-openapi, where there is more to it than one value as it is written.
+// checkParameter validates a parameter of any form and fills in its default. It
+// uses kin-openapi for every parameter that checkScalar cannot validate.
 func (op *operation) checkParameter(violations []schema.Violation, p *parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
 	sent := op.sent(p, input.Request, input.QueryParams)
 	single := p.Schema != nil && !p.Schema.Value.Type.Includes("array") && !p.Schema.Value.Type.Includes("object")
@@ -212,8 +212,8 @@ func (op *operation) checkParameter(violations []schema.Violation, p *parameter,
 	if single && len(sent) > 1 {
 		return append(violations, schema.Violation{Field: p.Name, Why: "must be given once"})
 	}
-	// Without a route kin-openapi uses its quick visitor; with one, as the
-	// document is OpenAPI 3.1, an engine that it compiles for every call.
+	// Without a route kin-openapi uses its fast visitor. With the route of an
+	// OpenAPI 3.1 document it uses an engine that it compiles for every call.
 	input.Route = nil
 	if p.engine {
 		input.Route = op.route
@@ -228,12 +228,12 @@ func (op *operation) checkParameter(violations []schema.Violation, p *parameter,
 	case errors.As(err, &invalid):
 		return append(violations, schema.Violation{Field: p.Name, Why: schema.Why(invalid.SchemaField, p.Schema.Value)})
 	default:
-		return append(violations, schema.Violation{Field: p.Name, Why: "is not of the form that the document declares"})
+		return append(violations, schema.Violation{Field: p.Name, Why: "must be encoded as the document declares"})
 	}
 }
 
-// checkInteger judges an integer, which must be written as Go and everyone
-// else would: canonical decimals, so that one id has one spelling.
+// checkInteger validates an integer. It accepts only the canonical decimal form, so
+// that an id has one spelling.
 func (p *parameter) checkInteger(violations []schema.Violation, text string) []schema.Violation {
 	n, err := strconv.ParseInt(text, 10, 64)
 	var canonical [20]byte
@@ -263,28 +263,29 @@ func (op *operation) pathParameters(r *http.Request) map[string]string {
 	return values
 }
 
-// judgeBody reads the body, decodes it, judges it and leaves it for the
-// generated code to bind. It reports whether the request may go on.
-func (op *operation) validateBody(a *response, r *http.Request) bool {
+// validateBody reads, decodes and validates the body, and sets r.Body to a
+// validatedBody for the generated code to bind. It reports whether the body is
+// valid; if not, resp is an error.
+func (op *operation) validateBody(resp *response, r *http.Request) bool {
 	if r.ContentLength == 0 && !op.bodyRequired && r.Header.Get("Content-Type") == "" {
 		r.Body = http.NoBody
 		return true
 	}
 	if !isJSON(r.Header) {
-		a.fail(http.StatusUnsupportedMediaType, apierror.Body{Message: `the body must be JSON in UTF-8, with the header "Content-Type: application/json" and no Content-Encoding`}, nil)
+		resp.fail(http.StatusUnsupportedMediaType, apierror.Body{Message: `the body must be JSON in UTF-8, with the header "Content-Type: application/json" and no Content-Encoding`}, nil)
 		return false
 	}
 	if r.ContentLength > MaxBodyBytes {
-		a.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
+		resp.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
 		return false
 	}
-	value, violations, err := op.body.Parse(http.MaxBytesReader(a.ResponseWriter, r.Body, MaxBodyBytes))
+	value, violations, err := op.body.Parse(http.MaxBytesReader(resp.ResponseWriter, r.Body, MaxBodyBytes))
 	if err != nil {
-		a.failBody(err)
+		resp.failBody(err)
 		return false
 	}
 	if len(violations) > 0 {
-		a.failFields(violations)
+		resp.failFields(violations)
 		return false
 	}
 	r.Body = validatedBody{value}
@@ -293,7 +294,7 @@ func (op *operation) validateBody(a *response, r *http.Request) bool {
 
 var tooLarge = fmt.Sprintf("the body must have at most %d bytes", MaxBodyBytes)
 
-// isJSON reports whether the header declares a body of plain JSON in UTF-8.
+// isJSON reports whether the header declares a JSON body in UTF-8, not compressed.
 func isJSON(header http.Header) bool {
 	values := header["Content-Type"]
 	if len(values) != 1 || header.Get("Content-Encoding") != "" {
@@ -310,11 +311,11 @@ func isJSON(header http.Header) bool {
 	return !ok || strings.EqualFold(charset, "utf-8")
 }
 
-// validatedBody is a body that was read, decoded and judged. The generated code
-// has it bind its value (see [schema.BindBody]); no second parser can read it.
+// validatedBody is a body that was read, decoded and validated. The generated code
+// binds its value through [schema.BindBody]; no second parser can read it.
 type validatedBody struct{ schema.Value }
 
-var errBodyWasRead = errors.New("the body was read already")
+var errBodyWasRead = errors.New("the body was already read")
 
 func (validatedBody) Read([]byte) (int, error) { return 0, errBodyWasRead }
 func (validatedBody) Close() error             { return nil }

@@ -17,113 +17,113 @@ import (
 	"github.com/registryusers/registryusers/internal/schema"
 )
 
-// answer is the response writer of one request. Success passes through it;
-// an error answer is held back, whoever wrote it, and leaves in the document's
-// form when the request is finished.
+// response is the response writer of one request. It passes a success through. It
+// holds an error, from the implementation or from this package, until finish sends
+// it in the document's form.
 type response struct {
 	http.ResponseWriter
 	handler   *handler
 	request   *http.Request
-	operation *operation // nil until a route matched
+	operation *operation // nil until a route matches
 	record    *observe.Record
 
-	status int          // 0 until an answer is begun
-	held   bool         // the answer waits in body for finish
-	body   bytes.Buffer // what was written while held
+	status int          // 0 until the response has a status
+	held   bool         // the response is in body until finish sends it
+	body   bytes.Buffer // the held response's body
 
 	problem apierror.Body // of an error response
-	cause   error         // of the error, for the log alone
+	cause   error         // of an error response; for the log only
 }
 
-// maxHeld bounds what is kept of an answer that is held back.
+// maxHeld limits the body of a held response.
 const maxHeld = 16 << 20
 
-func (a *response) WriteHeader(code int) {
-	if a.status != 0 {
+func (r *response) WriteHeader(code int) {
+	if r.status != 0 {
 		return
 	}
-	if code < 200 || code > 599 || code < 400 && !a.operation.declared[code] {
-		a.cause = fmt.Errorf("the implementation answered with status %d", code)
+	if code < 200 || code > 599 || code < 400 && !r.operation.declared[code] {
+		r.cause = fmt.Errorf("the implementation responded with status %d, which the document does not declare", code)
 		code = http.StatusInternalServerError
 	}
-	a.status = code
-	a.held = code >= 400 || a.handler.validate
-	if !a.held {
-		a.send()
+	r.status = code
+	r.held = code >= 400 || r.handler.validate
+	if !r.held {
+		r.send()
 	}
 }
 
-func (a *response) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.WriteHeader(http.StatusOK)
+func (r *response) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.WriteHeader(http.StatusOK)
 	}
-	if !a.held {
-		return a.ResponseWriter.Write(p)
+	if !r.held {
+		return r.ResponseWriter.Write(p)
 	}
-	if a.body.Len()+len(p) > maxHeld {
-		return 0, errors.New("the answer is too large to be held")
+	if r.body.Len()+len(p) > maxHeld {
+		return 0, fmt.Errorf("the response is larger than %d bytes, the limit for errors and for validated responses", maxHeld)
 	}
-	return a.body.Write(p)
+	return r.body.Write(p)
 }
 
-// fail makes the answer an error. It does nothing once a success has begun to leave.
-// cause is for the log alone.
-func (a *response) fail(code int, p apierror.Body, cause error) {
-	a.cause = cause
-	if a.status != 0 && !a.held {
+// fail makes the response an error. If a success is already being sent, it only
+// keeps cause, which is for the log.
+func (r *response) fail(code int, p apierror.Body, cause error) {
+	r.cause = cause
+	if r.status != 0 && !r.held {
 		return
 	}
-	a.status, a.held, a.problem = code, true, p
-	a.body.Reset()
+	r.status, r.held, r.problem = code, true, p
+	r.body.Reset()
 }
 
-// failError makes the answer the one that the table has for an error of the
-// implementation. A context that ended leaves open what was done, unless the
-// error says that nothing was.
-func (a *response) failError(err error) {
+// failError makes the response the one for an error of the implementation. After
+// the end of a context the outcome is unknown, unless the error is ErrUnavailable,
+// which says that nothing was done.
+func (r *response) failError(err error) {
 	if isContextEnd(err) && !errors.Is(err, registryusers.ErrUnavailable) {
-		a.failAs(registryusers.ErrOutcomeUnknown, err)
+		r.failAs(registryusers.ErrOutcomeUnknown, err)
 		return
 	}
-	a.failAs(err, err)
+	r.failAs(err, err)
 }
 
-// failAuthentication makes the answer the one for an error of the
-// authenticator, after which nothing was done.
-func (a *response) failAuthentication(err error) {
+// failAuthentication makes the response the one for an error of the authenticator.
+// Even after the end of a context the outcome is known: nothing was done.
+func (r *response) failAuthentication(err error) {
 	if isContextEnd(err) {
-		a.failAs(registryusers.ErrUnavailable, err)
+		r.failAs(registryusers.ErrUnavailable, err)
 		return
 	}
-	a.failAs(err, err)
+	r.failAs(err, err)
 }
 
 func isContextEnd(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// failAs makes the answer the one that the table has for err, with its cause for the log.
-func (a *response) failAs(err, cause error) {
+// failAs makes the response the one that apierror has for err.
+func (r *response) failAs(err, cause error) {
 	code, body := apierror.Of(err)
-	a.fail(code, body, cause)
+	r.fail(code, body, cause)
 }
 
-// failBody makes the answer the one to a body that could not be read or decoded.
-func (a *response) failBody(err error) {
+// failBody makes the response the one for a body that could not be read or decoded.
+func (r *response) failBody(err error) {
 	var over *http.MaxBytesError
 	var refused *ijson.Error
 	switch {
 	case errors.As(err, &over):
-		a.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
+		r.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
 	case errors.As(err, &refused):
-		a.fail(http.StatusBadRequest, apierror.Body{Message: "the body is not JSON that can be accepted: " + refused.Error()}, nil)
+		r.fail(http.StatusBadRequest, apierror.Body{Message: "the body is not acceptable JSON: " + refused.Error()}, nil)
 	default:
-		a.fail(http.StatusBadRequest, apierror.Body{Message: "the body could not be read to its end"}, err)
+		r.fail(http.StatusBadRequest, apierror.Body{Message: "the body could not be read to its end"}, err)
 	}
 }
 
-// failFields makes the answer a 400 that names what is wrong.
-func (a *response) failFields(violations []schema.Violation) {
+// failFields makes the response a 400 with the violations.
+func (r *response) failFields(violations []schema.Violation) {
 	p := apierror.Body{Message: apierror.InvalidRequest}
 	for _, v := range violations {
 		if v.Field == "" {
@@ -135,98 +135,101 @@ func (a *response) failFields(violations []schema.Violation) {
 		}
 		p.InvalidFields[v.Field] = append(p.InvalidFields[v.Field], v.Why)
 	}
-	a.fail(http.StatusBadRequest, p, nil)
+	r.fail(http.StatusBadRequest, p, nil)
 }
 
-// finish sends what was held back and adds to the log line.
-func (a *response) finish() {
+// finish sends a held response and adds to the access log's record. It must be
+// deferred: it recovers a panic of the implementation and responds 500.
+func (r *response) finish() {
 	if value := recover(); value != nil {
 		if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			a.log()
+			r.log()
 			panic(value)
 		}
-		a.record.Panicked(value)
-		defer a.abortIfSent(a.status != 0 && !a.held)
-		a.fail(http.StatusInternalServerError, apierror.Body{}, nil)
-	} else if a.status == 0 {
-		a.fail(http.StatusInternalServerError, apierror.Body{}, errors.New("the implementation gave no answer"))
+		r.record.Panicked(value)
+		defer r.abortIfSent(r.status != 0 && !r.held)
+		r.fail(http.StatusInternalServerError, apierror.Body{}, nil)
+	} else if r.status == 0 {
+		r.fail(http.StatusInternalServerError, apierror.Body{}, errors.New("the implementation returned no response"))
 	}
-	if a.held {
-		if a.status >= 400 {
-			a.formError()
+	if r.held {
+		if r.status >= 400 {
+			r.formError()
 		}
-		if a.handler.validate && a.operation != nil {
-			if err := a.validate(); err != nil {
-				a.fail(http.StatusInternalServerError, apierror.Body{}, err)
-				a.formError()
+		if r.handler.validate && r.operation != nil {
+			if err := r.validate(); err != nil {
+				r.fail(http.StatusInternalServerError, apierror.Body{}, err)
+				r.formError()
 			}
 		}
-		a.send()
-		_, _ = a.ResponseWriter.Write(a.body.Bytes()) // the client may have gone
+		r.send()
+		_, _ = r.ResponseWriter.Write(r.body.Bytes()) // fails if the client has disconnected
 	}
-	a.log()
-	a.abortIfSent(!a.held && a.cause != nil)
+	r.log()
+	r.abortIfSent(!r.held && r.cause != nil)
 }
 
-// abortIfSent breaks the connection off, so that half an answer is not taken for one.
-func (a *response) abortIfSent(sent bool) {
+// abortIfSent closes the connection if sent, so that the client does not take an
+// incomplete response for a complete one.
+func (r *response) abortIfSent(sent bool) {
 	if sent {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// noStore is shared by all responses: nobody writes to it.
+// noStore is shared by all responses; it must not be changed.
 var noStore = []string{"no-store"}
 
-func (a *response) send() {
-	if header := a.Header(); a.status < 400 { // else apierror.Write has set them
-		if header.Get(observe.RequestIDHeader) != a.record.ID { // the implementation has set another
-			header.Set(observe.RequestIDHeader, a.record.ID)
+func (r *response) send() {
+	if header := r.Header(); r.status < 400 { // else apierror.Write has set them
+		if header.Get(observe.RequestIDHeader) != r.record.ID { // the implementation has set another
+			header.Set(observe.RequestIDHeader, r.record.ID)
 		}
 		if header["Cache-Control"] == nil { // a response may hold a secret
 			header["Cache-Control"] = noStore
 		}
 	}
-	a.ResponseWriter.WriteHeader(a.status)
+	r.ResponseWriter.WriteHeader(r.status)
 }
 
-// formError writes the body and the headers of an error response. All of them
-// come through here, those too that the implementation wrote as one of the
-// generated types.
-func (a *response) formError() {
-	if a.body.Len() > 0 && a.cause == nil { // with a cause, the status was not valid, and neither is the text
-		a.readError()
+// formError writes the body and the headers of an error response. Every error
+// response passes through it, including those that the implementation wrote as one
+// of the generated types.
+func (r *response) formError() {
+	if r.body.Len() > 0 && r.cause == nil { // with a cause the body is that of a status that is not valid
+		r.readError()
 	}
-	a.body.Reset()
-	a.problem.RequestID = a.record.ID
-	a.problem = apierror.Write(a, a.status, a.problem) // into a.body, as the response is held
+	r.body.Reset()
+	r.problem.RequestID = r.record.ID
+	r.problem = apierror.Write(r, r.status, r.problem) // into r.body, as the response is held
 }
 
-// readError reads the error that the implementation wrote as one of the generated types.
-func (a *response) readError() {
-	if mediaType, _, _ := mime.ParseMediaType(a.Header().Get("Content-Type")); mediaType == "application/json" {
+// readError sets the problem from the error that the implementation wrote as one of
+// the generated types.
+func (r *response) readError() {
+	if mediaType, _, _ := mime.ParseMediaType(r.Header().Get("Content-Type")); mediaType == "application/json" {
 		var body apierror.Body
-		if json.Unmarshal(a.body.Bytes(), &body) == nil {
-			a.problem = body
+		if json.Unmarshal(r.body.Bytes(), &body) == nil {
+			r.problem = body
 		}
 	}
-	if a.status >= 500 && a.problem.Message != "" {
-		a.cause = errors.New(a.problem.Message)
+	if r.status >= 500 && r.problem.Message != "" {
+		r.cause = errors.New(r.problem.Message)
 	}
 }
 
-// log adds to the request's line in the access log.
-func (a *response) log() {
-	if a.operation != nil {
-		a.record.Add(slog.String("operation", a.operation.id))
+// log adds to the request's record in the access log.
+func (r *response) log() {
+	if r.operation != nil {
+		r.record.Add(slog.String("operation", r.operation.id))
 	}
-	if a.status >= 400 {
-		a.record.Add(slog.String("class", a.problem.ExceptionClass), slog.String("message", a.problem.Message))
+	if r.status >= 400 {
+		r.record.Add(slog.String("class", r.problem.ExceptionClass), slog.String("message", r.problem.Message))
 	}
-	if len(a.problem.InvalidFields) > 0 {
-		a.record.Add(slog.Any("invalid_fields", a.problem.InvalidFields))
+	if len(r.problem.InvalidFields) > 0 {
+		r.record.Add(slog.Any("invalid_fields", r.problem.InvalidFields))
 	}
-	if a.cause != nil {
-		a.record.Fail(a.cause)
+	if r.cause != nil {
+		r.record.Fail(r.cause)
 	}
 }

@@ -17,13 +17,14 @@ import (
 )
 
 // router finds the operation of a request by its method and path. The generated
-// code registers its handlers with it, and the checks of each operation go in
-// front. The paths of the document are a tree of segments: http.ServeMux panics
-// on some that OpenAPI allows, a literal beside a wildcard at another depth.
+// code registers its handlers with it, and the router puts the checks of the
+// operation in front of each. It keeps the document's paths as a tree of segments,
+// because http.ServeMux panics on paths that OpenAPI allows: a literal beside a
+// wildcard at another depth.
 type router struct {
 	root       node
 	operations []*operation
-	unknown    []string // patterns of no operation
+	unknown    []string // registered patterns without an operation
 }
 
 // node is a segment of one or more paths.
@@ -74,9 +75,9 @@ func (n *node) add(template string) (*node, error) {
 		name, isWildcard := wildcard(segment)
 		switch {
 		case !isWildcard && strings.ContainsAny(segment, "{}"):
-			return nil, fmt.Errorf("segment %q: only a parameter that is a whole segment can be served", segment)
+			return nil, fmt.Errorf("segment %q: a parameter must be a complete segment", segment)
 		case isWildcard && seen[name]:
-			return nil, fmt.Errorf("the parameter %s is in it twice", name)
+			return nil, fmt.Errorf("the path has the parameter %s twice", name)
 		case isWildcard:
 			seen[name] = true
 			if n.wildcard == nil {
@@ -96,8 +97,8 @@ func (n *node) add(template string) (*node, error) {
 	return n, nil
 }
 
-// HandleFunc registers next, behind the checks of the operation that pattern
-// ("POST /a/{b}") stands for.
+// HandleFunc registers next for the operation of pattern ("POST /a/{b}"), behind
+// the operation's checks.
 func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	path = strings.TrimSuffix(path, "{$}") // how http.ServeMux spells the end of "/a/"
@@ -113,7 +114,8 @@ func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, 
 	op.pathNames = wildcards(path)
 }
 
-// err says which routes and operations did not find each other.
+// err returns an error for every route without an operation and every operation
+// without a route.
 func (router *router) err() error {
 	var errs []error
 	for _, pattern := range router.unknown {
@@ -127,14 +129,14 @@ func (router *router) err() error {
 	return errors.Join(errs...)
 }
 
-// ServeHTTP serves the operation that the request's method and path name, or
-// fails with 404 or 405.
+// ServeHTTP serves the operation of the request's method and path, or responds 404
+// or 405.
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := w.(*response)
+	resp := w.(*response)
 	escaped := r.URL.EscapedPath()
 	rest, rooted := strings.CutPrefix(escaped, "/")
 	if !rooted || !isClean(escaped) {
-		a.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
+		resp.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
 		return
 	}
 	var op *operation
@@ -148,14 +150,14 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return true
 	})
 	if op == nil {
-		router.fail(a, rest)
+		router.fail(resp, rest)
 		return
 	}
-	op.ServeHTTP(a, r)
+	op.ServeHTTP(resp, r)
 }
 
-// fail makes the answer a 405 if the path has other methods, or a 404.
-func (router *router) fail(a *response, path string) {
+// fail makes the response a 405 if the path has other methods, else a 404.
+func (router *router) fail(resp *response, path string) {
 	var allowed []string
 	router.root.match(path, nil, func(end *node, _ []string) bool {
 		for method := range end.operations {
@@ -167,18 +169,18 @@ func (router *router) fail(a *response, path string) {
 		return false
 	})
 	if len(allowed) == 0 {
-		a.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
+		resp.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
 		return
 	}
 	slices.Sort(allowed)
-	a.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
-	a.fail(http.StatusMethodNotAllowed, apierror.Body{Message: "this path has no such method; the header Allow lists those it has"}, nil)
+	resp.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
+	resp.fail(http.StatusMethodNotAllowed, apierror.Body{Message: "this path does not have this method; the header Allow lists its methods"}, nil)
 }
 
 // match calls found for each path of the document that matches path, which is
-// percent-encoded, until it returns true, and reports whether it did. A literal
-// segment matches before a wildcard does. values are those of the wildcards.
-// It visits each node once at most.
+// percent-encoded, until found returns true, and reports whether it did. Literal
+// segments match before wildcards. values are the decoded segments that the
+// wildcards match. match visits each node at most once.
 func (n *node) match(path string, values []string, found func(end *node, values []string) bool) bool {
 	segment, rest, more := strings.Cut(path, "/")
 	text, err := url.PathUnescape(segment)
@@ -197,7 +199,8 @@ func (n *node) match(path string, values []string, found func(end *node, values 
 	return n.wildcard != nil && text != "" && next(n.wildcard, append(values, text))
 }
 
-// operation returns the operation of a method. HEAD is GET where it has none.
+// operation returns the operation of a method, or nil. A HEAD without an operation
+// of its own is served as GET.
 func (n *node) operation(method string) *operation {
 	op := n.operations[method]
 	if op == nil && method == http.MethodHead {
@@ -206,14 +209,14 @@ func (n *node) operation(method string) *operation {
 	return op
 }
 
-// isClean reports whether a path has no segment "." or ".." and none that is
-// empty, but for the last. Clients and proxies take those out of a path, so it
-// would name another operation than the one that was meant.
+// isClean reports whether a path has no segment "." or ".." and no empty segment
+// except the last. Clients and proxies remove such segments, so the path could
+// name another operation than the caller meant.
 func isClean(escaped string) bool {
 	return escaped == "/" || path.Clean(escaped) == strings.TrimSuffix(escaped, "/")
 }
 
-// wildcard returns the name of the parameter that a segment of a template is.
+// wildcard returns the name of the parameter if a segment of a template is one.
 func wildcard(segment string) (name string, is bool) {
 	name, opens := strings.CutPrefix(segment, "{")
 	name, closes := strings.CutSuffix(name, "}")

@@ -1,23 +1,23 @@
-// Package server serves the API of the document over an implementation of
-// the generated [apiserver.StrictServerInterface].
+// Package server serves the document's API with an implementation of the
+// generated [apiserver.StrictServerInterface].
 //
-// [New] puts around the implementation what every request needs, in this order:
-// a request id, panic recovery and the access log; authentication (401); the
-// routes (404, 405); the path's and other parameters (400); the body's content
-// type (415), size (413), JSON and schema (400). What remains for the
-// implementation is to decide: it returns an answer, or an error.
+// The handler that [New] returns does for every request, in this order: request
+// id, panic recovery and access log; authentication (401); routing (404, 405);
+// validation of the path's and the other parameters (400) and of the body's
+// content type (415), size (413), JSON and schema (400). Then it calls the
+// implementation, which returns a response or an error.
 //
-// An error that answers to one of the sentinels of package registryusers gets
-// its status, a [registryusers.InvalidFieldsError] its invalid_fields too; any
-// other is a 500 whose cause is logged and not told. An
-// implementation whose context has ended returns [registryusers.ErrUnavailable]
-// (503) if it knows that nothing was done; [context.Canceled] and
-// [context.DeadlineExceeded] alone are [registryusers.ErrOutcomeUnknown] (504). Every
-// error answer, whoever raised it, is in the document's form and carries the
-// request id.
+// An error that wraps a sentinel of package registryusers gets the sentinel's
+// status, and a [registryusers.InvalidFieldsError] also its invalid_fields. Any
+// other error is a 500; its cause is logged and not sent. An implementation whose
+// context has ended returns [registryusers.ErrUnavailable] (503) if it knows that
+// nothing was done; [context.Canceled] and [context.DeadlineExceeded] without it
+// count as [registryusers.ErrOutcomeUnknown] (504). Every error response has the
+// document's form and the request id, including those that the implementation
+// returns as generated types.
 //
-// The body is decoded once, and the value that was judged by the document's
-// schema, defaults filled in, is the value that the implementation gets.
+// The handler decodes the body once. The implementation gets the value that was
+// validated against the document's schema, with the defaults filled in.
 package server
 
 import (
@@ -36,23 +36,23 @@ import (
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// MaxBodyBytes is the most that a request's body may hold; a larger one is
-// answered 413.
+// MaxBodyBytes is the largest request body that the server accepts. It responds 413
+// to a larger one.
 const MaxBodyBytes = 1 << 20
 
-// An Authenticator decides who is calling.
+// An Authenticator identifies the caller of a request.
 type Authenticator interface {
-	// Authenticate returns a context for the request, derived from ctx; what
-	// it puts there (the caller's identity, say) reaches the implementation.
-	// token is what follows the scheme in "Authorization: apikey <token>", not
-	// empty. An error that is [registryusers.ErrUnauthenticated] is answered
-	// 401; others as the implementation's are, but that a context that has ended
-	// is 503: nothing was done. It is called for every request,
-	// before anything else of it is looked at, and concurrently.
+	// Authenticate returns the context that the implementation gets for the
+	// request. It is derived from ctx, with, for example, the caller's identity.
+	// token is the text after the scheme in "Authorization: apikey <token>"; it is
+	// not empty. The server responds 401 to a [registryusers.ErrUnauthenticated],
+	// 503 to the end of a context, because nothing was done, and to other errors
+	// as to the implementation's. It calls Authenticate for every request, before
+	// it checks anything else of the request, and concurrently.
 	Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error)
 }
 
-// AuthenticatorFunc is a function that is an [Authenticator].
+// AuthenticatorFunc makes a function an [Authenticator].
 type AuthenticatorFunc func(ctx context.Context, token registryusers.Secret) (context.Context, error)
 
 // Authenticate calls f.
@@ -60,42 +60,42 @@ func (f AuthenticatorFunc) Authenticate(ctx context.Context, token registryusers
 	return f(ctx, token)
 }
 
-// Options are what [New] needs besides the implementation.
+// Options are the settings of [New].
 type Options struct {
-	// Authenticator decides who is calling. Required.
+	// Authenticator identifies the caller of each request. Required.
 	Authenticator Authenticator
 
-	// Logger gets one line for each request, at level Info, or Error for
-	// answers of 500 and more. It never gets a header, a query, a path as it
+	// Logger gets one record for each request, at level Info, or Error for
+	// responses of 500 and more. It never gets a header, a query, a path as it
 	// was sent, or a body. Default: [slog.Default].
 	Logger *slog.Logger
 
-	// Statuses, if not nil, says what the implementation was written for: for
-	// each operation, by the document's operationId, the statuses it answers
-	// with, in any order. [New] then refuses a document that declares other
-	// operations or statuses, and names them, so that a newer document is not
-	// served in part. The default answer stands for none: leave it out. Default:
-	// not checked.
+	// Statuses, if not nil, lists the operations that the implementation supports,
+	// by the document's operationId, and the statuses that it returns for each, in
+	// any order. [New] then refuses a document that declares other operations or
+	// statuses, and names them, so that a newer document is not served in part.
+	// The document's default response has no status: leave it out. Default: not
+	// checked.
 	Statuses map[string][]int
 
-	// ValidateResponses checks every answer against the document before it is
-	// sent, those with undeclared statuses too; one that does not fit becomes
-	// a 500, and the log says why. It costs some hundred microseconds a
-	// request: made for tests.
+	// ValidateResponses validates every response against the document before it
+	// is sent, including responses with undeclared statuses. A response that does
+	// not match becomes a 500, and the log has the reason. It costs some hundred
+	// microseconds for each request; it is meant for tests.
 	ValidateResponses bool
 }
 
 // New returns the handler that serves the document's operations with api. It
 // is safe for concurrent use if api is.
 //
-// It fails when the document asks for what it cannot serve, and names it: a
-// way to authenticate other than an API key in the header Authorization, a
-// request body that is not JSON, a schema that does not compile, two operations
-// of the same method and path, a path parameter that is part of a segment,
-// operations and statuses other than [Options.Statuses]. It also fails for what
-// the generated code does not read as it was sent: a request body of oneOf,
-// anyOf or additionalProperties that is not a component, such a parameter even if
-// it is one, and a string that is a file (contentMediaType, or the format binary).
+// New fails, and names the place in the document, if the document has something
+// that it cannot serve: authentication other than by an API key in the header
+// Authorization, a request body that is not JSON, a schema that does not compile,
+// two operations of the same method and path, a path parameter that is part of a
+// segment, operations or statuses other than [Options.Statuses]. It also fails for
+// what the generated code does not decode as it was sent: an inline request body
+// with oneOf, anyOf or additionalProperties, such a parameter, inline or not, and
+// a string that is a file (contentMediaType, or the format binary).
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
@@ -116,7 +116,7 @@ func New(api apiserver.StrictServerInterface, options Options) (http.Handler, er
 	})
 }
 
-// build makes the handler for doc, whose operations mount registers.
+// build returns the handler for doc. mount registers the operations' routes.
 func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (http.Handler, error) {
 	if options.Authenticator == nil {
 		return nil, errors.New("server: Options.Authenticator is required")
@@ -155,20 +155,20 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &response{ResponseWriter: w, handler: h, request: r, record: observe.From(r.Context())}
-	defer a.finish()
+	resp := &response{ResponseWriter: w, handler: h, request: r, record: observe.From(r.Context())}
+	defer resp.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {
-		a.fail(http.StatusUnauthorized, apierror.Body{ExceptionClass: "not_authenticated", Message: `send the header "Authorization: apikey <token>"`}, nil)
+		resp.fail(http.StatusUnauthorized, apierror.Body{ExceptionClass: "not_authenticated", Message: `send the header "Authorization: apikey <token>"`}, nil)
 		return
 	}
 	ctx, err := h.authenticator.Authenticate(r.Context(), token)
 	if err != nil {
-		a.failAuthentication(err)
+		resp.failAuthentication(err)
 		return
 	}
-	a.request = r.WithContext(ctx)
-	h.routes.ServeHTTP(a, a.request)
+	resp.request = r.WithContext(ctx)
+	h.routes.ServeHTTP(resp, resp.request)
 }
 
 // apiKey returns the token of "Authorization: apikey <token>". The scheme
@@ -187,15 +187,15 @@ func apiKey(header http.Header) (registryusers.Secret, bool) {
 	return registryusers.NewSecret(token), true
 }
 
-// failBinding answers when the generated code cannot bind what was judged
-// valid: the document allows what the Go type cannot hold. The error's text
-// may quote the value, so only its type is logged.
+// failBinding responds when the generated code cannot bind a valid value: the
+// document allows a value that the Go type cannot hold. The error's text may quote
+// the value, so only its type is logged.
 func failBinding(w http.ResponseWriter, _ *http.Request, err error) {
 	w.(*response).fail(http.StatusBadRequest,
-		apierror.Body{Message: "the request is valid by the document, but a value in it cannot be handled"}, fmt.Errorf("binding: %T", err))
+		apierror.Body{Message: "the document allows the request, but the server does not support one of its values"}, fmt.Errorf("binding: %T", err))
 }
 
-// failHandling answers with an error that the implementation returned.
+// failHandling responds to an error that the implementation returned.
 func failHandling(w http.ResponseWriter, _ *http.Request, err error) {
 	w.(*response).failError(err)
 }

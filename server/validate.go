@@ -11,20 +11,20 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 )
 
-// validate checks the held answer against the document. Its error names the
-// places and the rules; kin-openapi's own would quote the values.
-func (a *response) validate() error {
-	err := openapi3filter.ValidateResponse(a.request.Context(), &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: a.request, Route: a.operation.route},
-		Status:                 a.status,
-		Header:                 a.Header(),
-		Body:                   io.NopCloser(bytes.NewReader(a.body.Bytes())),
+// validate checks the held response against the document. Its error names the
+// fields and the keywords that they violate; kin-openapi's error quotes values.
+func (r *response) validate() error {
+	err := openapi3filter.ValidateResponse(r.request.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r.request, Route: r.operation.route},
+		Status:                 r.status,
+		Header:                 r.Header(),
+		Body:                   io.NopCloser(bytes.NewReader(r.body.Bytes())),
 		Options:                &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
 	})
 	if err == nil {
 		return nil
 	}
-	text := "it does not match"
+	text := "the schema is violated"
 	var response *openapi3filter.ResponseError
 	if errors.As(err, &response) {
 		text = response.Reason
@@ -32,9 +32,10 @@ func (a *response) validate() error {
 	for _, place := range places(nil, err) {
 		text += "; " + place
 	}
-	return fmt.Errorf("the answer with status %d does not fit the document: %s", a.status, text)
+	return fmt.Errorf("the response with status %d does not match the document: %s", r.status, text)
 }
 
+// places appends to all "POINTER: KEYWORD" for every schema error in err.
 func places(all []string, err error) []string {
 	var causes openapi3.MultiError
 	var invalid *openapi3.SchemaError

@@ -1,10 +1,10 @@
-// Package clienttest serves the API inside a test: the handler that the binary
-// serves, with a database in memory, on a loopback port of its own. Time,
-// failures and latency are in the test's hands.
+// Package clienttest serves the API inside a test: the binary's handler, with a
+// database in memory, on a free loopback port. The test controls the server's
+// time, failures and latency.
 //
 //	func TestDeploy(t *testing.T) {
 //		srv := clienttest.NewServer(t)
-//		srv.Fail(clienttest.DropResponse) // the first answer gets lost; the client asks again
+//		srv.Fail(clienttest.DropResponse) // the first response is lost; the client tries again
 //
 //		user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
 //		if err != nil {
@@ -18,13 +18,13 @@
 //		}
 //		srv.Advance(30 * 24 * time.Hour)
 //		if err := srv.Login(user.Name, user.Secret); !errors.Is(err, registryusers.ErrUnauthenticated) {
-//			t.Errorf("login after its days: %v; want %v", err, registryusers.ErrUnauthenticated)
+//			t.Errorf("login of an expired user: %v; want %v", err, registryusers.ErrUnauthenticated)
 //		}
 //	}
 //
-// There are no images and no tokens for them: [Server.Login] stands in for the
-// registry. Programs in other languages, and code that makes its own client,
-// need [Server.URL] and the other fields of a [Server].
+// The server has no images and issues no tokens: [Server.Login] checks a login in
+// place of the registry. Programs in other languages, and code that makes its own
+// client, use [Server.URL] and the other fields of a [Server].
 package clienttest
 
 import (
@@ -50,14 +50,14 @@ import (
 	"github.com/registryusers/registryusers/internal/web"
 )
 
-// Server is the API, with one registry and one API key. Its methods are safe
-// for concurrent use; its fields are for reading.
+// Server serves the API, with one registry and one API key. Its methods are safe
+// for concurrent use; its fields must not be changed.
 type Server struct {
-	URL    string               // http://127.0.0.1:PORT, what the client calls its base URL
-	APIKey registryusers.Secret // good for the project alone: another one is answered 403
+	URL    string               // http://127.0.0.1:PORT, the client's base URL
+	APIKey registryusers.Secret // valid for ProjectID only: other projects get 403
 
-	// The registry and its place: three different numbers, so that none is
-	// taken for another.
+	// The ids of the registry and of its project and region. They differ, so that
+	// a test notices if a program swaps them.
 	ProjectID, RegionID, RegistryID int64
 
 	t        testing.TB
@@ -74,10 +74,9 @@ type Server struct {
 }
 
 // NewServer starts a server for the test t, and closes it with all of its
-// connections when t and its subtests are over. It shares nothing with other
-// servers: tests may run in parallel. Every answer is checked against the API's
-// document; a server's error (500) is told in t's log. If the server cannot
-// start, t fails.
+// connections when t and its subtests have ended. Servers share nothing, so tests
+// may run in parallel. The server checks every response against the API's document
+// and writes its errors (500) to t's log. If the server cannot start, t fails.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{ProjectID: 2, RegionID: 3, t: t, now: time.Now().UTC().Truncate(time.Microsecond)}
@@ -98,13 +97,13 @@ func (s *Server) start(ctx context.Context) error {
 		}
 	})
 	var key [32]byte
-	_, _ = rand.Read(key[:]) // never fails: crypto/rand
+	_, _ = rand.Read(key[:]) // crypto/rand never fails
 	a, err := app.Open(ctx, app.Config{
 		Store:             database,
 		ServerKey:         accounts.NewServerKey("clienttest", key),
 		Now:               s.Now,
 		Logger:            slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
-		BareNames:         true, // for Login: there is one registry
+		BareNames:         true, // unambiguous, with one registry; Login uses them
 		ValidateResponses: true,
 	})
 	if err != nil {
@@ -121,17 +120,17 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	s.URL = s.http.URL
-	s.t.Cleanup(func() { // before the store's
-		s.http.CloseClientConnections() // ends requests that wait
+	s.t.Cleanup(func() { // runs before the store is closed
+		s.http.CloseClientConnections() // ends waiting requests
 		s.http.Close()
 	})
 	return nil
 }
 
-// Client returns a client of the server: its URL, API key, project and region
-// are set, whatever the environment says, and the options come after. All else
-// is as [client.New] has it, so calls are repeated by default. The test fails if
-// an option is not valid.
+// Client returns a client of the server. The server's URL, API key, project and
+// region override the environment; options override these. Other settings are
+// those of [client.New], so the client repeats failed calls by default. The test
+// fails if an option is not valid.
 func (s *Server) Client(options ...client.Option) *client.Client {
 	s.t.Helper()
 	c, err := client.New(append([]client.Option{
@@ -139,7 +138,7 @@ func (s *Server) Client(options ...client.Option) *client.Client {
 		client.WithAPIKey(s.APIKey.Reveal()),
 		client.WithProject(s.ProjectID),
 		client.WithRegion(s.RegionID),
-		// Through no proxy, and its idle connections end with the server.
+		// Without a proxy; the server closes its idle connections.
 		client.WithHTTPClient(&http.Client{Transport: s.http.Client().Transport, Timeout: client.DefaultTimeout}),
 	}, options...)...)
 	if err != nil {
@@ -148,8 +147,8 @@ func (s *Server) Client(options ...client.Option) *client.Client {
 	return c
 }
 
-// Now returns the server's time, in UTC. It is the real time at the start, in
-// whole microseconds, and stands still but for [Server.Advance]: a user that is
+// Now returns the server's time, in UTC and whole microseconds. It is the real
+// time of the server's start, and changes only by [Server.Advance]. A user that is
 // created now has it as CreatedAt.
 func (s *Server) Now() time.Time {
 	s.mu.Lock()
@@ -157,42 +156,41 @@ func (s *Server) Now() time.Time {
 	return s.now
 }
 
-// Advance sets the server's time d forward. A user's days, and the 24 hours of
-// an Idempotency-Key, go by that time; latency, and what a client waits, do not.
+// Advance moves the server's time forward by d. Users and Idempotency-Keys expire
+// by the server's time; latency and the client's waits take real time.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now = s.now.Add(d)
 }
 
-// SetLatency has every answer, from the next request on, leave that much (real)
-// time after it was decided: by then the request is carried out. Whoever does
-// not wait for the answer does not hold the server up. The default is 0.
+// SetLatency makes the server, from the next request on, wait for d (real time)
+// between carrying out a request and sending the response. The wait ends early if
+// the client disconnects. The default is 0.
 func (s *Server) SetLatency(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latency = d
 }
 
-// Fail has the next requests fail, each in its way, in the order in which they
-// arrive; nil stands for one that does not fail. They come after those of
-// earlier calls. A client's repeat is a request, too.
+// Fail makes the next requests fail, one Failure for each request in the order of
+// arrival. A nil Failure lets its request succeed. Failures of earlier calls to
+// Fail come first. A client's repeat counts as a request.
 func (s *Server) Fail(failures ...Failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failures = append(s.failures, failures...)
 }
 
-// Requests returns how many requests have arrived, failed ones included.
+// Requests returns the number of requests that have arrived, including failed ones.
 func (s *Server) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.requests
 }
 
-// Users returns the registry's users, in the order in which they were created,
-// without their secrets, which the server does not keep. Users that have ended
-// are among them.
+// Users returns the registry's users in the order of their creation, including
+// expired ones. They have no secrets, because the server does not store secrets.
 func (s *Server) Users() []client.User {
 	s.t.Helper()
 	users, err := s.accounts.Users(context.Background(), s.RegistryID)
@@ -206,21 +204,22 @@ func (s *Server) Users() []client.User {
 	return all
 }
 
-// Login tries a user's name and secret as docker login would, at the server's
-// time. It returns nil, or [registryusers.ErrUnauthenticated] if there is no such
-// name, the secret is not its, or the user has expired. The name alone is enough,
-// as on a server with --bare-names. Failures are not limited in number. It is not a
-// request: neither [Server.Fail] nor latency applies.
+// Login checks a user's name and secret as docker login would, at the server's
+// time. It returns nil, or [registryusers.ErrUnauthenticated] if the registry has no
+// such user, the secret is wrong, or the user has expired. The name is enough,
+// without the registry, as on a server with --bare-names. The number of failed
+// logins is not limited. A login is not a request: neither [Server.Fail] nor
+// latency applies.
 func (s *Server) Login(name string, secret registryusers.Secret) error {
 	s.mu.Lock()
 	s.logins++
-	from := strconv.Itoa(s.logins) // each from an address of its own, as failures are counted by address
+	from := strconv.Itoa(s.logins) // a new address each time: the login throttle counts failures by address
 	s.mu.Unlock()
 	_, err := s.accounts.Login(context.Background(), accounts.LoginAttempt{Account: name, Secret: secret, From: from})
 	return err
 }
 
-// serve answers a request, or fails it.
+// serve handles a request, or applies the next Failure to it.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests++
@@ -240,7 +239,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, r)
 }
 
-// slowWriter waits before an answer begins.
+// slowWriter waits before it sends a response.
 type slowWriter struct {
 	http.ResponseWriter
 	request *http.Request
@@ -249,7 +248,7 @@ type slowWriter struct {
 }
 
 func (w *slowWriter) wait() {
-	_, _ = io.Copy(io.Discard, w.request.Body) // until then net/http does not notice that the client has gone
+	_, _ = io.Copy(io.Discard, w.request.Body) // net/http notices that the client has disconnected only after the body
 	select {
 	case <-time.After(w.latency):
 	case <-w.request.Context().Done():
@@ -269,26 +268,25 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 // Unwrap lets [http.ResponseController] reach the connection.
 func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// A Failure is a way for a request to fail: [DropRequest], [DropResponse],
-// [BreakResponse], what [Status] and [RetryAfter] return, or a function of the
-// test's own. It answers the request in the place of server, which carries it
-// out if the Failure has it do so, and its panic with [http.ErrAbortHandler]
-// closes the connection.
+// A Failure makes a request fail: [DropRequest], [DropResponse], [BreakResponse],
+// a result of [Status] or [RetryAfter], or a function of the test. It handles the
+// request in place of server, and may call server to carry it out. To close the
+// connection, it panics with [http.ErrAbortHandler].
 type Failure func(w http.ResponseWriter, r *http.Request, server http.Handler)
 
-// DropRequest is a [Failure]: nothing is done, and the connection is closed
-// without an answer.
+// DropRequest is a [Failure] that closes the connection without carrying out the
+// request.
 func DropRequest(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
 
-// DropResponse is a [Failure]: the request is carried out, and the connection is
-// closed without an answer.
+// DropResponse is a [Failure] that carries out the request and closes the
+// connection without a response.
 func DropResponse(_ http.ResponseWriter, r *http.Request, server http.Handler) {
 	server.ServeHTTP(httptest.NewRecorder(), r)
 	panic(http.ErrAbortHandler)
 }
 
-// BreakResponse is a [Failure]: the request is carried out, and the connection is
-// closed after the answer's header and half of its body.
+// BreakResponse is a [Failure] that carries out the request and closes the
+// connection after the response's header and half of its body.
 func BreakResponse(w http.ResponseWriter, r *http.Request, server http.Handler) {
 	response := httptest.NewRecorder()
 	server.ServeHTTP(response, r)
@@ -301,14 +299,14 @@ func BreakResponse(w http.ResponseWriter, r *http.Request, server http.Handler) 
 	panic(http.ErrAbortHandler)
 }
 
-// Status returns a [Failure]: nothing is done, and the answer has that status
-// and is an error in the document's form, without a Retry-After. It panics if
-// code is not from 400 to 599.
+// Status returns a [Failure] that does not carry out the request, and responds
+// with the status code and an error in the document's form, without a Retry-After.
+// It panics if code is not from 400 to 599.
 func Status(code int) Failure { return failWith(code, nil) }
 
-// RetryAfter returns a [Failure] like [Status], with a Retry-After of wait in
-// whole seconds, rounded up: made for 429 and 503. A client that repeats the
-// request waits for that long, in real time.
+// RetryAfter returns a [Failure] like [Status], with a Retry-After of wait, rounded
+// up to whole seconds, for use with 429 and 503. A client that repeats the request
+// waits for that time, in real time.
 func RetryAfter(code int, wait time.Duration) Failure {
 	seconds := max(0, wait) / time.Second
 	if wait > seconds*time.Second {
@@ -319,7 +317,7 @@ func RetryAfter(code int, wait time.Duration) Failure {
 
 func failWith(code int, retryAfter []string) Failure {
 	if code < 400 || code > 599 {
-		panic(fmt.Sprintf("clienttest: %d is not the status of an error", code))
+		panic(fmt.Sprintf("clienttest: %d is not an error status: use 400 to 599", code))
 	}
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header()["Retry-After"] = retryAfter

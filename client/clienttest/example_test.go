@@ -18,7 +18,7 @@ var t *testing.T
 
 func ExampleNewServer() {
 	srv := clienttest.NewServer(t)
-	srv.Fail(clienttest.DropResponse) // the first answer gets lost; the client asks again
+	srv.Fail(clienttest.DropResponse) // the first response is lost; the client tries again
 
 	user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
 	if err != nil {
@@ -32,7 +32,7 @@ func ExampleNewServer() {
 	}
 	srv.Advance(30 * 24 * time.Hour)
 	if err := srv.Login(user.Name, user.Secret); !errors.Is(err, registryusers.ErrUnauthenticated) {
-		t.Errorf("login after its days: %v; want %v", err, registryusers.ErrUnauthenticated)
+		t.Errorf("login of an expired user: %v; want %v", err, registryusers.ErrUnauthenticated)
 	}
 }
 

@@ -11,19 +11,19 @@ import (
 
 // Error Why a request failed.
 type Error struct {
-	// ErrorCode Which error it is, where others have the same status: registry_not_found, user_not_found, api_key_not_found or no_such_path (404); registry_exists, user_exists or user_changed (409); idempotency_key_reused (422). More may come.
+	// ErrorCode The specific error, where several have the same status: registry_not_found, user_not_found, api_key_not_found or no_such_path (404); registry_exists, user_exists or user_changed (409); idempotency_key_reused (422). Later versions may add others.
 	ErrorCode string `json:"error_code,omitempty"`
 
 	// ExceptionClass The kind of error, one name for each status.
 	ExceptionClass string `json:"exception_class"`
 
-	// InvalidFields What was wrong with each field, where there are fields to name.
+	// InvalidFields What is wrong with each invalid field, if the error is about fields.
 	InvalidFields map[string][]string `json:"invalid_fields,omitempty"`
 
-	// Message What was wrong, for a person to read.
+	// Message What is wrong, for a person to read.
 	Message string `json:"message"`
 
-	// RequestID The id that the server gave this request.
+	// RequestID The id that the server gave to this request.
 	RequestID string `json:"request_id"`
 }
 
@@ -90,7 +90,7 @@ type CreateUserRequest struct {
 
 // CreateUserParams defines parameters for CreateUser.
 type CreateUserParams struct {
-	// IdempotencyKey 1 to 255 visible characters of the caller's choice. For 24 hours a repeat of the request with the same key, by the same API key, gets the same 201; another request with it is answered 422.
+	// IdempotencyKey 1 to 255 visible ASCII characters that the caller chooses. For 24 hours a repeat of the request with the same Idempotency-Key and the same API key gets the same 201; a different request with them gets 422.
 	IdempotencyKey string `json:"Idempotency-Key,omitempty"`
 }
 

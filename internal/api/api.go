@@ -1,5 +1,5 @@
-// Package api implements the document's operations over the accounts. It
-// translates and decides nothing.
+// Package api implements the document's operations with package accounts. It
+// translates between the two and has no rules of its own.
 package api
 
 import (
@@ -12,24 +12,24 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// API is the implementation, and the authenticator that goes with it.
+// API implements the generated interface and package server's Authenticator.
 type API struct{ accounts *accounts.Service }
 
 var _ apiserver.StrictServerInterface = (*API)(nil)
 
-// Statuses are the statuses that each operation is written to answer with, for
-// server.Options: a document that declares another is not served until its
-// meaning is written here and in the accounts' rules.
+// Statuses lists the statuses that each operation returns, for server.Options: the
+// server refuses a document that declares others, until they are added here and
+// package accounts implements them.
 var Statuses = map[string][]int{
 	"CreateUser": {201, 404, 409},
 }
 
-// New returns the API of the accounts.
+// New returns the API for accounts.
 func New(accounts *accounts.Service) *API { return &API{accounts} }
 
 type callerKey struct{}
 
-// Authenticate implements server.Authenticator by API keys.
+// Authenticate implements server.Authenticator with API keys.
 func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
 	key, err := a.accounts.Authenticate(ctx, token)
 	if err != nil {
@@ -38,12 +38,12 @@ func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (con
 	return context.WithValue(ctx, callerKey{}, key), nil
 }
 
-// caller returns the API key that Authenticate found.
+// caller returns the API key that Authenticate put into the context.
 func caller(ctx context.Context) accounts.Key { return ctx.Value(callerKey{}).(accounts.Key) }
 
-// createdUser and createdHeaders have the fields of the document's answer, and
-// createParams those of its parameters beside the path: a conversion that no
-// longer compiles says that the document's have changed.
+// createdUser and createdHeaders have the fields of the document's response, and
+// createParams has those of its parameters outside the path: a conversion that no
+// longer compiles shows that the document's fields have changed.
 type (
 	createdUser struct {
 		CreatedAt time.Time
@@ -56,7 +56,7 @@ type (
 	}
 	createdHeaders struct {
 		IdempotentReplayed *string
-		XRequestID         *string // package server's to set
+		XRequestID         *string // package server sets it
 	}
 	createParams struct{ IdempotencyKey string }
 )

@@ -1,6 +1,5 @@
-// Package apierror translates between the API's errors and HTTP: from an error
-// to the status and the body of its response, which [Write] sends, and from the
-// status and the error_code of a response to its error.
+// Package apierror translates between the API's errors and HTTP: [Of] and [Write]
+// an error to its response, [Err] a response's status and error_code to the error.
 package apierror
 
 import (
@@ -12,10 +11,10 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// table goes from the specific to the general, so that the first match gives
-// an error's own text. The classes are those of the vendor's service. An
-// error_code never changes its meaning: it tells a specific error from others of
-// its status.
+// table lists the errors, specific ones before general ones, so that the first
+// match gives an error's own text. The classes are those of the vendor's service.
+// An error_code distinguishes a specific error from others with its status, and
+// never changes its meaning.
 var table = []struct {
 	err       error
 	code      int
@@ -53,8 +52,8 @@ type Body struct {
 const InvalidRequest = "the request is not valid"
 
 // Of returns the status and the body of the response to err. The body never
-// quotes err, which may say more than the caller may know: its message is that of
-// the sentinel that err is, [registryusers.ErrInternal] if it is none.
+// quotes err, whose text may have internal details: its message is the text of the
+// sentinel that err wraps, or of [registryusers.ErrInternal] if err wraps none.
 func Of(err error) (status int, body Body) {
 	for _, row := range table {
 		if !errors.Is(err, row.err) {
@@ -69,9 +68,9 @@ func Of(err error) (status int, body Body) {
 	return Of(registryusers.ErrInternal)
 }
 
-// Err returns the error of a response: the specific one if errorCode is that of
-// an error with this status, else the general one of the status, or nil if the
-// status has none.
+// Err returns the error for a response: the specific error with this status and
+// errorCode if there is one, else the status's general error, or nil if the status
+// has none.
 func Err(status int, errorCode string) error {
 	for _, row := range table {
 		if errorCode != "" && row.errorCode == errorCode && row.code == status {
@@ -99,30 +98,30 @@ func Err(status int, errorCode string) error {
 	return nil
 }
 
-// noStore is shared by all responses: nothing writes to it.
+// noStore is shared by all responses; it must not be changed.
 var noStore = []string{"no-store"}
 
-// NoSuchPath is the body of a 404 for a path where nothing is served.
+// NoSuchPath is the body of a 404 for a path without a route.
 var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
 
 // Write writes an error response with its headers, and returns the body that it
-// wrote. The status fills in a class or a message that body lacks. From 500 on,
-// the message is the status's too: what failed inside is for the log. A
-// Retry-After that w's header has stays, nil for none; else a 429 or 503 gets one
-// of a second.
+// wrote. If body has no class or no message, Write uses the status's. For 500 and
+// more it always uses the status's message, as the cause is for the log only. It
+// keeps a Retry-After in w's header (nil: send none); else it sends one of a second
+// with 429 and 503.
 func Write(w http.ResponseWriter, status int, body Body) Body {
 	if body.ExceptionClass == "" {
 		body.ExceptionClass = class(status)
 	}
 	if status >= 500 {
-		body.Message, body.ErrorCode, body.InvalidFields = message(status)+"; the server's log says more under this request_id", "", nil
+		body.Message, body.ErrorCode, body.InvalidFields = message(status)+"; the server's log has details under this request_id", "", nil
 	}
 	if body.Message == "" {
 		body.Message = message(status)
 	}
 	header := w.Header()
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
-		header.Del(name) // set for another response, before this one was decided
+		header.Del(name) // they belong to a response that this one replaces
 	}
 	header.Set("Content-Type", "application/json")
 	if header.Get("X-Request-Id") != body.RequestID {
@@ -135,7 +134,7 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", "apikey")
 	case http.StatusConflict:
-		header.Set("x-should-retry", "false") // the vendor's Go SDK repeats a 409 otherwise
+		header.Set("x-should-retry", "false") // else the vendor's Go SDK repeats a request after a 409
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if _, isSet := header["Retry-After"]; !isSet {
 			header.Set("Retry-After", "1")
@@ -144,7 +143,7 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(body) // strings always encode; the client may have gone
+	_ = encoder.Encode(body) // fails only if the client has disconnected
 	return body
 }
 

@@ -357,7 +357,7 @@ func TestWriteTellsNobodyWhatFailedInside(t *testing.T) {
 	for _, status := range []int{500, 503, 504, 599} {
 		recorder := httptest.NewRecorder()
 		body := apierror.Write(recorder, status, secret)
-		if strings.Contains(recorder.Body.String(), "/var/lib") || body.ErrorCode != "" || !strings.HasSuffix(body.Message, "; the server's log says more under this request_id") {
+		if strings.Contains(recorder.Body.String(), "/var/lib") || body.ErrorCode != "" || !strings.HasSuffix(body.Message, "; the server's log has details under this request_id") {
 			t.Errorf("Write(%d): got %s, want the status's message alone", status, recorder.Body)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package flatjson encodes structs of scalars as encoding/json does, and sets
-// their fields, in a fraction of the time. Most generated models are such.
+// Package flatjson encodes structs of scalars as encoding/json does, and sets their
+// fields, in a fraction of the time. Most generated models are structs of scalars.
 package flatjson
 
 import (
@@ -15,14 +15,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// shape is what there is to know of a struct of scalars.
+// shape describes a struct of scalars.
 type shape struct {
 	fields []field
-	omits  bool // some values are left out of JSON
+	omits  bool // a field has an option that may omit it from JSON
 }
 
 type field struct {
-	name string // in JSON, in quotation marks
+	name string // in JSON, with the quotation marks
 	kind kind
 }
 
@@ -34,7 +34,7 @@ const (
 	aBool
 	anInt64
 	aTime
-	aText // what encodes itself as text
+	aText // an encoding.TextMarshaler and TextUnmarshaler
 )
 
 func kindOf(t reflect.Type) kind {
@@ -89,8 +89,8 @@ func newShape(t reflect.Type) *shape {
 }
 
 // Append appends the JSON of the value that v points to, and a newline, as a
-// [json.Encoder] that does not escape for HTML. It may spell a string otherwise: U+2028
-// is not escaped.
+// [json.Encoder] without HTML escaping does. Only the escapes of a string may
+// differ: Append does not escape U+2028.
 func Append(b []byte, v any) ([]byte, error) {
 	value := reflect.ValueOf(v).Elem()
 	s := shapeOf(value.Type())
@@ -107,7 +107,7 @@ func Append(b []byte, v any) ([]byte, error) {
 		var err error
 		switch f := value.Field(i); s.fields[i].kind {
 		case aString:
-			b, _ = jsontext.AppendQuote(b, f.String()) // which replaces what is not UTF-8
+			b, _ = jsontext.AppendQuote(b, f.String()) // replaces invalid UTF-8
 		case aBool:
 			b = strconv.AppendBool(b, f.Bool())
 		case anInt64:
@@ -128,9 +128,11 @@ func Append(b []byte, v any) ([]byte, error) {
 	return append(b, "}\n"...), nil
 }
 
-// Set sets the fields of the struct that dst points to. By index, which has
-// names in quotation marks, it finds the value for each: a string, a bool, an
-// int64, or nil to leave it as it is. Set reports whether that was all.
+// Set sets the fields of the struct that dst points to. index gives the position in
+// values by a field's quoted name. A value is a string, a bool or an int64; nil
+// leaves the field unchanged. Set reports whether it set all fields; it returns
+// false if the struct is not one of scalars or a value has another type than its
+// field.
 func Set(dst any, index map[string]int, values []any) bool {
 	target := reflect.ValueOf(dst).Elem()
 	s := shapeOf(target.Type())
@@ -168,7 +170,7 @@ func Set(dst any, index map[string]int, values []any) bool {
 	return s != nil
 }
 
-// Encode writes what Append appends.
+// Encode writes the JSON of [Append] to buffer.
 func Encode(buffer *bytes.Buffer, v any) error {
 	buffer.Grow(256)
 	text, err := Append(buffer.AvailableBuffer(), v)

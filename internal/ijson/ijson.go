@@ -1,5 +1,5 @@
-// Package ijson decodes JSON that every sound parser reads alike, and
-// refuses the rest: RFC 8259 with the rules of I-JSON (RFC 7493).
+// Package ijson decodes JSON that all correct parsers read alike, and refuses any
+// other: RFC 8259 with the restrictions of I-JSON (RFC 7493).
 package ijson
 
 import (
@@ -16,7 +16,7 @@ import (
 
 // Error says why data was refused. Its text never quotes the data.
 type Error struct {
-	Offset int64  // byte offset at or after which the fault lies
+	Offset int64  // the fault is at this byte offset or after it
 	Reason string // what is wrong, as a clause: "a name is repeated in an object"
 }
 
@@ -25,13 +25,13 @@ func (e *Error) Error() string {
 }
 
 // Decode returns the value of data as nil, bool, string, int64, float64,
-// []any or map[string]any. It is an int64 for every number that is an integer
-// by value (14, 14.0, 1.4e1), however it is written.
+// []any or map[string]any. A number whose value is an integer is an int64, in any
+// notation (14, 14.0, 1.4e1).
 //
-// Refused, with an [*Error]: anything but one value with white space around
-// it, a byte order mark, invalid UTF-8, lone surrogates, repeated names,
-// nesting of more than 10,000 levels, integers beyond ±(2^53-1), numbers
-// beyond float64, and numbers that float64 cannot tell from an integer.
+// Decode refuses with an [*Error]: data other than one value with optional white
+// space around it, a byte order mark, invalid UTF-8, lone surrogates, repeated
+// names, nesting of more than 10,000 levels, integers beyond ±(2^53-1), numbers
+// beyond float64, and fractions that float64 rounds to an integer.
 func Decode(data []byte) (any, error) {
 	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(data))}
 	value, err := d.value()
@@ -77,7 +77,7 @@ func (d decoder) value() (any, error) {
 		}
 		_, err := d.ReadToken()
 		return array, err
-	default: // '{': the decoder lets nothing else through
+	default: // '{': the decoder refuses everything else
 		object := map[string]any{}
 		for d.PeekKind() != '}' {
 			token, err := d.ReadToken()
@@ -98,7 +98,7 @@ func (d decoder) fail(reason string) error {
 	return &Error{d.InputOffset(), reason}
 }
 
-// explain turns the decoder's errors, whose text quotes the input, into ours.
+// explain returns an [*Error] for an error of the decoder, whose text quotes the input.
 func (d decoder) explain(err error) error {
 	var ours *Error
 	if errors.As(err, &ours) {
@@ -115,16 +115,17 @@ func (d decoder) explain(err error) error {
 	case errors.As(err, &syntactic):
 		return &Error{syntactic.ByteOffset, "it is not valid JSON in UTF-8"}
 	default:
-		return &Error{d.InputOffset(), "it cannot be read"}
+		return &Error{d.InputOffset(), "it cannot be decoded"}
 	}
 }
 
-// maxInteger bounds the integers that every parser holds exactly (RFC 7493, section 2.2).
+// maxInteger is the largest integer that all parsers represent exactly (RFC 7493,
+// section 2.2).
 const maxInteger = 1<<53 - 1
 
-// Number returns the value of a JSON number as [Decode] gives it, an int64 or a
-// float64, or the reason to refuse it. It takes time in proportion to the literal's
-// length, whatever the exponent.
+// Number returns the value of a JSON number as [Decode] does, an int64 or a
+// float64, or the reason to refuse it. Its time is proportional to the literal's
+// length and does not depend on the exponent.
 func Number(literal string) (value any, reason string) {
 	unsigned := strings.TrimPrefix(literal, "-")
 	mantissa, exponent := unsigned, 0
@@ -132,14 +133,14 @@ func Number(literal string) (value any, reason string) {
 		var err error
 		mantissa = unsigned[:i]
 		if exponent, err = strconv.Atoi(unsigned[i+1:]); err != nil {
-			exponent = math.MaxInt32 // out of every range, in one direction or the other
+			exponent = math.MaxInt32 // out of range, whatever the mantissa
 			if unsigned[i+1] == '-' {
 				exponent = -math.MaxInt32
 			}
 		}
 	}
-	whole, fraction, _ := strings.Cut(mantissa, ".")
-	digits := strings.TrimLeft(whole+fraction, "0")
+	integer, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(integer+fraction, "0")
 	exponent = clamp(exponent) - len(fraction)
 	significant := strings.TrimRight(digits, "0")
 	exponent += len(digits) - len(significant)
@@ -166,14 +167,14 @@ func Number(literal string) (value any, reason string) {
 			return nil, "a number is out of range"
 		}
 		if f == math.Trunc(f) {
-			return nil, "a number has more digits than can be kept"
+			return nil, "a number has more digits than a 64-bit float can hold"
 		}
 		return f, ""
 	}
 }
 
-// clamp keeps sums with an exponent from overflowing.
+// clamp limits an exponent, so that sums with it do not overflow.
 func clamp(exponent int) int {
-	const limit = 1 << 30 // not 1<<31: an int may have 32 bits
+	const limit = 1 << 30 // an int may have 32 bits
 	return max(-limit, min(exponent, limit))
 }

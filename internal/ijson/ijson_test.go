@@ -46,7 +46,7 @@ func TestDecodeGivesTheValue(t *testing.T) {
 
 const (
 	beyond    = "an integer is beyond ±9007199254740991"
-	tooFine   = "a number has more digits than can be kept"
+	tooFine   = "a number has more digits than a 64-bit float can hold"
 	notJSON   = "it is not valid JSON in UTF-8"
 	truncated = "it ends too early"
 	repeated  = "a name is repeated in an object"
@@ -146,7 +146,7 @@ func TestErrorSaysWhere(t *testing.T) {
 		{``, "at byte 0: it is empty"},
 		{`{} 1`, "at byte 4: there is more after the value"},
 		{`[1, 9007199254740992, 2]`, "at byte 20: an integer is beyond ±9007199254740991"},
-		{`[0.5,1e-400]`, "at byte 11: a number has more digits than can be kept"},
+		{`[0.5,1e-400]`, "at byte 11: a number has more digits than a 64-bit float can hold"},
 	} {
 		if _, err := ijson.Decode([]byte(tt.input)); err == nil || err.Error() != tt.want {
 			t.Errorf("Decode(%s): got error %v, want %q", tt.input, err, tt.want)

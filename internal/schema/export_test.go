@@ -1,16 +1,16 @@
 package schema
 
-// Quick reports whether bodies are judged while they are read.
+// Scalar reports whether bodies are validated while they are read.
 func (s *Schema) Scalar() bool { return s.scalar != nil }
 
-// General returns the schema as one whose bodies take the general path.
+// General returns the schema as one whose bodies are decoded by ijson.
 func (s *Schema) General() *Schema {
 	general := *s
 	general.scalar = nil
 	return &general
 }
 
-// Fields returns the names of a quick schema's fields.
+// Fields returns the names of a scalarObject's fields.
 func (s *Schema) Fields() (names []string) {
 	for _, f := range s.scalar.fields {
 		names = append(names, f.name)

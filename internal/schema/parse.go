@@ -14,18 +14,18 @@ import (
 	"github.com/registryusers/registryusers/internal/ijson"
 )
 
-// Value is a body that was judged valid, its defaults filled in.
+// Value is a valid body with its defaults filled in.
 type Value struct {
-	tree   any           // in ijson's types, if quick is nil
-	quick  *scalarObject // or else its schema
-	fields []any         // and the values of that schema's fields; nil: absent
+	tree   any           // in ijson's types, if object is nil
+	object *scalarObject // the body's schema, if the body was read by it
+	fields []any         // then: the values of the schema's fields; nil: absent
 }
 
-// Parse reads a request's body to its end. It returns the body's value, or the
-// rules that it breaks, the first twenty, or the reader's error, or as a
-// [*ijson.Error] the reason why it has no value.
+// Parse reads a request's body to its end and validates it. It returns the body's
+// value, or the first twenty violations, or an error: the reader's, or an
+// [*ijson.Error] if the body is not JSON that ijson accepts.
 func (s *Schema) Parse(body io.Reader) (Value, []Violation, error) {
-	p := passes.Get().(*bodyParser)
+	p := parsers.Get().(*bodyParser)
 	_, err := p.in.ReadFrom(body)
 	data := p.in.Bytes()
 	defer p.release(data)
@@ -48,89 +48,89 @@ func (s *Schema) Parse(body io.Reader) (Value, []Violation, error) {
 	return Value{tree: tree}, nil, nil
 }
 
-func (q *scalarObject) validate(fields []any) (Value, []Violation, error) {
-	if violations := q.check(fields); len(violations) > 0 {
+func (o *scalarObject) validate(fields []any) (Value, []Violation, error) {
+	if violations := o.check(fields); len(violations) > 0 {
 		return Value{}, violations, nil
 	}
 	for at := range fields {
 		if fields[at] == nil {
-			fields[at] = q.fields[at].fallback
+			fields[at] = o.fields[at].fallback
 		}
 	}
-	return Value{quick: q, fields: fields}, nil, nil
+	return Value{object: o, fields: fields}, nil, nil
 }
 
-// Tree returns the value in ijson's types. If it was read for a quick
-// schema, it is without the fields that are not declared.
+// Tree returns the value in ijson's types. If the body was read by a scalarObject,
+// the tree lacks the fields that the schema does not declare.
 func (v Value) Tree() any {
-	if v.quick == nil {
+	if v.object == nil {
 		return v.tree
 	}
 	tree := make(map[string]any, len(v.fields))
 	for at, value := range v.fields {
 		if value != nil {
-			tree[v.quick.fields[at].name] = value
+			tree[v.object.fields[at].name] = value
 		}
 	}
 	return tree
 }
 
-// Bind sets what dst points to, which is of the type that the generator made
-// of the schema.
+// Bind sets the variable that dst points to. It must have the schema's generated
+// type.
 func (v Value) Bind(dst any) error {
-	if v.quick != nil && flatjson.Set(dst, v.quick.index, v.fields) {
+	if v.object != nil && flatjson.Set(dst, v.object.index, v.fields) {
 		return nil
 	}
 	return runtime.BindJSONValue(v.Tree(), dst)
 }
 
-// BindBody is how the generated code binds a request's body: one that binds
-// itself, because it was judged, or what there is if none was sent.
+// BindBody binds a request's body for the generated code: a validated body by its
+// own Bind method, any other (an absent optional one) as the runtime does.
 func BindBody(r *http.Request, dst any) error {
-	if body, parsed := r.Body.(interface{ Bind(dst any) error }); parsed {
+	if body, ok := r.Body.(interface{ Bind(dst any) error }); ok {
 		return body.Bind(dst)
 	}
 	return runtime.BindJSONBody(r, dst)
 }
 
-// pass is what it takes to read a body.
+// bodyParser reads a body, with buffers that the next body reuses.
 type bodyParser struct {
 	in      bytes.Buffer
 	decoder jsontext.Decoder // of in
-	text    []byte           // the string that was read last
+	text    []byte           // the string that was last read
 }
 
-var passes = sync.Pool{New: func() any { return new(bodyParser) }}
+var parsers = sync.Pool{New: func() any { return new(bodyParser) }}
 
-// release makes p ready for another body. The next one's reader finds nothing
-// of this one, which may have held a secret.
+// release returns p to the pool. It clears the buffers, because the body may have
+// held a secret.
 func (p *bodyParser) release(body []byte) {
 	clear(body)
 	clear(p.text[:cap(p.text)])
 	const kept = 64 << 10
 	if p.in.Reset(); p.in.Cap()+cap(p.text) <= kept {
-		passes.Put(p)
+		parsers.Put(p)
 	}
 }
 
-// object reads the object in p.in and returns the values of q's fields. It is
-// nil for anything that is not wholly an object that ijson accepts, and
-// for some of those: the general path tells which.
-func (p *bodyParser) object(q *scalarObject) []any {
+// object reads the JSON object in p.in and returns the values of o's fields. It
+// returns nil for everything that ijson refuses or that is not an object, and for
+// some valid objects: the caller then decodes the body with ijson.
+func (p *bodyParser) object(o *scalarObject) []any {
 	p.decoder.Reset(&p.in)
 	if start, err := p.decoder.ReadToken(); err != nil || start.Kind() != '{' {
 		return nil
 	}
-	fields := make([]any, len(q.fields))
+	fields := make([]any, len(o.fields))
 	for p.decoder.PeekKind() != '}' {
 		name, err := p.decoder.ReadValue()
-		if err != nil || bytes.IndexByte(name, '\\') >= 0 { // escaped, it may be any name
+		if err != nil || bytes.IndexByte(name, '\\') >= 0 { // an escaped name is left to ijson
 			return nil
 		}
-		at, declared := q.index[string(name)]
+		at, declared := o.index[string(name)]
 		value := p.value()
 		switch {
-		case value == nil, !declared && q.closed:
+		case value == nil, !declared && o.closed:
 			return nil
 		case declared:
 			fields[at] = value
@@ -145,11 +145,11 @@ func (p *bodyParser) object(q *scalarObject) []any {
 	return fields
 }
 
-// other stands for the values that no field of a quick schema may have: null,
+// other stands for the values that no field of a scalarObject accepts: null,
 // objects and arrays.
 type other struct{}
 
-// value reads a value. It is nil if ijson does not accept it.
+// value reads a value. It returns nil if ijson refuses the value.
 func (p *bodyParser) value() any {
 	for depth := p.decoder.StackDepth(); ; {
 		if part := p.part(); part == nil || p.decoder.StackDepth() == depth {
@@ -158,7 +158,7 @@ func (p *bodyParser) value() any {
 	}
 }
 
-// part reads a scalar, or where an object or an array begins or ends.
+// part reads a scalar, or the start or end of an object or array.
 func (p *bodyParser) part() any {
 	kind := p.decoder.PeekKind()
 	if kind == '{' || kind == '}' || kind == '[' || kind == ']' {

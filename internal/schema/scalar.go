@@ -10,13 +10,13 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// quick is what a body is judged by while it is read: the schema of an object
-// with scalar fields that has nothing but what is known here. It finds what the
-// visitor finds, in the same words and order.
+// scalarObject is the compiled schema of an object with scalar fields. A body is
+// validated by it while it is read, without a tree. It supports knownKeywords only,
+// and returns the same violations, in the same order, as kin-openapi's visitor.
 type scalarObject struct {
 	fields   []field        // sorted by name
-	index    map[string]int // in fields, by name in quotation marks
-	required []int          // in fields, as the document lists them
+	index    map[string]int // positions in fields, by quoted name
+	required []int          // positions in fields, in the document's order
 	closed   bool           // other fields are not allowed
 }
 
@@ -25,13 +25,12 @@ type field struct {
 	name     string
 	typ      string
 	pattern  *regexp.Regexp
-	fallback any // the default
+	fallback any // the default, in ijson's types
 }
 
-// knownKeywords are those that a quick schema may have, by its type, besides
-// those that every schema may have, as they say nothing of a value.
+// A scalarObject and its fields support these keywords and formats only.
 var (
-	knownKeywords = map[string][]string{
+	knownKeywords = map[string][]string{ // by type, the keywords that validate
 		"object":  {"properties", "required", "additionalProperties"},
 		"string":  {"pattern", "minLength", "maxLength", "enum"},
 		"integer": {"minimum", "maximum"},
@@ -39,11 +38,11 @@ var (
 		"boolean": {},
 	}
 	silentKeywords = []string{"type", "format", "title", "description", "default", "example", "examples", "deprecated", "externalDocs"}
-	knownFormats   = map[string]string{"password": "string", "int64": "integer"} // no value that is read breaks them
+	knownFormats   = map[string]string{"password": "string", "int64": "integer"} // every value that ijson returns satisfies them
 )
 
-// knownType returns the type of a schema, or "" if there is more in it than is
-// known here.
+// knownType returns the type of a schema, or "" if the schema has a keyword or
+// format that is not supported here.
 func knownType(s *openapi3.Schema) string {
 	if s.Type == nil || len(*s.Type) != 1 {
 		return ""
@@ -62,34 +61,34 @@ func knownType(s *openapi3.Schema) string {
 	return typ
 }
 
-// compileQuick returns the quick form of a schema that the visitor judges by,
-// or nil if it has none. Fields that are not declared are not kept, so there is
-// none for an object whose Go type may have a place for them.
+// compileScalarObject returns the scalarObject of a simple schema, or nil if the
+// schema needs more than a scalarObject supports. A scalarObject drops undeclared
+// fields, so an object whose Go type may keep them has none.
 func compileScalarObject(s *openapi3.Schema) *scalarObject {
 	more := s.AdditionalProperties
 	if knownType(s) != "object" || len(s.Properties) == 0 || more.Schema != nil || more.Has != nil && *more.Has || s.Extensions["x-go-type"] != nil {
 		return nil
 	}
-	q := &scalarObject{index: make(map[string]int), closed: more.Has != nil}
+	o := &scalarObject{index: make(map[string]int), closed: more.Has != nil}
 	for at, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f := field{Schema: s.Properties[name].Value, name: name}
 		if !f.compile() {
 			return nil
 		}
-		q.fields = append(q.fields, f)
-		q.index[`"`+name+`"`] = at
+		o.fields = append(o.fields, f)
+		o.index[`"`+name+`"`] = at
 	}
 	for _, name := range s.Required {
-		at, declared := q.index[`"`+name+`"`]
-		if !declared || slices.Contains(q.required, at) {
+		at, declared := o.index[`"`+name+`"`]
+		if !declared || slices.Contains(o.required, at) {
 			return nil
 		}
-		q.required = append(q.required, at)
+		o.required = append(o.required, at)
 	}
-	return q
+	return o
 }
 
-// compile reports whether a quick schema may have f.
+// compile completes f, and reports whether a scalarObject supports it.
 func (f *field) compile() bool {
 	f.typ = knownType(f.Schema)
 	f.fallback = fresh(f.Default)
@@ -105,54 +104,54 @@ func (f *field) compile() bool {
 	return f.typ != "" && f.typ != "object" && err == nil && !rewritten
 }
 
-// check returns the rules that an object breaks, or the first twenty. It has a
-// value for each field, nil for those that are absent.
-func (q *scalarObject) check(values []any) (violations []Violation) {
-	for at := range q.fields {
+// check returns the first twenty violations of an object. values has a value for
+// each field, nil if the field is absent.
+func (o *scalarObject) check(values []any) (violations []Violation) {
+	for at := range o.fields {
 		if values[at] != nil {
-			violations = q.fields[at].check(violations, values[at])
+			violations = o.fields[at].check(violations, values[at])
 		}
 	}
-	for _, at := range q.required {
+	for _, at := range o.required {
 		if values[at] == nil {
-			violations = append(violations, Violation{q.fields[at].name, Why("required", nil)})
+			violations = append(violations, Violation{o.fields[at].name, Why("required", nil)})
 		}
 	}
 	return violations[:min(len(violations), maxViolations)]
 }
 
-// check appends the rules that the field's value breaks.
+// check appends the violations of the field's value.
 func (f *field) check(violations []Violation, value any) []Violation {
-	breaks := func(rule string, broken bool) {
-		if broken {
+	violates := func(rule string, isViolated bool) {
+		if isViolated {
 			violations = append(violations, Violation{f.name, Why(rule, f.Schema)})
 		}
 	}
 	if len(f.Enum) > 0 && !slices.Contains(f.Enum, value) {
-		breaks("enum", true)
+		violates("enum", true)
 		return violations
 	}
 	typ := typeOf(value)
 	switch {
 	case typ == f.typ, typ == "integer" && f.typ == "number":
-	case typ == "number" && f.typ == "integer": // the bounds may be broken besides
-		breaks("type", true)
+	case typ == "number" && f.typ == "integer": // the bounds are checked too
+		violates("type", true)
 	default:
-		breaks("type", true)
+		violates("type", true)
 		return violations
 	}
 	switch value := value.(type) {
 	case string:
 		length := uint64(utf8.RuneCountInString(value)) //nolint:gosec // it is not negative
-		breaks("minLength", length < f.MinLength)
-		breaks("maxLength", f.MaxLength != nil && length > *f.MaxLength)
-		breaks("pattern", f.pattern != nil && !f.pattern.MatchString(value))
+		violates("minLength", length < f.MinLength)
+		violates("maxLength", f.MaxLength != nil && length > *f.MaxLength)
+		violates("pattern", f.pattern != nil && !f.pattern.MatchString(value))
 	case int64:
-		breaks("minimum", f.Min != nil && float64(value) < *f.Min)
-		breaks("maximum", f.Max != nil && float64(value) > *f.Max)
+		violates("minimum", f.Min != nil && float64(value) < *f.Min)
+		violates("maximum", f.Max != nil && float64(value) > *f.Max)
 	case float64:
-		breaks("minimum", f.Min != nil && value < *f.Min)
-		breaks("maximum", f.Max != nil && value > *f.Max)
+		violates("minimum", f.Min != nil && value < *f.Min)
+		violates("maximum", f.Max != nil && value > *f.Max)
 	}
 	return violations
 }

@@ -1,8 +1,9 @@
-// Package schema judges decoded JSON values by the schemas of an OpenAPI document.
+// Package schema validates decoded JSON values against the schemas of an OpenAPI
+// document.
 //
-// kin-openapi's own visitor judges the schemas that it reads as JSON Schema
-// 2020-12 does; any other goes to the engine that kin-openapi uses for OpenAPI
-// 3.1, compiled once. Neither one's error texts are used: they quote values.
+// It uses kin-openapi's visitor for the schemas that the visitor reads as JSON
+// Schema 2020-12 does, and for all others the engine that kin-openapi uses for
+// OpenAPI 3.1, compiled once. It does not use their error texts, which quote values.
 package schema
 
 import (
@@ -22,7 +23,7 @@ import (
 
 // Compiler compiles the schemas of one document.
 type Compiler struct {
-	components any // the document's, as JSON
+	components any // the document's components, as JSON
 }
 
 // NewCompiler returns a Compiler for the schemas of doc.
@@ -34,9 +35,9 @@ func NewCompiler(doc *openapi3.T) (*Compiler, error) {
 // Schema is a compiled schema. It is safe for concurrent use.
 type Schema struct {
 	root   *openapi3.Schema
-	engine *jsonschema.Schema // nil: kin-openapi's visitor judges
-	anyInt bool               // every int64 is valid: most ids
-	scalar *scalarObject      // nil: bodies take the general path
+	engine *jsonschema.Schema // nil: kin-openapi's visitor validates
+	anyInt bool               // every int64 is valid, as for most ids
+	scalar *scalarObject      // nil: bodies are decoded by ijson
 }
 
 // Compile compiles the schema that ref refers to or holds.
@@ -48,7 +49,7 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	resource := map[string]any{"components": c.components, "target": target}
 	walk := walker{document: resource, seen: map[string]bool{}, formats: map[string]bool{}, simple: true}
 	walk.schema(target)
-	for _, pattern := range walk.patterns { // the visitor would compile them at the first request
+	for _, pattern := range walk.patterns { // the visitor compiles them only at the first request
 		if err := openapi3.NewStringSchema().WithPattern(pattern).Validate(context.Background()); err != nil {
 			return nil, fmt.Errorf("schema: the pattern %q does not compile", pattern)
 		}
@@ -58,7 +59,7 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
-	for format := range walk.formats { // the visitor's formats, so that both judge alike
+	for format := range walk.formats { // the visitor's formats, so that both validate alike
 		compiler.RegisterFormat(&jsonschema.Format{Name: format, Validate: func(value any) error {
 			switch value := value.(type) {
 			case string:
@@ -85,7 +86,7 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	return &Schema{root: ref.Value, engine: engine}, nil
 }
 
-// anyInt reports whether a schema's only rule is that its values are integers of 64 bits.
+// anyInt reports whether a schema accepts every integer of 64 bits.
 func anyInt(target any) bool {
 	object, _ := target.(map[string]any)
 	for keyword, value := range object {
@@ -106,10 +107,10 @@ func anyInt(target any) bool {
 	return object["type"] != nil
 }
 
-// AnyInt reports whether every integer of 64 bits is valid.
+// AnyInt reports whether every integer of 64 bits is known to be valid.
 func (s *Schema) AnyInt() bool { return s.anyInt }
 
-// Simple reports whether kin-openapi's visitor judges by the schema.
+// Simple reports whether kin-openapi's visitor validates by the schema.
 func (s *Schema) Simple() bool { return s.engine == nil }
 
 func toJSON(v any) (any, error) {
@@ -120,25 +121,26 @@ func toJSON(v any) (any, error) {
 	return jsonschema.UnmarshalJSON(bytes.NewReader(data))
 }
 
-// A Violation is one broken rule. Its fields quote the document, never a value.
+// A Violation is one violated rule of a schema. It quotes the document, never a
+// value.
 type Violation struct {
 	Field string // the field, with dots between levels ("users.0.name"); "" for the value itself
-	Why   string // as the end of a sentence: "must be at least -1"
+	Why   string // the predicate of a sentence about the field: "must be at least -1"
 }
 
-// maxViolations is how many are told of one value: a body of a megabyte can
-// break a rule ten thousand times.
+// maxViolations limits the violations of one value: a body of a megabyte can have
+// many thousands.
 const maxViolations = 20
 
-// Check returns the rules that value, as ijson decodes it, breaks when it
-// is part of a request, or the first twenty; none if it is valid.
+// Check returns the first twenty violations of value, which is part of a request
+// and in ijson's types. It returns none if value is valid.
 func (s *Schema) Check(value any) []Violation {
 	if s.engine != nil {
 		var invalid *jsonschema.ValidationError
 		if err := s.engine.Validate(value); errors.As(err, &invalid) {
 			return s.engineViolations(nil, value, invalid)
 		} else if err != nil {
-			return []Violation{{Why: "cannot be judged"}}
+			return []Violation{{Why: "cannot be validated"}}
 		}
 		return nil
 	}
@@ -173,12 +175,12 @@ func (s *Schema) kinViolations(all []Violation, value any, err error) []Violatio
 			rule = "additionalProperties"
 		}
 		violation := s.violation(value, err.JSONPointer(), rule, stated)
-		if slices.Contains(all, violation) { // one for each of many fields that are not allowed
+		if slices.Contains(all, violation) { // the visitor returns one for each field that is not allowed
 			return all
 		}
 		return append(all, violation)
 	default:
-		return append(all, Violation{Why: "cannot be judged"})
+		return append(all, Violation{Why: "cannot be validated"})
 	}
 }
 
@@ -205,8 +207,8 @@ func (s *Schema) engineViolations(all []Violation, value any, err *jsonschema.Va
 	return append(all, s.violation(value, err.InstanceLocation, rule, statedBy(err.ErrorKind)))
 }
 
-// statedBy returns a schema with the figure of the rule that k says is broken,
-// or nil where others name it as well.
+// statedBy returns a schema with the violated rule of k and its value. It returns
+// nil for the rules that violation finds in the document's schema.
 func statedBy(k jsonschema.ErrorKind) *openapi3.Schema {
 	switch k := k.(type) {
 	case *kind.Minimum:
@@ -221,7 +223,8 @@ func statedBy(k jsonschema.ErrorKind) *openapi3.Schema {
 	return nil
 }
 
-// isAlternative reports whether the causes of k are each only one way out.
+// isAlternative reports whether the causes of k are alternatives: a value need not
+// satisfy all of them.
 func isAlternative(k jsonschema.ErrorKind) bool {
 	switch k.(type) {
 	case *kind.AnyOf, *kind.OneOf, *kind.Contains, *kind.PropertyNames:
@@ -230,9 +233,10 @@ func isAlternative(k jsonschema.ErrorKind) bool {
 	return false
 }
 
-// violation names the field of value at path by the document's words alone: a
-// name that the document does not know was chosen by the caller, and is given
-// as "*". stated is the schema that states the rule, if it is known.
+// violation returns the violation of rule by the field of value at path. Field has
+// names from the document only: a name that the document does not declare comes
+// from the caller and becomes "*". stated is the schema with the rule, or nil if it
+// must be found.
 func (s *Schema) violation(value any, path []string, rule string, stated *openapi3.Schema) Violation {
 	at := parts(nil, s.root)
 	names := make([]string, 0, len(path))
@@ -277,7 +281,7 @@ func (s *Schema) violation(value any, path []string, rule string, stated *openap
 	return violation
 }
 
-// parts appends to all the schema s and those that it combines.
+// parts appends to all the schema s and the schemas that it combines.
 func parts(all []*openapi3.Schema, s *openapi3.Schema) []*openapi3.Schema {
 	if s == nil || slices.Contains(all, s) {
 		return all
@@ -291,7 +295,8 @@ func parts(all []*openapi3.Schema, s *openapi3.Schema) []*openapi3.Schema {
 	return all
 }
 
-// Why puts a rule into words, with the figures of the schema that states it.
+// Why returns the [Violation.Why] of a rule, which is a keyword of JSON Schema,
+// with its value in s. s may be nil.
 func Why(rule string, s *openapi3.Schema) string {
 	if s == nil {
 		s = &openapi3.Schema{}
@@ -302,6 +307,14 @@ func Why(rule string, s *openapi3.Schema) string {
 		return "is required"
 	case rule == "additionalProperties":
 		return "has a field that is not allowed"
+	case rule == "propertyNames":
+		return "has a field whose name is not allowed"
+	case rule == "anyOf":
+		return "must match at least one of the allowed schemas"
+	case rule == "oneOf":
+		return "must match exactly one of the allowed schemas"
+	case rule == "uniqueItems":
+		return "must have no two equal items"
 	case rule == "type" && s.Type != nil:
 		return "must be of type " + strings.Join(s.Type.Slice(), " or ")
 	case rule == "pattern" && s.Pattern != "":
@@ -310,22 +323,46 @@ func Why(rule string, s *openapi3.Schema) string {
 		return "must be at least " + number(s.Min)
 	case rule == "maximum" && s.Max != nil:
 		return "must be at most " + number(s.Max)
+	case rule == "exclusiveMinimum" && s.ExclusiveMin.Value != nil:
+		return "must be greater than " + number(s.ExclusiveMin.Value)
+	case rule == "exclusiveMaximum" && s.ExclusiveMax.Value != nil:
+		return "must be less than " + number(s.ExclusiveMax.Value)
+	case rule == "multipleOf" && s.MultipleOf != nil:
+		return "must be a multiple of " + number(s.MultipleOf)
 	case rule == "minLength" && s.MinLength > 0:
-		return fmt.Sprintf("must have at least %d characters", s.MinLength)
+		return "must have at least " + count(s.MinLength, "character")
 	case rule == "maxLength" && s.MaxLength != nil:
-		return fmt.Sprintf("must have at most %d characters", *s.MaxLength)
+		return "must have at most " + count(*s.MaxLength, "character")
+	case rule == "minItems" && s.MinItems > 0:
+		return "must have at least " + count(s.MinItems, "item")
+	case rule == "maxItems" && s.MaxItems != nil:
+		return "must have at most " + count(*s.MaxItems, "item")
+	case rule == "minProperties" && s.MinProps > 0:
+		return "must have at least " + count(s.MinProps, "field")
+	case rule == "maxProperties" && s.MaxProps != nil:
+		return "must have at most " + count(*s.MaxProps, "field")
 	case rule == "format" && s.Format != "":
 		return "must be a " + s.Format
 	case rule == "enum" && len(s.Enum) > 0:
 		return "must be one of " + strings.Trim(fmt.Sprint(s.Enum), "[]")
-	default:
-		return "breaks the rule " + rule
+	case rule == "const" && s.Const != nil:
+		if text, err := json.Marshal(s.Const); err == nil {
+			return "must be " + string(text)
+		}
 	}
+	return "must satisfy " + rule
 }
 
-// FillDefaults sets the fields that value, which is valid, does not have, to
-// the defaults that the schema declares. What only one alternative of a oneOf
-// or anyOf declares is not filled.
+// count returns a number of things: "1 item", "2 items".
+func count(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.FormatUint(n, 10) + " " + thing
+}
+
+// FillDefaults sets the absent fields of value, which must be valid, to the
+// schema's defaults. It does not use defaults inside a oneOf or anyOf.
 func (s *Schema) FillDefaults(value any) { fillDefaults(s.root, value) }
 
 func fillDefaults(s *openapi3.Schema, value any) {
@@ -357,7 +394,7 @@ func fillDefaults(s *openapi3.Schema, value any) {
 	}
 }
 
-// fresh copies a default of the document into ijson's types.
+// fresh returns a copy of a default of the document, in ijson's types.
 func fresh(value any) any {
 	switch value := value.(type) {
 	case float64:
@@ -382,13 +419,14 @@ func fresh(value any) any {
 	return value
 }
 
-// walker goes through a schema, as JSON, and all that it refers to.
+// walker collects facts about a schema, given as JSON, and all schemas that it
+// refers to.
 type walker struct {
 	document map[string]any
 	seen     map[string]bool // references followed
-	formats  map[string]bool // formats met
-	patterns []string        // patterns met
-	simple   bool            // no keyword met that the visitor reads differently
+	formats  map[string]bool
+	patterns []string
+	simple   bool // the visitor reads all keywords as JSON Schema 2020-12 does
 }
 
 func (w *walker) schema(node any) {
@@ -405,7 +443,7 @@ func (w *walker) schema(node any) {
 		w.simple = false // the visitor refuses null where no type is stated
 	}
 	if object["enum"] != nil && object["allOf"] != nil || allowsNull(object["type"]) && (object["enum"] != nil || object["allOf"] != nil) {
-		w.simple = false // the visitor lets null, once it is allowed, past both
+		w.simple = false // the visitor accepts an allowed null without checking enum and allOf
 	}
 	for keyword, value := range object {
 		switch keyword {
@@ -461,7 +499,7 @@ func allowsNull(types any) bool {
 	return types == "null" || slices.Contains(list, any("null"))
 }
 
-// collect notes the formats in what only the engine reads.
+// collect collects the formats below a keyword that only the engine reads.
 func (w *walker) collect(node any) {
 	switch node := node.(type) {
 	case []any:

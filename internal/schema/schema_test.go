@@ -141,7 +141,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"users":[{"name":"a"},{"duration":1}]}`, []schema.Violation{{Field: "users.0.duration", Why: "is required"}, {Field: "users.1.name", Why: "is required"}}},
 			{`{"users":[null]}`, one("users.0", "must be of type object")},
 			{`{"users":{}}`, one("users", "must be of type array")},
-			{`{"users":[],"owner":{"name":""}}`, one("owner.name", "must have at least 1 characters")},
+			{`{"users":[],"owner":{"name":""}}`, one("owner.name", "must have at least 1 character")},
 			{`{"users":[],"owner":{"name":"abcde"}}`, one("owner.name", "must match ^[a-z]{0,4}$")},
 		}},
 		{"recursive", `{"$ref":"#/components/schemas/Tree"}`, checks{
@@ -165,7 +165,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"labels":{"a":"abcd"}}`, one("labels.*", "must have at most 3 characters")},
 			{`{"labels":{"a":1}}`, one("labels.*", "must be of type string")},
 			{`{"labels":{"a":null}}`, one("labels.*", "must be of type string")},
-			{`{"labels":{"a":"","b":"","c":""}}`, one("labels", "breaks the rule maxProperties")},
+			{`{"labels":{"a":"","b":"","c":""}}`, one("labels", "must have at most 2 fields")},
 			{`{"hosts":{"h":{"port":0}}}`, one("hosts.*.port", "must be at least 1")},
 			{`{"hosts":{"h":{}}}`, one("hosts.*.port", "is required")},
 			{`{"hosts":{"0":{"port":"x"}}}`, one("hosts.*.port", "must be of type integer")},
@@ -196,15 +196,15 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"bounds":1.5,"exclusive":1e-7,"large":-1}`, nil},
 			{`{"bounds":0.25}`, one("bounds", "must be at least 0.5")},
 			{`{"bounds":2}`, one("bounds", "must be at most 1.5")},
-			{`{"exclusive":0}`, one("exclusive", "breaks the rule exclusiveMinimum")},
-			{`{"exclusive":1}`, one("exclusive", "breaks the rule exclusiveMaximum")},
+			{`{"exclusive":0}`, one("exclusive", "must be greater than 0")},
+			{`{"exclusive":1}`, one("exclusive", "must be less than 1")},
 			{`{"large":1000001}`, one("large", "must be at most 1000000")},
 		}},
 		{"arrays", `{"type":"array","minItems":1,"maxItems":2,"items":{"type":"array","items":{"type":"integer"}}}`, checks{
 			{`[[]]`, nil},
 			{`[[1],[2,3]]`, nil},
-			{`[]`, one("", "breaks the rule minItems")},
-			{`[[],[],[]]`, one("", "breaks the rule maxItems")},
+			{`[]`, one("", "must have at least 1 item")},
+			{`[[],[],[]]`, one("", "must have at most 2 items")},
 			{`[[],[1,"x"]]`, one("1.1", "must be of type integer")},
 		}},
 		{"all of", `{"type":"object","properties":{"both":{"allOf":[
@@ -246,23 +246,23 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 	}{
 		{"const", `{"type":"object","properties":{"kind":{"const":"user"}}}`, checks{
 			{`{"kind":"user"}`, nil},
-			{`{"kind":"team"}`, one("kind", "breaks the rule const")},
+			{`{"kind":"team"}`, one("kind", `must be "user"`)},
 		}},
 		{"any of", `{"type":"object","properties":{"id":{"anyOf":[{"type":"integer","minimum":1},{"type":"string","minLength":3}]}}}`, checks{
 			{`{"id":1}`, nil},
 			{`{"id":"abc"}`, nil},
-			{`{"id":0}`, one("id", "breaks the rule anyOf")},
-			{`{"id":"ab"}`, one("id", "breaks the rule anyOf")},
+			{`{"id":0}`, one("id", "must match at least one of the allowed schemas")},
+			{`{"id":"ab"}`, one("id", "must match at least one of the allowed schemas")},
 		}},
 		{"one of", `{"oneOf":[{"type":"integer"},{"type":"number","minimum":5}]}`, checks{
 			{`1`, nil},
 			{`5.5`, nil},
-			{`6`, one("", "breaks the rule oneOf")},
-			{`null`, one("", "breaks the rule oneOf")},
+			{`6`, one("", "must match exactly one of the allowed schemas")},
+			{`null`, one("", "must match exactly one of the allowed schemas")},
 		}},
 		{"not", `{"type":"string","not":{"pattern":"^a"}}`, checks{
 			{`"b"`, nil},
-			{`"a"`, one("", "breaks the rule schema")},
+			{`"a"`, one("", "must satisfy schema")},
 		}},
 		{"tuple", `{"type":"array","prefixItems":[{"type":"string"},{"type":"integer"}],"items":{"type":"boolean"}}`, checks{
 			{`["a",1,true]`, nil},
@@ -270,11 +270,11 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 		}},
 		{"multiple", `{"type":"object","properties":{"n":{"type":"number","multipleOf":0.1}}}`, checks{
 			{`{"n":0.3}`, nil},
-			{`{"n":0.35}`, one("n", "breaks the rule multipleOf")},
+			{`{"n":0.35}`, one("n", "must be a multiple of 0.1")},
 		}},
 		{"unique", `{"type":"array","uniqueItems":true}`, checks{
 			{`[1,"1"]`, nil},
-			{`[1,1.0]`, one("", "breaks the rule uniqueItems")},
+			{`[1,1.0]`, one("", "must have no two equal items")},
 		}},
 		{"any type", `{"type":"object","required":["v"],"properties":{"v":{"description":"anything"}}}`, checks{
 			{`{"v":null}`, nil},
@@ -287,11 +287,11 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 		}},
 		{"dependent", `{"type":"object","dependentRequired":{"a":["b"]}}`, checks{
 			{`{"a":1,"b":1}`, nil},
-			{`{"a":1}`, one("", "breaks the rule dependentRequired")},
+			{`{"a":1}`, one("", "must satisfy dependentRequired")},
 		}},
 		{"names of fields", `{"type":"object","properties":{"labels":{"type":"object","propertyNames":{"pattern":"^[a-z]+$"}}}}`, checks{
 			{`{"labels":{"a":1}}`, nil},
-			{`{"labels":{"A":1}}`, one("labels", "breaks the rule propertyNames")},
+			{`{"labels":{"A":1}}`, one("labels", "has a field whose name is not allowed")},
 		}},
 		{"condition", `{"type":"object","properties":{"a":{"type":"string"}},"if":{"required":["b"]},"then":{"properties":{"a":{"minLength":3}}}}`, checks{
 			{`{"a":"x"}`, nil},
@@ -583,7 +583,7 @@ func TestCompileRefusesWhatItCannotValidate(t *testing.T) {
 func TestWhyNeedsNoFigures(t *testing.T) {
 	for _, rule := range []string{"type", "pattern", "minimum", "maximum", "minLength", "maxLength", "format", "enum", "exclusiveMinimum", "any"} {
 		for name, s := range map[string]*openapi3.Schema{"no schema": nil, "an empty schema": {}} {
-			if got, want := schema.Why(rule, s), "breaks the rule "+rule; got != want {
+			if got, want := schema.Why(rule, s), "must satisfy "+rule; got != want {
 				t.Errorf("Why(%q, %s): got %q, want %q", rule, name, got, want)
 			}
 		}

@@ -1,10 +1,10 @@
-// Command templates writes to api/templates the generator's own templates with
-// a line or two changed, for generated code that reads ids, binds bodies and
-// encodes answers in less time, and for a client that refuses the path
-// parameters "." and "..".
+// Command templates writes copies of the generator's templates to api/templates,
+// with some lines changed: the generated server decodes ids, binds bodies and
+// encodes responses faster, and the generated client refuses the path parameters
+// "." and "..".
 //
-// The changes are strict as the overlay's actions are: one that finds nothing
-// to change in another version of the generator is an error.
+// The changes are strict, like the overlay's actions: it is an error if a change's
+// text is not found once in the templates of another version of the generator.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 
 const generator = "github.com/oapi-codegen/oapi-codegen/v2"
 
-// changes are made to one place each, in this order.
+// changes are applied in this order. In each template, old must occur exactly once.
 var changes = []struct{ template, old, new string }{
 	{
 		"stdhttp/std-http-middleware.tmpl",
@@ -34,7 +34,7 @@ var changes = []struct{ template, old, new string }{
 		`    serverURL, err := url.Parse(server)`,
 		`{{range $paramIdx, $param := .PathParams}}{{if ne .TypeDef "int64"}}
     switch pathParam{{$paramIdx}} {
-    case "", ".", "..": // the URL would be that of another operation
+    case "", ".", "..": // else the URL is that of another operation
         return nil, fmt.Errorf("%w: the path parameter %q must not be empty, \".\" or \"..\"", registryusers.ErrInvalid, "{{.ParamName}}")
     }
 {{end}}{{end}}
@@ -69,16 +69,16 @@ func run(ctx context.Context, dir string) error {
 			texts[c.template] = string(text)
 		}
 		if n := strings.Count(texts[c.template], c.old); n != 1 {
-			return fmt.Errorf("%s of %s has %q in %d places, and must have it in one: see internal/templates", c.template, generator, c.old, n)
+			return fmt.Errorf("%s of %s has %q %d times, want once: adapt the change in internal/templates", c.template, generator, c.old, n)
 		}
 		texts[c.template] = strings.Replace(texts[c.template], c.old, c.new, 1)
 	}
 	for template, text := range texts {
 		to := filepath.Join(dir, template)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { //nolint:gosec // as any source
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { //nolint:gosec // source code is readable by all
 			return err
 		}
-		if err := os.WriteFile(to, []byte(text), 0o644); err != nil { //nolint:gosec // as any source
+		if err := os.WriteFile(to, []byte(text), 0o644); err != nil { //nolint:gosec // source code is readable by all
 			return err
 		}
 	}

@@ -1,10 +1,10 @@
-// Package conformance runs the OCI distribution specification's conformance
-// suite, its four workflows (pull, push, content discovery, content
-// management), against this server, through its logins; and against the same
-// registry library without any. What fails must be the library's: the same
-// tests fail on both, and knownFailures names them.
+// Package conformance runs the conformance suite of the OCI distribution
+// specification with its four workflows (pull, push, content discovery, content
+// management) against this server with logins, and against the same registry
+// library without them. The same tests, listed in knownFailures, must fail on both,
+// so that every failure is the library's.
 //
-// It is in this module so that the server's module does not depend on the suite:
+// It is in this module so that the server's module does not depend on the suite.
 //
 //	cd internal/verify && go test ./conformance
 package conformance
@@ -63,7 +63,7 @@ func TestWhatFailsThroughOurLoginsFailsWithoutThem(t *testing.T) {
 	}
 }
 
-// target is a registry, and who logs in; nobody if user is empty.
+// target is a registry and a login; an empty user means no login.
 type target struct{ url, user, secret string }
 
 // build builds the program of a package and returns its path.
@@ -150,8 +150,8 @@ func serve(t *testing.T) target {
 	return target{dev.URL, user.Name, user.Secret}
 }
 
-// serveLibrary serves the registry library, configured as our server does it,
-// but open to everybody, and returns its URL.
+// serveLibrary serves the registry library with the server's configuration, but
+// without authentication, and returns its URL.
 func serveLibrary(t *testing.T) string {
 	t.Helper()
 	logrus.SetOutput(io.Discard)
@@ -173,7 +173,7 @@ func serveLibrary(t *testing.T) string {
 	return server.URL
 }
 
-// outcome is what became of the tests of one run. A name may stand for several.
+// outcome has the results of one run. Several tests may have the same name.
 type outcome struct {
 	statuses                map[string]map[string]int
 	passed, failed, skipped int
@@ -204,7 +204,7 @@ func run(t *testing.T, suite string, at target) outcome {
 	dir := t.TempDir()
 	command := exec.CommandContext(t.Context(), suite)
 	command.Dir = dir
-	for _, entry := range os.Environ() { // nothing of another run's settings
+	for _, entry := range os.Environ() { // without the settings of another run
 		if !strings.HasPrefix(entry, "OCI_") {
 			command.Env = append(command.Env, entry)
 		}
@@ -222,7 +222,7 @@ func run(t *testing.T, suite string, at target) outcome {
 	)
 	var exit *exec.ExitError
 	output, err := command.CombinedOutput()
-	if err != nil && !errors.As(err, &exit) { // it exits with 1 for a failed test
+	if err != nil && !errors.As(err, &exit) { // it exits with 1 if a test fails
 		t.Fatal(err)
 	}
 	report, err := os.ReadFile(filepath.Join(dir, "junit.xml"))

@@ -1,8 +1,9 @@
 package conformance
 
-// refusedPosts are the tests whose outcome is not the library's: pushes in one
-// POST, by a sha512 digest. The library does not support pushes in one POST, and
-// ignores the digest; the server refuses the digest, as sha256 alone is supported.
+// refusedPosts lists the tests whose outcome differs from the library's: pushes in
+// one POST by a sha512 digest. The library does not support pushes in one POST and
+// ignores the digest. The server refuses the digest, because it supports only
+// sha256.
 var refusedPosts = []string{
 	"sha512 blobs/bad digest post only/blob-post-only",
 	"sha512 blobs/empty/blob-post-only",
@@ -14,14 +15,16 @@ var refusedPosts = []string{
 	"sha512/push/blob-post-only",
 }
 
-// foreignLayers begins the names of the tests that pass here and fail in the
-// library alone, which refuses layers with urls until it is given the hosts.
+// foreignLayers is the prefix of the names of the tests that pass on the server and
+// fail on the library, which refuses layers with URLs of hosts that its
+// configuration does not allow.
 const foreignLayers = "non-distributable-layers/"
 
-// knownFailures are the tests that fail. They are of two kinds: the registry
-// library (distribution v3.1.2) has no referrers API, and says so in no answer to
-// a push with a subject; and digests other than sha256 are not supported (the
-// library fails most of these tests in another way, without the refusal).
+// knownFailures lists the tests that fail, for two reasons. The registry library
+// (distribution v3.1.2) has no referrers API, and its response to a push with a
+// subject does not have the OCI-Subject header. Digests other than sha256 are not
+// supported (without the refusal, the library fails most of these tests in another
+// way).
 var knownFailures = []string{
 	"artifacts-with-subject/push/manifest-by-digest",
 	"artifacts-with-subject/push/manifest-by-tag",

@@ -33,24 +33,24 @@ import (
 
 const vendored = "../../../api/cloud_api.yaml"
 
-// court has the two that are compared, and what they said so far.
+// env has the reference and the server that are compared, and counts the results.
 type env struct {
-	judge    validator.Validator
-	defaults map[string]any // of the fields, by the document
+	reference validator.Validator // of the reference
+	defaults  map[string]any      // of the fields, from the document
 
-	handler http.Handler
+	handler http.Handler // the server
 	log     bytes.Buffer
-	reached *apiserver.CreateUserRequestObject
+	reached *apiserver.CreateUserRequestObject // of the last request; nil: it did not reach the implementation
 
 	sent     int
 	refused  map[hazard]int
 	accepted int
-	broken   map[string]int // the server's words for the rules that were broken
+	broken   map[string]int // by the server's text for a violation
 }
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	c := &env{refused: map[hazard]int{}, broken: map[string]int{}}
+	e := &env{refused: map[hazard]int{}, broken: map[string]int{}}
 	text, err := os.ReadFile(vendored)
 	if err != nil {
 		t.Fatal(err)
@@ -60,19 +60,19 @@ func newEnv(t testing.TB) *env {
 		t.Fatal(err)
 	}
 	var errs []error
-	if c.judge, errs = validator.NewValidator(document); len(errs) > 0 {
+	if e.reference, errs = validator.NewValidator(document); len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	c.defaults = defaults(t, text)
-	c.handler, err = server.New(&implementation{court: c}, server.Options{
+	e.defaults = defaults(t, text)
+	e.handler, err = server.New(&implementation{env: e}, server.Options{
 		Authenticator:     server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
-		Logger:            slog.New(slog.NewJSONHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:            slog.New(slog.NewJSONHandler(&e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		ValidateResponses: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return e
 }
 
 // defaults reads the defaults of the create body's fields.
@@ -100,47 +100,49 @@ func defaults(t testing.TB, text []byte) map[string]any {
 	return all
 }
 
-// implementation notes what reaches it. It has the other operations too, which nothing calls.
+// implementation records the request objects of CreateUser. It inherits the other
+// operations, which nothing calls.
 type implementation struct {
 	apiserver.StrictServerInterface
-	court *env
+	env *env
 }
 
 func (i *implementation) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
-	i.court.reached = &r
+	i.env.reached = &r
 	now := time.Date(2026, 5, 7, 20, 33, 46, 0, time.UTC)
 	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
 		ID: 1, Name: r.Body.Name, Duration: r.Body.Duration, ReadOnly: r.Body.ReadOnly, Secret: r.Body.Secret, CreatedAt: now, ExpiresAt: now,
 	}}, nil
 }
 
-// send has the server answer a request, and checks that it tells no marker.
-func (c *env) send(t *testing.T, what string, r *http.Request) *httptest.ResponseRecorder {
+// send sends a request to the server, and checks that neither the response nor the
+// log contains a marker.
+func (e *env) send(t *testing.T, what string, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	r.Header.Set("Authorization", "apikey 1$"+marker)
 	r.Header.Set("Content-Type", "application/json")
-	c.reached = nil
-	c.log.Reset()
-	c.sent++
+	e.reached = nil
+	e.log.Reset()
+	e.sent++
 	w := httptest.NewRecorder()
-	c.handler.ServeHTTP(w, r)
-	told := fmt.Sprint(c.log.String(), w.Header())
-	if w.Code != http.StatusCreated { // whose name and secret are the caller's
-		told += w.Body.String()
+	e.handler.ServeHTTP(w, r)
+	output := fmt.Sprint(e.log.String(), w.Header())
+	if w.Code != http.StatusCreated { // a 201 has the caller's name and secret
+		output += w.Body.String()
 	}
 	for _, secret := range []string{marker, strings.ToUpper(marker), markerNumber, markerFloat} {
-		if strings.Contains(told, secret) {
-			t.Errorf("%s: the answer or the log quotes it:\n%s", what, told)
+		if strings.Contains(output, secret) {
+			t.Errorf("%s: the response or the log quotes it:\n%s", what, output)
 		}
 	}
 	if w.Code >= 500 {
-		t.Errorf("%s: got %d %s\n%s", what, w.Code, w.Body, &c.log)
+		t.Errorf("%s: got %d %s\n%s", what, w.Code, w.Body, &e.log)
 	}
 	return w
 }
 
-// createBody has the fields of the generated one: a conversion that no longer
-// compiles says that there is another to compare.
+// createBody has the fields of the generated body: a conversion that no longer
+// compiles shows that there is another field to compare.
 type createBody struct {
 	Duration int64
 	Name     string
@@ -148,85 +150,85 @@ type createBody struct {
 	Secret   registryusers.SecretText
 }
 
-// body compares the two on a body.
-func (c *env) body(t *testing.T, text []byte) {
+// body compares the reference and the server on a body.
+func (e *env) body(t *testing.T, text []byte) {
 	t.Helper()
 	what := fmt.Sprintf("body %q", text[:min(len(text), 2000)])
 	target := "/cloud/v1/registries/1/2/3/users"
-	w := c.send(t, what, httptest.NewRequest(http.MethodPost, target, bytes.NewReader(text)))
-	if len(text) > server.MaxBodyBytes { // whatever it is
-		if w.Code != http.StatusRequestEntityTooLarge || c.reached != nil {
-			t.Errorf("%s: got %d, reached the implementation: %t; want 413 for %d bytes", what, w.Code, c.reached != nil, len(text))
+	w := e.send(t, what, httptest.NewRequest(http.MethodPost, target, bytes.NewReader(text)))
+	if len(text) > server.MaxBodyBytes { // not parsed
+		if w.Code != http.StatusRequestEntityTooLarge || e.reached != nil {
+			t.Errorf("%s: got %d, reached the implementation: %t; want 413 for %d bytes", what, w.Code, e.reached != nil, len(text))
 		}
 		return
 	}
 	value, hazards, err := parse(text)
 	for h := range hazards {
-		c.refused[h]++
+		e.refused[h]++
 	}
 	valid := err == nil && len(hazards) == 0
 	if valid {
 		r := httptest.NewRequest(http.MethodPost, "https://api.gcore.com"+target, bytes.NewReader(text))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "apikey 1$x")
-		valid, _ = c.judge.ValidateHttpRequestSync(r)
+		valid, _ = e.reference.ValidateHttpRequestSync(r)
 	}
 	if !valid {
-		if w.Code != http.StatusBadRequest || c.reached != nil {
-			t.Errorf("%s: the judge refuses it (%v, hazards %v); the server: %d, reached the implementation: %t", what, err, hazards, w.Code, c.reached != nil)
+		if w.Code != http.StatusBadRequest || e.reached != nil {
+			t.Errorf("%s: the reference refuses it (%v, hazards %v); the server: %d, reached the implementation: %t", what, err, hazards, w.Code, e.reached != nil)
 		}
-		var answer struct {
+		var response struct {
 			InvalidFields map[string][]string `json:"invalid_fields"`
 		}
-		if json.Unmarshal(w.Body.Bytes(), &answer) == nil {
-			for _, whys := range answer.InvalidFields {
+		if json.Unmarshal(w.Body.Bytes(), &response) == nil {
+			for _, whys := range response.InvalidFields {
 				for _, why := range whys {
-					c.broken[why]++
+					e.broken[why]++
 				}
 			}
 		}
 		return
 	}
-	c.accepted++
-	if w.Code != http.StatusCreated || c.reached == nil {
-		t.Errorf("%s: the judge accepts it; the server: %d %s", what, w.Code, w.Body)
+	e.accepted++
+	if w.Code != http.StatusCreated || e.reached == nil {
+		t.Errorf("%s: the reference accepts it; the server: %d %s", what, w.Code, w.Body)
 		return
 	}
 	fields := value.(map[string]any)
-	for name, value := range c.defaults {
+	for name, value := range e.defaults {
 		if _, ok := fields[name]; !ok {
 			fields[name] = value
 		}
 	}
-	got := createBody(*c.reached.Body)
+	got := createBody(*e.reached.Body)
 	duration, _ := fields["duration"].(number)
 	if got.Name != fields["name"] || got.ReadOnly != fields["read_only"] || got.Secret.Reveal() != fields["secret"] ||
 		duration.integer == nil || duration.integer.Cmp(big.NewInt(got.Duration)) != 0 {
 		t.Errorf("%s: the implementation got {%q %d %t %q}, want %v", what, got.Name, got.Duration, got.ReadOnly, got.Secret.Reveal(), fields)
 	}
-	r := *c.reached
+	r := *e.reached
 	r.Body = nil
 	if want := (apiserver.CreateUserRequestObject{ProjectID: 1, RegionID: 2, RegistryID: 3}); r != want {
-		t.Errorf("%s: the implementation got %+v besides, want %+v", what, r, want)
+		t.Errorf("%s: the implementation also got %+v, want %+v", what, r, want)
 	}
 }
 
-// canonical is how an id is written.
+// canonical matches an id in canonical form.
 var canonical = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
-// clean is a segment of a path by RFC 3986, section 3.3.
+// clean matches a segment of a path by RFC 3986, section 3.3.
 var clean = regexp.MustCompile(`^([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+$`)
 
-// isClean reports whether a path's segments, whatever its ids are, can be those
-// of the operation alone.
+// isClean reports whether a path's segments can only be those of the operation,
+// with valid ids or not.
 func isClean(segments []string) bool {
 	return len(segments) == 8 && segments[7] == "users" && !slices.ContainsFunc(segments[4:7], func(segment string) bool {
 		return segment == "." || segment == ".." || !clean.MatchString(segment)
 	})
 }
 
-// pathRequest returns a request whose path has three segments, as it arrives,
-// or the error of net/http, which answers 400 by itself.
+// pathRequest returns a request with the three segments in its path, as it arrives
+// at a server, or the error of net/http, which responds 400 itself.
 func pathRequest(segments [3]string) (target string, r *http.Request, err error) {
 	const body = `{"name":"user1","duration":14}`
 	target = "/cloud/v1/registries/" + strings.Join(segments[:], "/") + "/users"
@@ -238,9 +240,9 @@ func pathRequest(segments [3]string) (target string, r *http.Request, err error)
 	return target, r, err
 }
 
-// ids compares the two on three segments of a path, as they are sent; those that
-// cannot be are percent-encoded.
-func (c *env) ids(t *testing.T, segments [3]string) {
+// ids compares the reference and the server on three segments of a path. It sends
+// them as they are, or percent-encoded if they cannot be sent.
+func (e *env) ids(t *testing.T, segments [3]string) {
 	t.Helper()
 	target, r, err := pathRequest(segments)
 	if err != nil {
@@ -252,66 +254,66 @@ func (c *env) ids(t *testing.T, segments [3]string) {
 		}
 	}
 	what := fmt.Sprintf("path %q", target)
-	w := c.send(t, what, r)
+	w := e.send(t, what, r)
 
 	path, _, _ := strings.Cut(target, "?")
 	sent := strings.Split(path, "/")
-	valid := len(sent) == 8 && sent[7] == "users" // else it is another path, found or not
+	valid := len(sent) == 8 && sent[7] == "users" // else it is another path
 	var want [3]int64
 	for i := 0; valid && i < 3; i++ {
 		text, err := url.PathUnescape(sent[4+i])
 		if valid = err == nil && canonical.MatchString(text); !valid {
-			c.refused[oddID]++
+			e.refused[oddID]++
 			break
 		}
 		want[i], err = strconv.ParseInt(text, 10, 64)
 		if valid = err == nil; !valid { // more than 64 bits
-			c.refused[oddID]++
+			e.refused[oddID]++
 		}
 	}
 	if valid {
 		r := httptest.NewRequest(http.MethodPost, fmt.Sprintf("https://api.gcore.com/cloud/v1/registries/%d/%d/%d/users", want[0], want[1], want[2]), strings.NewReader(`{"name":"user1","duration":14}`))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "apikey 1$x")
-		if ok, errs := c.judge.ValidateHttpRequestSync(r); !ok {
-			t.Fatalf("%s: the judge refuses integers: %v", what, errs)
+		if ok, errs := e.reference.ValidateHttpRequestSync(r); !ok {
+			t.Fatalf("%s: the reference refuses integers: %v", what, errs)
 		}
-		c.accepted++
-		if w.Code != http.StatusCreated || c.reached == nil || [3]int64{c.reached.ProjectID, c.reached.RegionID, c.reached.RegistryID} != want {
-			t.Errorf("%s: got %d, %+v; want 201 with %d", what, w.Code, c.reached, want)
+		e.accepted++
+		if w.Code != http.StatusCreated || e.reached == nil || [3]int64{e.reached.ProjectID, e.reached.RegionID, e.reached.RegistryID} != want {
+			t.Errorf("%s: got %d, %+v; want 201 with %d", what, w.Code, e.reached, want)
 		}
 		return
 	}
-	if w.Code != http.StatusBadRequest && (w.Code != http.StatusNotFound || isClean(sent)) || c.reached != nil {
-		t.Errorf("%s: got %d, reached the implementation: %t; want 400, or 404 of what may be another path", what, w.Code, c.reached != nil)
+	if w.Code != http.StatusBadRequest && (w.Code != http.StatusNotFound || isClean(sent)) || e.reached != nil {
+		t.Errorf("%s: got %d, reached the implementation: %t; want 400, or 404 of what may be another path", what, w.Code, e.reached != nil)
 	}
 }
 
-// FuzzBody compares the two on the bytes, and on a body that a grammar makes of
-// them: two requests each time.
+// FuzzBody compares the reference and the server on the fuzzer's bytes, and on a
+// body that a grammar generates from them: two requests each time.
 func FuzzBody(f *testing.F) {
-	c := newEnv(f)
+	e := newEnv(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		before := c.sent
-		c.body(t, data)
-		c.body(t, newChoices(data).body())
-		if c.sent != before+2 {
-			t.Errorf("%d requests are sent, want 2", c.sent-before)
+		before := e.sent
+		e.body(t, data)
+		e.body(t, newChoices(data).body())
+		if e.sent != before+2 {
+			t.Errorf("%d requests are sent, want 2", e.sent-before)
 		}
 	})
 }
 
-// FuzzIDs does the same with the ids of a path, which are separated by line
-// breaks in the bytes: two requests as well.
+// FuzzIDs does the same with the ids of a path, which are the lines of the fuzzer's
+// bytes.
 func FuzzIDs(f *testing.F) {
-	c := newEnv(f)
+	e := newEnv(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		before := c.sent
-		c.ids(t, segments(data))
+		before := e.sent
+		e.ids(t, segments(data))
 		choices := newChoices(data)
-		c.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
-		if c.sent != before+2 {
-			t.Errorf("%d requests are sent, want 2", c.sent-before)
+		e.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
+		if e.sent != before+2 {
+			t.Errorf("%d requests are sent, want 2", e.sent-before)
 		}
 	})
 }
@@ -345,16 +347,16 @@ func seeds(t *testing.T, name string) [][]byte {
 	return all
 }
 
-// The seeds are there, and are of use: each refusal is among them, each rule is
-// broken by one, and each spelling of what is good is accepted.
+// The seeds exist and are useful: they contain every hazard, violate every rule, and
+// have every notation that the server accepts.
 func TestSeedsOfBodies(t *testing.T) {
-	c := newEnv(t)
+	e := newEnv(t)
 	all := seeds(t, "FuzzBody")
 	for _, seed := range all {
-		c.body(t, seed)
+		e.body(t, seed)
 	}
 	for _, h := range refusals {
-		if h != oddID && c.refused[h] == 0 {
+		if h != oddID && e.refused[h] == 0 {
 			t.Errorf("no seed is refused for: %s", h)
 		}
 	}
@@ -362,8 +364,8 @@ func TestSeedsOfBodies(t *testing.T) {
 		"is required", "must match ^[a-z0-9]{0,16}$", "must be at least -1", "must be at most 365",
 		"must be of type string", "must be of type integer", "must be of type boolean",
 	} {
-		if c.broken[rule] == 0 {
-			t.Errorf("no seed breaks the rule %q; those that are: %v", rule, c.broken)
+		if e.broken[rule] == 0 {
+			t.Errorf("no seed gets %q; the seeds get %v", rule, e.broken)
 		}
 	}
 	for _, spelling := range []string{
@@ -371,11 +373,11 @@ func TestSeedsOfBodies(t *testing.T) {
 		`"name":""`, `"n\u0061me"`, `"NAME"`, `"secret":""`, `"read_only":true`,
 	} {
 		if !slices.ContainsFunc(all, func(seed []byte) bool {
-			before := c.accepted
+			before := e.accepted
 			if bytes.Contains(seed, []byte(spelling)) {
-				c.body(t, seed)
+				e.body(t, seed)
 			}
-			return c.accepted > before
+			return e.accepted > before
 		}) {
 			t.Errorf("no seed with %s is accepted", spelling)
 		}
@@ -383,24 +385,24 @@ func TestSeedsOfBodies(t *testing.T) {
 }
 
 func TestSeedsOfIDs(t *testing.T) {
-	c := newEnv(t)
+	e := newEnv(t)
 	all := seeds(t, "FuzzIDs")
 	for _, seed := range all {
-		c.ids(t, segments(seed))
+		e.ids(t, segments(seed))
 	}
-	if c.refused[oddID] < 10 || c.accepted < 5 {
-		t.Errorf("of %d seeds %d are refused as ids, and %d accepted; want 10 and 5", len(all), c.refused[oddID], c.accepted)
+	if e.refused[oddID] < 10 || e.accepted < 5 {
+		t.Errorf("of %d seeds %d are refused as ids, and %d accepted; want 10 and 5", len(all), e.refused[oddID], e.accepted)
 	}
 }
 
-// The grammars reach everything: what each makes is sent, often accepted, and
-// refused for each of its reasons.
+// The grammars reach everything: all that they generate is sent, much of it is
+// accepted, and the rest is refused for every reason.
 func TestTheGrammarReachesEverything(t *testing.T) {
 	bodies, paths := newEnv(t), newEnv(t)
 	const times = 6000
 	for i := range times {
 		choices := newChoices([]byte(strconv.Itoa(i)))
-		choices.data = nil // at random alone
+		choices.data = nil // decide at random from the start
 		bodies.body(t, choices.body())
 		paths.ids(t, [3]string{choices.id(), choices.id(), choices.id()})
 	}
@@ -413,9 +415,9 @@ func TestTheGrammarReachesEverything(t *testing.T) {
 			t.Errorf("of %d none is refused for: %s", times, h)
 		}
 	}
-	for name, c := range map[string]*env{"bodies": bodies, "paths": paths} {
-		if c.sent != times || c.accepted < times/50 {
-			t.Errorf("of %d %s %d are sent and %d accepted; want all and a fiftieth", times, name, c.sent, c.accepted)
+	for name, e := range map[string]*env{"bodies": bodies, "paths": paths} {
+		if e.sent != times || e.accepted < times/50 {
+			t.Errorf("of %d %s %d are sent and %d accepted; want all and a fiftieth", times, name, e.sent, e.accepted)
 		}
 	}
 	if len(bodies.broken) < 7 {

@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// What must be told to nobody: a text and a number, as it is sent, and as Go
-// prints a large float64.
+// The server must not repeat these values in a response or a log: a text, and a
+// number as it is sent and as Go prints a large float64.
 const (
 	marker       = "zqmarkerqz"
 	markerNumber = "8675309424242"
 	markerFloat  = "8.675309424242"
 )
 
-// choices makes decisions of bytes, so that whoever changes a byte changes one
-// decision. When the bytes are used up, it goes on at random, by what they were.
+// choices makes one decision for each byte of data, so that the fuzzer changes one
+// decision by changing a byte. After the last byte it decides at random, with a seed
+// from data.
 type choices struct {
 	data []byte
 	more *rand.Rand
@@ -42,7 +43,7 @@ func (c *choices) one(of ...string) string { return of[c.n(len(of))] }
 // rarely is true once in n times.
 func (c *choices) rarely(n int) bool { return c.n(n) == n-1 }
 
-// body makes a body that is nearly one of a create.
+// body returns the body of a create, or one that resembles it.
 func (c *choices) body() []byte {
 	if c.rarely(40) {
 		return []byte(c.one("", " ", "null", "[]", "{}", `""`, "0", marker, "{", `{"name"`, "[[[["+strings.Repeat("]", 4), strings.Repeat("[", maxDepth+c.n(3)-1)))
@@ -59,7 +60,7 @@ func (c *choices) body() []byte {
 		name := c.one(marker, "NAME", "Name", "Duration", "DURATION", "Read_Only", "readonly", "sEcret", "name ", "", "ſecret", "name", "duration")
 		fields = append(fields, field{name, c.value(2)})
 	}
-	if c.rarely(8) { // one less
+	if c.rarely(8) { // leave one out
 		i := c.n(len(fields))
 		fields = append(fields[:i], fields[i+1:]...)
 	}
@@ -91,7 +92,7 @@ func (c *choices) orRarely(mostly string, of ...string) string {
 
 func (c *choices) space() string { return c.rare(" ", "\t", "\r\n", "\u00a0", "\f", "/**/") }
 
-// spell writes a name, now and then with an escape for one of its letters.
+// spell returns a name, sometimes with an escape for one of its letters.
 func (c *choices) spell(name string) string {
 	if name == "" || !c.rarely(8) {
 		return name
@@ -126,7 +127,7 @@ func (c *choices) duration() string {
 	return c.integer([]int{-2, -1, 0, 1, 14, 364, 365, 366, 100, 30}[c.n(10)])
 }
 
-// integer spells n in one of many ways, some of them next to it.
+// integer returns n in one of many notations, or a number that resembles it.
 func (c *choices) integer(n int) string {
 	switch c.n(14) {
 	case 0:
@@ -154,7 +155,7 @@ func (c *choices) integer(n int) string {
 	return fmt.Sprint(n)
 }
 
-// str is a JSON string, or nearly one.
+// str returns a JSON string, or a text that resembles one.
 func (c *choices) str() string {
 	var b strings.Builder
 	b.WriteString(`"` + c.one(marker, "", "a"))
@@ -166,7 +167,7 @@ func (c *choices) str() string {
 	return b.String()
 }
 
-// value is any value.
+// value returns any value.
 func (c *choices) value(depth int) string {
 	kinds := 8
 	if depth <= 0 {
@@ -188,7 +189,7 @@ func (c *choices) value(depth int) string {
 	return `{"` + name + `":` + c.value(depth-1) + c.rare(`,"`+name+`":1`, `,"`+c.spell(name)+`":2`) + "}"
 }
 
-// id makes the text of a segment that is nearly an id.
+// id returns a path segment that is an id or resembles one.
 func (c *choices) id() string {
 	if c.rarely(4) {
 		return c.one("", ".", "..", "%2e%2e", marker, "1/2", "1%2F2", "1?a="+marker, "1#a", "1;a", "1%00", "%", "%zz", "%C3%A9", "\u00e9", "1%20", "%201", "1+", "0x1", "1_0", "1,2", "null", "true", "1e2", "1.0", "1.", "1e400")

@@ -1,8 +1,8 @@
-// Package differential compares the server with an independent judge: its
-// verdict on a request, and the values that reach the implementation.
+// Package differential compares the server with an independent reference: whether
+// it accepts a request, and which values reach the implementation.
 //
-// The judge is a parser of its own, written from RFC 8259 and RFC 7493 (I-JSON),
-// and a validator of the vendored document that shares no code with the server's.
+// The reference is a parser written from RFC 8259 and RFC 7493 (I-JSON), and a
+// validator of the vendored document that shares no code with the server's.
 package differential
 
 import (
@@ -14,46 +14,46 @@ import (
 	"unicode/utf8"
 )
 
-// A hazard is a reason for which two sound parsers could read a text
+// A hazard is a property of a text because of which two correct parsers may read it
 // differently.
 type hazard string
 
-// The refusals. The document says nothing of these, and the server refuses
-// them all the same: what was validated must be what is used. This is the whole
-// list; in all else the judge and the server must agree. The accounts behind the
-// server refuse custom secrets that no client could log in with, besides.
+// The server refuses these, although the document allows them: the value that was
+// validated must be the value that is used. The list is complete; in everything
+// else the reference and the server must agree. (Package accounts, behind the
+// server, also refuses custom secrets that no client could log in with.)
 const (
 	emptyBody     hazard = "an empty body: the document makes it optional, the overlay does not"
 	byteOrderMark hazard = "a byte order mark, which RFC 8259 lets parsers ignore"
-	invalidUTF8   hazard = "bytes that are not UTF-8, which parsers replace or pass on"
-	loneSurrogate hazard = "half of a surrogate pair, which parsers replace or pass on"
-	repeatedName  hazard = "a name that is repeated in an object: the first, the last or both may count"
+	invalidUTF8   hazard = "bytes that are not UTF-8, which parsers replace or keep"
+	loneSurrogate hazard = "half of a surrogate pair, which parsers replace or keep"
+	repeatedName  hazard = "a repeated name in an object: parsers keep the first value, the last or both"
 	largeInteger  hazard = "an integer beyond 2^53-1, which parsers round"
-	outOfRange    hazard = "a number beyond those of float64, infinite to some parsers"
-	nearInteger   hazard = "a fraction that a float64 cannot tell from an integer"
-	tooDeep       hazard = "more than 10,000 levels, where parsers give up or overflow"
-	oddID         hazard = "an id that is not a canonical decimal of 64 bits: 01, +1, 1.0, 1e2 are one id to some"
+	outOfRange    hazard = "a number beyond float64, which some parsers read as infinity"
+	nearInteger   hazard = "a fraction that float64 rounds to an integer"
+	tooDeep       hazard = "more than 10,000 levels, where parsers fail or overflow"
+	oddID         hazard = "an id that is not a canonical decimal of 64 bits: some parsers accept 01, +1, 1.0 or 1e2"
 )
 
-// refusals are all of them.
+// refusals lists all hazards.
 var refusals = []hazard{
 	emptyBody, byteOrderMark, invalidUTF8, loneSurrogate, repeatedName, largeInteger, outOfRange, nearInteger, tooDeep, oddID,
 }
 
-// maxDepth is the most levels that a text may have.
+// maxDepth is the largest number of levels that the server accepts.
 const maxDepth = 10_000
 
 var errSyntax = errors.New("not a JSON text")
 
-// number is a JSON number: an integer by value, or a fraction.
+// number is the value of a JSON number: an integer or a fraction.
 type number struct {
 	integer  *big.Int // nil: a fraction
 	fraction float64
 }
 
-// parse reads a JSON text: its value, of nil, bool, number, string, []any and
-// map[string]any, and what is hazardous in it. The value of a text with hazards
-// is of no use.
+// parse parses a JSON text. It returns its value, made of nil, bool, number, string,
+// []any and map[string]any, and its hazards. The value of a text with hazards must
+// not be used.
 func parse(text []byte) (value any, hazards map[hazard]bool, err error) {
 	p := &parser{text: text, hazards: map[hazard]bool{}}
 	if len(text) == 0 {
@@ -69,7 +69,7 @@ func parse(text []byte) (value any, hazards map[hazard]bool, err error) {
 		case nil:
 		case errSyntax:
 			value, err = nil, errSyntax
-		case tooDeep: // whatever comes after
+		case tooDeep: // the rest of the text is not parsed
 			p.hazards[tooDeep] = true
 			value, hazards = nil, p.hazards
 		default:
@@ -85,14 +85,14 @@ func parse(text []byte) (value any, hazards map[hazard]bool, err error) {
 	return value, p.hazards, nil
 }
 
-// parser goes through a text. Its methods panic with errSyntax or tooDeep.
+// parser parses a text. Its methods panic with errSyntax or tooDeep.
 type parser struct {
 	text    []byte
 	at      int
 	hazards map[hazard]bool
 }
 
-// peek returns the next byte, or 0 at the end: no token begins with it.
+// peek returns the next byte, or 0, with which no token starts, at the end.
 func (p *parser) peek() byte {
 	if p.at < len(p.text) {
 		return p.text[p.at]
@@ -244,7 +244,7 @@ func (p *parser) escape(s []byte) []byte {
 		if low := p.hex(); low >= 0xDC00 && low <= 0xDFFF {
 			return utf8.AppendRune(s, 0x10000+(unit-0xD800)<<10+(low-0xDC00))
 		}
-		p.at = mark // which is a character of its own
+		p.at = mark // the second escape is a separate character
 	}
 	p.hazards[loneSurrogate] = true
 	return s
@@ -280,8 +280,8 @@ func (p *parser) number() number {
 	if p.peek() == '-' {
 		p.at++
 	}
-	whole := digits()
-	if len(whole) > 1 && whole[0] == '0' {
+	integer := digits()
+	if len(integer) > 1 && integer[0] == '0' {
 		panic(errSyntax)
 	}
 	fraction, exponent := "", "0"
@@ -298,11 +298,11 @@ func (p *parser) number() number {
 		}
 		exponent = sign + digits()
 	}
-	return p.exact(string(p.text[start:p.at]), whole+fraction, len(fraction), exponent)
+	return p.exact(string(p.text[start:p.at]), integer+fraction, len(fraction), exponent)
 }
 
-// judge values a literal whose digits, without a point, are to be shifted by
-// its exponent and its places behind the point.
+// exact returns the exact value of a literal. digits are its digits without the
+// point, places the number of digits behind the point.
 func (p *parser) exact(literal, digits string, places int, exponent string) number {
 	significant := strings.Trim(digits, "0")
 	if significant == "" {
@@ -325,7 +325,7 @@ func (p *parser) exact(literal, digits string, places int, exponent string) numb
 		}
 		return number{integer: n}
 	}
-	f := 0.0 // of what is nearer to nothing than any float64
+	f := 0.0 // the value of a literal too small for float64
 	if shift.Cmp(big.NewInt(-2_000_000)) > 0 {
 		var err error
 		if f, err = strconv.ParseFloat(literal, 64); err != nil {

@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// sameZero reports whether both are zero: big.Int has two forms of it.
+// sameZero reports whether both are zero, for which big.Int has two forms.
 func sameZero(got, want any) bool {
 	a, ok := got.(number)
 	b, ok2 := want.(number)

@@ -1,9 +1,9 @@
 // Package mutation shows what happens to the project when its document changes.
 //
-// Each mutation is made in a copy of the module, which is then generated anew,
-// compiled and tried. None may be ignored in silence: either the new rule is in
-// force without a hand's turn, or the compiler, the generator or server.New stop
-// where somebody has to decide.
+// Each mutation is applied to a copy of the module, whose code is then regenerated,
+// compiled and run. No mutation may have no effect: either the server enforces the
+// new rule without a change of code, or the compiler, the generator or server.New
+// fails where an engineer has to decide.
 package mutation
 
 import (
@@ -20,9 +20,9 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the table in docs/new-document.md anew")
+var update = flag.Bool("update", false, "rewrite the table in docs/new-document.md")
 
-// outcome is what may become of a mutation.
+// outcome is the effect of a mutation.
 type outcome string
 
 const (
@@ -39,12 +39,12 @@ type mutation struct {
 	name   string
 	edits  []edit
 	want   outcome
-	where  string   // for the table: where it shows
-	says   []string // in the output of what stops; for enforced and leftOut, what the probe prints for each request
+	where  string   // for the table: where the effect shows
+	says   []string // texts in the output of the failing command; for enforced and leftOut, the probe's line for each request
 	probes []request
 }
 
-// edit replaces text, which must be there once, in a file of the module.
+// edit replaces a text, which must occur once, in a file of the module.
 type edit struct{ file, old, new string }
 
 type request struct {
@@ -54,15 +54,15 @@ type request struct {
 
 const document = "api/cloud_api.yaml"
 
-// configurations are the generators', which list the operations to generate.
+// configurations are the generator's files, which list the operations to generate.
 var configurations = []string{"api/models.yaml", "api/apiclient.yaml", "api/apiserver.yaml"}
 
 const (
-	includeList = "  include-operation-ids: # as the overlay spells them; the same in all three configurations\n"
+	includeList = "  include-operation-ids: # the ids after the overlay; the same list in all three configurations\n"
 	included    = "    - CreateUser\n"
 )
 
-// doc is an edit of the document.
+// doc returns an edit of the document.
 func doc(before, after string) edit { return edit{document, before, after} }
 
 // Places in the document that the mutations change.
@@ -341,7 +341,7 @@ var table = []mutation{
 			doc(securityEnd, securityEnd+"    Session:\n      type: apiKey\n      in: cookie\n      name: sid\n"),
 		},
 		want: noServe, where: "`server.New`",
-		says: []string{"operation CreateUser", "security [APIKey Session]: exactly one scheme can be served"},
+		says: []string{"operation CreateUser", "security [APIKey Session]: the server supports exactly one scheme"},
 	},
 	{
 		name: "another security scheme",
@@ -362,7 +362,7 @@ var table = []mutation{
 
 func TestMutations(t *testing.T) {
 	m := copyModule(t)
-	m.generate(t, "") // what is there must pass
+	m.generate(t, "") // the unchanged module must pass
 	m.build(t)
 	m.goes(t, "the overlay must fit", overlayTests...)
 	for _, row := range table {
@@ -376,7 +376,7 @@ func TestMutations(t *testing.T) {
 				return
 			}
 			m.generate(t, "")
-			if row.want == noTest { // whether it compiles or not
+			if row.want == noTest { // the test must fail, whether or not the module compiles
 				out, err := m.run(t, "", "go", overlayTests...)
 				if err == nil {
 					t.Fatal("it passes")
@@ -384,7 +384,7 @@ func TestMutations(t *testing.T) {
 				contains(t, out, row.says)
 				return
 			}
-			m.goes(t, "what is tied to no operation must compile", "build", "./gen/...", "./server")
+			m.goes(t, "packages that depend on no operation must compile", "build", "./gen/...", "./server")
 			switch row.want {
 			case noCompile:
 				out, err := m.run(t, "", "go", "build", "./client", "./internal/api")
@@ -407,10 +407,10 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// overlayTests run the tests of the document that are about the overlay.
+// overlayTests runs the document's tests that are about the overlay.
 var overlayTests = []string{"test", "-run", "Overlay", "."}
 
-// contains checks that an output has each of the texts.
+// contains checks that an output contains each of the texts.
 func contains(t *testing.T, out string, texts []string) {
 	t.Helper()
 	for _, text := range texts {
@@ -420,14 +420,14 @@ func contains(t *testing.T, out string, texts []string) {
 	}
 }
 
-// module is a copy of the project to change.
+// module is a copy of the project that the mutations change.
 type module struct {
 	dir      string
 	pristine map[string][]byte // the files that a mutation or the generator changes
 }
 
-// copyModule copies the module without the modules within it, and of its tests
-// those of the document alone.
+// copyModule copies the module without the modules inside it. Of its tests it
+// copies only those of the document.
 func copyModule(t *testing.T) *module {
 	t.Helper()
 	root, err := filepath.Abs("../../..")
@@ -508,10 +508,10 @@ func (m *module) edit(t *testing.T, e edit) {
 	}
 }
 
-// commandTime bounds each command: the slowest compiles.
+// commandTime limits each command. The slowest one compiles.
 const commandTime = 5 * time.Minute
 
-// run runs a command in the module and returns all that it prints.
+// run runs a command in the module and returns its output.
 func (m *module) run(t *testing.T, input string, name string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTime)
@@ -528,7 +528,7 @@ func (m *module) run(t *testing.T, input string, name string, args ...string) (s
 	return string(out), err
 }
 
-// goes runs a go command that must succeed.
+// goes runs a go command, which must succeed.
 func (m *module) goes(t *testing.T, why string, args ...string) {
 	t.Helper()
 	if out, err := m.run(t, "", "go", args...); err != nil {
@@ -536,8 +536,8 @@ func (m *module) goes(t *testing.T, why string, args ...string) {
 	}
 }
 
-// generate runs the generator, which must succeed, or stop and say all of the
-// texts in stops, which are separated by NUL.
+// generate runs the generator. It must succeed if stops is empty; else it must fail
+// and print all texts in stops, which are separated by NUL.
 func (m *module) generate(t *testing.T, stops string) {
 	t.Helper()
 	out, err := m.run(t, "", "go", "generate", ".")
@@ -579,7 +579,7 @@ func (m *module) probe(t *testing.T, requests []request, want []string) {
 	}
 }
 
-// The table of the documentation is this one.
+// The table in the documentation must be the one of this test.
 func TestTheTableIsInTheDocumentation(t *testing.T) {
 	const file, begin, end = "../../../docs/new-document.md", "<!-- table -->\n", "<!-- /table -->\n"
 	var b strings.Builder

@@ -10,10 +10,10 @@ import (
 
 func matches(pattern, text string) bool { return regexp.MustCompile(pattern).MatchString(text) }
 
-// Nothing in server or client is tied to one operation: a document of 500
-// paths, with everything in it that the mutations bring, is generated, compiles
-// and is served, and its values, defaults and nulls reach the operations. The
-// implementation alone does not compile, as it lacks their methods.
+// Packages server and client do not depend on one operation: the code of a document
+// with 500 paths and all features of the mutations is generated and compiles, and
+// the server passes values, defaults and nulls to the operations. Only the
+// implementation does not compile, because it lacks the new methods.
 func TestFiveHundredPaths(t *testing.T) {
 	const more = 499
 	m := copyModule(t)
@@ -32,7 +32,7 @@ func TestFiveHundredPaths(t *testing.T) {
 	if err := m.write("internal/probe/things.go", []byte(methods.String())); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range configurations { // all of them, not just those that are listed
+	for _, file := range configurations { // generate all operations, not only the listed ones
 		m.edit(t, edit{file, includeList + included, ""})
 	}
 	m.generate(t, "")
@@ -81,7 +81,7 @@ func TestFiveHundredPaths(t *testing.T) {
 	}
 	m.probe(t, requests, want)
 
-	// A path parameter cannot lead to another operation's path.
+	// A path parameter must not change the path to another operation's.
 	dots, err := os.ReadFile("testdata/dots/main.go")
 	if err == nil {
 		err = m.write("internal/dots/main.go", dots)

@@ -1,5 +1,5 @@
-// Package otelexample shows the client under OpenTelemetry. It is in this module
-// so that the client's module does not depend on OpenTelemetry.
+// Package otelexample shows how to trace the client with OpenTelemetry. It is in
+// this module so that the client's module does not depend on OpenTelemetry.
 package otelexample
 
 import (
@@ -19,9 +19,9 @@ import (
 	"github.com/registryusers/registryusers/client/clienttest"
 )
 
-// The client traces by the transport that it is given. Each try of a call is a span.
+// A tracing transport given to the client traces it. Each try of a call is a span.
 func Example() {
-	spans := tracetest.NewInMemoryExporter() // or one that sends them to a collector
+	spans := tracetest.NewInMemoryExporter() // in production, an exporter to a collector
 	tracing := otelhttp.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(spans)))
 
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -59,13 +59,13 @@ func TestSpansHoldNoSecrets(t *testing.T) {
 	srv := clienttest.NewServer(t)
 	c := srv.Client(client.WithHTTPClient(&http.Client{Transport: otelhttp.NewTransport(&http.Transport{DisableKeepAlives: true}, tracing)}))
 
-	const key, custom = "a-key-of-one-call", "a secret that a person chose"
+	const key, custom = "a-key-of-one-call", "a custom secret"
 	srv.Fail(clienttest.DropResponse, clienttest.RetryAfter(http.StatusServiceUnavailable, 0))
-	made, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "made", Duration: 30}) // three tries
+	generated, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "generated", Duration: 30}) // three tries
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "chosen", Duration: 30, Secret: registryusers.NewSecret(custom)},
+	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "custom", Duration: 30, Secret: registryusers.NewSecret(custom)},
 		client.WithIdempotencyKey(key))
 	if err != nil {
 		t.Fatal(err)
@@ -77,10 +77,10 @@ func TestSpansHoldNoSecrets(t *testing.T) {
 	}
 	_, ofAPIKey, _ := strings.Cut(srv.APIKey.Reveal(), "$")
 	secrets := map[string]string{
-		"the API key":         ofAPIKey,
-		"the made secret":     made.Secret.Reveal(),
-		"the chosen secret":   custom,
-		"the Idempotency-Key": key,
+		"the API key":          ofAPIKey,
+		"the generated secret": generated.Secret.Reveal(),
+		"the custom secret":    custom,
+		"the Idempotency-Key":  key,
 	}
 	for _, span := range spans {
 		if len(span.Attributes) == 0 {

@@ -15,16 +15,16 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// describeChanges says what callers of base meet in revision: what breaks
-// them, what may, and what else. The judge is oasdiff. Changes to operations that
-// are not generated ("POST /a/{b}") are counted, by tag.
-func describeChanges(base, revision *openapi3.T, generated func(operation string) bool) (said string) {
+// describeChanges returns, as a text, the changes from base to revision that break
+// callers, that may break them, and others, according to oasdiff. It only counts,
+// by tag, the changes to operations ("POST /a/{b}") that are not generated.
+func describeChanges(base, revision *openapi3.T, generated func(operation string) bool) (text string) {
 	incomparable := func(why any) string {
 		return fmt.Sprintf("oasdiff cannot compare the two (%v): git diff api/cloud_api.yaml shows what changed.\n", why)
 	}
 	defer func() {
-		if why := recover(); why != nil { // a null among the tags makes it panic, for one
-			said = incomparable(why)
+		if why := recover(); why != nil { // oasdiff panics on a null tag, for example
+			text = incomparable(why)
 		}
 	}()
 	commonparams.Move(base)
@@ -55,15 +55,15 @@ func describeChanges(base, revision *openapi3.T, generated func(operation string
 	return out.String()
 }
 
-// writeTags writes how many changes there are to the operations of each tag,
-// first the tags where most of them break callers.
+// writeTags writes the number of changes to the operations of each tag, sorted by
+// the number of changes that break callers.
 func writeTags(out *strings.Builder, base, revision *openapi3.T, changes checker.Changes) {
 	if len(changes) == 0 {
 		return
 	}
 	type row struct {
 		tag    string
-		counts [3]int // that break callers, that may, and others
+		counts [3]int // of changes that break callers, that may, and others
 	}
 	rows := map[string]*row{}
 	for _, change := range changes {
@@ -117,14 +117,14 @@ func writeGroup(out *strings.Builder, title string, level checker.Level, changes
 	}
 }
 
-// unjudged names the parts of a document that oasdiff compares but has no
-// rules for, so that a change to one is not passed over in silence.
+// notCompared names the parts of a document for which oasdiff finds changes but
+// does not decide whether they break callers. describeChanges lists them.
 var notCompared = []string{
 	"additionalProperties", "additionalPropertiesAllowed", "allowReserved", "callbacks", "encoding", "explode", "links",
 	"not", "servers", "style", "unevaluatedItemsAllowed", "unevaluatedPropertiesAllowed",
 }
 
-// unjudgedParts returns where in the document the unjudged parts changed.
+// partsNotCompared returns the places in the document where such parts changed.
 func partsNotCompared(compared *diff.Diff) []string {
 	if compared == nil {
 		return nil

@@ -8,14 +8,14 @@ import (
 
 const operation = "POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users"
 
-// changes returns what is said of a document made of the vendored one by
-// replacing pairs.
+// changes returns the description of the changes that edits, pairs of old and new
+// text, make to the vendored document.
 func changes(t *testing.T, pairs ...string) string {
 	t.Helper()
 	return compare(t, vendored(t), edit(t, vendored(t), pairs...))
 }
 
-// compare returns what is said of the document revision, after base.
+// compare returns the description of the changes from base to revision.
 func compare(t *testing.T, base, revision string) string {
 	t.Helper()
 	old, err := document1(base).load(t.Context())
@@ -86,8 +86,8 @@ func TestChangesAreReported(t *testing.T) {
 	}
 }
 
-// Of the operations that are not generated, the changes are counted: the tags
-// where callers break come first.
+// Changes to operations that are not generated are counted by tag. The tags with
+// changes that break callers come first.
 func TestChangesToOtherOperationsAreCountedByTag(t *testing.T) {
 	path := func(name, tags, parameters string) string {
 		return "  /" + name + ":\n    get:\n      tags: [" + tags + "]\n      parameters: [" + parameters + "]\n      responses: {'200': {description: Done}}\n"
@@ -136,7 +136,7 @@ func TestNoCallerSeesADifference(t *testing.T) {
 	}
 }
 
-// A comparison that fails is no reason to keep an old document.
+// A failed comparison does not stop the new document from being vendored.
 func TestDocumentsThatCannotBeCompared(t *testing.T) {
 	got := changes(t, "tags:\n", "tags:\n  - null\n")
 	if !strings.HasPrefix(got, "oasdiff cannot compare the two (") || strings.Count(got, "\n") != 1 {
@@ -144,7 +144,7 @@ func TestDocumentsThatCannotBeCompared(t *testing.T) {
 	}
 }
 
-// A property may be called as a part is.
+// A property may have the name of a part.
 func TestANameIsNoPart(t *testing.T) {
 	base := edit(t, vendored(t), "        read_only:\n", "        style:\n          type: string\n        read_only:\n")
 	got := compare(t, base, edit(t, base, "        style:\n          type: string\n", "        style:\n          type: integer\n"))
@@ -153,8 +153,8 @@ func TestANameIsNoPart(t *testing.T) {
 	}
 }
 
-// Each part that is listed as unjudged is unjudged: once oasdiff has a rule
-// for it, this fails, and the part goes from the list.
+// oasdiff has no rule for the parts in notCompared. If this fails, oasdiff has a
+// rule by now: remove the part from the list.
 func TestWhatIsNotComparedIsNamed(t *testing.T) {
 	const title = "      title: RegistryUserCreateSerializer\n"
 	inSchema := func(text string) []string { return []string{title, title + "      " + text + "\n"} }

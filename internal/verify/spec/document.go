@@ -18,15 +18,15 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A document is an OpenAPI document, or one that means to be: a part of a file.
+// A document is the part of a file that is an OpenAPI document, valid or not.
 type document struct {
 	file string
-	line int // the line of file that it begins at
+	line int // of file, where the document starts
 	data []byte
 }
 
-// findDocument returns the one document in content, which is what file has:
-// content whole, or the one fenced block of a page that is a document.
+// findDocument returns the one document in content, the content of file: all of
+// content, or the one fenced block of a page that is a document.
 func findDocument(file string, content []byte) (document, error) {
 	switch {
 	case len(bytes.TrimSpace(content)) == 0:
@@ -34,36 +34,36 @@ func findDocument(file string, content []byte) (document, error) {
 	case !utf8.Valid(content):
 		return document{}, fmt.Errorf("%s: the file is not UTF-8 text", file)
 	}
-	whole := document{file, 1, content}
+	all := document{file, 1, content}
 	if is, broken := isOpenAPI(content); is && !broken {
-		return whole, nil
+		return all, nil
 	}
 	blocks := openAPIBlocks(content)
 	lineOf := func(offset int) int { return 1 + bytes.Count(content[:offset], []byte("\n")) }
 	switch len(blocks) {
 	case 1:
-		// Here the block's text is the page's bytes, unless the page adds to
-		// each line: then which bytes the document has would be a guess.
+		// The block's text must be the page's bytes. In a list or a quotation the
+		// page adds to each line, and the document's bytes would be a guess.
 		lines := blocks[0].Lines()
 		start, end := lines.At(0).Start, lines.At(lines.Len()-1).Stop
 		line := lineOf(start)
 		if !bytes.Equal(content[start:end], lines.Value(content)) {
-			return document{}, fmt.Errorf("%s:%d: the block that begins here is indented, or in a list or a quotation; save the document as a file of its own", file, line)
+			return document{}, fmt.Errorf("%s:%d: the block that starts here is indented, or in a list or a quotation; save the document as a separate file", file, line)
 		}
 		if rest := bytes.TrimLeft(content[end:], " "); !bytes.HasPrefix(rest, []byte("```")) && !bytes.HasPrefix(rest, []byte("~~~")) {
-			return document{}, fmt.Errorf("%s:%d: the block that begins here does not end, as if the page were cut short; fetch it again", file, line)
+			return document{}, fmt.Errorf("%s:%d: the block that starts here does not end, so the page may be incomplete; fetch it again", file, line)
 		}
 		return document{file, line, content[start:end]}, nil
 	case 0:
-		// A broken document is told from a page by its name, or by its looks.
+		// The name, or else the content, tells a broken document from a page.
 		isPage := slices.Contains([]string{".md", ".mdx", ".markdown"}, strings.ToLower(filepath.Ext(file)))
 		isData := slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(filepath.Ext(file)))
 		if is, _ := isOpenAPI(content); isData || is && !isPage {
-			return whole, nil
+			return all, nil
 		}
-		return document{}, fmt.Errorf("%s: no OpenAPI document in it: no fenced block has the key \"openapi\" at its root; name the page that has one, or the document itself as .yaml or .json", file)
+		return document{}, fmt.Errorf("%s: no OpenAPI document in it: no fenced block has the key \"openapi\" at its root; pass a page with such a block, or the document as a .yaml or .json file", file)
 	default:
-		return document{}, fmt.Errorf("%s:%d: the page has another OpenAPI document here, besides line %d; save the one that you mean as a file of its own",
+		return document{}, fmt.Errorf("%s:%d: the page has another OpenAPI document here, besides line %d; save the right one as a separate file",
 			file, lineOf(blocks[1].Lines().At(0).Start), lineOf(blocks[0].Lines().At(0).Start))
 	}
 }
@@ -72,7 +72,7 @@ func findDocument(file string, content []byte) (document, error) {
 // broken ones included.
 func openAPIBlocks(page []byte) []*ast.FencedCodeBlock {
 	var found []*ast.FencedCodeBlock
-	blocks := parser.NewParser(parser.WithBlockParsers(parser.DefaultBlockParsers()...)) // paragraphs are not looked into
+	blocks := parser.NewParser(parser.WithBlockParsers(parser.DefaultBlockParsers()...)) // without parsers of inline text
 	_ = ast.Walk(blocks.Parse(text.NewReader(page)), func(node ast.Node, entering bool) (ast.WalkStatus, error) {
 		if block, ok := node.(*ast.FencedCodeBlock); ok && entering && block.Lines().Len() > 0 {
 			if is, _ := isOpenAPI(block.Lines().Value(page)); is {
@@ -89,8 +89,8 @@ var (
 	jsonKey     = regexp.MustCompile(`^\s*\{(?s:.*)"(openapi|swagger)"\s*:`)
 )
 
-// isOpenAPI reports whether data means to be an OpenAPI document, one of the
-// older kind included, and whether it does not even parse. JSON is YAML, too.
+// isOpenAPI reports whether data looks like an OpenAPI or Swagger document, and
+// whether it is broken: it does not parse as YAML. JSON is YAML, too.
 func isOpenAPI(data []byte) (is, broken bool) {
 	if !bytes.Contains(data, []byte("openapi")) && !bytes.Contains(data, []byte("swagger")) {
 		return false, false
@@ -107,27 +107,27 @@ func isOpenAPI(data []byte) (is, broken bool) {
 	return is, false
 }
 
-// load parses and validates the document. Its errors name the file's line, as
-// far as that is known, and what to do.
+// load parses and validates the document. Its errors name the file's line, if it is
+// known, and what to do.
 func (d document) load(ctx context.Context) (*openapi3.T, error) {
-	// With the lines before it blank, the parsers count as the file does.
+	// Blank lines before the document make the parsers count the file's lines.
 	data := append(bytes.Repeat([]byte("\n"), d.line-1), d.data...)
 	var root map[string]any
 	if err := yaml.Load(data, &root); err != nil {
 		return nil, d.failure("does not parse", err)
 	}
 	if version, ok := root["swagger"]; ok {
-		return nil, d.failure("is of an older kind", fmt.Errorf("swagger %v; convert it to OpenAPI 3 first", version))
+		return nil, d.failure("has an unsupported version", fmt.Errorf("swagger %v; convert it to OpenAPI 3 first", version))
 	}
 	if version, ok := root["openapi"]; !ok {
-		return nil, d.failure("is not one", errors.New(`no key "openapi" at its root`))
+		return nil, d.failure("is not OpenAPI", errors.New(`no key "openapi" at its root`))
 	} else if !strings.HasPrefix(fmt.Sprint(version), "3.") {
-		return nil, d.failure("is of another kind", fmt.Errorf("openapi %v; it must be 3.x", version))
+		return nil, d.failure("has an unsupported version", fmt.Errorf("openapi %v; it must be 3.x", version))
 	}
-	loaded, err := openapi3.NewLoader().LoadFromData(data) // which follows no reference out of the document
+	loaded, err := openapi3.NewLoader().LoadFromData(data) // follows no reference to another document
 	if err == nil {
-		// Nothing here uses the examples; and a pattern that Go cannot match is
-		// for the overlay to mend: package server refuses what is left of them.
+		// Nothing uses the examples. The overlay can replace a pattern that Go's
+		// regexp does not support; package server refuses it if it does not.
 		err = loaded.Validate(ctx, openapi3.DisableExamplesValidation(), openapi3.DisableSchemaPatternValidation())
 	}
 	if err != nil {
@@ -136,13 +136,13 @@ func (d document) load(ctx context.Context) (*openapi3.T, error) {
 	return loaded, nil
 }
 
-// failure says what is wrong with the document, at the line that err names, or
-// else at the line where the document begins.
+// failure returns the error of an invalid document, with the line of err, or else
+// the line where the document starts.
 func (d document) failure(what string, err error) error {
 	line, why := d.line, err.Error()
 	var at *yaml.LoadError
 	if errors.As(err, &at) {
 		line, why = max(line, at.Mark.Line), at.Message
 	}
-	return fmt.Errorf("%s:%d: the OpenAPI document %s: %s; mend it at its source, or fetch it again: nothing is replaced", d.file, line, what, why)
+	return fmt.Errorf("%s:%d: the OpenAPI document %s: %s; correct it at its source, or fetch it again; nothing is replaced", d.file, line, what, why)
 }

@@ -16,22 +16,22 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// regenerate runs the generator. When it stops, the error has the generator's
-// words and names the overlay's actions that they are about.
+// regenerate runs the generator. If the generator fails, the error has its output
+// and names the overlay's actions that made it fail.
 func regenerate(ctx context.Context, root string) error {
 	command := exec.CommandContext(ctx, "go", "generate", "./...")
 	command.Dir = root
-	words, err := command.CombinedOutput()
+	output, err := command.CombinedOutput()
 	if err == nil {
 		return nil
 	}
 	what := fmt.Sprintf("the document is in place, but the generator stopped (%v):\n\n  %s\n", err,
-		strings.ReplaceAll(strings.TrimSpace(string(words)), "\n", "\n  "))
+		strings.ReplaceAll(strings.TrimSpace(string(output)), "\n", "\n  "))
 	overlay, err := os.ReadFile(filepath.Join(root, "api", "overlay.yaml"))
 	if err != nil {
 		return fmt.Errorf("%s\n%w", what, err)
 	}
-	for _, action := range stoppingActions(overlay, string(words)) {
+	for _, action := range stoppingActions(overlay, string(output)) {
 		what += "\n" + action
 	}
 	return fmt.Errorf("%s\nChange api/overlay.yaml so that it fits the new document, then run this command again", what)
@@ -40,18 +40,18 @@ func regenerate(ctx context.Context, root string) error {
 var repeated = regexp.MustCompile(`duplicate local parameter \w+/(\S+)`)
 
 // stoppingActions returns a line for each action of the overlay that the
-// generator's words are about.
-func stoppingActions(overlay []byte, words string) []string {
+// generator's output is about.
+func stoppingActions(overlay []byte, output string) []string {
 	all, err := readActions(overlay)
 	if err != nil {
 		return []string{err.Error()}
 	}
-	parameter := repeated.FindStringSubmatch(words)
+	parameter := repeated.FindStringSubmatch(output)
 	var actions []string
 	for _, action := range all {
 		at := fmt.Sprintf("api/overlay.yaml:%d: the action on %s", action.Target.Line, action.Target.Value)
 		switch {
-		case strings.Contains(words, strconv.Quote(action.Target.Value)):
+		case strings.Contains(output, strconv.Quote(action.Target.Value)):
 			actions = append(actions, at+" finds nothing to act on")
 		case parameter != nil && mentions(&action.Update, parameter[1]):
 			actions = append(actions, at+" adds the parameter "+parameter[1]+", which the document has itself")
@@ -60,7 +60,7 @@ func stoppingActions(overlay []byte, words string) []string {
 	return actions
 }
 
-// action is an action of the overlay, with its place in the file.
+// action is an action of the overlay, with its line in the file.
 type action struct{ Target, Update yaml.Node }
 
 // readActions returns the actions of an overlay.
@@ -72,7 +72,7 @@ func readActions(overlay []byte) ([]action, error) {
 	return file.Actions, nil
 }
 
-// hashTree returns a checksum of all files in dir, with their names.
+// hashTree returns a checksum of the names and contents of all files in dir.
 func hashTree(dir string) (string, error) {
 	sum, tree := sha256.New(), os.DirFS(dir)
 	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
@@ -86,7 +86,7 @@ func hashTree(dir string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-// mentions reports whether value is anywhere under node.
+// mentions reports whether value occurs at or below node.
 func mentions(node *yaml.Node, value string) bool {
 	for _, child := range node.Content {
 		if mentions(child, value) {

@@ -1,17 +1,16 @@
-// Command spec vendors a newer OpenAPI document: it takes the document out of
-// FILE byte for byte, says what it changes for callers, puts it into api/ and
-// regenerates gen/. "make spec FROM=FILE" runs it; docs/new-document.md says
-// what to do with its answers.
+// Command spec vendors a newer OpenAPI document: it extracts the document from
+// FILE, prints what it changes for callers, copies it to api/ and regenerates gen/.
+// "make spec FROM=FILE" runs it; docs/new-document.md explains its output.
 //
 //	spec [-root DIR] FILE
 //
-// FILE is the document itself, YAML or JSON, or a documentation page: Markdown
-// with the document in a fenced block. What FILE has is what api/ gets: line
-// ends, trailing blank lines and all.
+// FILE is the document, as YAML or JSON, or a documentation page: Markdown with the
+// document in a fenced block. The copy in api/ has the same bytes as the document
+// in FILE, including line ends and trailing blank lines.
 //
-// A refused FILE changes nothing. The document that is vendored already is
-// generated from again, in case the overlay or a configuration has changed. The
-// exit code is 0 on success, 1 for any failure, 2 for wrong usage.
+// If FILE is refused, nothing changes. If FILE is the vendored document, gen/ is
+// regenerated nevertheless, because the overlay or a configuration may have
+// changed. The exit code is 0 on success, 1 for a failure, 2 for wrong usage.
 package main
 
 import (
@@ -33,14 +32,14 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// maxSize bounds FILE. The largest published documents have a few MiB.
+// maxSize limits the size of FILE. The largest published documents have a few MiB.
 const maxSize = 64 << 20
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], time.Now, os.Stdout, os.Stderr))
 }
 
-// run does what the command does, and returns its exit code.
+// run runs the command and returns its exit code.
 func run(ctx context.Context, args []string, now func() time.Time, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("spec", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -48,7 +47,7 @@ func run(ctx context.Context, args []string, now func() time.Time, stdout, stder
 		fmt.Fprintln(stderr, "usage: spec [-root DIR] FILE")
 		flags.PrintDefaults()
 	}
-	root := flags.String("root", "../..", "the project's `directory`")
+	root := flags.String("root", "../..", "the `directory` of the project")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -65,8 +64,8 @@ func run(ctx context.Context, args []string, now func() time.Time, stdout, stder
 	return 0
 }
 
-// vendorFile makes the document in file the one that root's code is generated
-// from, as of the day now.
+// vendorFile vendors the document in file into the project at root, and records
+// the day now.
 func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Writer) error {
 	content, err := readFile(file)
 	if err != nil {
@@ -96,7 +95,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	if !isVendored {
 		base, err := document{path, 1, data}.load(ctx)
 		if err != nil {
-			return fmt.Errorf("the document to compare with: %w", err)
+			return fmt.Errorf("the vendored document: %w", err)
 		}
 		if before, err = readOverlaid(root, data); err != nil {
 			return err
@@ -133,7 +132,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 			fmt.Fprintln(out, ": nothing changed")
 			return nil
 		}
-		fmt.Fprintln(out, ", but gen/ was not made from it and api/overlay.yaml")
+		fmt.Fprintln(out, ", but gen/ was not generated from it and the current api/overlay.yaml")
 	}
 	places, err := describePlaces(root, before, after)
 	if err != nil {
@@ -141,7 +140,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	}
 	fmt.Fprintf(out, "%s\n\n%s\n", after.count(), places)
 
-	// The record goes last: without it, the same command does the rest.
+	// The record is written last: without it, the same command does the rest.
 	if !isRecorded(recordPath, found.data) {
 		record, err := sourceRecord(found.data, version, now)
 		if err == nil {
@@ -153,15 +152,15 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	}
 	fmt.Fprint(out, `gen/ is regenerated. Next:
 
-  go build ./...   # what no longer compiles is left to do
+  go build ./...   # change what no longer compiles
   make test
 
-Then commit api/ and gen/ with what you changed; docs/new-document.md says more.
+Then commit api/ and gen/ with your changes; see docs/new-document.md.
 `)
 	return nil
 }
 
-// readFile returns what file has, if it is no larger than maxSize.
+// readFile returns the content of a file, at most maxSize bytes.
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -173,12 +172,12 @@ func readFile(file string) ([]byte, error) {
 		return nil, err
 	}
 	if len(content) > maxSize {
-		return nil, fmt.Errorf("%s: larger than %d MiB: that is no OpenAPI document", file, maxSize>>20)
+		return nil, fmt.Errorf("%s: larger than %d MiB, the limit for a document", file, maxSize>>20)
 	}
 	return content, nil
 }
 
-// isRecorded reports whether the record at path is of the document.
+// isRecorded reports whether the record at path has the document's checksum.
 func isRecorded(path string, document []byte) bool {
 	record, err := os.ReadFile(path)
 	if err != nil {
@@ -198,5 +197,5 @@ func sourceRecord(document []byte, version string, now time.Time) ([]byte, error
 	fields, err := yaml.Dump(struct {
 		SHA256, Version, Vendored string
 	}{checksum(document), version, now.Format(time.DateOnly)})
-	return append([]byte("# What api/cloud_api.yaml is a copy of, byte for byte. Written by \"make spec\".\n"), fields...), err
+	return append([]byte("# The vendor's document of which api/cloud_api.yaml is an exact copy. Written by \"make spec\".\n"), fields...), err
 }

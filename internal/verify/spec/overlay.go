@@ -11,16 +11,17 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// overlaid is what the generator has of a document: with the overlay applied,
-// without the operations that are not listed.
+// overlaid describes a document with the overlay applied and the operations that
+// the generator takes from it.
 type overlaid struct {
-	places     []int           // that each action of the overlay acts on
+	places     []int           // by action of the overlay: the number of its targets
 	operations map[string]bool // by method and path ("POST /a/{b}"): generated or not
-	missing    []string        // ids that are listed, and no operation has
+	missing    []string        // listed ids that no operation has
 }
 
 // readOverlaid applies the overlay of the project at root to document, as the
-// generator does, and reads from its configuration which operations it takes.
+// generator does, and reads from the generator's configuration which operations it
+// takes.
 func readOverlaid(root string, document []byte) (overlaid, error) {
 	var after overlaid
 	actions, err := overlay.Parse(filepath.Join(root, "api", "overlay.yaml"))
@@ -83,7 +84,7 @@ func readOverlaid(root string, document []byte) (overlaid, error) {
 	return after, nil
 }
 
-// count says how many operations there are, and how many are generated.
+// count returns the number of operations and of generated ones, as a text.
 func (o overlaid) count() string {
 	generated := 0
 	for _, is := range o.operations {
@@ -98,8 +99,8 @@ func (o overlaid) count() string {
 	return fmt.Sprintf("%d %s in the document, %d generated", len(o.operations), noun, generated)
 }
 
-// describePlaces says in how many places each action of the overlay acts on the
-// document before and after.
+// describePlaces returns, as a text, the number of targets that each action of the
+// overlay has in the old and the new document.
 func describePlaces(root string, before, after overlaid) (string, error) {
 	text, err := os.ReadFile(filepath.Join(root, "api", "overlay.yaml"))
 	if err != nil {

@@ -22,14 +22,14 @@ import (
 
 const project = "../../.."
 
-// vendored returns a document that the vendor once had. The tests edit it, so
-// they must not be about the one that the project has now.
+// vendored returns an old document of the vendor's. The tests edit its text, so
+// they must not depend on the document that the project has now.
 func vendored(t testing.TB) string {
 	t.Helper()
 	return read(t, "testdata", "project", "api", "cloud_api.yaml")
 }
 
-// edit replaces the first of each pair, once, by the second.
+// edit replaces the first occurrence of each pair's first text by its second text.
 func edit(t testing.TB, text string, pairs ...string) string {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
@@ -41,7 +41,7 @@ func edit(t testing.TB, text string, pairs ...string) string {
 	return text
 }
 
-// lineOf returns the line of text that part is at.
+// lineOf returns the line of text where part starts.
 func lineOf(t testing.TB, text, part string) int {
 	t.Helper()
 	before, _, found := strings.Cut(text, part)
@@ -65,8 +65,8 @@ func asJSON(t testing.TB, document string) string {
 	return string(data)
 }
 
-// page returns a page of documentation with blocks, and other things that
-// look like documents and are none.
+// page returns a documentation page with blocks, and with other parts that look
+// like documents.
 func page(blocks ...string) string {
 	const head = "---\ntitle: Create registry user\nopenapi: post /cloud/v1/users\n---\n\n" +
 		"> ## Documentation Index\n> Fetch the index.\n\n# Create registry user\n\n    openapi: 3.1.0\n\n" +
@@ -75,14 +75,14 @@ func page(blocks ...string) string {
 	return head + strings.Join(blocks, "\n\n")
 }
 
-// fence is the block of a page whose info string is as the vendor's pages have it.
+// fence returns a block with the info string of the vendor's pages.
 func fence(mark, document string) string {
 	return mark + "yaml /api-reference/services_documented/cloud_api.yaml post /cloud/v1/users\n" + document + mark + "\n"
 }
 
-// checkout returns a small project that has vendored the vendor's document:
-// an overlay, the configuration of one generator, and that generator, pinned
-// as the real project has it.
+// checkout returns the directory of a small project with the vendored document, an
+// overlay, and one configuration of the generator, which has the real project's
+// version.
 func checkout(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
@@ -116,7 +116,7 @@ func read(t testing.TB, path ...string) string {
 	return string(data)
 }
 
-// snapshot tells each file under root, what it has and when it was written.
+// snapshot returns the content and modification time of each file under root.
 func snapshot(t *testing.T, root string) string {
 	t.Helper()
 	var all strings.Builder
@@ -208,12 +208,12 @@ func TestRefusals(t *testing.T) {
 		{"no block", "page.md", page("```yaml\nswag: 1\n```\n"), []string{"page.md: no OpenAPI document in it", ".yaml or .json"}},
 		{"no block, and no page", "notes", "[1, 2", []string{"notes: no OpenAPI document in it"}},
 		{"two blocks", "page.md", page(fence("````", document), fence("````", document)),
-			[]string{fmt.Sprintf("page.md:%d: ", inPage+1+strings.Count(document, "\n")+4), fmt.Sprintf("besides line %d;", inPage+1), "as a file of its own"}},
+			[]string{fmt.Sprintf("page.md:%d: ", inPage+1+strings.Count(document, "\n")+4), fmt.Sprintf("besides line %d;", inPage+1), "as a separate file"}},
 		{"two blocks, one broken", "page.md", page(fence("````", document), fence("````", wrong)), []string{"page.md:", "another OpenAPI document"}},
 		{"broken block", "page.md", page(fence("````", wrong)), []string{fmt.Sprintf("page.md:%d: ", inPage+operation), "does not parse: did not find expected key", "fetch it again"}},
 		{"broken JSON block", "page.md", page("```json\n{\"openapi\": \"3.1.0\",\n\"info\" {}}\n```\n"), []string{fmt.Sprintf("page.md:%d: ", inPage+2), "does not parse"}},
 		{"block cut short", "page.md", page("````yaml\n" + document), []string{fmt.Sprintf("page.md:%d: ", inPage+1), "does not end", "fetch it again"}},
-		{"block in a list", "page.md", "- item\n\n  ```yaml\n  openapi: 3.1.0\n  info: {}\n  ```\n", []string{"page.md:4: ", "in a list", "as a file of its own"}},
+		{"block in a list", "page.md", "- item\n\n  ```yaml\n  openapi: 3.1.0\n  info: {}\n  ```\n", []string{"page.md:4: ", "in a list", "as a separate file"}},
 		{"block in a quotation", "page.md", "> ```yaml\n> openapi: 3.1.0\n> info: {}\n> ```\n", []string{"page.md:2: ", "in a list"}},
 		{"broken YAML", "cloud_api.yaml", wrong, []string{fmt.Sprintf("cloud_api.yaml:%d: ", operation), "does not parse: did not find expected key"}},
 		{"broken YAML without an extension", "cloud_api", wrong, []string{fmt.Sprintf("cloud_api:%d: ", operation), "does not parse"}},
@@ -317,7 +317,7 @@ func TestTheSameDocumentChangesNothing(t *testing.T) {
 	}
 }
 
-// contents returns what each file under root has.
+// contents returns the content of each file under root.
 func contents(t *testing.T, root string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -333,7 +333,7 @@ func contents(t *testing.T, root string) map[string]string {
 	return all
 }
 
-// When only the overlay or a configuration has changed, gen/ is made anew.
+// If only the overlay or a configuration has changed, gen/ is regenerated.
 func TestAnotherOverlayRegenerates(t *testing.T) {
 	for _, test := range []struct{ name, file, before, after, want string }{
 		{"overlay", "overlay.yaml", "x-go-name: CreateUserRequest", "x-go-name: NewUser", "type NewUser struct"},
@@ -363,8 +363,8 @@ func TestAnotherOverlayRegenerates(t *testing.T) {
 	}
 }
 
-// A document of many operations: how many there are, how many are generated, and
-// in how many places the overlay acts, says the command by itself.
+// For a document of many operations the command prints the number of operations, of
+// generated ones, and of the targets of each action of the overlay.
 func TestWhatIsGeneratedIsCounted(t *testing.T) {
 	root := checkout(t)
 	var paths strings.Builder
@@ -400,21 +400,21 @@ func TestWhatIsGeneratedIsCounted(t *testing.T) {
 		t.Errorf("gen/models has not the listed operation alone:\n%s", models)
 	}
 
-	// The numbers are the document's own.
+	// The numbers are those of the document.
 	write(t, file, edit(t, vendored(t), "paths:\n", paths.String()+"  /more:\n    delete:\n      responses: {'204': {description: Done}}\n"))
 	if code, stdout, _ := spec(t, "-root", root, file); code != 0 || !strings.Contains(stdout, "\n22 operations in the document, 1 generated\n") {
 		t.Errorf("got %d, %q", code, stdout)
 	}
 }
 
-// The generator would make nothing of an id that no operation has.
+// The generator ignores a listed id that no operation has; the command refuses it.
 func TestAnIDThatNoOperationHas(t *testing.T) {
 	root := checkout(t)
 	path := filepath.Join(root, "api", "models.yaml")
 	write(t, path, edit(t, read(t, path), "- CreateUser\n", "- CreateUser\n    - ListUser\n"))
 	file := filepath.Join(t.TempDir(), "new.yaml")
 	write(t, file, vendored(t))
-	for range 2 { // it is no success the second time either
+	for range 2 { // the second run must fail, too
 		code, stdout, stderr := spec(t, "-root", root, file)
 		if code != 1 || stdout != "" || !strings.Contains(stderr, "include-operation-ids lists ListUser,") || !strings.Contains(stderr, "run this command again") {
 			t.Errorf("got %d, %q, %q", code, stdout, stderr)
@@ -457,7 +457,7 @@ func TestANewDocumentIsVendored(t *testing.T) {
 				t.Errorf("api/cloud_api.yaml: got %d bytes, want %d", len(got), len(document))
 			}
 			sum := sha256.Sum256([]byte(document))
-			want := "# What api/cloud_api.yaml is a copy of, byte for byte. Written by \"make spec\".\n" +
+			want := "# The vendor's document of which api/cloud_api.yaml is an exact copy. Written by \"make spec\".\n" +
 				"sha256: " + hex.EncodeToString(sum[:]) + "\nversion: next\nvendored: '2027-01-02'\n"
 			if got := read(t, root, "api", "SOURCE.yaml"); got != want {
 				t.Errorf("api/SOURCE.yaml: got\n%swant\n%s", got, want)
@@ -487,8 +487,8 @@ func TestANewDocumentIsVendored(t *testing.T) {
 	}
 }
 
-// The project itself, with its own document, overlay and generators: a comment
-// more in the document regenerates the code that is there.
+// In the real project, with its document, overlay and generators, one more comment
+// in the document regenerates the same code.
 func TestTheProjectItself(t *testing.T) {
 	root := t.TempDir()
 	files, err := filepath.Glob(filepath.Join(project, "*.go"))
@@ -524,7 +524,7 @@ func TestTheProjectItself(t *testing.T) {
 	}
 }
 
-// What is vendored now was written by this command.
+// The record of the vendored document was written by this command.
 func TestTheRecordIsTheCommandsOwn(t *testing.T) {
 	document := read(t, project, "api", "cloud_api.yaml")
 	got := read(t, project, "api", "SOURCE.yaml")
@@ -546,7 +546,7 @@ func TestTheRecordIsTheCommandsOwn(t *testing.T) {
 	}
 }
 
-// document1 is a document that is a file of its own.
+// document1 is a document in a separate file.
 func document1(data string) document { return document{"api.yaml", 1, []byte(data)} }
 
 func TestTheGeneratorStops(t *testing.T) {
@@ -599,8 +599,8 @@ func TestTheGeneratorStops(t *testing.T) {
 	}
 }
 
-// A run that the generator stopped goes on when it is repeated, and only then
-// is the document vendored.
+// After a failure of the generator, a repeated run continues. The document is
+// recorded as vendored only after a success.
 func TestAStoppedRunGoesOn(t *testing.T) {
 	root := checkout(t)
 	file, overlay := filepath.Join(t.TempDir(), "new.yaml"), filepath.Join(root, "api", "overlay.yaml")

@@ -1,5 +1,5 @@
-// Command dots has the generated client remove parts of these names, and prints
-// for each the path that a server was asked for, or the client's error.
+// Command dots calls the generated client's RemoveThing0 with some names, and prints
+// for each the method and path of the request, or the client's error.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/registryusers/registryusers/gen/apiclient"
 )
 
-// asked is an HTTP client that keeps the path of the request.
+// asked is an HTTP client that keeps the method and path of the request.
 type asked struct{ path string }
 
 func (a *asked) Do(r *http.Request) (*http.Response, error) {
@@ -27,12 +27,12 @@ func main() {
 		if err != nil {
 			panic(err)
 		}
-		answer, err := c.RemoveThing0(context.Background(), 7, part)
+		response, err := c.RemoveThing0(context.Background(), 7, part)
 		if err != nil {
 			fmt.Printf("%q: %q %v %v\n", part, server.path, errors.Is(err, registryusers.ErrInvalid), err)
 			continue
 		}
-		_ = answer.Body.Close()
+		_ = response.Body.Close()
 		fmt.Printf("%q: %q\n", part, server.path)
 	}
 }

@@ -1,8 +1,8 @@
-// Command probe serves the document over an implementation that notes what
-// reaches it, and tells what becomes of requests: those on its standard input,
-// as JSON values, one after the other. For each it prints the status, the
-// operation with what reached it, and the answer. It exits with 3 if server.New
-// refuses the document, and says why.
+// Command probe serves the document with an implementation that records its calls.
+// It reads requests from standard input, as a sequence of JSON values, and prints
+// for each the status, the called operation with its request object, and the
+// response's body. If server.New refuses the document, it prints the error and exits
+// with 3.
 package main
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// implementation has the document's operation; those of a larger document are
-// in another file, which the test writes.
+// implementation has the document's operation. The test writes those of a larger
+// document into another file.
 type implementation struct{}
 
-// reached is the operation that was called, and its request, in JSON.
+// reached is the name of the called operation and its request object in JSON.
 var reached string
 
-// note notes a call, and answers it: the registry is not found.
+// note records a call. It returns the error for the response: registry not found.
 func note(operation string, request any) error {
 	text, err := json.Marshal(request)
 	if err != nil {
