@@ -47,7 +47,7 @@ func Handler(next http.Handler, o Options) http.Handler {
 			record.Context, end = o.Begin(r)
 		}
 		record.Request = r.WithContext(record)
-		record.attrs = record.room[:commonAttrs]
+		record.attrs = record.room[:0]
 		record.Writer.ResponseWriter = w
 		w.Header().Set(RequestIDHeader, record.ID)
 		defer func() {
@@ -78,12 +78,12 @@ type Record struct {
 	Request *http.Request // as the handler got it; its RemoteAddr is the client's address
 	Writer  Writer
 
-	level   slog.Level    // of a request that did not fail
-	attrs   []slog.Attr   // the first ones are common to all requests
-	room    [16]slog.Attr // of attrs, so that most requests need no more
-	busy    bool          // a status of 500 or more is no failure
-	stack   string        // of a panic
-	aborted bool          // the connection is closed, whatever was sent
+	level   slog.Level   // of a request that did not fail
+	attrs   []slog.Attr  // that handlers have added
+	room    [4]slog.Attr // of attrs, so that most requests need no more
+	busy    bool         // a status of 500 or more is no failure
+	stack   string       // of a panic
+	aborted bool         // the connection is closed, whatever was sent
 }
 
 type recordKey struct{}
@@ -102,9 +102,6 @@ func From(ctx context.Context) *Record {
 	r, _ := ctx.Value(recordKey{}).(*Record)
 	return r
 }
-
-// commonAttrs is how many attributes every request has.
-const commonAttrs = 6
 
 // Add appends attributes to the request's line in the access log.
 func (r *Record) Add(attrs ...slog.Attr) { r.attrs = append(r.attrs, attrs...) }
@@ -151,22 +148,22 @@ func (r *Record) log(logger *slog.Logger) {
 	if !logger.Enabled(r, level) {
 		return
 	}
-	common := [commonAttrs]slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 8+len(r.attrs)),
 		slog.String("request_id", r.ID),
 		slog.String("method", knownMethod(r.Request.Method)),
 		slog.Int("status", r.Writer.Status),
 		slog.Int64("bytes", r.Writer.Bytes),
 		slog.Duration("duration", time.Since(r.Start)),
 		slog.String("remote", r.Request.RemoteAddr),
-	}
-	copy(r.attrs, common[:])
+	)
+	attrs = append(attrs, r.attrs...)
 	if r.aborted {
-		r.Add(slog.Bool("aborted", true))
+		attrs = append(attrs, slog.Bool("aborted", true))
 	}
 	if r.stack != "" {
-		r.Add(slog.String("stack", r.stack))
+		attrs = append(attrs, slog.String("stack", r.stack))
 	}
-	logger.LogAttrs(r, level, "request", r.attrs...)
+	logger.LogAttrs(r, level, "request", attrs...)
 }
 
 // knownMethod keeps words of the caller's own out of the log.
