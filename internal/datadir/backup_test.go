@@ -279,7 +279,7 @@ func TestRestoreOfABadBackup(t *testing.T) {
 		"nothing":           {nil, "no database"},
 		"no database":       {[]entry{key}, "no database"},
 		"no server key":     {[]entry{database}, "no server key"},
-		"another key":       {[]entry{foreign, database}, "was begun with the key"},
+		"another key":       {[]entry{foreign, database}, "was created with the key"},
 		"a damaged key":     {[]entry{change(key, func(e *entry) { e.data = e.data[1:] }), database}, "the file is damaged"},
 		"an empty database": {[]entry{key, change(database, func(e *entry) { e.data = nil })}, "damaged"},
 		"garbage":           {[]entry{key, change(database, func(e *entry) { e.data = []byte("garbage") })}, "damaged"},
