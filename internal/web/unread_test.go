@@ -138,7 +138,7 @@ func TestProbes(t *testing.T) {
 			{"GET", "/healthz", os.ErrClosed, 200, "ok\n"},
 			{"GET", "/readyz", nil, 200, "ok\n"},
 			{"GET", "/readyz", os.ErrClosed, 503, "not ready\n"},
-			{"POST", "/healthz", nil, 405, "probes have GET and HEAD\n"},
+			{"POST", "/healthz", nil, 405, "probes support GET and HEAD\n"},
 		} {
 			ready = test.ready
 			w := httptest.NewRecorder()
