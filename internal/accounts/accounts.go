@@ -192,7 +192,7 @@ func (s *Service) AllowBareNames(ctx context.Context) error {
 	}
 	for _, r := range registries {
 		if r.ProjectID != registries[0].ProjectID {
-			return fmt.Errorf("%w: there are registries in the projects %d and %d, and a bare name must mean one user",
+			return fmt.Errorf("%w: all registries must be in one project, but there are registries in the projects %d and %d",
 				registryusers.ErrInvalid, registries[0].ProjectID, r.ProjectID)
 		}
 	}

@@ -313,7 +313,7 @@ func TestRestoreOfABadBackup(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "backup.tar")
 			writeFile(t, file, text)
-			wantRestoreError(t, path, file, "damaged or not a backup")
+			wantRestoreError(t, path, file, "damaged or was not written by")
 		})
 	}
 	t.Run("missing", func(t *testing.T) { wantRestoreError(t, path, filepath.Join(path, "missing.tar"), "missing.tar") })
