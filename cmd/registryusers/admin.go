@@ -15,9 +15,8 @@ import (
 	"github.com/registryusers/registryusers/internal/datadir"
 )
 
-// adminCommand works on the data directory itself, also while serve runs.
 func adminCommand() *cobra.Command {
-	admin := group("admin", "Work on the data directory, also while serve runs",
+	admin := group("admin", "Manage the data directory of a server, also while serve runs",
 		group("registry", "Create and list registries", registryCreateCommand(), registryListCommand()),
 		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
 		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
@@ -47,8 +46,8 @@ func checkCommand() *cobra.Command {
 	}
 }
 
-// group returns a command that only holds others: without one of them it is an
-// error, so that a mistyped command does not seem to have worked.
+// group returns a command that only has subcommands. Without one of them it fails,
+// so that a mistyped command does not seem to have worked.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name,
@@ -65,14 +64,14 @@ func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// withAccounts makes a command's RunE of a function that works on the accounts.
+// withAccounts returns a RunE that calls f with the accounts of the data directory.
 func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
 		return f(ctx, dir.Accounts(nil), out, args)
 	})
 }
 
-// withDir makes a command's RunE of a function that works on the data directory.
+// withDir returns a RunE that calls f with the open data directory.
 func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
 		path := cmd.Flag("data").Value.String()
@@ -89,7 +88,7 @@ func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args [
 	}
 }
 
-// nextAdmin says what to do about an error of an admin command.
+// nextAdmin returns what to do about an error of an admin command, or "".
 func nextAdmin(err error) string {
 	switch {
 	case errors.Is(err, registryusers.ErrRegistryNotFound), errors.Is(err, registryusers.ErrRegistryExists):
@@ -130,7 +129,7 @@ func registryCreateCommand() *cobra.Command {
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
 			r, err := s.CreateRegistry(ctx, project, region, args[0])
 			if errors.Is(err, registryusers.ErrInvalid) {
-				return advise(err, "A registry's name is 2 to 24 lower-case letters, digits and dashes; it begins with a letter and does not end with a dash. --project and --region are 1 or more.")
+				return advise(err, "A registry's name is 2 to 24 lower-case letters, digits and dashes; it begins with a letter and does not end with a dash. --project and --region must be 1 or more.")
 			}
 			if err != nil {
 				return err
@@ -139,8 +138,8 @@ func registryCreateCommand() *cobra.Command {
 			return err
 		}),
 	}
-	cmd.Flags().Int64Var(&project, "project", 1, "id of its project")
-	cmd.Flags().Int64Var(&region, "region", 1, "id of its region")
+	cmd.Flags().Int64Var(&project, "project", 1, "id of the registry's project")
+	cmd.Flags().Int64Var(&region, "region", 1, "id of the registry's region")
 	return cmd
 }
 
@@ -181,7 +180,7 @@ func keyCreateCommand() *cobra.Command {
 			return err
 		}),
 	}
-	cmd.Flags().Int64Var(&project, "project", 0, "id of the one project that the key is for (default: all)")
+	cmd.Flags().Int64Var(&project, "project", 0, "id of the only project that the key is valid for (default: all)")
 	return cmd
 }
 
@@ -209,12 +208,12 @@ func keyListCommand() *cobra.Command {
 func keyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm ID",
-		Short: "Remove an API key: it is refused from its next request on",
+		Short: "Remove an API key, which stops working at once",
 		Args:  oneArgument("ID"),
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
-				return usagef("the id of a key is a number; 'admin key ls' lists them")
+				return usagef("the id of an API key must be a number; 'registryusers admin key ls' lists the keys")
 			}
 			return s.DeleteKey(ctx, id)
 		}),
@@ -252,7 +251,7 @@ func userRemoveCommand() *cobra.Command {
 	var registry int64
 	cmd := &cobra.Command{
 		Use:   "rm NAME --registry ID",
-		Short: "Remove a user: it is refused from its next request on",
+		Short: "Remove a user, whose access ends at once",
 		Args:  oneArgument("NAME"),
 		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
 			u, err := s.User(ctx, registry, args[0])
@@ -273,12 +272,12 @@ func userSetCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "set NAME --registry ID",
-		Short: "Change a user's days, access and secret, all together or not at all",
+		Short: "Change a user's duration, access and secret, all together or not at all",
 		Args:  oneArgument("NAME"),
 	}
 	registryFlag(cmd, &registry)
-	cmd.Flags().Int64Var(&days, "days", 0, "days from its creation until it expires; 0 is at once, -1 never")
-	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let it pull and not push; --read-only=false lets it push again")
+	cmd.Flags().Int64Var(&days, "days", 0, "duration in days, from the user's creation; 0 expires at once, -1 never expires")
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "allow only pulls; --read-only=false allows pushes again")
 	cmd.Flags().BoolVar(&newSecret, "new-secret", false, "generate a new secret and print it; the old one stops working")
 	requireFlag(cmd, "days", "read-only", "new-secret")
 	cmd.RunE = withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
@@ -303,7 +302,7 @@ func userSetCommand() *cobra.Command {
 	return cmd
 }
 
-// registryFlag adds the flag that says which registry, which has no default.
+// registryFlag adds the required flag --registry.
 func registryFlag(cmd *cobra.Command, id *int64) {
 	cmd.Flags().Int64Var(id, "registry", 0, "id of the registry (required)")
 	requireFlag(cmd, "registry")

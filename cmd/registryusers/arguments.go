@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// oneArgument refuses a command line without exactly one argument, by its name.
+// oneArgument refuses a command line that does not have exactly one argument. Its
+// errors name the argument.
 func oneArgument(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -31,7 +32,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// requireFlag has a command refuse a command line without any of the flags.
+// requireFlag makes a command require at least one of the flags.
 func requireFlag(cmd *cobra.Command, names ...string) {
 	checkFlags(cmd, func(flags *pflag.FlagSet) error {
 		if slices.ContainsFunc(names, flags.Changed) {
@@ -44,7 +45,7 @@ func requireFlag(cmd *cobra.Command, names ...string) {
 	})
 }
 
-// excludeFlags has a command refuse a command line with both flags.
+// excludeFlags makes a command refuse both flags together.
 func excludeFlags(cmd *cobra.Command, first, second string) {
 	checkFlags(cmd, func(flags *pflag.FlagSet) error {
 		if flags.Changed(first) && flags.Changed(second) {
@@ -54,8 +55,8 @@ func excludeFlags(cmd *cobra.Command, first, second string) {
 	})
 }
 
-// checkFlags adds a check of the flags that a command was given, by whatever
-// way, before it runs.
+// checkFlags adds a check that runs before the command, when its flags have been
+// set from the command line and from the settings.
 func checkFlags(cmd *cobra.Command, check func(*pflag.FlagSet) error) {
 	before := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
@@ -68,7 +69,7 @@ func checkFlags(cmd *cobra.Command, check func(*pflag.FlagSet) error) {
 	}
 }
 
-// flagError says what is wrong with a flag without the words of Go's parsers.
+// flagError returns an error about a flag without the texts of Go's parsers.
 func flagError(_ *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {

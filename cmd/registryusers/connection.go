@@ -17,7 +17,7 @@ import (
 	"github.com/registryusers/registryusers/client"
 )
 
-// connectionHelp says where the commands that call the API find it.
+// connectionHelp is the help of the commands that call the API, about its address.
 const connectionHelp = `The address of the API comes from --api, from GCORE_BASE_URL, or from --data: the
 data directory of a server that was started with --dev, whose dev.json has the
 API key, the project, the region and the registry as well. There is no default:
@@ -30,7 +30,7 @@ Environment:
   GCORE_CLOUD_REGION_ID   id of the region
   SSL_CERT_FILE           certificates of the authorities to trust, PEM (not on
                           macOS and Windows, which have a store of their own)
-  HTTPS_PROXY, NO_PROXY   proxy to go through, and the hosts to reach without it`
+  HTTPS_PROXY, NO_PROXY   proxy to use, and the hosts to reach without it`
 
 // connectionFlags are the flags of a command that calls the API.
 type connectionFlags struct {
@@ -46,16 +46,16 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	excludeFlags(cmd, "api", "data")
 }
 
-// connection is where the API is, and as whom to call it.
+// connection is the address of the API, and what to call it with.
 type connection struct {
 	url, key                      string
-	projectID, regionID, registry int64  // registry 0: none is known
-	urlFrom, keyFrom              string // what to check if they are wrong
+	projectID, regionID, registry int64  // registry 0: unknown
+	urlFrom, keyFrom              string // the flag, variable or file that url and key come from
 	insecureHTTP                  bool
 }
 
 // find returns the connection that the flags and the environment describe. Its
-// errors are those of usage.
+// errors are usage errors.
 func (f *connectionFlags) find() (connection, error) {
 	c := connection{insecureHTTP: f.insecureHTTP}
 	var err error
@@ -72,7 +72,7 @@ func (f *connectionFlags) find() (connection, error) {
 		return c, usagef("%s must be of the form https://HOST[:PORT]", c.urlFrom)
 	}
 	if base.Scheme == "http" && !c.insecureHTTP && !isLoopback(base.Hostname()) {
-		return c, usagef("%s is plain HTTP to another host, which would show the API key to the network: use https, or --insecure-http", c.urlFrom)
+		return c, usagef("%s is plain HTTP to another host, which would send the API key unencrypted over the network: use https, or --insecure-http", c.urlFrom)
 	}
 	return c, nil
 }
@@ -131,14 +131,14 @@ func (c *connection) client() (*client.Client, error) {
 	if c.insecureHTTP {
 		options = append(options, client.WithInsecureHTTP())
 	}
-	made, err := client.New(options...)
+	apiClient, err := client.New(options...)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return made, nil
+	return apiClient, nil
 }
 
-// next says what to do about an error of a call, whatever the call was, or "".
+// next returns what to do about an error of any call, or "" if nothing is known.
 func (c *connection) next(err error) string {
 	var response *client.Error
 	var authority x509.UnknownAuthorityError
@@ -148,18 +148,18 @@ func (c *connection) next(err error) string {
 	var connecting *net.OpError
 	switch {
 	case errors.As(err, &authority):
-		return "The server's certificate is not trusted on this machine: name the file of its authority's certificate (PEM) in SSL_CERT_FILE, or on macOS and Windows add it to the system's store."
+		return "The server's certificate is not trusted on this machine: set SSL_CERT_FILE to the file with its authority's certificate (PEM); on macOS and Windows, add the certificate to the system's store."
 	case errors.As(err, &host):
 		return "The server's certificate is for another name: check the address, " + c.urlFrom + "."
 	case errors.As(err, &invalid):
 		return "The server's certificate is not valid: its operator must renew it, unless this machine's clock is wrong."
 	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
-		return "The server does not answer with TLS at this address: check " + c.urlFrom + "; does it begin with http:// instead?"
+		return "The server does not answer with TLS at this address: check " + c.urlFrom + "; must it begin with http:// instead?"
 	case errors.As(err, &response) && response.Status < 400,
 		errors.Is(err, registryusers.ErrNotFound) && !errors.Is(err, registryusers.ErrRegistryNotFound) && !errors.Is(err, registryusers.ErrUserNotFound):
 		return "Check " + c.urlFrom + ": it must be the address of the API, without the path of an operation."
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		return "Check " + c.keyFrom + "; where the server runs, 'registryusers admin key create' makes a new one."
+		return "Check " + c.keyFrom + "; where the server runs, 'registryusers admin key create' creates a new one."
 	case errors.As(err, &connecting) && connecting.Op == "proxyconnect":
 		return "The proxy cannot be reached: check HTTPS_PROXY (HTTP_PROXY for http://); NO_PROXY names the hosts to reach without it."
 	case exitCode(err) == 6:

@@ -18,7 +18,7 @@ import (
 	"github.com/registryusers/registryusers/internal/datadir"
 )
 
-// devFile is what serve --dev leaves for scripts and tests.
+// devFile is the content of dev.json, which serve --dev writes for scripts and tests.
 type devFile struct {
 	URL        string `json:"url"`
 	APIKey     string `json:"api_key"`
@@ -32,7 +32,7 @@ const (
 	devFileName = "dev.json"
 )
 
-// readDevFile reads the file that serve --dev left.
+// readDevFile reads dev.json.
 func readDevFile(path string) (devFile, error) {
 	var file devFile
 	text, err := os.ReadFile(path)
@@ -40,14 +40,14 @@ func readDevFile(path string) (devFile, error) {
 		return file, err
 	}
 	if json.Unmarshal(text, &file) != nil {
-		return file, fmt.Errorf("%s is damaged: remove it, and serve --dev makes another", path)
+		return file, fmt.Errorf("%s is damaged: remove it; 'registryusers serve --dev' writes a new one", path)
 	}
 	return file, nil
 }
 
-// dev makes a registry and an API key for a first try, unless an earlier start
-// made them, writes them to DIR/dev.json and prints how to use them. hasRegistry
-// says that images are kept here.
+// dev creates a registry and an API key for trying the server, unless an earlier
+// start created them, writes them to DIR/dev.json and prints how to use them.
+// hasRegistry says that this server stores images.
 func dev(ctx context.Context, dir *datadir.Dir, a *accounts.Service, base string, hasRegistry bool, stdout io.Writer) error {
 	registry, err := findDevRegistry(ctx, a)
 	if err != nil {
@@ -83,8 +83,8 @@ func dev(ctx context.Context, dir *datadir.Dir, a *accounts.Service, base string
 	return err
 }
 
-// devText returns the command lines to try the server with. They can be pasted
-// one after the other, in any directory, and use names that are free.
+// devText returns command lines for trying the server. They can be pasted one after
+// the other, in any directory, and use names that no user has.
 func devText(ctx context.Context, a *accounts.Service, directory string, file devFile, registry accounts.Registry, hasRegistry bool) (string, error) {
 	names, err := freeNames(ctx, a, registry.ID, 2)
 	if err != nil {
@@ -92,7 +92,7 @@ func devText(ctx context.Context, a *accounts.Service, directory string, file de
 	}
 	program, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("the path of this program cannot be found: %w", err)
+		return "", fmt.Errorf("the path of this program is unknown: %w", err)
 	}
 	data, err := filepath.Abs(directory)
 	if err != nil {
@@ -131,7 +131,7 @@ func devText(ctx context.Context, a *accounts.Service, directory string, file de
 
 // freeNames returns names that no user of the registry has: user1, user2, and so on.
 func freeNames(ctx context.Context, service *accounts.Service, registryID int64, count int) ([]string, error) {
-	const most = 100 // then random ones, rather than more queries
+	const most = 100 // after that, random names save queries
 	var names []string
 	for i := 1; len(names) < count; i++ {
 		name := fmt.Sprintf("user%d", i)
@@ -148,7 +148,7 @@ func freeNames(ctx context.Context, service *accounts.Service, registryID int64,
 	return names, nil
 }
 
-// quoted returns text as one word of a shell.
+// quoted returns text quoted as one word for a shell.
 func quoted(text string) string {
 	isPlain := func(r rune) bool {
 		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("_-./:@+", r)

@@ -17,15 +17,15 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// maxLogin is how many bytes a login adds to a file at most: a secret of 1,024 bytes in base64, and
-// the names around it.
+// maxLogin is the most bytes that a login adds to a file: a secret of 1,024 bytes in
+// base64, and the names around it.
 const maxLogin = 4 << 10
 
-// checkDockerConfig refuses, before a user is made for it, a file that could
-// not take its login.
+// checkDockerConfig returns an error if the login of a new user cannot be added to a
+// file. Call it before the user is created.
 func checkDockerConfig(ctx context.Context, path, host, name string) error {
 	if name == "" {
-		return usagef("a user with the empty name logs in as REGISTRY+, which is not known here: --docker-config cannot be used")
+		return usagef("a user with the empty name logs in as REGISTRY+, and this command does not know that name: leave --docker-config out")
 	}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return usagef("--docker-config: %w", err)
@@ -46,9 +46,9 @@ func checkDockerConfig(ctx context.Context, path, host, name string) error {
 // dockerConfigWait is how long to wait for other commands that write the same file.
 const dockerConfigWait = 30 * time.Second
 
-// lockDockerConfig keeps other commands of this program from changing the file
-// until unlock is called. (docker itself takes no lock.) The lock is a file
-// beside it, because the file itself is replaced.
+// lockDockerConfig prevents other commands of this program from changing the file
+// until unlock is called. (docker itself does not lock it.) The lock is a second
+// file beside it, because the file itself is replaced.
 func lockDockerConfig(ctx context.Context, path string) (unlock func() error, err error) {
 	path, info, err := atomicfile.Resolve(path)
 	if err != nil {
@@ -67,7 +67,7 @@ func lockDockerConfig(ctx context.Context, path string) (unlock func() error, er
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		return nil, fmt.Errorf("%s cannot be locked: %w", name, err)
 	}
-	if errors.Is(before, fs.ErrNotExist) { // it must be open to the file's owner too, if root was first
+	if errors.Is(before, fs.ErrNotExist) { // root may have created the lock; the file's owner must be able to use it, too
 		if err := atomicfile.CopyOwner(name, info); err != nil {
 			return nil, errors.Join(err, lock.Close())
 		}
@@ -75,7 +75,8 @@ func lockDockerConfig(ctx context.Context, path string) (unlock func() error, er
 	return lock.Close, nil
 }
 
-// addLogin adds a login to a docker configuration file, and leaves all else in it.
+// addLogin adds a login to a docker configuration file and changes nothing else in
+// it.
 func addLogin(ctx context.Context, path, host, name string, secret registryusers.Secret) (err error) {
 	unlock, err := lockDockerConfig(ctx, path)
 	if err != nil {
@@ -113,9 +114,9 @@ func readDockerConfig(path, host string) (config, auths map[string]json.RawMessa
 		return nil, nil, usagef("%s is not a docker configuration: it must be a JSON object", path)
 	}
 	var helpers map[string]string
-	_ = json.Unmarshal(config["credHelpers"], &helpers) // of another form, docker does not read them either
+	_ = json.Unmarshal(config["credHelpers"], &helpers) // docker, too, ignores them in another form
 	if store, ok := config["credsStore"]; ok && string(store) != `""` || helpers[host] != "" {
-		return nil, nil, usagef("%s keeps its logins in a credential store (credsStore, credHelpers), where docker would not look for this one: name another file", path)
+		return nil, nil, usagef("%s stores logins in a credential store (credsStore, credHelpers), so docker would not find this one in the file: name another file", path)
 	}
 	if old, ok := config["auths"]; ok && (json.Unmarshal(old, &auths) != nil || auths == nil) {
 		return nil, nil, usagef("%s is not a docker configuration: auths must be a JSON object", path)

@@ -15,7 +15,7 @@ import (
 	"github.com/registryusers/registryusers/internal/ociregistry"
 )
 
-// withKeys makes a command's RunE of a function that works on the token keys.
+// withKeys returns a RunE that calls f with the token keys of the data directory.
 func withKeys(f func(keys *keys.Files, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
 		keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
@@ -30,7 +30,7 @@ func jwksCommand() *cobra.Command {
 	var isPEM bool
 	cmd := &cobra.Command{
 		Use:   "jwks",
-		Short: "Print the public keys of the tokens, for an outside registry",
+		Short: "Print the public keys that verify tokens, for another registry",
 		Args:  noArguments,
 		RunE: withKeys(func(keys *keys.Files, out io.Writer, _ []string) error {
 			if isPEM {
@@ -49,14 +49,14 @@ func jwksCommand() *cobra.Command {
 	}
 	addConfigFlag(cmd)
 	cmd.Flags().String("data", "data", "directory of the database and the keys")
-	cmd.Flags().BoolVar(&isPEM, "pem", false, "print certificates, the bundle that goes with serve --token-x5c, instead of a JSON Web Key Set")
+	cmd.Flags().BoolVar(&isPEM, "pem", false, "print certificates, the bundle for serve --token-x5c, instead of a JSON Web Key Set")
 	return cmd
 }
 
 func tokenKeyAddCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "add",
-		Short: "Add and publish a key, and print its id; it signs once token-key use says so",
+		Short: "Add and publish a key and print its id; it signs after 'token-key use ID'",
 		Args:  noArguments,
 		RunE: withKeys(func(keys *keys.Files, out io.Writer, _ []string) error {
 			id, err := keys.Add()
@@ -72,7 +72,7 @@ func tokenKeyAddCommand() *cobra.Command {
 func tokenKeyUseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "use ID",
-		Short: "Have a key sign from now on; outside registries must know it by then, see registryusers jwks",
+		Short: "Make a key sign from now on; other registries must have it before, see 'registryusers jwks'",
 		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *keys.Files, _ io.Writer, args []string) error {
 			return keys.Use(args[0])
@@ -85,7 +85,7 @@ func tokenKeyListCommand() *cobra.Command {
 		ID    string `json:"id"`
 		Signs bool   `json:"signs"`
 	}
-	return listCommand("List the keys' ids, and which of them signs", []string{"ID", "SIGNS"},
+	return listCommand("List the ids of the keys, and which key signs", []string{"ID", "SIGNS"},
 		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
 			keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
 			if err != nil {
@@ -107,7 +107,7 @@ func tokenKeyListCommand() *cobra.Command {
 func tokenKeyRemoveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rm ID",
-		Short: "Remove a key that does not sign: the tokens that it signed are refused from now on",
+		Short: "Remove a key that does not sign; tokens that it has signed are refused at once",
 		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *keys.Files, _ io.Writer, args []string) error {
 			return keys.Remove(args[0])
@@ -118,7 +118,7 @@ func tokenKeyRemoveCommand() *cobra.Command {
 func gcCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
-		Short: "Remove the blobs that no manifest names, if they are older than 24 hours; serve must be stopped",
+		Short: "Remove blobs that no manifest names and that are older than 24 hours; serve must be stopped",
 		Args:  noArguments,
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
 			removed, err := ociregistry.GarbageCollect(ctx, dir.Images(), time.Now(), slog.Default())

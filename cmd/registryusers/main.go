@@ -32,23 +32,23 @@ func main() {
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "registryusers",
-		Short:         "Users for a container registry, made through an API",
+		Short:         "Users for a container registry, created through an API",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Long: `Users for a container registry, made through an API.
+		Long: `Users for a container registry, created through an API.
 
 Exit codes: 0 success, 1 any other failure, 2 wrong usage or settings,
-3 not found, 4 exists already, 5 denied, 6 unavailable, 7 outcome unknown: it
-may have been done or not.
+3 not found, 4 exists already, 5 denied, 6 unavailable, 7 outcome unknown: the
+server may or may not have carried out the request.
 
-The commands under user call the API of a server, here or elsewhere. The
-commands under admin work on the data directory of a server on this machine, and
-serve is that server.
+The commands under user call the API of a server, on this machine or another. The
+commands under admin manage the data directory of a server on this machine, and
+serve runs that server.
 
 ` + connectionHelp + `
-  REGISTRYUSERS_NAME      a setting of serve, as its flag --name: REGISTRYUSERS_TLS_CERT
+  REGISTRYUSERS_NAME      a setting of serve, like its flag --name: REGISTRYUSERS_TLS_CERT
                           for --tls-cert; REGISTRYUSERS_CONFIG names a YAML file of
-                          settings. admin and jwks take REGISTRYUSERS_DATA
+                          settings. admin and jwks use REGISTRYUSERS_DATA
   NO_COLOR                if set, no colours`,
 	}
 	root.AddCommand(serveCommand(), adminCommand(), userCommand(), jwksCommand(), versionCommand())
@@ -62,7 +62,7 @@ serve is that server.
 // run runs one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := rootCommand()
-	begun := false // past the checks of flags, arguments and settings
+	begun := false // the checks of flags, arguments and settings have passed
 	noteBegin(root, &begun)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-// noteBegin has every command under cmd note that it has begun to run.
+// noteBegin makes every command under cmd set begun when it begins to run.
 func noteBegin(cmd *cobra.Command, begun *bool) {
 	for _, sub := range cmd.Commands() {
 		noteBegin(sub, begun)
@@ -96,12 +96,12 @@ func noteBegin(cmd *cobra.Command, begun *bool) {
 	}
 }
 
-// usageError is a wrong setting that only the command itself can see.
+// usageError is an error of usage or settings that a command finds when it runs.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// advisedError is an error of which it is known what to do next.
+// advisedError is an error with advice on what to do next.
 type advisedError struct {
 	error
 	next string

@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	deleteExpiredInterval = 5 * time.Minute  // how long expired records may stay
-	ballastInterval       = 10 * time.Second // how long a missing ballast goes unnoticed
+	deleteExpiredInterval = 5 * time.Minute  // between two deletions of expired records
+	ballastInterval       = 10 * time.Second // between two checks of the ballast
 )
 
-// maintain looks after the data directory, until ctx is done or stop is called,
-// which waits for it: it deletes expired records, makes the ballast again when
-// there is room, and checks a database that was not closed the last time.
+// maintain maintains the data directory in the background until ctx is done or stop
+// is called: it deletes expired records, creates the ballast again when there is
+// room, and checks a database that was not closed the last time. stop waits until it
+// has ended.
 func maintain(ctx context.Context, dir *datadir.Dir, a *accounts.Service, logger *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
@@ -57,19 +58,19 @@ func keepBallast(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) {
 	every(ctx, ballastInterval, func() {
 		isKept, err := dir.KeepBallast()
 		switch {
-		case err != nil && wasKept: // once
-			logger.Error("creates are refused: the file that keeps room for the database cannot be looked after", "error", err)
+		case err != nil && wasKept: // logged once
+			logger.Error("create requests are refused: the file that reserves disk space for the database cannot be checked or created", "error", err)
 		case wasKept && !isKept:
-			logger.Error("the disk is full: creates are refused until there is room again", "data", dir.Path)
+			logger.Error("the disk is full: create requests are refused until there is room again", "data", dir.Path)
 		case !wasKept && isKept:
-			logger.Info("creates are accepted again", "data", dir.Path)
+			logger.Info("create requests are accepted again", "data", dir.Path)
 		}
 		wasKept = isKept
 	})
 }
 
 func checkDatabase(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) {
-	logger.Info("the database was not closed the last time: it is checked while it is served")
+	logger.Info("the database was not closed the last time: checking it while the server runs")
 	start := time.Now()
 	findings, err := dir.Check(ctx)
 	switch {
@@ -77,7 +78,7 @@ func checkDatabase(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) {
 	case err != nil:
 		logger.Error("the database could not be checked", "error", err)
 	case findings != "":
-		logger.Error("the database is damaged: nothing is written to it any more; stop the server and restore a backup with 'registryusers admin restore'", "findings", findings)
+		logger.Error("the database is damaged, and all writes are refused: stop the server and restore a backup with 'registryusers admin restore FILE'", "findings", findings)
 	default:
 		logger.Info("the database is in order", "duration", time.Since(start))
 	}

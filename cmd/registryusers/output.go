@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// format is how a command prints what it found: the flag --output.
+// format is the value of the flag --output: how a command prints its results.
 type format string
 
 const (
@@ -35,11 +35,11 @@ func (f *format) Set(text string) error {
 // outputFlag adds the flag --output.
 func outputFlag(cmd *cobra.Command, f *format) {
 	*f = asTable
-	cmd.Flags().VarP(f, "output", "o", "table, for people, or json, for programs")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+	cmd.Flags().VarP(f, "output", "o", "output format: table, for people, or json, for programs")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // fails only if there is no such flag
 }
 
-// row is one thing that is printed: its cells for people, its value for programs.
+// row is one printed result: its cells in a table, and its value in JSON.
 type row struct {
 	cells []any
 	value any
@@ -66,7 +66,7 @@ func printRows(out io.Writer, f format, titles []string, rows []row) error {
 		}
 		_, _ = fmt.Fprintln(w)
 	}
-	_ = w.Flush() // a Buffer takes all
+	_ = w.Flush() // a Buffer does not fail
 	head, body, _ := bytes.Cut(text.Bytes(), []byte("\n"))
 	_, err := fmt.Fprintf(out, "%s\n%s", paint(out, bold, string(head)), body)
 	return err
@@ -85,14 +85,13 @@ func printJSON(out io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// The colours of a terminal, as ECMA-48 has them.
+// The ECMA-48 codes of the colours of a terminal.
 const (
 	bold = "1"
 	red  = "31"
 )
 
-// paint colours text, if out is a terminal whose user does not object
-// (NO_COLOR, or TERM=dumb).
+// paint colours text if out is a terminal and neither NO_COLOR nor TERM=dumb is set.
 func paint(out io.Writer, colour, text string) string {
 	file, ok := out.(*os.File)
 	if !ok || !isatty.IsTerminal(file.Fd()) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {

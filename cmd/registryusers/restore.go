@@ -11,12 +11,12 @@ import (
 func restoreCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Put the database and the keys of a backup in place, while serve is stopped",
-		Long: `Put the database and the keys of a backup in place, while serve is stopped.
+		Short: "Restore the database and the keys from a backup; serve must be stopped",
+		Long: `Restore the database and the keys from a backup; serve must be stopped.
 
-The backup is checked first; if it is not good, nothing changes. The database
-and the keys that were there are moved to before-restore-TIME/ in the data
-directory. Images are separate: put the copy of images/ back too, if it is lost.`,
+The backup is checked first; if it cannot be used, nothing changes. The replaced
+database and keys are moved to before-restore-TIME/ in the data directory. Images
+are separate: if they are lost, restore the copy of images/, too.`,
 		Args: oneArgument("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := cmd.Flag("data").Value.String()
@@ -25,10 +25,10 @@ directory. Images are separate: put the copy of images/ back too, if it is lost.
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if _, err := fmt.Fprintf(out, "%s has the database and the keys of %s. Images are separate.\n", path, args[0]); err != nil || before == "" {
+			if _, err := fmt.Fprintf(out, "The database and the keys of %[2]s are in %[1]s. Images are separate.\n", path, args[0]); err != nil || before == "" {
 				return err
 			}
-			_, err = fmt.Fprintf(out, "The database and the keys from before are in %s: they are as secret as the new ones.\n", before)
+			_, err = fmt.Fprintf(out, "The database and the keys from before are in %s: keep them as secret as the new ones.\n", before)
 			return err
 		},
 	}

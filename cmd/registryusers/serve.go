@@ -58,27 +58,27 @@ func serveCommand() *cobra.Command {
 	addConfigFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
-	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is made if missing")
-	flags.BoolVar(&o.newDatabase, "new-database", false, "start over with a new database where the keys are and the database is lost: all users, registries and API keys are gone then; for one start, as it is refused where a database is")
-	flags.StringVar(&o.url, "url", "", "URL under which clients reach this server (default: from --listen)")
-	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; both files are read again when they change, and on SIGHUP")
+	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is created if it is missing")
+	flags.BoolVar(&o.newDatabase, "new-database", false, "create a new, empty database, if the database is lost and the keys are still there: the users, registries and API keys are lost, too; for one start only: it is refused if there is a database")
+	flags.StringVar(&o.url, "url", "", "URL at which clients reach this server (default: from --listen)")
+	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; it and --tls-key are read again when they change, and on SIGHUP")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
-	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, as behind a proxy that does TLS")
-	flags.BoolVar(&o.isDev, "dev", false, "make a registry and an API key, write them to DATA/dev.json, and print how to use them")
-	flags.StringVar(&o.registry, "registry", "on", "on: images are kept here; off: an outside registry has them, and takes this server's tokens")
-	flags.Var(&o.reserve, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it they are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
-	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and their audience")
-	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for an outside registry that verifies by a certificate bundle")
-	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; failed logins and connections are counted by address")
-	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a listener of its own for /healthz and /readyz, HOST:PORT; it answers when all connections of --listen are taken")
-	flags.IntVar(&o.connections.Total, "max-connections", 0, "most connections open at a time (default: 4096, or as the limit of open files allows)")
-	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "most of them from one IPv4 address or IPv6 /64, those of --trusted-proxy aside (default: a quarter); an IPv6 /56 has a third of all, a /48 half, or this if it is more")
-	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the requests in progress have to end when the server is stopped")
-	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in by their name alone, where it means one user; all registries must be in one project")
-	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least that is logged: ERROR, WARN, INFO, which has every request, or DEBUG, which has probes too")
-	flags.StringVar(&o.logFormat, "log-format", "text", "how it is logged: text or json")
-	flags.BoolVar(&o.validateResponses, "validate-responses", false, "check every response of the API against the document before it is sent, and answer 500 where it does not fit; for tests, as it takes time")
-	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, once it is listening")
+	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, for example behind a proxy that does TLS")
+	flags.BoolVar(&o.isDev, "dev", false, "create a registry and an API key, write them to DATA/dev.json, and print how to use them")
+	flags.StringVar(&o.registry, "registry", "on", "on: this server stores images; off: another registry stores them and accepts this server's tokens")
+	flags.Var(&o.reserve, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it, pushes are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
+	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
+	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
+	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; failed logins are counted by the client address that they name")
+	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a separate listener for /healthz and /readyz, HOST:PORT; it responds even when all connections of --listen are in use")
+	flags.IntVar(&o.connections.Total, "max-connections", 0, "maximum number of open connections (default: 4096, or what the limit of open files allows)")
+	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "maximum number of open connections from one IPv4 address or IPv6 /64, except those of --trusted-proxy (default: a quarter of --max-connections); for an IPv6 /56 the maximum is a third of --max-connections, for a /48 half, or this number if it is larger")
+	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long requests in progress may take when the server is stopped")
+	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
+	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest level that is logged: ERROR, WARN, INFO, which includes every request, or DEBUG, which includes probes")
+	flags.StringVar(&o.logFormat, "log-format", "text", "format of the log: text or json")
+	flags.BoolVar(&o.validateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
+	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, when the server listens")
 	return cmd
 }
 
@@ -156,13 +156,14 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
 	defer cancel()
 	if httpServer.Shutdown(bounded) != nil {
-		logger.Warn("requests that were still in progress have been cut off", "drain_timeout", o.drainTimeout)
+		logger.Warn("requests that were still in progress were cut off", "drain_timeout", o.drainTimeout)
 		return httpServer.Close()
 	}
 	return nil
 }
 
-// serveAdmin serves the probes on --admin-listen, if it is set, until stop is called.
+// serveAdmin serves the probes on --admin-listen until stop is called. Without
+// --admin-listen it does nothing.
 func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Context) error, logger *slog.Logger) (stop func(), err error) {
 	if o.adminListen == "" {
 		return func() {}, nil
@@ -175,14 +176,14 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 	listener = web.LimitConnections(listener, server, web.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("the admin listener has failed", "error", err)
+			logger.Error("the listener for probes (--admin-listen) failed", "error", err)
 		}
 	}()
 	logger.Info("serving probes", "url", "http://"+reachable(listener.Addr()))
 	return func() { _ = server.Close() }, nil
 }
 
-// maxAdminConnections is how many connections the admin listener has at a time.
+// maxAdminConnections is the most connections that the admin listener has open.
 const maxAdminConnections = 16
 
 func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
@@ -196,7 +197,7 @@ func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, usagef("--log-format must be text or json")
 }
 
-// app wires the server of a data directory.
+// app wires the server for a data directory.
 func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (*app.App, error) {
 	keys, err := keys.OpenFiles(dir.Keys(), logger)
 	if err != nil {
@@ -226,7 +227,8 @@ func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.L
 	return a, err
 }
 
-// check refuses settings that would show secrets to the network.
+// check refuses invalid settings, and those that would send secrets unencrypted over
+// the network. It fills in defaults.
 func (o *serveOptions) check() error {
 	if o.url != "" {
 		u, err := url.Parse(o.url)
@@ -265,13 +267,13 @@ func (o *serveOptions) check() error {
 		return usagef("--listen must be of the form HOST:PORT")
 	}
 	if o.tlsCert == "" && !o.insecureHTTP && !isLoopback(host) {
-		return usagef("--listen %s is not a loopback address, and plain HTTP would show API keys and secrets to the network: "+
+		return usagef("--listen %s is not a loopback address, and plain HTTP would send API keys and secrets unencrypted over the network: "+
 			"give --tls-cert and --tls-key, or --insecure-http behind a proxy that does TLS", o.listen)
 	}
 	return nil
 }
 
-// reachable returns the address to reach a listener at from this machine.
+// reachable returns the address at which this machine reaches a listener.
 func reachable(address net.Addr) string {
 	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))

@@ -13,20 +13,21 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Settings come from, the first that has one: the flag, the environment
+// A setting comes from the first of these that has it: the flag, the environment
 // (REGISTRYUSERS_TLS_CERT for --tls-cert), the YAML file that --config or
-// REGISTRYUSERS_CONFIG names (tls-cert), the default. Only the commands that
-// have the flag --config take them; the others talk to a server, and have the
-// environment of the client.
+// REGISTRYUSERS_CONFIG names (tls-cert), the default. Only the commands with the
+// flag --config have settings; the others call a server, and use the client's
+// environment variables.
 
-// addConfigFlag gives a command settings from the environment and a file.
+// addConfigFlag adds the flag --config, so that a command uses settings from the
+// environment and a file.
 func addConfigFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().String("config", "", "YAML file of settings, named as the flags of serve (environment: REGISTRYUSERS_CONFIG, and so on for each)")
+	cmd.PersistentFlags().String("config", "", "YAML file of settings, named like the flags of serve (environment: REGISTRYUSERS_CONFIG, and REGISTRYUSERS_NAME for each flag --name)")
 }
 
 const environmentPrefix = "REGISTRYUSERS_"
 
-// applySettings sets the flags of cmd that the command line does not.
+// applySettings sets the flags of cmd that the command line does not set.
 func applySettings(cmd *cobra.Command, environ []string) error {
 	if cmd.Flags().Lookup("config") == nil {
 		return nil
@@ -39,7 +40,7 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 		if name == "help" || serve.Flag(name) == nil {
 			return fmt.Errorf("%s: there is no setting %q", source, name)
 		}
-		if cmd != serve && name != "data" && name != "config" { // serve's alone
+		if cmd != serve && name != "data" && name != "config" { // only serve has it
 			return nil
 		}
 		flag := cmd.Flag(name)
@@ -85,7 +86,7 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 	}
 	for _, s := range settings {
 		if s.name == "config" {
-			return fmt.Errorf("config file %s, line %d: a file cannot name another", path, s.line)
+			return fmt.Errorf("config file %s, line %d: a config file cannot name another one", path, s.line)
 		}
 		if err := set(fmt.Sprintf("config file %s, line %d", path, s.line), s.name, s.isList, s.values...); err != nil {
 			return err
@@ -94,20 +95,21 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 	return nil
 }
 
-// serviceLink matches the names that Kubernetes sets in every container beside a
-// service whose name begins with registryusers, as in registryusers-web:
+// serviceLink matches the variables that Kubernetes sets in every container of a
+// namespace for a service whose name begins with registryusers, such as
+// registryusers-web:
 // …_SERVICE_HOST, …_SERVICE_PORT[_NAME], …_PORT and …_PORT_80_TCP[_ADDR|_PORT|_PROTO].
 var serviceLink = regexp.MustCompile(`^(.+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)$`)
 
 type setting struct {
 	name   string
-	values []string // one, but for a list
+	values []string // one, unless isList
 	isList bool
 	line   int
 }
 
-// readSettings reads a YAML file that is one mapping of names to scalars, or to
-// lists of scalars.
+// readSettings reads a YAML file with one mapping of names to scalars or lists of
+// scalars.
 func readSettings(path string) ([]setting, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -122,11 +124,11 @@ func readSettings(path string) ([]setting, error) {
 		return nil, fmt.Errorf("config file %s is not valid YAML: %w", path, err)
 	}
 	if decoder.Decode(new(yaml.Node)) == nil {
-		return nil, fmt.Errorf("config file %s has two documents", path)
+		return nil, fmt.Errorf("config file %s has more than one YAML document: it must have one", path)
 	}
 	root := document.Content[0]
 	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("config file %s must be lines of the form \"name: value\"", path)
+		return nil, fmt.Errorf("config file %s must have lines of the form \"name: value\"", path)
 	}
 	var settings []setting
 	seen := map[string]bool{}
@@ -139,7 +141,7 @@ func readSettings(path string) ([]setting, error) {
 		var values []string
 		for _, node := range nodes {
 			if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
-				return nil, fmt.Errorf("config file %s, line %d: %s must have a plain value, or a list of these", path, name.Line, name.Value)
+				return nil, fmt.Errorf("config file %s, line %d: %s must have a plain value or a list of plain values", path, name.Line, name.Value)
 			}
 			values = append(values, node.Value)
 		}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// sizeFlag is a flag whose value is a number of bytes: digits, and KiB, MiB or
-// GiB or nothing. The empty value leaves the default.
+// sizeFlag is the value of a flag for a number of bytes: digits, optionally with
+// KiB, MiB or GiB. The empty value keeps the default.
 type sizeFlag struct {
 	text  string
 	bytes int64
@@ -36,7 +36,7 @@ func (f *sizeFlag) Set(text string) error {
 		f.text, f.bytes = text, n*unit.bytes
 		return nil
 	}
-	return errors.New("it must be a number of bytes, such as 1048576, 1024KiB, 512MiB or 2GiB")
+	return errors.New("must be a number of bytes, such as 1048576, 1024KiB, 512MiB or 2GiB")
 }
 
 // String implements [pflag.Value].

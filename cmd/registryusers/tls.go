@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// tls returns the configuration of TLS, or nil for plain HTTP. The certificate
-// is read again when one of its files changes, and when reload is called.
+// tls returns the TLS configuration, or nil for plain HTTP. The certificate is read
+// again when one of its files has changed, and when reload is called.
 func (o *serveOptions) tls(logger *slog.Logger) (config *tls.Config, reload func(), err error) {
 	if o.tlsCert == "" && o.tlsKey == "" {
 		return nil, func() {}, nil
 	}
 	if o.tlsCert == "" || o.tlsKey == "" {
-		return nil, nil, usagef("--tls-cert and --tls-key go together")
+		return nil, nil, usagef("--tls-cert and --tls-key go together: give both or neither")
 	}
 	c := &certificateFiles{certificate: o.tlsCert, key: o.tlsKey, logger: logger}
 	if err := c.load(); err != nil {
@@ -26,19 +26,19 @@ func (o *serveOptions) tls(logger *slog.Logger) (config *tls.Config, reload func
 	return &tls.Config{GetCertificate: c.get, MinVersion: tls.VersionTLS12}, c.reload, nil
 }
 
-// certificateFiles is a certificate that is kept in two files. It is safe for
-// concurrent use.
+// certificateFiles is a certificate with its key, in two files. get and reload are
+// safe for concurrent use.
 type certificateFiles struct {
 	certificate, key string // paths
 	logger           *slog.Logger
 
 	mu     sync.Mutex
 	loaded *tls.Certificate
-	files  [2]os.FileInfo // as they were when they were read last
-	failed string         // the error that was logged last
+	files  [2]os.FileInfo // when they were last read
+	failed string         // the last logged error
 }
 
-// load reads the certificate, unless the files are as they were.
+// load reads the certificate, unless the files have not changed.
 func (c *certificateFiles) load() error {
 	var files [2]os.FileInfo
 	var err error
@@ -50,7 +50,7 @@ func (c *certificateFiles) load() error {
 	if c.loaded != nil && isSame(files[0], c.files[0]) && isSame(files[1], c.files[1]) {
 		return nil
 	}
-	c.files = files // of a damaged certificate too: it is reported once
+	c.files = files // also for a damaged certificate, to report it once
 	certificate, err := tls.LoadX509KeyPair(c.certificate, c.key)
 	if err != nil {
 		return err
@@ -63,16 +63,17 @@ func isSame(a, b os.FileInfo) bool {
 	return b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// get returns the certificate for a handshake: the last one that could be read.
+// get returns the certificate for a handshake: the last one that was read without
+// error.
 func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.loaded
 	err := c.load()
 	switch {
-	case err != nil && err.Error() != c.failed: // once, however many clients come
+	case err != nil && err.Error() != c.failed: // logged once, not for every client
 		c.failed = err.Error()
-		c.logger.Error("the TLS certificate cannot be read again; the one before stays in use", "error", err)
+		c.logger.Error("the changed TLS certificate cannot be used; the previous one stays in use", "error", err)
 	case c.loaded != before:
 		c.failed = ""
 		c.logger.Info("the TLS certificate has changed", "file", c.certificate)
@@ -80,16 +81,16 @@ func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.loaded, nil
 }
 
-// reload reads the certificate again, whatever its files look like.
+// reload reads the certificate again, even if its files have not changed.
 func (c *certificateFiles) reload() {
 	c.mu.Lock()
 	c.files, c.failed = [2]os.FileInfo{}, ""
 	c.mu.Unlock()
-	_, _ = c.get(nil) // which logs
+	_, _ = c.get(nil) // logs an error
 }
 
-// onHangup calls f for each SIGHUP, which ends the process no more, until stop
-// is called.
+// onHangup calls f for each SIGHUP until stop is called. Until then SIGHUP does not
+// end the process.
 func onHangup(f func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)

@@ -17,7 +17,7 @@ import (
 
 func userCommand() *cobra.Command {
 	user := group("user", "Create users through the API", userCreateCommand())
-	user.Long = "Create users through the API: this program's server, or the vendor's.\n\n" + connectionHelp
+	user.Long = "Create users through the API of this program's server or of the vendor's service.\n\n" + connectionHelp
 	return user
 }
 
@@ -28,7 +28,7 @@ func userCreateCommand() *cobra.Command {
 		Short: "Create a user and print it with its secret, which is shown only once",
 		Long: `Create a user and print it with its secret, which is shown only once.
 
-NAME is lower-case letters and digits, at most 16 of them.
+NAME has at most 16 characters, which must be lower-case letters and digits.
 
 ` + connectionHelp,
 		Example: `  registryusers user create ci --data data --days 30
@@ -40,16 +40,16 @@ NAME is lower-case letters and digits, at most 16 of them.
 	}
 	flags := cmd.Flags()
 	o.connection.add(cmd)
-	flags.Int64Var(&o.registry, "registry", 0, "id of the registry (required, but with --data)")
-	flags.Int64Var(&o.days, "days", 0, "days it lasts, up to 365; 0 ends at once, -1 never (required)")
+	flags.Int64Var(&o.registry, "registry", 0, "id of the registry (required, unless --data is given)")
+	flags.Int64Var(&o.days, "days", 0, "days until the user expires, at most 365; 0 expires at once, -1 never expires (required)")
 	requireFlag(cmd, "days")
-	flags.BoolVar(&o.readOnly, "read-only", false, "let it pull and not push")
-	flags.BoolVar(&o.secretStdin, "secret-stdin", false, "read the user's secret from standard input, without a line break at its end, rather than have one made")
-	flags.BoolVar(&o.secretOnly, "secret-only", false, "print the secret alone, for a pipe")
+	flags.BoolVar(&o.readOnly, "read-only", false, "allow only pulls")
+	flags.BoolVar(&o.secretStdin, "secret-stdin", false, "read a custom secret from standard input, without a line break at its end, instead of generating one")
+	flags.BoolVar(&o.secretOnly, "secret-only", false, "print only the secret, for a pipe")
 	outputFlag(cmd, &o.output)
 	excludeFlags(cmd, "secret-only", "output")
-	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "of an earlier create that had no answer: a repeat within 24 hours answers as it would have (default: a new one)")
-	flags.StringVar(&o.dockerConfig, "docker-config", "", "file to add the login to, which docker, crane, skopeo and podman read (\"config.json\" in $DOCKER_CONFIG)")
+	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "key of an earlier command whose outcome is unknown: repeated with this key within 24 hours, it gets the same result (default: a new key)")
+	flags.StringVar(&o.dockerConfig, "docker-config", "", "docker configuration file to add the login to, for docker, crane, skopeo and podman (\"config.json\" in $DOCKER_CONFIG)")
 	flags.StringVar(&o.registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
 	return cmd
 }
@@ -66,7 +66,7 @@ type createOptions struct {
 
 func (o *createOptions) create(cmd *cobra.Command, name string) error {
 	if o.idempotencyKey == "" {
-		o.idempotencyKey = rand.Text() // to be told, should there be no answer
+		o.idempotencyKey = rand.Text() // printed if the outcome is unknown
 	}
 	connection, err := o.connection.find()
 	if err != nil {
@@ -100,7 +100,7 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 		return advise(err, o.next(err, connection))
 	}
 	if err := o.print(cmd.OutOrStdout(), u); err != nil {
-		return fmt.Errorf("the user was created, but not printed (repeat the command with --idempotency-key %s within 24 hours): %w", o.idempotencyKey, err)
+		return fmt.Errorf("the user was created, but its secret could not be printed (repeat the command with --idempotency-key %s within 24 hours): %w", o.idempotencyKey, err)
 	}
 	if o.dockerConfig == "" {
 		return nil
@@ -111,28 +111,28 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 	return nil
 }
 
-// next says what to do about an error.
+// next returns what to do about an error of the create call, or "".
 func (o *createOptions) next(err error, c connection) string {
 	var response *client.Error
 	switch {
-	case errors.As(err, &response) && response.Status < 400 && response.Status != 201: // of something else than the API
+	case errors.As(err, &response) && response.Status < 400 && response.Status != 201: // not the API's response
 		return c.next(err)
 	case errors.Is(err, client.ErrOutcomeUnknown) && !errors.Is(err, registryusers.ErrExists):
 		return fmt.Sprintf("Repeat the command with --idempotency-key %s within 24 hours: if the user was created, the response has its secret.", o.idempotencyKey)
 	case errors.Is(err, registryusers.ErrIdempotencyKeyReused):
-		return "The idempotency key was used for another request: repeat that one as it was, or leave --idempotency-key out."
+		return "The idempotency key was used for another request: repeat the same request, or leave --idempotency-key out."
 	case errors.Is(err, registryusers.ErrUserChanged):
-		return "Leave --idempotency-key out to create a user anew."
+		return "Leave --idempotency-key out to create a new user."
 	case errors.As(err, &response) && response.InvalidFields["name"] != nil:
-		return "A name is lower-case letters and digits, at most 16 of them."
+		return "A name has at most 16 characters, which must be lower-case letters and digits."
 	case errors.Is(err, registryusers.ErrInvalid):
-		return "'registryusers user create --help' says what each flag may be."
+		return "'registryusers user create --help' lists the valid values of each flag."
 	case errors.Is(err, registryusers.ErrForbidden):
-		return "The API key is for another project: check GCORE_CLOUD_PROJECT_ID."
+		return "The API key is not valid for this project: check GCORE_CLOUD_PROJECT_ID."
 	case errors.Is(err, registryusers.ErrRegistryNotFound):
 		return "Check --registry, GCORE_CLOUD_PROJECT_ID and GCORE_CLOUD_REGION_ID; where the server runs, 'registryusers admin registry ls' lists the registries."
 	case errors.Is(err, registryusers.ErrExists):
-		return "Choose another name; where the server runs, 'registryusers admin user' lists and removes users, and makes new secrets."
+		return "Choose another name; where the server runs, 'registryusers admin user' lists and removes users, and generates new secrets."
 	}
 	return c.next(err)
 }
@@ -143,7 +143,7 @@ func (o *createOptions) print(out io.Writer, u client.User) error {
 		return err
 	}
 	if o.output == asJSON {
-		return printJSON(out, struct { // as the API names them
+		return printJSON(out, struct { // the names of the API
 			ID        int64     `json:"id"`
 			Name      string    `json:"name"`
 			ReadOnly  bool      `json:"read_only"`
@@ -159,10 +159,11 @@ func (o *createOptions) print(out io.Writer, u client.User) error {
 	})
 }
 
-// maxSecretInput is the most that is read of a secret, in bytes: more than it may have.
+// maxSecretInput is how many bytes of a secret are read at most, more than a secret
+// may have.
 const maxSecretInput = 64 << 10
 
-// readSecret reads a secret to its end, or to the line break there.
+// readSecret reads a secret, without a line break at its end.
 func readSecret(in io.Reader) (registryusers.Secret, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxSecretInput))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package accounts holds the rules: registries, their users, and the API keys
-// that may make them. It knows no HTTP and no SQL; a [Store] keeps its state.
+// Package accounts implements the rules for registries, their users, and the API
+// keys that may create users. It has no HTTP and no SQL; a [Store] keeps its state.
 package accounts
 
 import (
@@ -19,7 +19,8 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// RegistryRef is where a registry is sought: an id counts only in its project and region.
+// RegistryRef refers to a registry by its id, within its project and region: the
+// id of a registry in another project or region is not found.
 type RegistryRef struct{ ProjectID, RegionID, RegistryID int64 }
 
 // Registry is a container registry, which has users.
@@ -37,24 +38,24 @@ type User struct {
 	RegistryID    int64
 	Name          string // unique in its registry; may be empty
 	ReadOnly      bool
-	Duration      int64     // days from CreatedAt; 0 ends at once, -1 never
+	Duration      int64     // days from CreatedAt; 0 expires at once, -1 never
 	CreatedAt     time.Time // UTC, whole microseconds
 	ExpiresAt     time.Time // UTC; [Never] for a Duration of -1
 	Verifier      Verifier
-	SecretVersion int64       // 1 at first, one more with every new secret
+	SecretVersion int64       // starts at 1, and each new secret adds 1
 	Incarnation   Incarnation // random, new with every secret
 }
 
-// Expired reports whether the user's days are over at now.
+// Expired reports whether the user has expired at now.
 func (u User) Expired(now time.Time) bool { return !now.Before(u.ExpiresAt) }
 
-// Never is when a user expires that never does. It is a day and more before the
-// end of year 9999, so that it is a date of that year in every time zone: Go's
-// JSON and other programs refuse the year 10000.
+// Never is the ExpiresAt of a user that never expires. It is more than a day
+// before the end of year 9999, so that it is a date of that year in every time
+// zone: Go's JSON and other programs refuse the year 10000.
 var Never = time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)
 
-// Incarnation tells a user with its present secret from every other one that had
-// or will have its id: ids are used again after a backup is restored.
+// Incarnation identifies a user with its current secret. Ids alone do not: they
+// are reused after a backup is restored.
 type Incarnation [16]byte
 
 func newIncarnation() (i Incarnation) {
@@ -80,60 +81,62 @@ func (i *Incarnation) UnmarshalText(text []byte) error {
 // Key is an API key. Its token is "<id>$<secret>".
 type Key struct {
 	ID        int64
-	ProjectID int64 // the one project it is for; 0: all
+	ProjectID int64 // the only project that the key is valid for; 0: all
 	Hash      [sha256.Size]byte
 	CreatedAt time.Time
 }
 
-// May reports whether the key is for the project.
+// May reports whether the key is valid for the project.
 func (k Key) May(projectID int64) bool { return k.ProjectID == 0 || k.ProjectID == projectID }
 
-// owner names the key where its callers wait.
+// owner names the key in a [queue].
 func (k Key) owner() string { return strconv.FormatInt(k.ID, 10) }
 
 // Store keeps the state. Each method is one atomic step, durable when it
-// returns nil, and safe for concurrent use by several processes. Its errors
-// are package registryusers' sentinels, or wrap them, where one is named here;
-// [registryusers.ErrUnavailable] is possible everywhere. Package storetest is
-// the contract, as tests.
+// returns nil, and safe for concurrent use by several processes. The errors
+// named here are package registryusers' sentinels, or wrap them; every method
+// may also return [registryusers.ErrUnavailable]. Package storetest tests this
+// contract.
 type Store interface {
 	// CreateRegistry stores r under a new id. ErrRegistryExists: its project
-	// and region have one of that name.
+	// and region have a registry of that name.
 	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
-	// Registry returns the registry at the place. ErrRegistryNotFound.
+	// Registry returns the registry that at refers to. ErrRegistryNotFound.
 	Registry(ctx context.Context, at RegistryRef) (Registry, error)
 	// Registries returns all registries, by id.
 	Registries(ctx context.Context) ([]Registry, error)
 
-	// CreateUser stores u, in the registry at the place, under a new id, and
-	// with it, if r is not nil, the record r of its creation.
-	// ErrRegistryNotFound, ErrUserExists, ErrExists: there is a record of that
-	// key whose end is after u.CreatedAt.
+	// CreateUser stores u under a new id, in the registry that at refers to. If
+	// r is not nil, it stores r with it. ErrRegistryNotFound, ErrUserExists.
+	// ErrExists: there is a record with the key of r that ends after u.CreatedAt.
 	CreateUser(ctx context.Context, at RegistryRef, u User, r *IdempotencyRecord) (User, error)
-	// Record returns the record of that key, and its user, if it is still
-	// there. ErrNotFound.
+	// IdempotencyRecord returns the record with that key, and its user, which
+	// is nil if it was deleted. ErrNotFound.
 	IdempotencyRecord(ctx context.Context, key []byte) (IdempotencyRecord, *User, error)
-	// DeleteRecords removes the records whose end is not after now.
+	// DeleteIdempotencyRecords deletes the records that have expired at now.
 	DeleteIdempotencyRecords(ctx context.Context, now time.Time) error
-	// User returns a registry's user of that name. ErrUserNotFound.
+	// User returns the registry's user of that name. ErrUserNotFound.
 	User(ctx context.Context, registryID int64, name string) (User, error)
 	// AccountBySecret returns the account of the user whose verifier has the
-	// index; Account, of the user with the id; AccountByName, of the user of a
-	// registry. ErrUserNotFound.
+	// index. ErrUserNotFound.
 	AccountBySecret(ctx context.Context, index []byte) (Account, error)
+	// Account returns the account of the user with the id. ErrUserNotFound.
 	Account(ctx context.Context, userID int64) (Account, error)
+	// AccountByName returns the account of the user of that name in the registry
+	// of that name. ErrUserNotFound.
 	AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (Account, error)
 	// SoleAccountByName returns the account of the only user of that name with a
 	// custom secret, if all registries are in one project. ErrUserNotFound.
 	SoleAccountByName(ctx context.Context, name string) (Account, error)
 	// Users returns a registry's users, by id. ErrRegistryNotFound.
 	Users(ctx context.Context, registryID int64) ([]User, error)
-	// UpdateUser has change change a user, and stores and returns the result.
-	// Nobody changes the user in between, and an error of change is returned and
-	// changes nothing. ID, RegistryID, Name and CreatedAt stay as they are. change
-	// must not wait, and may be called again. ErrUserNotFound.
+	// UpdateUser calls change with a user, and stores and returns the changed
+	// user. No other update comes in between. If change returns an error,
+	// UpdateUser returns it and stores nothing. Changes of ID, RegistryID, Name
+	// and CreatedAt are ignored. change must not wait, and may be called more
+	// than once. ErrUserNotFound.
 	UpdateUser(ctx context.Context, userID int64, change func(*User) error) (User, error)
-	// DeleteUser removes a user. ErrUserNotFound.
+	// DeleteUser deletes a user. ErrUserNotFound.
 	DeleteUser(ctx context.Context, userID int64) error
 
 	// CreateKey stores k under a new id.
@@ -142,7 +145,7 @@ type Store interface {
 	Key(ctx context.Context, id int64) (Key, error)
 	// Keys returns all API keys, by id.
 	Keys(ctx context.Context) ([]Key, error)
-	// DeleteKey removes an API key. ErrKeyNotFound.
+	// DeleteKey deletes an API key. ErrKeyNotFound.
 	DeleteKey(ctx context.Context, id int64) error
 }
 
@@ -153,8 +156,8 @@ type Service struct {
 	now       func() time.Time
 	bareNames bool
 
-	// Of strangers, of users at an address where they have logged in lately, and
-	// of holders of an API key.
+	// Slots for logins from unknown addresses, for logins of users from an address
+	// where they have logged in lately, and for holders of an API key.
 	logins, knownLogins, creates *hashSlots
 
 	verified *verifiedSecrets
@@ -178,9 +181,10 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 	}
 }
 
-// AllowBareNames lets users with a custom secret log in by their name alone,
-// where there is one user of that name and all registries are in one project. Call it
-// before the first login. ErrInvalid: there are registries in several projects.
+// AllowBareNames lets a user with a custom secret log in with the bare name, if
+// it is the only such user of that name and all registries are in one project.
+// Call it before the first login. ErrInvalid: there are registries in several
+// projects.
 func (s *Service) AllowBareNames(ctx context.Context) error {
 	registries, err := s.store.Registries(ctx)
 	if err != nil {
@@ -188,7 +192,7 @@ func (s *Service) AllowBareNames(ctx context.Context) error {
 	}
 	for _, r := range registries {
 		if r.ProjectID != registries[0].ProjectID {
-			return fmt.Errorf("%w: there are registries in the projects %d and %d, and a bare name must mean one user",
+			return fmt.Errorf("%w: all registries must be in one project, but there are registries in the projects %d and %d",
 				registryusers.ErrInvalid, registries[0].ProjectID, r.ProjectID)
 		}
 	}
@@ -196,13 +200,14 @@ func (s *Service) AllowBareNames(ctx context.Context) error {
 	return nil
 }
 
-// clock returns the time as it is kept: UTC, whole microseconds.
+// clock returns the time in the precision that the store keeps: UTC, whole
+// microseconds.
 func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Microsecond) }
 
-// registryName is the rule of the vendor's API for registry names.
+// registryName is the pattern of registry names in the vendor's API.
 var registryName = regexp.MustCompile(`^[a-z][-a-z0-9]{0,22}[a-z0-9]$`)
 
-// CreateRegistry makes a registry. ErrInvalid, ErrRegistryExists.
+// CreateRegistry creates a registry. ErrInvalid, ErrRegistryExists.
 func (s *Service) CreateRegistry(ctx context.Context, projectID, regionID int64, name string) (Registry, error) {
 	if projectID < 1 || regionID < 1 {
 		return Registry{}, fmt.Errorf("%w: project and region must be 1 or more", registryusers.ErrInvalid)
@@ -216,29 +221,30 @@ func (s *Service) CreateRegistry(ctx context.Context, projectID, regionID int64,
 // Registries returns all registries, by id.
 func (s *Service) Registries(ctx context.Context) ([]Registry, error) { return s.store.Registries(ctx) }
 
-// NewUser is what a user is made from: the document's create body.
+// NewUser is the document's create body: what a user is created from.
 type NewUser struct {
-	Duration int64 // days; 0 ends at once, -1 never
+	Duration int64 // days; 0 expires at once, -1 never
 	Name     string
 	ReadOnly bool
-	Secret   registryusers.SecretText // empty: one is made
+	Secret   registryusers.SecretText // empty: one is generated
 }
 
-// CreatedUser is a user that was just made, with its secret, which is shown only once.
+// CreatedUser is a user that was just created, with its secret, which is shown only once.
 type CreatedUser struct {
 	User
 	Secret   registryusers.SecretText
-	Replayed bool // an earlier call with the same idempotency key made it
+	Replayed bool // an earlier call with the same idempotency key created the user
 }
 
-// CreateUser makes a user in the registry at the place, for the holder of the
-// API key. A call with an idempotency key (not "") that made a user is answered
-// alike when it is repeated, for [RecordLifetime].
+// CreateUser creates a user in the registry that at refers to, for the holder of
+// the API key. If idempotencyKey is not "", repeating the call returns the same
+// result for [RecordLifetime].
+//
 // ErrInvalid (for the secret, a [*registryusers.InvalidFieldsError]: see
-// [CheckSecret]), ErrForbidden (decided from the place alone), ErrRegistryNotFound,
-// ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (for
-// another request), ErrUserChanged (a repeat, after the user was removed or got
-// another secret).
+// [CheckSecret]), ErrForbidden (decided from at alone), ErrRegistryNotFound,
+// ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (the key
+// was used for another request), ErrUserChanged (a repeat, after the user was
+// deleted or got another secret).
 func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, idempotencyKey string, n NewUser) (CreatedUser, error) {
 	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1, Incarnation: newIncarnation()}
 	var err error
@@ -262,25 +268,26 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, id
 	}
 	r := c.record(u.CreatedAt)
 	created, err := s.create(ctx, caller, at, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
-	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, at the same time
+	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, running at the same time
 		if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
 			return created, err
 		}
-		if !errors.Is(err, registryusers.ErrUserExists) { // a record was in the way, and is gone
-			err = fmt.Errorf("%w: the record of an earlier call with this idempotency key has just ended", registryusers.ErrUnavailable)
+		if !errors.Is(err, registryusers.ErrUserExists) { // a record conflicted, and has expired since
+			err = fmt.Errorf("%w: the record of an earlier call with this idempotency key has just expired", registryusers.ErrUnavailable)
 		}
 	}
 	return created, err
 }
 
-// create stores u with the chosen secret, or with the one that made returns.
+// create stores u with the custom secret, or, if that is empty, with the one that
+// generated returns.
 func (s *Service) create(ctx context.Context, caller Key, at RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
 	secret := custom
 	if custom.IsZero() {
 		secret = registryusers.NewSecretText(generated())
 		u.Verifier.Index = s.index(secret.Reveal())
 	} else {
-		// No argon2id for who asks for what is not there.
+		// A request for a registry that does not exist must not cost an argon2id.
 		_, err := s.store.Registry(ctx, at)
 		if err == nil {
 			u.Verifier.Hash, err = s.hash(ctx, caller, custom.Reveal())
@@ -296,9 +303,10 @@ func (s *Service) create(ctx context.Context, caller Key, at RegistryRef, u User
 	return CreatedUser{User: u, Secret: secret}, nil
 }
 
-// end returns the end of a user of that many days of 24 hours.
+// end returns when a user expires that was created with a duration of that many
+// days of 24 hours.
 func end(created time.Time, days int64) (time.Time, error) {
-	const century = 36525 // days; what a document allows is far below
+	const century = 36525 // days; the document allows far fewer
 	switch {
 	case days == -1:
 		return Never, nil
@@ -313,20 +321,21 @@ func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
 	return s.store.Users(ctx, registryID)
 }
 
-// User returns a registry's user of that name. ErrUserNotFound.
+// User returns the registry's user of that name. ErrUserNotFound.
 func (s *Service) User(ctx context.Context, registryID int64, name string) (User, error) {
 	return s.store.User(ctx, registryID, name)
 }
 
-// UserUpdate says what to change of a user.
+// UserUpdate holds the changes to a user.
 type UserUpdate struct {
-	Days      *int64 // expire that many days after the creation; -1 never; nil: no change
+	Days      *int64 // duration from the creation, in days; -1 never expires; nil: no change
 	ReadOnly  *bool  // nil: no change
 	NewSecret bool   // generate a new secret; the old one stops working
 }
 
-// UpdateUser changes a user, all of it or nothing, and returns it with its new
-// secret, which is shown only once, if there is one. ErrInvalid, ErrUserNotFound.
+// UpdateUser applies all changes to a user or none, and returns the user, and its
+// new secret if one was generated. The secret is shown only once. ErrInvalid,
+// ErrUserNotFound.
 func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (User, registryusers.SecretText, error) {
 	var secret string
 	var incarnation Incarnation
@@ -357,16 +366,16 @@ func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (Us
 	return updated, registryusers.NewSecretText(secret), nil
 }
 
-// DeleteUser removes a user; its name is free again. ErrUserNotFound.
+// DeleteUser deletes a user; its name can be used again. ErrUserNotFound.
 func (s *Service) DeleteUser(ctx context.Context, u User) error {
 	return s.store.DeleteUser(ctx, u.ID)
 }
 
-// CreateKey makes an API key for one project, or for all (0), and returns it
+// CreateKey creates an API key for one project, or for all (0), and returns it
 // with its token, which is shown only once. ErrInvalid.
 func (s *Service) CreateKey(ctx context.Context, projectID int64) (Key, registryusers.Secret, error) {
 	if projectID < 0 {
-		return Key{}, registryusers.Secret{}, fmt.Errorf("%w: a project is 1 or more", registryusers.ErrInvalid)
+		return Key{}, registryusers.Secret{}, fmt.Errorf("%w: the project must be 1 or more", registryusers.ErrInvalid)
 	}
 	secret := generateSecret()
 	k, err := s.store.CreateKey(ctx, Key{ProjectID: projectID, Hash: sha256.Sum256([]byte(secret)), CreatedAt: s.clock()})
@@ -379,12 +388,12 @@ func (s *Service) CreateKey(ctx context.Context, projectID int64) (Key, registry
 // Keys returns all API keys, by id.
 func (s *Service) Keys(ctx context.Context) ([]Key, error) { return s.store.Keys(ctx) }
 
-// DeleteKey removes an API key: its next request is answered 401. ErrKeyNotFound.
+// DeleteKey deletes an API key, which stops working at once. ErrKeyNotFound.
 func (s *Service) DeleteKey(ctx context.Context, id int64) error { return s.store.DeleteKey(ctx, id) }
 
-// Authenticate returns the API key of a token. ErrUnauthenticated: the token
-// is not one, or its key was removed, or its secret is wrong; which of these,
-// is not told.
+// Authenticate returns the API key of a token. ErrUnauthenticated: the token is
+// malformed, its key was deleted, or its secret is wrong; the error does not say
+// which.
 func (s *Service) Authenticate(ctx context.Context, token registryusers.Secret) (Key, error) {
 	id, secret, _ := strings.Cut(token.Reveal(), "$")
 	n, err := strconv.ParseInt(id, 10, 64)

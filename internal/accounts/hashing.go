@@ -15,7 +15,7 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// The cost of argon2id: OWASP's recommendation for its smallest memory but one.
+// The cost of argon2id: OWASP's recommendation for 19 MiB of memory.
 const (
 	argonMemory = 19 * 1024 // KiB
 	argonTime   = 2
@@ -24,19 +24,20 @@ const (
 	argonKey    = 32 // bytes
 )
 
-// hashPrefix begins the PHC strings of these parameters.
+// hashPrefix is how the PHC strings with these parameters begin.
 var hashPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
 
-// How many argon2ids run at a time, each with 19 MiB (and several times that
-// until it is collected). Holders of an API key, and users whose address is known,
-// have a slot of their own, which strangers cannot take.
+// How many argon2id computations run at a time. Each uses 19 MiB, and several times
+// that until the garbage is collected. Holders of an API key, and users at a known
+// address, have a slot of their own, which other callers cannot take.
 const (
 	maxLoginHashes  = 2
-	maxKnownHashes  = 1 // of users at an address where they have logged in lately
+	maxKnownHashes  = 1 // for users at an address where they have logged in lately
 	maxCreateHashes = 1
 )
 
-// hashSlots bounds the argon2ids in progress and the callers that wait for one.
+// hashSlots bounds the argon2id computations in progress and the callers that wait
+// for one.
 type hashSlots struct {
 	mu      sync.Mutex
 	free    int
@@ -45,13 +46,13 @@ type hashSlots struct {
 
 func newHashSlots(n int) *hashSlots { return &hashSlots{free: n} }
 
-// acquire waits for a slot, in the order of a queue, until ctx is done. owner is
-// the address or the API key that the caller waits for, and failed the share of
-// its limits that has been spent. ErrUnavailable, at once: too many wait that come
-// before this caller.
+// acquire waits for a slot, in the order of a [queue], until ctx is done. owner is
+// the caller's address or API key, and failed the share of its limits on failures
+// that it has used. ErrUnavailable: ctx is done or, at once, the queue is full of
+// callers that are served before this one.
 func (h *hashSlots) acquire(ctx context.Context, owner string, failed float64) (release func(), err error) {
 	h.mu.Lock()
-	if h.free > 0 { // then nobody waits
+	if h.free > 0 { // then no caller waits
 		h.free--
 		h.mu.Unlock()
 		return h.release, nil
@@ -81,7 +82,7 @@ func (h *hashSlots) acquire(ctx context.Context, owner string, failed float64) (
 
 var errQueueFull = fmt.Errorf("%w: %d secrets are waiting to be hashed", registryusers.ErrUnavailable, maxQueue)
 
-// release gives a slot to the next caller that waits.
+// release passes a slot to the next caller in the queue.
 func (h *hashSlots) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,7 +92,7 @@ func (h *hashSlots) release() {
 }
 
 // hash returns the argon2id hash of a new user's custom secret as a PHC string.
-// The holders of API keys take turns.
+// API keys take turns.
 func (s *Service) hash(ctx context.Context, caller Key, secret string) (string, error) {
 	release, err := s.creates.acquire(ctx, caller.owner(), 0)
 	if err != nil {
@@ -104,8 +105,8 @@ func (s *Service) hash(ctx context.Context, caller Key, secret string) (string, 
 	return hashPrefix + b64(salt) + "$" + b64(argon2id(secret, salt)), nil
 }
 
-// verify reports whether a custom secret has the hash; "" is the hash of none, and
-// costs the same. Call it with a slot.
+// verify reports whether a custom secret has the hash. No secret has the hash "",
+// which costs the same. Acquire a slot before the call.
 func verify(hash, secret string) (bool, error) {
 	if hash == "" {
 		argon2id(secret, make([]byte, argonSalt))
@@ -118,16 +119,16 @@ func verify(hash, secret string) (bool, error) {
 	return subtle.ConstantTimeCompare(argon2id(secret, salt), want) == 1, nil
 }
 
-// argon2id hashes a secret. Call it with a slot.
+// argon2id hashes a secret. Acquire a slot before the call.
 func argon2id(secret string, salt []byte) []byte {
 	return argon2.IDKey([]byte(secret), salt, argonTime, argonMemory, argonLanes, argonKey)
 }
 
-// parseHash reads what [Service.hash] wrote.
+// parseHash parses a PHC string that [Service.hash] returned.
 func parseHash(hash string) (salt, key []byte, err error) {
 	parts := strings.Split(strings.TrimPrefix(hash, hashPrefix), "$")
 	if !strings.HasPrefix(hash, hashPrefix) || len(parts) != 2 {
-		return nil, nil, errors.New("a stored secret is hashed in a way that this program does not know")
+		return nil, nil, errors.New("the stored hash of a secret has an unknown format: a newer version of this program may have written it")
 	}
 	salt, err1 := base64.RawStdEncoding.DecodeString(parts[0])
 	key, err2 := base64.RawStdEncoding.DecodeString(parts[1])

@@ -11,7 +11,7 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// Account is a user together with where its registry's images lie.
+// Account is a user and the namespace of its registry's images.
 type Account struct {
 	User
 	// Namespace is the first element of its repositories' names,
@@ -19,7 +19,7 @@ type Account struct {
 	Namespace string
 }
 
-// FullName is the name that means this user alone, "NAMESPACE+NAME".
+// FullName returns the login name "NAMESPACE+NAME", which is unique among all users.
 func (a Account) FullName() string { return a.Namespace + "+" + a.Name }
 
 // The actions on a repository, as the registry's token protocol names them.
@@ -29,7 +29,7 @@ const (
 	Delete = "delete"
 )
 
-// Actions returns what the account may do in a repository.
+// Actions returns the actions that the account may perform on a repository.
 func (a Account) Actions(repository string) []string {
 	switch {
 	case !a.Owns(repository):
@@ -41,19 +41,19 @@ func (a Account) Actions(repository string) []string {
 	}
 }
 
-// Owns reports whether a repository lies in the account's registry.
+// Owns reports whether a repository belongs to the account's registry.
 func (a Account) Owns(repository string) bool {
 	rest, ok := strings.CutPrefix(repository, a.Namespace+"/")
 	return ok && rest != ""
 }
 
-// Namespace names the place of a registry's repositories.
+// Namespace returns the first element of the names of a registry's repositories.
 func Namespace(projectID, regionID int64, name string) string {
 	return strconv.FormatInt(projectID, 10) + "-" + strconv.FormatInt(regionID, 10) + "-" + name
 }
 
-// parseNamespace is the reverse of [Namespace]. What is not one is in the project
-// 0, where no registry is.
+// parseNamespace is the reverse of [Namespace]. For any other text it returns the
+// project 0, which has no registries.
 func parseNamespace(namespace string) (projectID, regionID int64, name string) {
 	parts := strings.SplitN(namespace, "-", 3)
 	if len(parts) != 3 {
@@ -67,31 +67,31 @@ func parseNamespace(namespace string) (projectID, regionID int64, name string) {
 	return projectID, regionID, parts[2]
 }
 
-// LoginAttempt is what a client presents to log in.
+// LoginAttempt holds what a client sends to log in.
 type LoginAttempt struct {
 	Account    string // NAME, or NAMESPACE+NAME
 	Secret     registryusers.Secret
-	Repository string // the first one that is asked for, or ""
-	From       string // the address it comes from, with or without a port, for the limits on failures
+	Repository string // the first repository that the client requests access to, or ""
+	From       string // the client's address, with or without a port, for the limits on failures
 }
 
-// ErrBareName refuses a name without a registry: it is an
-// [registryusers.ErrUnauthenticated], whoever exists.
+// ErrBareName says that the login name does not name a registry. It wraps
+// [registryusers.ErrUnauthenticated], and does not depend on which users exist.
 var ErrBareName = fmt.Errorf("%w: the name does not say which registry is meant", registryusers.ErrUnauthenticated)
 
-// Login returns the account that the attempt's name and secret belong to.
+// Login returns the account with the attempt's name and secret.
 //
 // A generated secret is found by its index, and works with every form of the
 // name. A custom secret is compared with that of one user at most: the long form
-// of the name says whose registry is meant, or else the repository. A bare name
-// without a repository means nobody, unless [Service.AllowBareNames] was called.
-// Failures are limited, as loginThrottle says; generated secrets, and custom ones
-// that were verified in the last minutes, are let in regardless.
+// of the name names the registry; otherwise the repository does. A bare name
+// without a repository is refused, unless [Service.AllowBareNames] was called.
+// Failures are limited, as loginThrottle describes. The limits do not apply to
+// generated secrets, nor to custom secrets that were verified in the last minutes.
 //
-// ErrUnauthenticated: there is no such user, or the secret is wrong, or the user
-// has expired; the error does not say which, and each costs the same.
+// ErrUnauthenticated: there is no such user, the secret is wrong, or the user has
+// expired; the error does not say which, and each case costs the same.
 // [ErrBareName], at no cost. A [*LimitError]: too many failures. ErrUnavailable:
-// too many logins wait, of addresses that have failed as little as this one.
+// too many logins wait whose addresses have no more failures than this one's.
 func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, error) {
 	namespace, name, named := strings.Cut(attempt.Account, "+")
 	if !named {
@@ -120,7 +120,7 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 		meant = namespace + "+" + name
 	}
 	counted := meant
-	if s.bareNames { // a user's long and short name count together
+	if s.bareNames { // failures of a user's long and bare name count together
 		counted = name
 	}
 	secret := attempt.Secret.Reveal()
@@ -128,8 +128,8 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	return s.compareCandidate(ctx, candidate, guess, secret)
 }
 
-// candidate returns the one user that a name may mean. The zero Account: there is
-// none.
+// candidate returns the only user that a name can refer to, or the zero Account if
+// there is none.
 func (s *Service) candidate(ctx context.Context, namespace, name string, named bool) (account Account, err error) {
 	if named {
 		project, region, registry := parseNamespace(namespace)
@@ -143,9 +143,9 @@ func (s *Service) candidate(ctx context.Context, namespace, name string, named b
 	return account, err
 }
 
-// compareCandidate returns the candidate if the attempt has its custom secret and
-// it has not expired. No candidate, one with a generated secret and one that has
-// expired cost what a wrong secret costs.
+// compareCandidate returns the candidate if secret is its custom secret and it has
+// not expired. Without a candidate, or with one that has a generated secret or has
+// expired, it costs the same as with a wrong secret.
 func (s *Service) compareCandidate(ctx context.Context, candidate Account, g guess, secret string) (Account, error) {
 	hash, expired := candidate.Verifier.Hash, candidate.Expired(s.now())
 	verified := func() bool { return hash != "" && !expired && s.verified.has(hash, secret, s.now()) }
@@ -167,7 +167,7 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 		return Account{}, err
 	}
 	defer release()
-	// Others may have failed, or logged in, while this one waited.
+	// Other attempts may have failed, or succeeded, while this one waited.
 	if verified() {
 		return candidate, nil
 	}
@@ -187,9 +187,9 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	return s.current(candidate)
 }
 
-// Current returns the account as it is now, for a client that proved earlier to
-// be that incarnation of the user. ErrUnauthenticated: the user is gone, has
-// expired, or has another secret now.
+// Current returns the current state of an account, for a client that logged in
+// earlier as that incarnation of the user. ErrUnauthenticated: the user was
+// deleted, has expired, or got another secret.
 func (s *Service) Current(ctx context.Context, userID int64, incarnation Incarnation) (Account, error) {
 	account, err := s.store.Account(ctx, userID)
 	if isNotFound(err) {
@@ -204,7 +204,7 @@ func (s *Service) Current(ctx context.Context, userID int64, incarnation Incarna
 	return s.current(account)
 }
 
-// current returns the account, unless it has expired.
+// current returns the account, or ErrUnauthenticated if it has expired.
 func (s *Service) current(account Account) (Account, error) {
 	if account.Expired(s.now()) {
 		return Account{}, registryusers.ErrUnauthenticated
@@ -212,8 +212,8 @@ func (s *Service) current(account Account) (Account, error) {
 	return account, nil
 }
 
-// RefreshToken returns a token that stands for the account's secret, at one
-// service, for as long as the account has that secret. Nothing of it is stored.
+// RefreshToken returns a token that replaces the account's secret at one service,
+// as long as the account has that secret. Nothing is stored.
 func (s *Service) RefreshToken(account Account, service string) registryusers.Secret {
 	incarnation, _ := account.Incarnation.MarshalText() // never fails
 	payload := strconv.FormatInt(account.ID, 10) + "." + string(incarnation)
@@ -224,8 +224,9 @@ func (s *Service) refreshMAC(payload, service string) string {
 	return base64.RawURLEncoding.EncodeToString(s.key.mac("refresh token", payload+"\x00"+service))
 }
 
-// Refresh returns the account, as it is now, of a refresh token.
-// ErrUnauthenticated, as for [Service.Current], or for a token of another service.
+// Refresh returns the current state of the account of a refresh token.
+// ErrUnauthenticated: as for [Service.Current], or the token is malformed or was
+// issued for another service.
 func (s *Service) Refresh(ctx context.Context, token registryusers.Secret, service string) (Account, error) {
 	text := token.Reveal()
 	i := strings.LastIndexByte(text, '.')
@@ -235,7 +236,7 @@ func (s *Service) Refresh(ctx context.Context, token registryusers.Secret, servi
 	id, rest, _ := strings.Cut(text[:i], ".")
 	userID, err := strconv.ParseInt(id, 10, 64)
 	var incarnation Incarnation
-	if err != nil || incarnation.UnmarshalText([]byte(rest)) != nil { // of an older version
+	if err != nil || incarnation.UnmarshalText([]byte(rest)) != nil { // an older version issued it
 		return Account{}, registryusers.ErrUnauthenticated
 	}
 	return s.Current(ctx, userID, incarnation)

@@ -5,30 +5,31 @@ import (
 	"slices"
 )
 
-// queue holds the callers that wait for something, at most maxQueue of them,
-// in the order in which they are served: those whose networks have failed least
-// come first; among equals, owners (addresses, or API keys) take turns, and each
-// owner's callers are served in order of arrival. When it is full, a newcomer that
-// would be served earlier takes the place of the last one.
+// queue holds waiting callers, at most maxQueue of them, in the order in which
+// they are served: callers whose networks have the fewest failures come first;
+// among equals, owners (addresses, or API keys) take turns, and each owner's
+// callers are served in order of arrival. When the queue is full, a new caller
+// that would be served before the last one replaces it.
 //
-// So an address that has not failed never waits for one that has, and an owner
-// with many callers does not hold up one with few. The zero queue is empty. It is
+// So an address without failures never waits for one with failures, and an owner
+// with many callers does not delay one with few. The zero queue is empty. It is
 // not safe for concurrent use.
 type queue struct {
 	waiters []*waiter // sorted
-	turn    int       // of the one that was served last
+	turn    int       // of the waiter that was served last
 }
 
-// maxQueue is how many callers wait in a queue.
+// maxQueue is the most callers that wait in a queue.
 const maxQueue = 64
 
-// waiter is a caller that waits.
+// waiter is a waiting caller.
 type waiter struct {
 	owner  string
-	failed float64 // share of its limits that its networks have spent
-	turn   int     // after the one served last, and one more for each caller of the owner that waits
+	failed float64 // share of its limits that its networks have used
+	turn   int     // one after the turn served last, or after the owner's last waiting caller
 
-	// served gets true when it is served, and false when it lost its place.
+	// served receives true when the caller is served, and false when another one
+	// replaced it.
 	served chan bool
 }
 
@@ -36,12 +37,14 @@ func newWaiter(owner string, failed float64) *waiter {
 	return &waiter{owner: owner, failed: failed, served: make(chan bool, 1)}
 }
 
-// before compares two waiters by who is served first; 0 means by arrival.
+// before compares two waiters: the smaller one is served first, and equal ones are
+// served in order of arrival.
 func (w *waiter) before(other *waiter) int {
 	return cmp.Or(cmp.Compare(w.failed, other.failed), cmp.Compare(w.turn, other.turn))
 }
 
-// add puts w in its place. It reports false if there is none for it.
+// add inserts w in order. It reports false if the queue is full of callers that are
+// served before w.
 func (q *queue) add(w *waiter) bool {
 	w.turn = q.turn + 1
 	for _, other := range q.waiters {
@@ -58,13 +61,13 @@ func (q *queue) add(w *waiter) bool {
 		last.served <- false
 	}
 	i, _ := slices.BinarySearchFunc(q.waiters, w, func(other, w *waiter) int {
-		return cmp.Or(other.before(w), -1) // after its equals
+		return cmp.Or(other.before(w), -1) // after equal ones
 	})
 	q.waiters = slices.Insert(q.waiters, i, w)
 	return true
 }
 
-// serve serves the first one. It reports false if nobody waits.
+// serve serves the first caller. It reports false if no caller waits.
 func (q *queue) serve() bool {
 	if len(q.waiters) == 0 {
 		return false
@@ -76,7 +79,7 @@ func (q *queue) serve() bool {
 	return true
 }
 
-// remove takes w out. It reports false if it was served, or lost its place, before.
+// remove removes w. It reports false if w has been served or replaced.
 func (q *queue) remove(w *waiter) bool {
 	i := slices.Index(q.waiters, w)
 	if i < 0 {

@@ -14,30 +14,30 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// RecordLifetime is how long a create can be repeated with its idempotency key.
+// RecordLifetime is how long a create request can be repeated with its idempotency
+// key.
 const RecordLifetime = 24 * time.Hour
 
-// IdempotencyRecord is what is kept of a create with an idempotency key, so that a repeat
-// is answered alike: no secret, nor anything that a secret or the idempotency
-// key could be tried against without the server key.
+// IdempotencyRecord is stored for a create request with an idempotency key, so that
+// a repeat gets the same response. It holds no secret, and without the server key
+// nobody can test guesses of a secret or of the idempotency key against it.
 type IdempotencyRecord struct {
-	Key     []byte    // keyed hash of the idempotency key, within its API key, operation and place
-	Request []byte    // keyed hash of what was asked for, without the secret
-	Salt    []byte    // of the derivation of a made secret
-	End     time.Time // after which it counts no more
+	Key     []byte    // keyed hash of the idempotency key, API key, operation and registry
+	Request []byte    // keyed hash of the request, without the secret
+	Salt    []byte    // for deriving a generated secret
+	End     time.Time // when the record expires
 	UserID  int64     // set by the store
 }
 
-// creation is a create with an idempotency key.
+// createRequest is a create request with an idempotency key.
 type createRequest struct {
-	scope         string // API key, operation, place and idempotency key, which is the rest of the text
-	key, request  []byte // of its Record
+	scope         string // API key, operation, registry and, as the rest of the text, idempotency key
+	key, request  []byte // of its IdempotencyRecord
 	secretIsGiven bool
 }
 
-// creation tells a create from every other.
 func (s *Service) newCreateRequest(caller Key, at RegistryRef, idempotencyKey string, n NewUser) createRequest {
-	// All that is asked for counts: a field more, and this does not compile.
+	// Every field counts: with a new field of NewUser, this does not compile.
 	asked := struct {
 		Duration int64
 		Name     string
@@ -52,29 +52,30 @@ func (s *Service) newCreateRequest(caller Key, at RegistryRef, idempotencyKey st
 		secretIsGiven: !asked.Secret.IsZero(),
 	}
 	c.key = s.key.mac("idempotency key", c.scope)
-	// The name stands last, whatever is in it. Requests are compared within the scope.
+	// The name comes last, because it may contain any character.
 	c.request = s.key.mac("create user", fmt.Sprintf("%s\x00%d %t %t %s", c.scope, asked.Duration, asked.ReadOnly, c.secretIsGiven, asked.Name))
 	return c
 }
 
-// record returns the record of the creation at that time.
+// record returns the record of a request that is made at now, with a new salt.
 func (c createRequest) record(now time.Time) IdempotencyRecord {
 	r := IdempotencyRecord{Key: c.key, Request: c.request, Salt: make([]byte, 32), End: now.Add(RecordLifetime)}
 	_, _ = rand.Read(r.Salt) // never fails: crypto/rand
 	return r
 }
 
-// derive returns the made secret of a creation: the same for the same salt.
+// derive returns the generated secret of a create request: the same one for the
+// same salt.
 func (s *Service) derive(c createRequest, salt []byte) string {
 	random, err := hkdf.Key(sha256.New, s.key.bytes(), salt, "user secret\x00"+c.scope, 32)
 	if err != nil {
-		panic(err) // only for more bytes than HKDF has
+		panic(err) // only for more bytes than HKDF can return
 	}
 	return spell(random)
 }
 
-// replay answers a create that is repeated at now as the first one was.
-// ErrNotFound: it is not repeated.
+// replay returns the result of the earlier create request that this one, made at
+// now, repeats. ErrNotFound: it repeats none.
 func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n NewUser, now time.Time) (CreatedUser, error) {
 	r, u, err := s.store.IdempotencyRecord(ctx, c.key)
 	if err == nil && !now.Before(r.End) {
@@ -100,7 +101,7 @@ func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n New
 			return CreatedUser{}, registryusers.ErrUserChanged
 		}
 	}
-	// As it was answered, whatever was changed of the user since.
+	// The same response as before, even if the user has been changed since.
 	u.ReadOnly, u.Duration = n.ReadOnly, n.Duration
 	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
 		return CreatedUser{}, err
@@ -110,7 +111,7 @@ func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n New
 
 // compare returns ErrIdempotencyKeyReused if a custom secret is not the user's.
 // The throttle does not count it: only the holder of both the API key and the
-// idempotency key learns about a secret, and it is the one which that caller chose.
+// idempotency key can test secrets here, and that caller set the user's secret.
 func (s *Service) compare(ctx context.Context, caller Key, u User, secret registryusers.SecretText) error {
 	release, err := s.creates.acquire(ctx, caller.owner(), 0)
 	if err != nil {

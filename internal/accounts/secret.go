@@ -14,11 +14,12 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// ServerKey is the secret that keeps the database alone from letting anybody
-// in. It is kept outside of the database; losing it loses every made secret.
+// ServerKey is the key of the verifiers of generated secrets: without it, a copy of
+// the database lets nobody log in. It is stored outside of the database. If it is
+// lost, no generated secret works.
 type ServerKey struct {
 	ID    string
-	bytes func() []byte // a function, so that no printer finds them
+	bytes func() []byte // a function, so that nothing prints the key
 }
 
 // NewServerKey returns the server key with an id and 32 bytes from crypto/rand.
@@ -26,23 +27,23 @@ func NewServerKey(id string, key [32]byte) ServerKey {
 	return ServerKey{id, func() []byte { return key[:] }}
 }
 
-// mac is a keyed hash (HMAC-SHA-256) of data, apart for each purpose.
+// mac returns a keyed hash (HMAC-SHA-256) of data, which differs for each purpose.
 func (k ServerKey) mac(purpose, data string) []byte {
 	h := hmac.New(sha256.New, k.bytes())
 	h.Write([]byte(purpose + "\x00" + data))
 	return h.Sum(nil)
 }
 
-// Verifier is what is kept of a user's secret. One of its fields is set.
+// Verifier is stored in place of a user's secret. One of its fields is set.
 type Verifier struct {
-	// Index, of a made secret, is its keyed hash: it verifies the secret, and
+	// Index is the keyed hash of a generated secret: it verifies the secret and
 	// finds its user.
 	Index []byte
-	// Hash, of a chosen secret, is its argon2id hash in the PHC string format.
+	// Hash is the argon2id hash of a custom secret, in the PHC string format.
 	Hash string
 }
 
-// MaxSecret is the most that a custom secret may have, in bytes.
+// MaxSecret is the maximum length of a custom secret, in bytes.
 const MaxSecret = 1024
 
 // CheckSecret checks a custom secret: 1 to 1,024 bytes of UTF-8 without control
@@ -57,24 +58,24 @@ func CheckSecret(secret string) error {
 	}}
 }
 
-// index is the keyed hash under which a made secret is found.
+// index returns the keyed hash by which a generated secret is found.
 func (s *Service) index(secret string) []byte { return s.key.mac("user secret", secret) }
 
-// The alphabet and the length of made secrets: 62^32 is 190 bits.
+// The alphabet and the length of generated secrets: 62^32 is 190 bits.
 const (
 	letters         = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	generatedLength = 32
 )
 
-// makeSecret returns a new random secret.
+// generateSecret returns a new random secret.
 func generateSecret() string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand
 	return spell(random[:])
 }
 
-// spell makes a secret of 32 random bytes, a number of 256 bits: its last 32
-// digits to the base of 62. No digit is likelier than another by more than 2^-65.
+// spell returns the secret for 32 random bytes: the last 32 digits, in base 62, of
+// the number of 256 bits. No digit is likelier than another by more than 2^-65.
 func spell(random []byte) string {
 	secret := make([]byte, generatedLength)
 	number, base, digit := new(big.Int).SetBytes(random), big.NewInt(int64(len(letters))), new(big.Int)

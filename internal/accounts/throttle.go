@@ -16,22 +16,23 @@ import (
 	"github.com/registryusers/registryusers/internal/network"
 )
 
-// LimitError refuses a login because too many failed before. It is a
-// [registryusers.ErrTooManyRequests].
+// LimitError says that a login was refused because too many have failed before. It
+// wraps [registryusers.ErrTooManyRequests].
 type LimitError struct{ RetryAfter time.Duration }
 
 func (e *LimitError) Error() string { return "too many failed logins" }
 func (e *LimitError) Unwrap() error { return registryusers.ErrTooManyRequests }
 
-// loginThrottle limits how often custom secrets can be guessed. What it keeps is
-// bounded, and keyed by hashes under a key of this process: a memory dump shows
-// neither names nor secrets.
+// loginThrottle limits how often custom secrets can be guessed. Its memory is
+// bounded, and its maps have keyed hashes as keys, under a random key of this
+// process: a memory dump shows neither names nor secrets.
 //
-// It counts a wrong secret once for each user, address and secret, and counts its
-// repeats apart. Failures are limited for an address, and for a user at an
-// address. A user that is guessed at from many addresses is slowed down: an
-// attempt from an address where it has not logged in lately waits before it is
-// hashed, and such an address has few attempts.
+// It counts a wrong secret once for each user, address and secret, and counts
+// repeats separately. Failures are limited for each address, and for each user at
+// an address. If the secret of one user is guessed from many addresses, attempts
+// for that user are slowed down: from an address where the user has not logged in
+// lately, an attempt waits before its secret is hashed, and fewer attempts are
+// allowed.
 type loginThrottle struct {
 	key hashKey
 
@@ -39,30 +40,30 @@ type loginThrottle struct {
 	counts map[digest]failureCount
 	wrong  map[digest]time.Time // until when a wrong secret is remembered
 	known  map[digest]time.Time // until when a user is known at an address
-	slowed map[digest]*queue    // attempts that wait out the delay, by user
+	slowed map[digest]*queue    // delayed attempts, by user
 }
 
 type failureCount struct {
 	n   int
-	end time.Time // of the window that is counted
+	end time.Time // of the counted window
 }
 
 const (
 	failureWindow    = 5 * time.Minute
-	rankWindow       = time.Hour // of what decides who is hashed first: longer, so that few attackers start afresh
+	rankWindow       = time.Hour // for the order of hashing; longer, so that attackers keep their rank
 	maxFailureCounts = 1 << 16
 	maxWrongSecrets  = 1 << 14
 
-	maxNameFailures   = 100 // for a user from all addresses, before it is slowed down
+	maxNameFailures   = 100 // for a user from all addresses; then its attempts are slowed down
 	slowDelay         = time.Second
-	slowedShare       = 5 // a slowed user has 1/5 of its limits at addresses where it is not known
+	slowedShare       = 5 // a slowed user's limits at unknown addresses are divided by this
 	knownLifetime     = 24 * time.Hour
 	maxKnownAddresses = 1 << 14
 )
 
-// failureLimits are how many failures, and how many repeated ones, each of
-// [network.Bits] may have in a window, and how many failures for one user. IPv4
-// addresses have the first row's.
+// failureLimits has a row for each of [network.Bits]: how many failures, and as
+// many repeats, a network may have in a window, and how many failures for one
+// user. The first row applies to IPv4 addresses.
 var failureLimits = [len(network.Bits)]struct{ all, forUser int }{
 	{100, 10},
 	{300, 30},
@@ -79,26 +80,26 @@ func newLoginThrottle() *loginThrottle {
 	}
 }
 
-// guess is an attempt to log in with a custom secret, as the throttle knows it.
+// guess is an attempt to log in with a custom secret, for the throttle.
 type guess struct {
 	network string        // the narrowest
-	user    digest        // whom its failure counts for
-	address digest        // of the user at the narrowest network
-	secret  digest        // of the secret for the login name there
+	user    digest        // the user that a failure counts for
+	address digest        // the user and the narrowest network
+	secret  digest        // the secret, the login name and the narrowest network
 	counts  []guessCounts // for each network, the narrowest first
 }
 
-// guessCounts are the counts of one network.
+// guessCounts are the keys and limits of the counts of one network.
 type guessCounts struct {
 	all, forUser, repeats digest
-	inVain                digest // hashes, of failures and repeats, in rankWindow
+	inVain                digest // hashes spent on failures and repeats, in rankWindow
 	maxAll, maxForUser    int
 }
 
-// guess returns the attempt with a secret from an address. It counts for the user
-// counted. Its secret is wrong for the login name meant: whether two names mean
-// one user, or none, must not show, nor whether the user has just been created, or
-// has another secret now.
+// guess returns the attempt with a secret from an address. A failure counts for
+// the name counted. A wrong secret is remembered for the login name meant, not for
+// a user: the limits must not reveal whether two names refer to one user or to
+// none, nor whether the user was just created or has another secret now.
 func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
 	networks := network.Names(from)
 	g := guess{
@@ -120,8 +121,8 @@ func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
 	return g
 }
 
-// check refuses, with a [*LimitError], what is over a limit. A wrong secret that is
-// repeated has a limit of its own.
+// check returns a [*LimitError] if the guess is over a limit. Repeats of a wrong
+// secret have a limit of their own.
 func (t *loginThrottle) check(g guess, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -149,8 +150,8 @@ func (t *loginThrottle) check(g guess, now time.Time) error {
 	return nil
 }
 
-// share returns which share of its limits the networks of a guess have spent on
-// hashes in vain, in the last hour: the most that one of them has.
+// share returns the share of their limits that the networks of a guess have spent
+// on failed hashes in the last hour: the largest share of one of them.
 func (t *loginThrottle) share(g guess, now time.Time) (share float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -164,7 +165,7 @@ func (t *loginThrottle) spent(g guess, now time.Time) (share float64) {
 	return share
 }
 
-// failures returns the count of a key in its window.
+// failures returns the count of a key in its current window.
 func (t *loginThrottle) failures(key digest, now time.Time) int {
 	if count := t.counts[key]; now.Before(count.end) {
 		return count.n
@@ -172,15 +173,15 @@ func (t *loginThrottle) failures(key digest, now time.Time) int {
 	return 0
 }
 
-// isSlow reports whether the user is guessed at from many addresses, and has not
-// logged in from this one lately.
+// isSlow reports whether the user's secret is guessed from many addresses and the
+// user has not logged in from this one lately.
 func (t *loginThrottle) isSlow(g guess, now time.Time) bool {
 	return t.failures(g.user, now) > maxNameFailures && !now.Before(t.known[g.address])
 }
 
-// delay waits if the user is guessed at from many addresses, and has not logged
-// in from this one lately. A [*LimitError]: the address has one attempt at the
-// user that waits, or too many wait that come before this one.
+// delay waits for slowDelay if [loginThrottle.isSlow] reports true. A
+// [*LimitError]: another attempt for the user from this address waits, or too many
+// wait that are served before this one.
 func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error {
 	w, err := t.enter(g, now)
 	if w == nil || err != nil {
@@ -192,7 +193,7 @@ func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error
 	select {
 	case <-timer.C:
 		return nil
-	case <-w.served: // it lost its place
+	case <-w.served: // replaced by another
 		return &LimitError{RetryAfter: slowDelay}
 	case <-ctx.Done():
 		t.gaveUp(g, now)
@@ -207,7 +208,8 @@ func (t *loginThrottle) isKnown(g guess, now time.Time) bool {
 	return now.Before(t.known[g.address])
 }
 
-// enter returns the place in which an attempt waits, or nil if it need not.
+// enter adds an attempt to the user's queue and returns its waiter, or nil if the
+// attempt need not wait.
 func (t *loginThrottle) enter(g guess, now time.Time) (*waiter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -231,7 +233,7 @@ func (t *loginThrottle) leave(g guess, w *waiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := t.slowed[g.user]
-	if q == nil { // w lost its place, and the others have left
+	if q == nil { // w was replaced, and the others have left
 		return
 	}
 	q.remove(w)
@@ -240,16 +242,17 @@ func (t *loginThrottle) leave(g guess, w *waiter) {
 	}
 }
 
-// gaveUp counts an attempt whose client left while it waited, or it could hold a
-// place for nothing. Its secret may have been right, so it is not remembered as wrong.
+// gaveUp counts a failure for an attempt whose client left while it waited:
+// otherwise, clients could fill the queue at no cost. The secret may have been
+// right, so it is not remembered as wrong.
 func (t *loginThrottle) gaveUp(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.countFailure(g, now)
 }
 
-// failed counts a wrong secret, or the right one of an expired user, as a failure,
-// or as a repeat if it was counted in this window already.
+// failed counts a wrong secret, or the right secret of an expired user, as a
+// failure, or as a repeat if it was already counted in this window.
 func (t *loginThrottle) failed(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -283,7 +286,7 @@ func (t *loginThrottle) count(key digest, now time.Time, window time.Duration) {
 	t.counts[key] = count
 }
 
-// succeeded notes that the user has logged in from the address.
+// succeeded records that the user has logged in from the address.
 func (t *loginThrottle) succeeded(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -292,7 +295,7 @@ func (t *loginThrottle) succeeded(g guess, now time.Time) {
 
 // verifiedSecrets remembers which custom secrets were right, so that a client
 // that logs in for every layer costs one argon2id. The stored hash is part of the
-// key: a secret is not remembered for a user that has another one by now.
+// key, so an old secret is not accepted once the user has another one.
 type verifiedSecrets struct {
 	key   hashKey
 	mu    sync.Mutex
@@ -322,7 +325,7 @@ func (v *verifiedSecrets) add(hash, secret string, now time.Time) {
 	remember(v.until, key, now, verifiedLifetime, maxVerifiedSecrets)
 }
 
-// hashKey is a random key for hashes that this process alone can make.
+// hashKey is a random key for hashes that only this process can compute.
 type hashKey [32]byte
 
 type digest [sha256.Size]byte
@@ -332,7 +335,8 @@ func newHashKey() (k hashKey) {
 	return k
 }
 
-// hash returns the keyed hash of texts, which differs when a boundary moves.
+// hash returns the keyed hash of texts. Their lengths are part of it, so "ab", "c"
+// and "a", "bc" have different hashes.
 func (k hashKey) hash(texts ...string) (d digest) {
 	h := hmac.New(sha256.New, k[:])
 	for _, text := range texts {
@@ -343,7 +347,7 @@ func (k hashKey) hash(texts ...string) (d digest) {
 	return d
 }
 
-// remember keeps a key in m until it is lifetime after now, and at most so many.
+// remember stores a key in m for lifetime from now on. m has at most that many keys.
 func remember(m map[digest]time.Time, key digest, now time.Time, lifetime time.Duration, most int) {
 	if _, ok := m[key]; !ok {
 		bound(m, most, func(until time.Time) bool { return !now.Before(until) })
@@ -351,8 +355,8 @@ func remember(m map[digest]time.Time, key digest, now time.Time, lifetime time.D
 	m[key] = now.Add(lifetime)
 }
 
-// bound makes room in m, if it is full: it removes what has expired, and then
-// anything, so much that it is not called again soon.
+// bound makes room in m if it is full: it deletes the expired entries, and then
+// others, down to 3/4 of the limit, so that the next calls find room.
 func bound[K comparable, V any](m map[K]V, most int, expired func(V) bool) {
 	if len(m) < most {
 		return

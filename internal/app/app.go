@@ -1,6 +1,5 @@
-// Package app wires a server: the accounts, the API over them, and what keeps
-// images. The binary, the servers of callers' tests and our own tests are made
-// here and nowhere else.
+// Package app wires a server: the accounts, the API, and the token service and
+// registry for images. The binary, clienttest and this module's tests all use it.
 package app
 
 import (
@@ -15,9 +14,9 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// Config is what a server is made of.
+// Config is the configuration of [Open].
 type Config struct {
-	Store     accounts.Store     // required; whoever opened it closes it, after the App
+	Store     accounts.Store     // required; the caller closes it, after the App
 	ServerKey accounts.ServerKey // required
 	Now       func() time.Time   // the clock; nil: [time.Now]
 	Logger    *slog.Logger       // nil: [slog.Default]
@@ -25,20 +24,20 @@ type Config struct {
 	BareNames         bool // see [accounts.Service.AllowBareNames]
 	ValidateResponses bool // see [server.Options]
 
-	// Images opens what keeps images and gives out tokens for them; nil: the API
-	// is all that is served. A program that needs no images does not link the
-	// registry: see package images.
+	// Images opens the token service and the registry; nil: only the API is served.
+	// Package images has the constructor; a program that does not import it does not
+	// link the registry.
 	Images func(ctx context.Context, a *accounts.Service) (Images, error)
 }
 
 // Images are the handlers that [Config.Images] returns.
 type Images struct {
 	Token, JWKS http.Handler
-	Registry    http.Handler // nil: an outside registry keeps the images
-	Close       func() error // nil: there is nothing to close
+	Registry    http.Handler // nil: another registry stores the images
+	Close       func() error // nil: nothing has to be closed
 }
 
-// App is a server that is ready to be served.
+// App is a wired server; [App.Server] returns its HTTP server.
 type App struct {
 	Accounts *accounts.Service
 	Handlers web.Handlers
@@ -81,13 +80,14 @@ func Open(ctx context.Context, c Config) (*App, error) {
 	return a, nil
 }
 
-// Server returns the HTTP server of the app. The options' Logger is the app's.
+// Server returns an HTTP server for the app. It replaces the options' Logger by the
+// app's.
 func (a *App) Server(o web.Options) *http.Server {
 	o.Logger = a.logger
 	return web.New(a.Handlers, o)
 }
 
-// Close closes what [Config.Images] has opened. Call it after the last request.
+// Close closes the token service and the registry. Call it after the last request.
 func (a *App) Close() error {
 	if a.close == nil {
 		return nil

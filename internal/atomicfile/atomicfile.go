@@ -1,5 +1,5 @@
 // Package atomicfile writes files so that a crash or a power loss at any moment
-// leaves the old content or the new one, and never a part.
+// leaves either the old content or the new one, complete.
 package atomicfile
 
 import (
@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 )
 
-// sync syncs a file or a directory; tests record its calls.
+// sync is a variable for tests, which record its calls.
 var sync = (*os.File).Sync
 
 // Write replaces the content of the file at path, or creates it with the mode.
-// An existing file keeps its owner and mode; a symbolic link is followed and
-// stays. The content is on the disk when Write returns.
+// An existing file keeps its owner and mode; a symbolic link is followed and kept.
+// The content is on the disk when Write returns.
 func Write(path string, data []byte, mode fs.FileMode) error {
 	path, old, err := Resolve(path)
 	if err != nil {
@@ -31,14 +31,14 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// Create is [Write] for a new file: if there is one, also a symbolic link to
-// nowhere, it returns an error that is [fs.ErrExist].
+// Create is [Write] for a new file. If there is a file or a symbolic link at path,
+// even a broken link, the error is [fs.ErrExist].
 func Create(path string, data []byte, mode fs.FileMode) error {
 	return CreateFrom(path, mode, writer(data))
 }
 
-// CreateFrom is [Create] with the content that write writes. The file that write
-// gets has a temporary name.
+// CreateFrom is [Create], but calls write to write the content, to a file with a
+// temporary name.
 func CreateFrom(path string, mode fs.FileMode, write func(*os.File) error) error {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
@@ -47,14 +47,14 @@ func CreateFrom(path string, mode fs.FileMode, write func(*os.File) error) error
 	if err != nil {
 		return err
 	}
-	// Unlike a rename, a link fails if another process was first.
+	// Unlike a rename, a link fails if another process has created the file.
 	if err := errors.Join(os.Link(temp, path), os.Remove(temp)); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
 }
 
-// Remove removes the file at path, also after a power loss.
+// Remove removes the file at path; after a power loss it does not come back.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil {
 		return err
@@ -62,9 +62,9 @@ func Remove(path string) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// MkdirAll is [os.MkdirAll], whose directories survive a power loss.
+// MkdirAll is [os.MkdirAll], but the new directories survive a power loss.
 func MkdirAll(path string, mode fs.FileMode) error {
-	var parents []string // of the directories that are missing
+	var parents []string // of the missing directories
 	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
 		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
 			break
@@ -82,8 +82,8 @@ func MkdirAll(path string, mode fs.FileMode) error {
 	return nil
 }
 
-// Check returns an error if [Write] could not replace or create the file at
-// path, with that many bytes more than it has.
+// Check returns an error if [Write] cannot write the file at path with more bytes
+// than it has now.
 func Check(path string, more int) error {
 	path, old, err := Resolve(path)
 	if err != nil {
@@ -99,12 +99,12 @@ func Check(path string, more int) error {
 	return os.Remove(temp)
 }
 
-// Resolve follows the symbolic links at path and returns the path of the file
-// that they lead to. info is nil if there is no such file yet.
+// Resolve follows the symbolic links at path and returns the path of their target.
+// info is nil if there is no such file yet.
 func Resolve(path string) (resolved string, info fs.FileInfo, err error) {
 	const maxLinks = 40
 	for range maxLinks {
-		dir, name := filepath.Split(path) // unlike Dir, leaves the ".." of links alone
+		dir, name := filepath.Split(path) // unlike Dir, keeps the ".." after symbolic links
 		if dir == "" {
 			dir = "."
 		}
@@ -142,8 +142,8 @@ func writer(data []byte) func(*os.File) error {
 	}
 }
 
-// writeTemp writes a synced file beside path, with the owner and mode of old, or
-// with mode if old is nil, and returns its path.
+// writeTemp writes a synced temporary file beside path and returns its path. The
+// file has the owner and mode of old, or mode if old is nil.
 func writeTemp(path string, old fs.FileInfo, mode fs.FileMode, write func(*os.File) error) (temp string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
@@ -151,13 +151,13 @@ func writeTemp(path string, old fs.FileInfo, mode fs.FileMode, write func(*os.Fi
 	}
 	defer func() {
 		if err != nil {
-			_ = f.Close() // again, perhaps
+			_ = f.Close() // it may be closed already
 			_ = os.Remove(f.Name())
 		}
 	}()
 	if old != nil {
 		if err := CopyOwner(f.Name(), old); err != nil {
-			return "", fmt.Errorf("%s belongs to another user, who would lose it: %w", path, err)
+			return "", fmt.Errorf("%s belongs to another user, and the new file cannot be given to that user: %w", path, err)
 		}
 		mode = old.Mode().Perm()
 	}

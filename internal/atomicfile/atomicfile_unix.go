@@ -18,7 +18,7 @@ func SyncDir(path string) error {
 	return errors.Join(sync(d), d.Close())
 }
 
-// CopyOwner gives the file at path the owner and group that info has.
+// CopyOwner gives the file at path the owner and group in info.
 func CopyOwner(path string, info fs.FileInfo) error {
 	want, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

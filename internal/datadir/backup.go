@@ -16,9 +16,9 @@ import (
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
-// Backup writes the database as it is now and the keys to a new tar file, mode
-// 0600, whole or not at all. The server may go on meanwhile. An existing file is
-// an error that is [fs.ErrExist]. The images are not in it.
+// Backup writes the database's current state and the keys, without the images, to
+// a new tar file, mode 0600, completely or not at all. The server may run meanwhile.
+// If the file exists, the error is [fs.ErrExist].
 func (d *Dir) Backup(ctx context.Context, file string) error {
 	if _, err := os.Lstat(file); err == nil {
 		return &fs.PathError{Op: "backup", Path: file, Err: fs.ErrExist}
@@ -33,7 +33,7 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 		return fmt.Errorf("backup: %w", err)
 	}
 	if _, err := sqlite.CheckBackup(ctx, database); err != nil {
-		return fmt.Errorf("the copy of the database, and so perhaps the database, cannot be used: %w", err)
+		return fmt.Errorf("the copy of the database cannot be used, and the database itself may be damaged: %w", err)
 	}
 	return atomicfile.CreateFrom(file, 0o600, func(f *os.File) error {
 		archive := tar.NewWriter(f)
@@ -46,11 +46,11 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 				continue
 			}
 			err := archiveFile(archive, path.Join(keysName, entry.Name()), filepath.Join(d.Keys(), entry.Name()))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been removed meanwhile
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been removed since
 				return err
 			}
 		}
-		// Last, so that a backup that was cut off has no database.
+		// The database comes last, so that a truncated backup has none.
 		if err := archiveFile(archive, databaseName, database); err != nil {
 			return err
 		}

@@ -279,7 +279,7 @@ func TestRestoreOfABadBackup(t *testing.T) {
 		"nothing":           {nil, "no database"},
 		"no database":       {[]entry{key}, "no database"},
 		"no server key":     {[]entry{database}, "no server key"},
-		"another key":       {[]entry{foreign, database}, "was begun with the key"},
+		"another key":       {[]entry{foreign, database}, "was created with the key"},
 		"a damaged key":     {[]entry{change(key, func(e *entry) { e.data = e.data[1:] }), database}, "the file is damaged"},
 		"an empty database": {[]entry{key, change(database, func(e *entry) { e.data = nil })}, "damaged"},
 		"garbage":           {[]entry{key, change(database, func(e *entry) { e.data = []byte("garbage") })}, "damaged"},
@@ -313,7 +313,7 @@ func TestRestoreOfABadBackup(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "backup.tar")
 			writeFile(t, file, text)
-			wantRestoreError(t, path, file, "damaged or not a backup")
+			wantRestoreError(t, path, file, "damaged or was not written by")
 		})
 	}
 	t.Run("missing", func(t *testing.T) { wantRestoreError(t, path, filepath.Join(path, "missing.tar"), "missing.tar") })

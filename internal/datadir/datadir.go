@@ -1,15 +1,15 @@
-// Package datadir opens a data directory: the database and the keys that
-// belong to it. The server and the admin commands share it.
+// Package datadir opens, backs up and restores a data directory: the database and
+// the keys that belong to it. The server and the admin commands use it.
 //
 //	DIR/registryusers.db     the accounts (with -wal and -shm beside it)
 //	DIR/keys/server.json     the server key, mode 0600
 //	DIR/keys/token-*.pem     the keys that sign tokens, mode 0600
 //	DIR/images/              the registry's images
-//	DIR/ballast              room for the database on a full disk
-//	DIR/ballast-inode        an inode for it, likewise
-//	DIR/dev.json             of serve --dev: an API key in the clear, mode 0600
+//	DIR/ballast              reserves disk space for the database
+//	DIR/ballast-inode        reserves an inode for the database
+//	DIR/dev.json             an API key in plain text, mode 0600; only of serve --dev
 //	DIR/.lock                locked by each process that has the directory open
-//	DIR/restore-in-progress  a restore was interrupted; the directory is refused
+//	DIR/restore-in-progress  marks an interrupted restore; the directory is refused
 //	DIR/before-restore-*/    the database and the keys that a restore replaced
 package datadir
 
@@ -49,22 +49,22 @@ type Dir struct {
 // Open opens the data directory at path, or creates one where there is none.
 // Several processes may have it open.
 //
-// A database of an earlier version is upgraded, if no other process has the
-// directory open; else Open returns an error and changes nothing.
+// A database of an earlier version is upgraded if no other process has the
+// directory open; otherwise Open returns an error and changes nothing.
 //
 // Open refuses a directory that has keys and no database: the database is lost,
-// and a new one would have nobody of it.
+// and a new one would have none of its users.
 func Open(ctx context.Context, path string) (*Dir, error) {
 	return open(ctx, path, false)
 }
 
-// OpenNew is [Open] for a directory without a database, whose keys it keeps. It
-// refuses one that has a database.
+// OpenNew is [Open] for a directory without a database, and keeps the keys that
+// are there. It refuses a directory that has a database.
 func OpenNew(ctx context.Context, path string) (*Dir, error) {
 	return open(ctx, path, true)
 }
 
-// Exists reports whether there is a data directory at path, whole or not.
+// Exists reports whether there is a data directory at path, complete or not.
 func Exists(path string) bool {
 	for _, name := range []string{databaseName, restoringName} {
 		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
@@ -75,13 +75,13 @@ func Exists(path string) bool {
 	return err == nil && has
 }
 
-// lockWait is how long Open waits for other processes that restore or upgrade the
-// directory, or that have it open for a moment only.
+// lockWait is how long Open waits for another process that restores or upgrades the
+// directory, or that prevents an upgrade because it has the directory open.
 const lockWait = 2 * time.Second
 
 func open(ctx context.Context, path string, isNew bool) (*Dir, error) {
 	if err := atomicfile.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {
-		return nil, fmt.Errorf("data directory %s cannot be made: %w", path, err)
+		return nil, fmt.Errorf("data directory %s cannot be created: %w", path, err)
 	}
 	for start := time.Now(); ; {
 		d, err := openShared(ctx, path, isNew)
@@ -108,7 +108,7 @@ func upgrade(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("%w: %w", sqlite.ErrEarlierVersion, err)
 	}
 	defer func() { err = withoutBreak(err, unlock()) }()
-	if err := checkDatabase(path, false); err != nil { // again: it was not locked for a moment
+	if err := checkDatabase(path, false); err != nil { // again: the directory was unlocked in between
 		return err
 	}
 	return sqlite.Upgrade(ctx, filepath.Join(path, databaseName))
@@ -136,13 +136,13 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 		return d, err
 	}
 	if _, err := d.Store.KeepBallast(); err != nil {
-		return d, fmt.Errorf("the file that keeps room for the database cannot be made: %w", err)
+		return d, fmt.Errorf("the file that reserves disk space for the database cannot be created: %w", err)
 	}
 	d.ServerKey = accounts.NewServerKey(id, key)
 	return d, nil
 }
 
-// withoutBreak is errors.Join, but returns err itself if there is no other.
+// withoutBreak joins two errors. If other is nil it returns err itself.
 func withoutBreak(err, other error) error {
 	if other == nil {
 		return err
@@ -150,18 +150,20 @@ func withoutBreak(err, other error) error {
 	return errors.Join(err, other)
 }
 
-// checkDatabase refuses a directory whose database is lost, or only half restored.
+// checkDatabase refuses a directory whose database is lost or only partly restored.
+// If isNew, it refuses one that has a database.
 func checkDatabase(path string, isNew bool) error {
 	if _, err := os.Lstat(filepath.Join(path, restoringName)); err == nil {
 		return fmt.Errorf("data directory %s: a restore was interrupted: run 'registryusers admin restore FILE' again", path)
 	}
-	// The keys first: who creates a directory creates the database before the keys.
+	// The keys are checked first: a process that creates a directory creates the
+	// database before the keys.
 	hasKeys, err := hasKeys(filepath.Join(path, keysName))
 	if err != nil {
 		return err
 	}
-	// An empty file is a lost database too: SQLite writes its first page before
-	// there is a key, and discards a log that lies beside an empty file.
+	// An empty file is a lost database, too: SQLite writes the first page before
+	// there is a key, and discards a write-ahead log beside an empty file.
 	info, err := os.Stat(filepath.Join(path, databaseName))
 	hasDatabase := err == nil && info.Size() > 0
 	switch {
@@ -171,12 +173,12 @@ func checkDatabase(path string, isNew bool) error {
 		return fmt.Errorf("data directory %s has a database: start without --new-database to use it", path)
 	case !isNew && !hasDatabase && hasKeys:
 		return fmt.Errorf("data directory %[1]s has keys, but its database %[2]s is lost: restore a backup with 'registryusers admin restore FILE', or put a copy of that file back, with no %[2]s-wal beside it; "+
-			"'registryusers serve --new-database' starts over, and all users, registries and API keys are gone then", path, databaseName)
+			"'registryusers serve --new-database' starts with an empty database, without any of the users, registries and API keys", path, databaseName)
 	}
 	return nil
 }
 
-// hasKeys reports whether there is any key in the directory of the keys.
+// hasKeys reports whether there is a key in the directory at path.
 func hasKeys(path string) (bool, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -185,13 +187,13 @@ func hasKeys(path string) (bool, error) {
 	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return keys.IsFile(entry.Name()) }), nil
 }
 
-// Keys returns where the keys lie.
+// Keys returns the directory of the keys.
 func (d *Dir) Keys() string { return filepath.Join(d.Path, keysName) }
 
-// Images returns where the images lie.
+// Images returns the directory of the images.
 func (d *Dir) Images() string { return filepath.Join(d.Path, "images") }
 
-// Close closes the directory's database.
+// Close closes the database and unlocks the directory.
 func (d *Dir) Close() error {
 	var err error
 	if d.Store != nil {
@@ -200,27 +202,27 @@ func (d *Dir) Close() error {
 	return withoutBreak(err, d.unlock())
 }
 
-// KeepBallast makes the ballast again, which was removed when the disk was
-// full, if there is room. It reports whether it is there: until then, nothing
-// can be added to the accounts.
+// KeepBallast creates the file again that reserves disk space, if it was removed
+// on a full disk and there is room now. It reports whether the file exists: without
+// it, nothing can be added to the accounts.
 func (d *Dir) KeepBallast() (bool, error) { return d.Store.KeepBallast() }
 
-// IsFull reports whether the ballast is missing, as long as nothing can be added
-// to the accounts.
+// IsFull reports whether the file that reserves disk space is missing: without it,
+// nothing can be added to the accounts.
 func (d *Dir) IsFull() bool { return d.Store.IsFull() }
 
-// WasUnclean reports whether the database was not closed the last time, or is
-// open in another process.
+// WasUnclean reports whether the database was not closed the last time, or another
+// process has it open.
 func (d *Dir) WasUnclean() bool { return d.Store.WasUnclean() }
 
-// Check looks for damage in the database and returns what it found. If there is
-// any, the database takes no more writes from this process.
+// Check looks for damage in the database and returns what it found. A damaged
+// database refuses all further writes.
 func (d *Dir) Check(ctx context.Context) (findings string, err error) {
 	return d.Store.QuickCheck(ctx)
 }
 
-// Accounts returns the rules over the directory's database, for the commands that
-// work on it beside a server. now is the clock; nil means [time.Now].
+// Accounts returns a service over the directory's database, for commands that use
+// the database while a server runs. now is the clock; nil means [time.Now].
 func (d *Dir) Accounts(now func() time.Time) *accounts.Service {
 	return accounts.New(d.Store, d.ServerKey, now)
 }

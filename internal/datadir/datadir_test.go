@@ -431,7 +431,7 @@ func TestDamagedDatabase(t *testing.T) {
 func TestPlaceThatCannotBeUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, nil)
-	t.Run("a file", func(t *testing.T) { wantOpenError(t, file, file, "data directory", "cannot be made") })
+	t.Run("a file", func(t *testing.T) { wantOpenError(t, file, file, "data directory", "cannot be created") })
 	t.Run("under a file", func(t *testing.T) {
 		path := filepath.Join(file, "data")
 		wantOpenError(t, file, file)
@@ -442,7 +442,7 @@ func TestPlaceThatCannotBeUsed(t *testing.T) {
 	t.Run("keys is a file", func(t *testing.T) {
 		path := t.TempDir()
 		writeFile(t, filepath.Join(path, "keys"), nil)
-		wantOpenError(t, path, path, "keys", "cannot be made")
+		wantOpenError(t, path, path, "keys", "cannot be created")
 	})
 	t.Run("the key is a directory", func(t *testing.T) {
 		path := newDir(t)
@@ -518,7 +518,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		}
 		defer store.Close()
 		if id, err := store.ServerKeyID(t.Context()); err != nil || id != readKey(t, path).ID {
-			t.Errorf("the database was begun with the key %q, %v; want the file's, %q", id, err, readKey(t, path).ID)
+			t.Errorf("the database was created with the key %q, %v; want the file's, %q", id, err, readKey(t, path).ID)
 		}
 		r, err := dirs[0].Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
 		if err != nil {

@@ -13,17 +13,18 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// lockShared locks a data directory as one of those that have it open.
+// lockShared locks a data directory for a process that has it open; others may
+// have it open, too.
 func lockShared(path string) (unlock func() error, err error) {
 	return lock(path, (*flock.Flock).TryRLock, "is being restored or upgraded by another process: try again when that has ended")
 }
 
-// lockAlone locks a data directory that no other process has open.
+// lockAlone locks a data directory that no other process may have open.
 func lockAlone(path string) (unlock func() error, err error) {
 	return lock(path, (*flock.Flock).TryLock, "is open in another process: stop the server and the commands that use it, and try again")
 }
 
-// errLocked is in the error about a lock that another process has.
+// errLocked is wrapped in the error about a lock that another process holds.
 var errLocked = fmt.Errorf("%w: data directory", registryusers.ErrUnavailable)
 
 func lock(path string, try func(*flock.Flock) (bool, error), taken string) (unlock func() error, err error) {
@@ -37,9 +38,9 @@ func lock(path string, try func(*flock.Flock) (bool, error), taken string) (unlo
 	if !ok {
 		return nil, withoutBreak(fmt.Errorf("%w %s %s", errLocked, path, taken), l.Close())
 	}
-	if errors.Is(before, fs.ErrNotExist) { // it must be open to the directory's owner too, if root was first
+	if errors.Is(before, fs.ErrNotExist) { // root may have created the file; the directory's owner must be able to lock it, too
 		if info, err := os.Stat(path); err == nil {
-			_ = atomicfile.CopyOwner(name, info) // without the right to: it is for others to lock
+			_ = atomicfile.CopyOwner(name, info) // fails without the right to do so, which does not matter here
 		}
 	}
 	return l.Close, nil

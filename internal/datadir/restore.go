@@ -17,19 +17,20 @@ import (
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
-// The bounds of a backup. A database may be as large as the file that it is in.
+// The limits of a backup. A database is limited only by the size of the backup file.
 const (
 	maxBackupFiles = 1000
 	maxKeyFile     = 64 << 10 // bytes
 )
 
 // Restore puts the database and the keys of a backup into the data directory at
-// path, which no process may have open, and creates it if there is none. What was
-// there before is moved to the directory before, "" if nothing was. The backup is
-// checked first: if it is not good, nothing changes.
+// path, which no process may have open, and creates the directory if there is none.
+// It moves the replaced files to a new directory in it and returns that directory's
+// path, or "" if there were none. It checks the backup first: if the backup cannot
+// be used, nothing changes.
 //
-// After a crash the directory is as it was, or [Open] refuses it until Restore has
-// been run again.
+// After a crash, either nothing has changed, or [Open] refuses the directory until
+// Restore is run again.
 func Restore(ctx context.Context, path, file string) (before string, err error) {
 	if err := atomicfile.MkdirAll(path, 0o700); err != nil {
 		return "", fmt.Errorf("data directory %s cannot be created: %w", path, err)
@@ -65,13 +66,13 @@ func Restore(ctx context.Context, path, file string) (before string, err error) 
 // restore is a restore in progress.
 type restore struct {
 	dir    string // the data directory
-	staged string // in it: what was unpacked
-	before string // in it: what is replaced
+	staged string // in dir, for the unpacked files
+	before string // in dir, for the replaced files
 
-	resumed bool // an earlier restore was interrupted, and may have moved something
+	resumed bool // an earlier restore was interrupted, and may have moved files
 }
 
-// unpack unpacks a backup and checks it. Everything is on the disk afterwards.
+// unpack unpacks a backup, with every file synced, and checks it.
 func (r *restore) unpack(ctx context.Context, file string) error {
 	owner, err := os.Stat(r.dir)
 	if err != nil {
@@ -112,10 +113,10 @@ func (r *restore) unpack(ctx context.Context, file string) error {
 }
 
 func notABackup(err error) error {
-	return fmt.Errorf("the file is damaged or not a backup of 'registryusers admin backup': %w", err)
+	return fmt.Errorf("the file is damaged or was not written by 'registryusers admin backup': %w", err)
 }
 
-// checkEntry refuses what a backup does not have.
+// checkEntry refuses an entry that a backup cannot have.
 func checkEntry(header *tar.Header, n int, archiveSize int64) error {
 	key, isKey := strings.CutPrefix(header.Name, keysName+"/")
 	isKey = isKey && keys.IsFile(key) && !strings.ContainsAny(key, `/\:`)
@@ -145,7 +146,7 @@ func (r *restore) unpackFile(header *tar.Header, content io.Reader, owner fs.Fil
 	return err
 }
 
-// check looks whether what was unpacked can be used.
+// check returns an error if the unpacked files cannot be used.
 func (r *restore) check(ctx context.Context) error {
 	database := filepath.Join(r.staged, databaseName)
 	if _, err := os.Stat(database); err != nil {
@@ -163,26 +164,26 @@ func (r *restore) check(ctx context.Context) error {
 		return fmt.Errorf("its server key: %w", err)
 	}
 	if id != known {
-		return fmt.Errorf("its server key has the id %s, but its database was begun with the key %s", id, known)
+		return fmt.Errorf("its server key has the id %s, but its database was created with the key %s", id, known)
 	}
 	return nil
 }
 
-// firstMove is the first of the steps that moves something.
+// firstMove is the index of the first step that moves a file.
 const firstMove = 1
 
 const beforePrefix = "before-restore-"
 
-// steps returns what puts the unpacked files in place. The first one leaves a mark
-// for [Open], and the last one removes it: whatever a crash or a power loss leaves
-// in between is refused, and the next restore goes on from there.
+// steps returns the steps that put the unpacked files in place. The first step
+// creates a mark for [Open], and the last one removes it: after a crash or a power
+// loss in between, Open refuses the directory, and the next restore continues.
 func (r *restore) steps() []func() error {
 	mark := filepath.Join(r.dir, restoringName)
 	before := beforePrefix + time.Now().UTC().Format("20060102T150405.000000Z")
 	text, err := os.ReadFile(mark)
 	r.resumed = err == nil
 	if strings.HasPrefix(string(text), beforePrefix) && !strings.ContainsAny(string(text), `/\:`) {
-		before = string(text) // where the interrupted restore moved what it has moved
+		before = string(text) // where the interrupted restore moved files to
 	}
 	r.before = filepath.Join(r.dir, before)
 	steps := []func() error{func() error {
@@ -195,11 +196,12 @@ func (r *restore) steps() []func() error {
 		}
 		return atomicfile.Write(mark, []byte(before), 0o600)
 	}}
-	// The keys first: a directory of another file system cannot be moved.
+	// The keys come first: if they are on another file system, the move fails before
+	// anything has been moved.
 	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm", databaseName + sqlite.DamagedSuffix} {
 		steps = append(steps, func() error {
 			path, before := filepath.Join(r.dir, name), filepath.Join(r.before, name)
-			if _, err := os.Lstat(before); err == nil { // then path is the interrupted restore's
+			if _, err := os.Lstat(before); err == nil { // then the interrupted restore put the file at path there
 				return os.RemoveAll(path)
 			}
 			err := os.Rename(path, before)
@@ -209,7 +211,7 @@ func (r *restore) steps() []func() error {
 			return err
 		})
 	}
-	steps = append(steps, r.sync) // what was there is never only half moved when another takes its place
+	steps = append(steps, r.sync) // all old files are moved before the first new one takes their place
 	for _, name := range []string{databaseName, keysName} {
 		steps = append(steps, func() error {
 			return os.Rename(filepath.Join(r.staged, name), filepath.Join(r.dir, name))
@@ -218,8 +220,8 @@ func (r *restore) steps() []func() error {
 	return append(steps, r.sync, func() error { return atomicfile.Remove(mark) })
 }
 
-// sync makes the moves of the steps before it survive a power loss.
+// sync makes the moves of the previous steps survive a power loss.
 func (r *restore) sync() error { return errors.Join(syncDir(r.before), syncDir(r.dir)) }
 
-// syncDir syncs a directory; tests record its calls.
+// syncDir is a variable for tests, which record its calls.
 var syncDir = atomicfile.SyncDir

@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// Of is not known on this platform.
+// Of returns false: the space is not known on this platform.
 func Of(string) (Space, bool) { return Space{}, false }
 
-// The errors of Windows for a full disk; elsewhere no system call fails with them.
+// The errors of Windows for a full disk. No other system returns them.
 const (
 	errorHandleDiskFull = syscall.Errno(39)
 	errorDiskFull       = syscall.Errno(112)

@@ -14,8 +14,8 @@ func Of(directory string) (space Space, ok bool) {
 	if syscall.Statfs(directory, &s) != nil {
 		return Space{}, false
 	}
-	block := uint64(s.Bsize)     //nolint:gosec // G115: of different types on the platforms, never negative
-	available := int64(s.Bavail) //nolint:gosec // the same; negative on FreeBSD where privileged users took more
+	block := uint64(s.Bsize)     //nolint:gosec // G115: the type differs between platforms; never negative
+	available := int64(s.Bavail) //nolint:gosec // the same; negative on FreeBSD if privileged users use the reserve
 	return Space{
 		Free:      uint64(max(available, 0)) * block,
 		Total:     s.Blocks * block,

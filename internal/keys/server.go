@@ -13,16 +13,16 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// Database remembers which server key its secrets need.
+// Database stores the id of the server key that its secrets need.
 type Database interface {
-	// ServerKeyID returns the id of that key, or "" while there is none.
+	// ServerKeyID returns the id, or "" if there is none yet.
 	ServerKeyID(ctx context.Context) (string, error)
-	// ClaimServerKey makes it id, unless there is one, and returns the one there is.
+	// ClaimServerKey stores id if there is none yet, and returns the stored one.
 	ClaimServerKey(ctx context.Context, id string) (string, error)
 }
 
-// ServerKey returns the key that the database was begun with, from the directory
-// of the keys. The first to open a new database creates it.
+// ServerKey returns the key that the database was created with, from a directory
+// of keys. For a new database it creates the key, unless there is one.
 func ServerKey(ctx context.Context, dir string, database Database) (id string, key [32]byte, err error) {
 	path := filepath.Join(dir, serverName)
 	known, err := database.ServerKeyID(ctx)
@@ -31,13 +31,13 @@ func ServerKey(ctx context.Context, dir string, database Database) (id string, k
 	}
 	if known == "" {
 		if err := createServerKey(path); err != nil {
-			return "", key, fmt.Errorf("server key %s cannot be made: %w", path, err)
+			return "", key, fmt.Errorf("server key %s cannot be created: %w", path, err)
 		}
 	}
 	id, key, err = ReadServerKey(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", key, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no secret that this server made is good", path, known)
+		return "", key, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no generated secret works", path, known)
 	case errors.Is(err, errServerKeyDamaged):
 		return "", key, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
 	case err != nil:
@@ -49,12 +49,12 @@ func ServerKey(ctx context.Context, dir string, database Database) (id string, k
 		}
 	}
 	if id != known {
-		return "", key, fmt.Errorf("server key %s has the id %s, but the database was begun with the key %s: restore that one from a backup", path, id, known)
+		return "", key, fmt.Errorf("server key %s has the id %s, but the database was created with the key %s: restore that key from a backup", path, id, known)
 	}
 	return id, key, nil
 }
 
-// serverKey is the content of the server key's file. JSON spells Key in base64.
+// serverKey is the content of the server key's file. In JSON, Key is in base64.
 type serverKey struct {
 	ID  string `json:"id"`
 	Key []byte `json:"key"`
@@ -62,8 +62,8 @@ type serverKey struct {
 
 var errServerKeyDamaged = errors.New("the file is damaged")
 
-// ReadServerKey reads the server key in a directory of keys. [fs.ErrNotExist]
-// says that there is none.
+// ReadServerKey reads the server key from a directory of keys. If there is none,
+// the error is [fs.ErrNotExist].
 func ReadServerKey(dir string) (id string, key [32]byte, err error) {
 	data, err := os.ReadFile(filepath.Join(dir, serverName))
 	if err != nil {
@@ -76,7 +76,7 @@ func ReadServerKey(dir string) (id string, key [32]byte, err error) {
 	return file.ID, [32]byte(file.Key), nil
 }
 
-// createServerKey writes a new key to path, unless there is a file.
+// createServerKey writes a new key to path, unless the file exists.
 func createServerKey(path string) error {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)

@@ -28,13 +28,15 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// Files are the keys that sign tokens, as the files token-*.pem of a directory:
-// each a key of its own with a self-signed certificate. All of them verify; the
-// one that the file token-signing names signs, or the newest where there is no
-// such file. Changes are noticed at the next use. A key is rotated in three
-// steps, so that outside registries can learn of it: [Files.Add] publishes it,
-// [Files.Use] has it sign, and [Files.Remove] removes the old one once its tokens
-// have expired. It is safe for concurrent use.
+// Files holds the keys that sign tokens, from the files token-*.pem of a directory.
+// Each file has a key and a self-signed certificate for it. All keys verify tokens.
+// The key that the file token-signing names signs them, or the newest key if there
+// is no such file. Changes of the files take effect at the next use.
+//
+// A key is rotated in three steps, so that other registries have time to fetch the
+// new one: [Files.Add] publishes it, [Files.Use] makes it the key that signs, and
+// [Files.Remove] removes the old one after its tokens have expired. Files is safe
+// for concurrent use.
 type Files struct {
 	dir    string
 	logger *slog.Logger
@@ -42,19 +44,20 @@ type Files struct {
 	mu       sync.Mutex
 	read     time.Time       // when the directory was read
 	modified time.Time       // of the directory, when it was read
-	settled  bool            // it was read so long after, that a later change shows
-	keys     []key           // in the order of their names, so of their age
+	settled  bool            // read is so long after modified that a later change has another time
+	keys     []key           // ordered by name, which is by age
 	unusable map[string]bool // the files that were skipped, and logged
 }
 
 type key struct {
 	path    string
-	signs   bool            // one does
+	signs   bool            // true for one key
 	private jose.JSONWebKey // with its certificate; its KeyID is its RFC 7638 thumbprint
 }
 
-// OpenFiles returns the token keys of a directory, and creates the first if there is
-// none. A damaged file is logged and skipped; if no other is left, that is an error.
+// OpenFiles returns the token keys of a directory, and creates a first key if there
+// is none. It logs and skips a damaged file; if no usable file is left, it returns
+// an error.
 func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
 	k := &Files{dir: dir, logger: logger}
 	keys, err := k.all()
@@ -66,14 +69,14 @@ func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
 	return k, err
 }
 
-// Add makes a new key and returns its id. The key is published, and signs once
-// [Files.Use] says so.
+// Add creates a key and returns its id. The key is published, but signs only after
+// [Files.Use].
 func (k *Files) Add() (id string, err error) {
 	keys, err := k.all()
 	if err != nil {
 		return "", err
 	}
-	// Without the file, the new key would sign at once.
+	// Without the file token-signing, the new key would sign at once.
 	if i := slices.IndexFunc(keys, func(key key) bool { return key.signs }); i >= 0 {
 		if err := k.sign(keys[i].private.KeyID); err != nil {
 			return "", err
@@ -82,8 +85,8 @@ func (k *Files) Add() (id string, err error) {
 	return k.create()
 }
 
-// Use has a key sign from now on. An error of a [registryusers.ErrNotFound] says
-// that there is no such key.
+// Use makes a key the one that signs from now on. If there is no such key, the
+// error is [registryusers.ErrNotFound].
 func (k *Files) Use(id string) error {
 	keys, err := k.all()
 	if err != nil {
@@ -104,12 +107,12 @@ type notFound string
 func (e notFound) Error() string { return string(e) }
 func (e notFound) Unwrap() error { return registryusers.ErrNotFound }
 
-const errNoKey = notFound("there is no token key with this id: admin token-key ls lists them")
+const errNoKey = notFound("there is no token key with this id: 'registryusers admin token-key ls' lists the token keys")
 
-// create makes a new key.
+// create creates a key.
 func (k *Files) create() (id string, err error) {
 	var private *ecdsa.PrivateKey
-	for private == nil || !isFull(private) || strings.HasPrefix(id, "-") { // which a command line takes for a flag
+	for private == nil || !isFull(private) || strings.HasPrefix(id, "-") { // a command line would take "-…" for a flag
 		if private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 			return "", err
 		}
@@ -140,8 +143,8 @@ func (k *Files) create() (id string, err error) {
 	return id, atomicfile.Create(filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano())), text, 0o600)
 }
 
-// isFull reports whether both coordinates fill their 32 bytes: verifiers that
-// forget RFC 7518's padding (section 6.2.1.2) compute another thumbprint otherwise.
+// isFull reports whether both coordinates fill their 32 bytes. Otherwise verifiers
+// without RFC 7518's padding (section 6.2.1.2) would compute another thumbprint.
 func isFull(private *ecdsa.PrivateKey) bool {
 	point, err := private.PublicKey.Bytes() // 4, X, Y
 	return err == nil && point[1] != 0 && point[33] != 0
@@ -152,7 +155,8 @@ func thumbprint(private *ecdsa.PrivateKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(hash), err
 }
 
-// IDs returns the keys' ids, the oldest first, and that of the key that signs.
+// IDs returns the ids of the keys, the oldest first, and the id of the one that
+// signs.
 func (k *Files) IDs() (ids []string, signing string, err error) {
 	keys, err := k.all()
 	for _, key := range keys {
@@ -164,8 +168,9 @@ func (k *Files) IDs() (ids []string, signing string, err error) {
 	return ids, signing, err
 }
 
-// Remove removes a key: the tokens that it signed are refused from now on.
-// [registryusers.ErrNotFound]; and [registryusers.ErrInvalid] for the key that signs.
+// Remove removes a key: the tokens that it signed are refused from now on. The
+// errors are [registryusers.ErrNotFound], and [registryusers.ErrInvalid] for the
+// key that signs.
 func (k *Files) Remove(id string) error {
 	keys, err := k.all()
 	if err != nil {
@@ -175,9 +180,9 @@ func (k *Files) Remove(id string) error {
 		switch {
 		case key.private.KeyID != id:
 		case len(keys) == 1:
-			return fmt.Errorf("%w: it is the only token key: add another first, and use that one", registryusers.ErrInvalid)
+			return fmt.Errorf("%w: it is the only token key: add another one and make it sign, then remove this one", registryusers.ErrInvalid)
 		case key.signs:
-			return fmt.Errorf("%w: it is the token key that signs: have another one sign first, with admin token-key use ID", registryusers.ErrInvalid)
+			return fmt.Errorf("%w: it is the token key that signs: make another one sign first, with 'registryusers admin token-key use ID'", registryusers.ErrInvalid)
 		default:
 			return atomicfile.Remove(key.path)
 		}
@@ -185,15 +190,15 @@ func (k *Files) Remove(id string) error {
 	return errNoKey
 }
 
-// clockTick is more than the step of a file system's clock: two changes within
-// one look like one.
+// clockTick is longer than the resolution of a file system's clock, within which
+// two changes have the same time.
 const clockTick = 100 * time.Millisecond
 
-// retryUnusable is how long a skipped file is left alone: one that is written
-// anew in its place does not change the directory.
+// retryUnusable is after how long a skipped file is read again: a file that is
+// repaired in place does not change the directory's time.
 const retryUnusable = time.Second
 
-// all returns the keys, read again if the directory has changed.
+// all returns the keys. It reads them again if the directory has changed.
 func (k *Files) all() ([]key, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -212,7 +217,7 @@ func (k *Files) all() ([]key, error) {
 	}
 	keys := make([]key, 0, len(entries))
 	unusable := make(map[string]bool)
-	var failure error // of the last one that was skipped
+	var failure error // of the last skipped file
 	for _, entry := range entries {
 		if !isTokenKey(entry.Name()) {
 			continue
@@ -222,15 +227,15 @@ func (k *Files) all() ([]key, error) {
 		switch {
 		case err == nil:
 			keys = append(keys, key)
-		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
+		case errors.Is(err, fs.ErrNotExist): // it has been removed since
 		case errors.Is(err, errDamaged), errors.Is(err, fs.ErrPermission):
 			if !k.unusable[path] {
 				k.logger.Error("a token key cannot be used: tokens that it signed are refused", "file", path, "error", err)
 			}
 			unusable[path], failure = true, err
 		default:
-			// Perhaps for a moment, as when too many files are open: what was read
-			// before is kept.
+			// The error may be temporary, such as too many open files: keep the key
+			// that was read before.
 			for _, kept := range k.keys {
 				if kept.path == path {
 					kept.signs = false
@@ -255,7 +260,7 @@ func (k *Files) all() ([]key, error) {
 	}
 	if len(keys) > 0 {
 		named := slices.IndexFunc(keys, func(key key) bool { return key.private.KeyID == strings.TrimSpace(string(signing)) })
-		if named < 0 { // no file, or its key was removed by hand
+		if named < 0 { // no such file, or its key was removed by hand
 			named = len(keys) - 1
 		}
 		keys[named].signs = true
@@ -264,7 +269,7 @@ func (k *Files) all() ([]key, error) {
 	return keys, nil
 }
 
-// isTokenKey reports whether the name of a file is a token key's.
+// isTokenKey reports whether name is the file name of a token key.
 func isTokenKey(name string) bool {
 	return strings.HasPrefix(name, "token-") && strings.HasSuffix(name, ".pem")
 }
@@ -293,7 +298,7 @@ func readKey(path string) (key, error) {
 	return key{path: path, private: jose.JSONWebKey{Key: private, KeyID: id, Certificates: []*x509.Certificate{certificate}}}, err
 }
 
-// Signing returns the private key that signs, with its certificate.
+// Signing returns the private key that signs tokens, with its certificate.
 func (k *Files) Signing() (jose.JSONWebKey, error) {
 	keys, err := k.all()
 	if err != nil {
@@ -317,8 +322,8 @@ func (k *Files) JWKS() (jose.JSONWebKeySet, error) {
 	return set, err
 }
 
-// Certificates returns the keys' certificates in PEM: the bundle for a registry
-// that verifies by the header x5c.
+// Certificates returns the keys' certificates in PEM: the root certificates for a
+// registry that verifies tokens by the header x5c.
 func (k *Files) Certificates() ([]byte, error) {
 	keys, err := k.all()
 	var bundle []byte

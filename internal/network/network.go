@@ -1,5 +1,5 @@
-// Package network says which networks an address belongs to, for limits that a
-// host must not escape by changing its address.
+// Package network returns the networks that an address belongs to, for limits that
+// a host must not evade by changing its address.
 package network
 
 import (
@@ -7,17 +7,17 @@ import (
 	"net/netip"
 )
 
-// Bits are the lengths of the IPv6 networks that are counted, the narrowest
-// first: a host has a /64 to itself, and its owner often a /56 or a /48.
+// Bits are the prefix lengths of the counted IPv6 networks, the narrowest first: a
+// host has a /64 to itself, and its owner often has a /56 or a /48.
 var Bits = [...]int{64, 56, 48}
 
-// Of returns the networks of an address, the narrowest first: an IPv4 address has
-// itself alone, an IPv6 address one for each of [Bits]. The zero Addr has one,
-// the zero Prefix.
+// Of returns the networks of an address, the narrowest first: for an IPv4 address
+// only its /32, for an IPv6 address one for each of [Bits]. For the zero Addr it
+// returns the zero Prefix.
 func Of(address netip.Addr) []netip.Prefix {
 	address = address.Unmap().WithZone("")
 	if !address.Is6() {
-		prefix, _ := address.Prefix(address.BitLen()) // fails for the zero Addr alone
+		prefix, _ := address.Prefix(address.BitLen()) // fails only for the zero Addr
 		return []netip.Prefix{prefix}
 	}
 	networks := make([]netip.Prefix, len(Bits))
@@ -27,8 +27,8 @@ func Of(address netip.Addr) []netip.Prefix {
 	return networks
 }
 
-// Names returns the networks of an address in text, with or without a port, as
-// [Of] does. A text of an unknown form is its own network.
+// Names is [Of] for an address as text, with or without a port. Text that is not an
+// address is its own network.
 func Names(from string) []string {
 	host, _, err := net.SplitHostPort(from)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package observe sees every request of every handler: it gives the request an
-// id, counts its response, and writes one line in the access log. Package web
-// observes what the binary serves; package server observes its own handler where
-// nobody did before.
+// Package observe handles every request first: it gives the request an id, counts
+// the bytes of its response, and writes one line to the access log. Package web uses
+// it for all handlers; package server uses it for a handler that runs without
+// package web.
 package observe
 
 import (
@@ -19,12 +19,12 @@ import (
 // RequestIDHeader is on every response.
 const RequestIDHeader = "X-Request-Id"
 
-// Options are what [Handler] needs.
+// Options are the options of [Handler].
 type Options struct {
-	// Logger gets one line for each request, when it has ended: at level Error if
-	// the status is 500 or more and the client was still there, else at level
-	// Info, or [Record.Quiet]'s Debug. It never gets a header, a query, a path as
-	// it was sent, or a body. Required.
+	// Logger gets one line for each request when it has ended: at level Error if
+	// the status is 500 or more and the client was still connected, otherwise at
+	// level Info, or at Debug after [Record.Quiet]. Headers, queries, paths and
+	// bodies that a client sent are never logged. Required.
 	Logger *slog.Logger
 
 	// Begin, if not nil, is called when a request begins, for metrics and spans.
@@ -33,8 +33,8 @@ type Options struct {
 	Begin func(r *http.Request) (ctx context.Context, end func(*Record))
 }
 
-// Handler observes the requests to next. A request that is observed already is
-// passed on as it is.
+// Handler observes the requests to next. It passes a request on unchanged if another
+// Handler observes it already.
 func Handler(next http.Handler, o Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if From(r.Context()) != nil {
@@ -61,15 +61,15 @@ func Handler(next http.Handler, o Options) http.Handler {
 				end(record)
 			}
 			if record.aborted {
-				panic(http.ErrAbortHandler) // logged already
+				panic(http.ErrAbortHandler) // closes the connection; net/http does not log it again
 			}
 		}()
 		next.ServeHTTP(&record.Writer, record.Request)
 	})
 }
 
-// Record is what is known of a request. It is the context of the request too,
-// and belongs to the goroutine of its handler.
+// Record holds what is known about a request. It is also the request's context. Only
+// the goroutine of the request's handler may use it.
 type Record struct {
 	context.Context
 
@@ -78,12 +78,12 @@ type Record struct {
 	Request *http.Request // as the handler got it; its RemoteAddr is the client's address
 	Writer  Writer
 
-	level   slog.Level   // of a request that did not fail
-	attrs   []slog.Attr  // that handlers have added
-	room    [4]slog.Attr // of attrs, so that most requests need no more
-	busy    bool         // a status of 500 or more is no failure
+	level   slog.Level   // for a request that does not fail
+	attrs   []slog.Attr  // added by handlers
+	room    [4]slog.Attr // initial memory of attrs, enough for most requests
+	busy    bool         // a status of 500 or more is not a failure
 	stack   string       // of a panic
-	aborted bool         // the connection is closed, whatever was sent
+	aborted bool         // the connection is closed without a complete response
 }
 
 type recordKey struct{}
@@ -106,21 +106,21 @@ func From(ctx context.Context) *Record {
 // Add appends attributes to the request's line in the access log.
 func (r *Record) Add(attrs ...slog.Attr) { r.attrs = append(r.attrs, attrs...) }
 
-// Fail adds the cause of an error response, which the client does not see.
+// Fail adds the cause of an error response to the log; it is not sent to the client.
 func (r *Record) Fail(cause error) {
 	r.Add(slog.String("error", cause.Error()))
 }
 
-// Busy notes that the request is refused because too many are in progress, which
-// is no failure of the server.
+// Busy records that the request is refused because too many are in progress, which
+// is not a failure of the server.
 func (r *Record) Busy() { r.busy = true }
 
-// Quiet has a request that does not fail logged at level Debug: one that comes
-// every few seconds and says nothing, such as a probe.
+// Quiet sets the log level to Debug, unless the request fails. It is for requests
+// that come every few seconds, such as probes.
 func (r *Record) Quiet() { r.level = slog.LevelDebug }
 
-// Panicked notes the value of a panic, from within the function that recovered
-// from it.
+// Panicked records the value of a panic. The deferred function that recovered from
+// it must call it, so that the stack is the panic's.
 func (r *Record) Panicked(value any) {
 	if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		return
@@ -129,7 +129,8 @@ func (r *Record) Panicked(value any) {
 	r.Add(slog.String("error", panicText(value)))
 }
 
-// panicText leaves out a value that is not the runtime's own, which may hold a secret.
+// panicText returns the text of a runtime error, and only the type of any other
+// value, which may contain a secret.
 func panicText(value any) string {
 	if err, ok := value.(runtime.Error); ok {
 		return "panic: " + err.Error()
@@ -138,7 +139,7 @@ func panicText(value any) string {
 }
 
 func (r *Record) log(logger *slog.Logger) {
-	if r.Writer.Status == 0 && !r.aborted { // nothing was written: net/http sends this one
+	if r.Writer.Status == 0 && !r.aborted { // nothing was written: net/http sends 200
 		r.Writer.Status = http.StatusOK
 	}
 	level := r.level
@@ -166,7 +167,8 @@ func (r *Record) log(logger *slog.Logger) {
 	logger.LogAttrs(r, level, "request", attrs...)
 }
 
-// knownMethod keeps words of the caller's own out of the log.
+// knownMethod returns "other" for an unknown method, to keep text of the caller's
+// choice out of the log.
 func knownMethod(method string) string {
 	switch method {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE":

@@ -5,31 +5,30 @@ import (
 	"net/http"
 )
 
-// Writer is the one wrapper around a connection's [http.ResponseWriter]. It
-// counts the response, and keeps what net/http does without a copy (sendfile) and
-// [http.ResponseController].
+// Writer wraps a connection's [http.ResponseWriter]; there is no other wrapper. It
+// counts the response's bytes, and supports sendfile and [http.ResponseController].
 type Writer struct {
 	http.ResponseWriter
 
 	Status int   // of the response; 0 until it begins
-	Bytes  int64 // of its body, sent
+	Bytes  int64 // of the body that were sent
 
 	beforeWrite func()
 	replace     func(status int) bool
 	rewrite     func(p []byte) ([]byte, error)
-	dropping    bool // a response was sent in the handler's place
+	dropping    bool // another response was sent, and the handler's is dropped
 }
 
-// BeforeWrite has f called before each step of the response: it may take as long
-// as f's deadline lets it.
+// BeforeWrite sets f to be called before each write to the connection, for example
+// to set its deadline.
 func (w *Writer) BeforeWrite(f func()) { w.beforeWrite = f }
 
-// Replace has f called with the status before the response begins. If f returns
-// true it has sent another response, and what the handler writes is dropped.
+// Replace sets f to be called with the status before the response begins. If f
+// returns true, it has sent another response, and the handler's is dropped.
 func (w *Writer) Replace(f func(status int) bool) { w.replace = f }
 
-// Rewrite has what the handler writes of a body, in one piece, replaced by what f
-// returns.
+// Rewrite sets f to be called with each write of the handler; its result is sent
+// instead. It is for bodies that the handler writes in one piece.
 func (w *Writer) Rewrite(f func(p []byte) ([]byte, error)) { w.rewrite = f }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -44,7 +43,7 @@ func (w *Writer) WriteHeader(status int) {
 		}
 	}
 	w.before()
-	if status >= 200 || status == http.StatusSwitchingProtocols { // not a response of its own
+	if status >= 200 || status == http.StatusSwitchingProtocols { // other statuses below 200 are not final
 		w.Status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -71,16 +70,15 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// sendChunk is how many bytes of a file are sent in one step.
+// sendChunk is how many bytes of a file are sent in one write.
 const sendChunk = 256 << 10
 
-// ReadFrom implements [io.ReaderFrom], which net/http has the kernel do for files
-// (sendfile).
+// ReadFrom implements [io.ReaderFrom], so that net/http can use sendfile for files.
 func (w *Writer) ReadFrom(src io.Reader) (n int64, err error) {
 	if w.begin(); w.dropping {
 		return io.Copy(io.Discard, src)
 	}
-	limited, ok := src.(*io.LimitedReader) // net looks for a file below one of these, and no deeper
+	limited, ok := src.(*io.LimitedReader) // package net finds a file in a LimitedReader, but not below two
 	if !ok {
 		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
 	}
@@ -104,7 +102,7 @@ func (w *Writer) Flush() {
 		return
 	}
 	w.before()
-	_ = http.NewResponseController(w.ResponseWriter).Flush() // fails on no real connection
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // does not fail on a real connection
 }
 
 // Unwrap lets [http.ResponseController] reach the connection.

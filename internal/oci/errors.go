@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The codes of [Error]: the OCI distribution specification's ("Error Codes"),
-// and beside them the distribution project's UNAVAILABLE, UNKNOWN and RANGE_INVALID.
+// The codes of [Error]: those of the OCI distribution specification ("Error
+// Codes"), and the distribution project's UNAVAILABLE, UNKNOWN and RANGE_INVALID.
 const (
 	CodeBlobUploadInvalid = "BLOB_UPLOAD_INVALID"
 	CodeBlobUploadUnknown = "BLOB_UPLOAD_UNKNOWN"
@@ -30,13 +30,13 @@ const (
 type Error struct {
 	Status     int
 	Code       string
-	Message    string        // clients show it to their user
-	RetryAfter time.Duration // when another try may succeed; 0: the response does not say
-	Cause      error         // for the log, not for the client
+	Message    string        // clients show it to their users
+	RetryAfter time.Duration // when a retry may succeed; 0: the response has no Retry-After
+	Cause      error         // for the log; it is not sent
 }
 
-// Unavailable returns the response to a request that cannot be served now: a 503
-// with a Retry-After of a second.
+// Unavailable returns the response to a request that cannot be served now: 503 with
+// a Retry-After of one second.
 func Unavailable(message string, cause error) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: message, RetryAfter: time.Second, Cause: cause}
 }
@@ -44,8 +44,9 @@ func Unavailable(message string, cause error) *Error {
 // IsBusy reports whether the error says that too many requests are in progress.
 func (e *Error) IsBusy() bool { return e.Status == http.StatusServiceUnavailable && e.Cause == nil }
 
-// Write writes the error as the OCI distribution specification has it, in place
-// of a response whose headers may have been set already.
+// Write writes the error in the form of the OCI distribution specification. Headers
+// of another response may have been set before: Write replaces their Content-Type
+// and Content-Length.
 func (e *Error) Write(w http.ResponseWriter) {
 	type entry struct {
 		Code    string `json:"code"`
@@ -58,5 +59,5 @@ func (e *Error) Write(w http.ResponseWriter) {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
 	w.WriteHeader(e.Status)
-	_ = json.NewEncoder(w).Encode(map[string][]entry{"errors": {{e.Code, e.Message}}}) // the client may have gone
+	_ = json.NewEncoder(w).Encode(map[string][]entry{"errors": {{e.Code, e.Message}}}) // fails only if the client has disconnected
 }

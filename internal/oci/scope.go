@@ -1,5 +1,5 @@
-// Package oci has what the token service and the registry share of the registry
-// protocol: the scopes of tokens, and the form and the codes of error responses.
+// Package oci has the parts of the registry protocol that the token service and the
+// registry share: the scopes of tokens, and the form and codes of error responses.
 package oci
 
 import (
@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// RepositoryType is the type of an [Access] to a repository, the only one
-	// that gives a right.
+	// RepositoryType is the type of an [Access] to a repository, the only type
+	// that is granted.
 	RepositoryType = "repository"
-	// MaxScopes is how many scopes a request may have: a token for that many of
-	// the longest names fits into a request's header.
+	// MaxScopes is the most scopes that a request may have: a token for that many
+	// repositories with the longest names fits into a request's header.
 	MaxScopes = 50
 )
 
-// Access is what a token allows on one resource, or a scope asks for.
+// Access lists the actions on one resource that a token allows or a scope requests.
 type Access struct {
 	Type    string   `json:"type"`
 	Class   string   `json:"class,omitempty"` // of a repository: "", "image" or "plugin"
@@ -26,7 +26,7 @@ type Access struct {
 	Actions []string `json:"actions"`
 }
 
-// Scope returns the scope that asks for the access.
+// Scope returns the scope that requests the access.
 func (a Access) Scope() string {
 	kind := a.Type
 	if a.Class != "" {
@@ -35,10 +35,11 @@ func (a Access) Scope() string {
 	return kind + ":" + a.Name + ":" + strings.Join(a.Actions, ",")
 }
 
-// ParseScopes reads scopes of the distribution project's grammar (docs/spec/auth/scope.md),
-// such as "repository(plugin):HOST:PORT/NAME:pull,push", several separated by
-// spaces. It leaves out what is not of the form, or not about a repository: that
-// gives no right. ok is false for more than [MaxScopes].
+// ParseScopes parses scopes in the distribution project's grammar
+// (docs/spec/auth/scope.md), such as "repository(plugin):HOST:PORT/NAME:pull,push".
+// A value may have several scopes, separated by spaces. ParseScopes skips malformed
+// scopes and those of other types, which are never granted. ok is false if there
+// are more than [MaxScopes].
 func ParseScopes(values []string) (scopes []Access, ok bool) {
 	n := 0
 	for _, value := range values {
@@ -54,8 +55,8 @@ func ParseScopes(values []string) (scopes []Access, ok bool) {
 	return scopes, true
 }
 
-// repositoryScope has the groups class, host, name and actions. The host needs a
-// dot, a port or the name localhost, as everywhere that images are named.
+// repositoryScope has the groups class, host, name and actions. The host has a dot
+// or a port or is localhost, as in every image name.
 var repositoryScope = regexp.MustCompile(`^` + RepositoryType + `(?:\(([a-z0-9]+)\))?:` +
 	`(?:((?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+)(?::[0-9]+)?|[a-zA-Z0-9-]+:[0-9]+)/)?` +
 	`([^:]+):([^:]*)$`)
@@ -66,7 +67,7 @@ func parseScope(scope string) (Access, bool) {
 		return Access{}, false
 	}
 	class, name, actions := groups[1], groups[3], groups[4]
-	if _, err := reference.WithName(name); err != nil { // it has no "..", "//", capitals
+	if _, err := reference.WithName(name); err != nil { // such as one with "..", "//" or capitals
 		return Access{}, false
 	}
 	return Access{Type: RepositoryType, Class: class, Name: name, Actions: strings.Split(actions, ",")}, true

@@ -11,13 +11,13 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// manifestTypes are the types of manifests that the library knows.
+// manifestTypes are the media types of manifests that the library supports.
 var manifestTypes = strings.Join([]string{
 	v1.MediaTypeImageManifest, v1.MediaTypeImageIndex, schema2.MediaTypeManifest, manifestlist.MediaTypeManifestList,
 }, ", ")
 
-// acceptsAll reports whether a client takes any type of manifest: it names
-// none, or */* or application/* (RFC 9110, section 12.5.1).
+// acceptsAll reports whether a client accepts any type of manifest: its Accept
+// header is missing or has */* or application/* (RFC 9110, section 12.5.1).
 func acceptsAll(header http.Header) bool {
 	values := strings.Join(header["Accept"], ",")
 	if strings.TrimSpace(values) == "" {
@@ -35,8 +35,8 @@ func acceptsAll(header http.Header) bool {
 	return false
 }
 
-// widen names, to the library, the types that a client takes without naming
-// them. It changes the request.
+// widen adds all types of manifests to the request's Accept header if the client
+// accepts any type: the library returns only types that the header names.
 func widen(r *http.Request) {
 	if acceptsAll(r.Header) {
 		r.Header = r.Header.Clone()

@@ -20,18 +20,18 @@ import (
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-// The library answers many mistakes of clients with 500, and some reach the
-// file system. They are refused here, before it sees them.
+// The library responds to many client errors with 500, and some of them reach the
+// file system. They are refused here, before they reach the library.
 
 var (
 	uploadID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	validTag = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
-	// contentRange is what OCI's distribution specification has ("Pushing a blob
-	// in chunks"), within 64 bits.
+	// contentRange is the form in the OCI distribution specification ("Pushing a
+	// blob in chunks"), with numbers that fit into 64 bits.
 	contentRange = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
 )
 
-// findClientError returns what is wrong with a request, or nil.
+// findClientError returns the error of an invalid request, or nil.
 func findClientError(r *http.Request, match mux.RouteMatch) *oci.Error {
 	switch match.Route.GetName() {
 	case v2.RouteNameManifest:
@@ -44,7 +44,7 @@ func findClientError(r *http.Request, match mux.RouteMatch) *oci.Error {
 		}
 	case v2.RouteNameBlobUploadChunk:
 		if !uploadID.MatchString(match.Vars["uuid"]) {
-			return &oci.Error{Status: http.StatusNotFound, Code: oci.CodeBlobUploadUnknown, Message: "there is no such upload: begin another"}
+			return &oci.Error{Status: http.StatusNotFound, Code: oci.CodeBlobUploadUnknown, Message: "there is no such upload: start another"}
 		}
 		if text := r.Header.Get("Content-Range"); text != "" && uploads(r.Method) && !contentRange.MatchString(text) {
 			return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeBlobUploadInvalid, Message: "Content-Range must be START-END, such as 0-1023"}
@@ -56,7 +56,7 @@ func findClientError(r *http.Request, match mux.RouteMatch) *oci.Error {
 	return nil
 }
 
-const manifestTooLarge = "a manifest may have at most 4 MiB"
+const manifestTooLarge = "a manifest must be at most 4 MiB"
 
 const octetStream = "application/octet-stream"
 
@@ -65,26 +65,26 @@ func isOctetStream(contentType string) bool {
 	return contentType == "" || err == nil && mediaType == octetStream
 }
 
-// foreignLayers are the types of layers that clients download from elsewhere:
-// the base layers of Windows' images. Every one of them is accepted in every
-// image manifest; the library knows three, each in one type of manifest.
+// foreignLayers are the media types of layers that clients download from elsewhere:
+// the base layers of Windows images. All of them are accepted in every image
+// manifest; the library supports three, each in one type of manifest.
 var foreignLayers = []string{
 	schema2.MediaTypeForeignLayer,
 	"application/vnd.docker.image.rootfs.foreign.diff.tar",
-	v1.MediaTypeImageLayerNonDistributable,     //nolint:staticcheck // images have them still
+	v1.MediaTypeImageLayerNonDistributable,     //nolint:staticcheck // deprecated, but images still have them
 	v1.MediaTypeImageLayerNonDistributableGzip, //nolint:staticcheck // as above
 	v1.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // as above
 }
 
-// checkManifest returns what is wrong with a manifest that the library takes for
-// a failure of its own, or nil.
+// checkManifest returns the error of an invalid manifest that the library would
+// respond to with 500, or nil.
 func checkManifest(manifest distribution.Manifest, version int) error {
 	if version != 2 {
 		return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest's schemaVersion must be 2")
 	}
 	for _, desc := range manifest.References() {
 		if err := desc.Digest.Validate(); err != nil {
-			return errcode.ErrorCodeDigestInvalid.WithMessage("the manifest names content by an invalid digest: it must be sha256: and 64 hexadecimal digits")
+			return errcode.ErrorCodeDigestInvalid.WithMessage("the manifest has an invalid digest: a digest must be sha256: and 64 hexadecimal digits")
 		}
 		_, isDocker := manifest.(*schema2.DeserializedManifest)
 		if isDocker && desc.MediaType == schema2.MediaTypeForeignLayer && len(desc.URLs) == 0 {
@@ -105,7 +105,7 @@ func checkManifest(manifest distribution.Manifest, version int) error {
 }
 
 // checkReferences returns an error if an image manifest refers to a blob that
-// the repository does not have. A foreign layer with urls lies elsewhere.
+// the repository does not have. Foreign layers with urls are not checked.
 func checkReferences(ctx context.Context, blobs distribution.BlobStatter, manifest distribution.Manifest) error {
 	var missing distribution.ErrManifestVerification
 	for _, desc := range manifest.References() {
@@ -126,8 +126,9 @@ func checkReferences(ctx context.Context, blobs distribution.BlobStatter, manife
 	return nil
 }
 
-// onlyMistakes returns the error of a manifest's Put, unless some of it is a
-// failure of the storage: the library would send all of it to the client.
+// onlyClientErrors returns the error of a manifest's Put, or, if part of it is a
+// failure of the storage, only that part: the library would otherwise send the
+// failure's text to the client.
 func onlyClientErrors(err error) error {
 	list, ok := err.(distribution.ErrManifestVerification) //nolint:errorlint // the library returns and expects it as it is
 	if !ok {
@@ -143,22 +144,22 @@ func onlyClientErrors(err error) error {
 	return err
 }
 
-// codesWithDetail are the codes whose detail names what the request asked for.
-// The detail of any other is the text of a Go error.
+// codesWithDetail are the codes whose detail names what was requested. The detail of
+// any other code is the text of a Go error.
 var codesWithDetail = []string{
 	errcode.ErrorCodeUnauthorized.String(), errcode.ErrorCodeNameUnknown.String(), errcode.ErrorCodeManifestUnknown.String(),
 	errcode.ErrorCodeManifestBlobUnknown.String(), errcode.ErrorCodeBlobUnknown.String(), errcode.ErrorCodeDigestInvalid.String(),
 	errcode.ErrorCodePaginationNumberInvalid.String(),
 }
 
-// clearMessages are sent in place of the library's, which say too little
-// without the detail.
+// clearMessages replace messages of the library that say too little without their
+// detail.
 var clearMessages = map[string]string{
 	errcode.ErrorCodeManifestInvalid.Message():   "the content is not a manifest of the type that its Content-Type names",
-	errcode.ErrorCodeBlobUploadInvalid.Message(): "the address is not one that this upload was given: use its newest Location, or begin another",
+	errcode.ErrorCodeBlobUploadInvalid.Message(): "the URL does not belong to this upload: use the newest Location of the upload, or start another",
 }
 
-// rewriteErrors returns an error body of the library without Go's words.
+// rewriteErrors returns the library's error body without the texts of Go errors.
 func rewriteErrors(body []byte) ([]byte, error) {
 	type entry struct {
 		Code    string          `json:"code"`

@@ -16,18 +16,18 @@ import (
 
 type exchangeKey struct{}
 
-// exchange is a request that the library serves, and its response. What fails in
-// the library is answered in words of our own, as the library's text holds the
-// paths of files.
+// exchange is a request that the library serves, and its response. It replaces the
+// texts of the library's failures, because they contain file paths.
 type exchange struct {
 	*observe.Record
-	route    string      // of the library, which the request takes; "": none
-	diskFull atomic.Bool // why the request fails, if it does
-	bodyErr  error       // what ended the request's body before its end
-	atEnd    []func()    // what to release when the request has ended
+	route    string      // name of the library's route; "": none
+	diskFull atomic.Bool // a full disk is why the request fails, if it fails
+	bodyErr  error       // the error that ended the request's body early
+	atEnd    []func()    // called when the request has ended
 }
 
-// exchangeOf returns the exchange of a context that the library got, or nil.
+// exchangeOf returns the exchange of a context that was passed to the library, or
+// nil.
 func exchangeOf(ctx context.Context) *exchange {
 	e, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return e
@@ -39,7 +39,7 @@ func (e *exchange) end() {
 	}
 }
 
-// refuse sends an error, and notes it for the log.
+// refuse sends an error and records it for the log.
 func (e *exchange) refuse(err *oci.Error) {
 	e.Add(slog.String("message", err.Message))
 	if err.IsBusy() {
@@ -50,12 +50,12 @@ func (e *exchange) refuse(err *oci.Error) {
 	err.Write(&e.Writer)
 }
 
-// statusClientGone is nginx's "client closed request": nobody receives it, but
-// it is in the log.
+// statusClientGone is nginx's "client closed request". No client receives it, but it
+// is logged.
 const statusClientGone = 499
 
-// replaceFailure sends a response in place of one of the library's, whose body is
-// dropped then.
+// replaceFailure sends another response in place of some of the library's error
+// responses, and then reports true. The library's body is dropped.
 func (e *exchange) replaceFailure(status int) bool {
 	switch isJSON := e.Writer.Header().Get("Content-Type") == "application/json"; {
 	case status >= http.StatusBadRequest && e.bodyErr != nil:
@@ -63,7 +63,7 @@ func (e *exchange) replaceFailure(status int) bool {
 	case status == http.StatusInternalServerError && e.diskFull.Load():
 		e.refuse(errDiskFull)
 	case status == http.StatusInternalServerError && e.Request.Context().Err() != nil:
-		e.replace(statusClientGone, oci.CodeUnknown, "the client has gone")
+		e.replace(statusClientGone, oci.CodeUnknown, "the client has disconnected")
 	case status == http.StatusInternalServerError:
 		e.replace(status, oci.CodeUnknown, "the registry failed to carry out the request")
 	case status == http.StatusRequestedRangeNotSatisfiable && !isJSON:
@@ -80,7 +80,7 @@ func (e *exchange) replaceFailure(status int) bool {
 	return true
 }
 
-// refuseBody answers a request whose body did not come to its end.
+// refuseBody responds to a request whose body could not be read to its end.
 func (e *exchange) refuseBody() {
 	e.Writer.Header().Set("Connection", "close")
 	if tooLarge := new(http.MaxBytesError); errors.As(e.bodyErr, &tooLarge) {
@@ -88,7 +88,7 @@ func (e *exchange) refuseBody() {
 		return
 	}
 	if errors.Is(e.bodyErr, os.ErrDeadlineExceeded) {
-		e.replace(http.StatusRequestTimeout, oci.CodeSizeInvalid, "the content stopped coming for too long, or took too long in all")
+		e.replace(http.StatusRequestTimeout, oci.CodeSizeInvalid, "the client sent the content too slowly, or paused for too long")
 		return
 	}
 	e.replace(http.StatusBadRequest, oci.CodeSizeInvalid, "the content was cut off before its end")
@@ -98,10 +98,11 @@ func (e *exchange) replace(status int, code, message string) {
 	e.refuse(&oci.Error{Status: status, Code: code, Message: message})
 }
 
-// errBody is what the library is told of a body that did not come to its end.
+// errBody is the error that the library gets for a body that could not be read to
+// its end.
 var errBody = errors.New("the request's body was not read to its end")
 
-// body is a request's body; its exchange notes how reading it failed.
+// body is a request's body. It records a read error in the exchange.
 type body struct {
 	io.ReadCloser
 	exchange *exchange
@@ -120,6 +121,6 @@ func (b *body) Read(p []byte) (int, error) {
 var errDiskFull = &oci.Error{
 	Status:     http.StatusInsufficientStorage,
 	Code:       oci.CodeUnavailable,
-	Message:    "the registry has no space left for uploads; pulls and deletes go on; ask its operator to free some",
+	Message:    "the registry has no disk space left for uploads: ask its operator to free some; pulls and deletes still work",
 	RetryAfter: time.Minute,
 }

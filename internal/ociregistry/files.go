@@ -18,23 +18,23 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// files is the library's storage, with checks between the library and the
-// files: what is damaged is logged by name and is missing to the library. So a
-// pull of it gets 404, and pushing it again writes it anew.
+// files is the library's storage driver, with checks of what the library reads: a
+// damaged file is logged by name, and the library gets a "not found" error for it.
+// So a pull of it gets 404, and pushing the content again repairs it.
 type files struct {
 	driver.StorageDriver
-	root    string // of the files; "": they are in memory
+	root    string // directory of the files; "": they are in memory
 	logger  *slog.Logger
 	reserve *reserve
 	images  *imageDirectory
-	making  sync.Mutex // locked while directories are made
+	making  sync.Mutex // locked while directories are created
 }
 
 type replacingKey struct{}
 
-// replacing returns a context in which a digest's content is missing to the
-// library, so that the library puts what was pushed in the place of what may be
-// there, damaged as it may be.
+// replacing returns a context in which the library does not find a digest's
+// content, so that the pushed content replaces the existing one, which may be
+// damaged.
 func replacing(ctx context.Context, d digest.Digest) context.Context {
 	return context.WithValue(ctx, replacingKey{}, d)
 }
@@ -44,17 +44,18 @@ func (f *files) open(d digest.Digest) (*os.File, error) {
 	return os.Open(filepath.Join(f.root, filepath.FromSlash(dataPath(d))))
 }
 
-// touchInterval is how old the time of a layer link is at most, once a client
-// has asked whether the blob exists.
+// touchInterval is the greatest age of a layer link's time that touch leaves as it
+// is.
 const touchInterval = time.Hour
 
-// touch makes a layer link young. A client that finds a blob here does not push
-// it again, and may name it in a manifest a while later.
+// touch updates the time of a layer link, so that the garbage collection keeps it: a
+// client that finds a blob does not push it again, and may push a manifest that
+// names it later.
 func (f *files) touch(repository string, d digest.Digest) {
 	link := filepath.Join(f.root, filepath.FromSlash(layerLinkPath(repository, d)))
 	now := time.Now()
 	if info, err := os.Stat(link); err == nil && now.Sub(info.ModTime()) > touchInterval {
-		_ = os.Chtimes(link, time.Time{}, now) // without it, the garbage collection may be too early
+		_ = os.Chtimes(link, time.Time{}, now) // if it fails, the blob may be collected early
 	}
 }
 
@@ -69,7 +70,7 @@ func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) 
 		return info, err
 	}
 	if size, known := f.size(ctx, d); known && info.Size() != size {
-		return nil, f.damaged(ctx, path, "the content of a blob has another size than what was pushed")
+		return nil, f.damaged(ctx, path, "the size of a blob's content differs from what was pushed")
 	}
 	if info.Size() == 0 && d != emptyDigest {
 		return nil, f.damaged(ctx, path, "the content of a blob is empty")
@@ -88,7 +89,7 @@ func (f *files) GetContent(ctx context.Context, path string) ([]byte, error) {
 	switch {
 	case strings.HasSuffix(path, "/link"):
 		if _, ok := linkTarget(path, content); !ok {
-			return nil, f.damaged(ctx, path, "a link does not hold its digest")
+			return nil, f.damaged(ctx, path, "a link does not contain its digest")
 		}
 	case strings.HasSuffix(path, "/startedat"):
 		if _, err := time.Parse(time.RFC3339, string(content)); err != nil {
@@ -109,15 +110,15 @@ func (f *files) Reader(ctx context.Context, path string, offset int64) (io.ReadC
 		if digest.NewDigest(d.Algorithm(), h) == d {
 			return nil
 		}
-		return f.damaged(ctx, path, "the content of a blob does not fit its digest")
+		return f.damaged(ctx, path, "the content of a blob does not match its digest")
 	}}, nil
 }
 
-// verifier verifies content that is read to its end.
+// verifier verifies content when it has been read to its end.
 type verifier struct {
 	io.ReadCloser
 	hash    hash.Hash
-	failure func(hash.Hash) error // of the hash of the whole
+	failure func(hash.Hash) error // returns the error for the hash of all content, or nil
 }
 
 func (v *verifier) Read(p []byte) (int, error) {
@@ -131,10 +132,10 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fill makes the directory of a file that is about to be written, if the reserve
-// allows it. The directory stays until filled is called, even if it is empty.
-// One goroutine at a time makes directories: a name may have a hundred, and many
-// uploads that begin at once must not pass the reserve together.
+// fill creates the directory of a file that is about to be written, if the reserve
+// allows it. The directory is not removed until filled is called, even if it is
+// empty. Only one goroutine at a time creates directories: a repository name may
+// have a hundred, and many uploads that start together must not exceed the reserve.
 func (f *files) fill(ctx context.Context, path string) (filled func(), err error) {
 	if f.root == "" {
 		return func() {}, nil
@@ -195,7 +196,7 @@ func (f *files) move(ctx context.Context, from, to string) error {
 	if !isData || f.root == "" {
 		return f.StorageDriver.Move(ctx, from, to)
 	}
-	info, err := f.StorageDriver.Stat(ctx, from) // verified by the library
+	info, err := f.StorageDriver.Stat(ctx, from) // the library has verified the content
 	if err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (f *files) move(ctx context.Context, from, to string) error {
 	if err := f.StorageDriver.Move(ctx, from, to); err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(filepath.Dir(below(f.root, to))) // the library does not
+	return atomicfile.SyncDir(filepath.Dir(below(f.root, to))) // the library does not sync it
 }
 
 // Writer implements [driver.StorageDriver].
@@ -220,8 +221,8 @@ func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.F
 		return nil, noteFull(ctx, err)
 	}
 	if e := exchangeOf(ctx); e != nil {
-		// The library leaves it open where a write beside it fails, as on a full disk.
-		e.atEnd = append(e.atEnd, func() { _ = writer.Close() }) // mostly, it is closed already
+		// The library does not close it if another write fails, as on a full disk.
+		e.atEnd = append(e.atEnd, func() { _ = writer.Close() }) // usually it is closed already
 	}
 	return &fileWriter{writer, ctx, f.reserve}, nil
 }
@@ -247,7 +248,7 @@ func (w *fileWriter) Commit(ctx context.Context) error {
 
 func (w *fileWriter) Close() error { return noteFull(w.ctx, w.FileWriter.Close()) }
 
-// damaged logs what is damaged, and returns that it is missing.
+// damaged logs that a file is damaged and returns a "not found" error.
 func (f *files) damaged(ctx context.Context, path, what string) error {
 	f.logger.LogAttrs(ctx, slog.LevelError, "registry: "+what+"; it is not served until it is pushed again", slog.String("path", strings.TrimPrefix(path, "/")))
 	return driver.PathNotFoundError{Path: path, DriverName: f.Name()}

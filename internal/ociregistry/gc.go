@@ -16,24 +16,25 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Garbage is what a garbage collection removed.
+// Garbage counts what a garbage collection removed.
 type Garbage struct {
 	Blobs   int
 	Bytes   int64 // of the blobs
-	Links   int   // of blobs that no manifest of the repository names any more
-	Uploads int   // that were abandoned
+	Links   int   // to blobs that no manifest of the repository names
+	Uploads int   // abandoned ones
 }
 
-// GarbageCollect removes, while no server runs, the blobs that no manifest
-// names, and what else has no use: see [Garbage]. It removes nothing younger
-// than 24 hours, and no blob that was pushed again to any repository in that
-// time: its manifest may be yet to come.
+// GarbageCollect removes blobs that no manifest names, links to them, and abandoned
+// uploads, while no server runs. It removes nothing younger than 24 hours, and no
+// blob that was pushed again to any repository in that time: the manifest that
+// names it may not have been pushed yet.
 //
-// Damaged links and manifests are logged by name. They stop nothing, and what
-// they may have named is kept: a link is taken by its path, and a repository
-// with a manifest that cannot be read keeps all its blobs.
+// Damaged links and manifests are logged by name. They do not stop the collection,
+// and it keeps what they may have named: for a damaged link the digest in its path
+// counts, and a repository with an unreadable manifest keeps all its blobs.
 //
-// It ends with ctx between two files; what it removed until then is garbage.
+// When ctx ends, GarbageCollect stops between two files. Everything that it has
+// removed by then was garbage.
 func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slog.Logger) (g Garbage, err error) {
 	unlock, err := lock(root)
 	if err != nil {
@@ -43,7 +44,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 	c := &collector{root: root, before: now.Add(-minAge), logger: logger, marked: make(map[digest.Digest]struct{})}
 	err = eachRepository(ctx, root, func(repository string, err error) error {
 		if err != nil {
-			return err // it may name any blob
+			return err // a manifest in the unreadable directory may name any blob
 		}
 		return c.collectLinks(ctx, repository)
 	})
@@ -54,7 +55,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		c.garbage.Uploads, err = removeUploads(ctx, &imageDirectory{root: root}, now)
 	}
 	if ctx.Err() != nil {
-		return c.garbage, fmt.Errorf("the garbage collection was stopped before its end, and nothing in use was removed; run it again: %w", ctx.Err())
+		return c.garbage, fmt.Errorf("the garbage collection was interrupted: run it again; nothing in use was removed: %w", ctx.Err())
 	}
 	if err != nil {
 		return c.garbage, fmt.Errorf("the garbage collection of %s failed: %w", root, err)
@@ -64,20 +65,21 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 
 type collector struct {
 	root    string
-	before  time.Time // what is older may be removed
+	before  time.Time // older files may be removed
 	logger  *slog.Logger
 	marked  map[digest.Digest]struct{} // blobs to keep
 	garbage Garbage
 }
 
-// collectLinks marks what a repository keeps, and removes its links to other blobs.
+// collectLinks marks the blobs that a repository needs, and removes its links to
+// other blobs.
 func (c *collector) collectLinks(ctx context.Context, repository string) error {
 	revisions, err := c.links(filepath.Join(repository, "_manifests", "revisions"))
 	if err != nil {
 		return err
 	}
 	named := make(map[digest.Digest]struct{}) // by a manifest of the repository
-	whole := true                             // all manifests could be read
+	complete := true                          // all manifests could be read
 	for _, link := range revisions {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -86,7 +88,7 @@ func (c *collector) collectLinks(ctx context.Context, repository string) error {
 			named[d] = struct{}{}
 			if err := c.references(d, named); err != nil {
 				c.damaged(below(c.root, dataPath(d)), "a manifest cannot be read, and its repository keeps all blobs: "+err.Error(), slog.String("repository", relative(below(c.root, repositoriesRoot), repository)))
-				whole = false
+				complete = false
 			}
 		}
 	}
@@ -100,7 +102,7 @@ func (c *collector) collectLinks(ctx context.Context, repository string) error {
 		}
 		targets := c.targets(link)
 		_, isNamed := named[link.digest]
-		if !isNamed && whole && link.digest.Algorithm() == digest.SHA256 && c.isOld(link.file) {
+		if !isNamed && complete && link.digest.Algorithm() == digest.SHA256 && c.isOld(link.file) {
 			if err := os.RemoveAll(filepath.Dir(link.file)); err != nil {
 				return err
 			}
@@ -118,14 +120,14 @@ func (c *collector) collectLinks(ctx context.Context, repository string) error {
 	return nil
 }
 
-// link is a file that holds a digest, in a directory that is named by it.
+// link is a file that contains a digest, in a directory whose name is that digest.
 type link struct {
 	file   string
 	digest digest.Digest // of the directory's name
 }
 
-// links returns the links at DIRECTORY/ALGORITHM/HEX/link. It removes the empty
-// directories that deleted links have left.
+// links returns the links at DIRECTORY/ALGORITHM/HEX/link. It removes empty
+// directories, which deleted links leave behind.
 func (c *collector) links(directory string) (all []link, err error) {
 	algorithms, err := directories(directory)
 	if err != nil {
@@ -149,8 +151,8 @@ func (c *collector) links(directory string) (all []link, err error) {
 	return all, nil
 }
 
-// targets returns the blobs that a link leads to. A damaged one leads to what
-// its path says, and to what it holds, if that is a digest at all.
+// targets returns the blobs that a link names. For a damaged link these are the
+// digest in its path and the digest that the file contains, if it contains one.
 func (c *collector) targets(l link) []digest.Digest {
 	var all []digest.Digest
 	if l.digest.Algorithm() == digest.SHA256 {
@@ -159,7 +161,7 @@ func (c *collector) targets(l link) []digest.Digest {
 	content, err := os.ReadFile(l.file)
 	held, ok := linkTarget(filepath.ToSlash(l.file), content)
 	if err != nil || !ok {
-		c.damaged(l.file, "a link does not hold its digest; pushing again heals it")
+		c.damaged(l.file, "a link does not contain its digest; pushing the content again repairs it")
 	}
 	if held != "" && held != l.digest {
 		all = append(all, held)
@@ -170,8 +172,8 @@ func (c *collector) targets(l link) []digest.Digest {
 // maxManifestSize is the library's limit.
 const maxManifestSize = 4 << 20
 
-// references adds to named all digests that the manifest's JSON holds, wherever
-// they stand in it: more than a client may ever ask for, but never less.
+// references adds to named all digests in the manifest's JSON, in whatever field:
+// perhaps more than a client can request, but never fewer.
 func (c *collector) references(manifest digest.Digest, named map[digest.Digest]struct{}) error {
 	content, err := readAtMost(below(c.root, dataPath(manifest)), maxManifestSize)
 	switch {
@@ -180,7 +182,7 @@ func (c *collector) references(manifest digest.Digest, named map[digest.Digest]s
 	case err != nil:
 		return err
 	case digest.FromBytes(content) != manifest:
-		return errors.New("its content does not fit its digest")
+		return errors.New("its content does not match its digest")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	for {
@@ -201,7 +203,7 @@ func (c *collector) references(manifest digest.Digest, named map[digest.Digest]s
 	}
 }
 
-// readAtMost reads a file, which must not be larger than max.
+// readAtMost reads a file of at most max bytes.
 func readAtMost(path string, max int64) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -215,7 +217,7 @@ func readAtMost(path string, max int64) ([]byte, error) {
 	return content, err
 }
 
-// collectBlobs removes the old blobs that are not marked.
+// collectBlobs removes old blobs that are not marked.
 func (c *collector) collectBlobs(ctx context.Context) error {
 	top := below(c.root, blobsRoot)
 	algorithms, err := directories(top)
@@ -249,14 +251,14 @@ func (c *collector) collectBlobs(ctx context.Context) error {
 	return nil
 }
 
-// collectBlob removes the directory of a blob, if nothing in it is young.
+// collectBlob removes the directory of a blob if everything in it is old.
 func (c *collector) collectBlob(directory string) error {
 	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return err
 	}
 	if !c.isOld(directory) {
-		return nil // the blob was placed, or a write of it began, a short time ago
+		return nil // the blob was stored, or its write started, a short time ago
 	}
 	var size int64
 	for _, entry := range entries {

@@ -10,13 +10,13 @@ import (
 
 var errImagesMoved = errors.New("the image directory was moved, removed, replaced or unmounted: put it back, or restart the server")
 
-// place is the image directory as it was opened. What is pushed into another
-// one at the same path would be lost when the first one comes back.
+// imageDirectory is the image directory that was opened. Content that is pushed to
+// another directory at the same path would be lost when the first one comes back.
 type imageDirectory struct {
 	root   string // "": images are in memory
 	opened fs.FileInfo
 
-	// filling is read-locked while a directory is made and gets its first file,
+	// filling is read-locked while a directory is created and gets its first file,
 	// and locked while empty directories are removed.
 	filling sync.RWMutex
 }
@@ -30,28 +30,28 @@ func openImageDirectory(root string) (*imageDirectory, error) {
 }
 
 // isThere reports whether the directory is still at its path.
-func (p *imageDirectory) isThere() bool {
-	if p.root == "" {
+func (d *imageDirectory) isThere() bool {
+	if d.root == "" {
 		return true
 	}
-	info, err := os.Stat(p.root)
-	return err == nil && os.SameFile(info, p.opened)
+	info, err := os.Stat(d.root)
+	return err == nil && os.SameFile(info, d.opened)
 }
 
-// prune removes a directory of a repository, and those above it that hold
-// nothing else, if they are empty. It does nothing while a directory is being
-// filled: a later purge of the uploads removes what is left.
-func (p *imageDirectory) prune(directory string) {
-	if !p.filling.TryLock() {
+// prune removes a directory of a repository if it is empty, and then the parent
+// directories that become empty. It does nothing while a directory is being
+// filled: a later purge of the uploads removes the directories that remain.
+func (d *imageDirectory) prune(directory string) {
+	if !d.filling.TryLock() {
 		return
 	}
-	defer p.filling.Unlock()
-	removeEmpty(directory, below(p.root, repositoriesRoot))
+	defer d.filling.Unlock()
+	removeEmpty(directory, below(d.root, repositoriesRoot))
 }
 
-// removeEmpty removes a directory below top, and then those above it up to top,
-// until one is not empty. It keeps symbolic links: operators move parts to
-// other disks.
+// removeEmpty removes an empty directory below top, and then its parents below top,
+// until one is not empty. It keeps symbolic links, with which operators move parts
+// to other disks.
 func removeEmpty(directory, top string) {
 	for ; len(directory) > len(top); directory = filepath.Dir(directory) {
 		info, err := os.Lstat(directory)
@@ -64,6 +64,6 @@ func removeEmpty(directory, top string) {
 	}
 }
 
-// directoryMode is the mode of the library's directories. They lie below the
-// image directory, which is its owner's alone.
+// directoryMode is the mode of the library's directories. They are below the image
+// directory, which only its owner can read.
 const directoryMode = 0o777

@@ -12,14 +12,14 @@ import (
 //	blobs/sha256/HH/HEX/data                               content
 //	repositories/NAME/_layers/sha256/HEX/link              a blob of the repository
 //	repositories/NAME/_manifests/revisions/sha256/HEX/link a manifest of the repository
-//	repositories/NAME/_manifests/tags/TAG/current/link     what the tag names
+//	repositories/NAME/_manifests/tags/TAG/current/link     the manifest of the tag
 //	repositories/NAME/_uploads/ID/{startedat,data}         an upload in progress
 //
-// and, of this package:
+// and this package adds:
 //
 //	blobs/sha256/HH/HEX/size                               size of the content, see size.go
 //
-// A link is a file that holds a digest. Storage drivers use these paths with
+// A link is a file that contains a digest. Storage drivers use these paths with
 // slashes, relative to the image directory.
 const (
 	blobsRoot        = "/docker/registry/v2/blobs"
@@ -31,7 +31,8 @@ func dataPath(d digest.Digest) string {
 	return path.Join(blobsRoot, d.Algorithm().String(), d.Encoded()[:2], d.Encoded(), "data")
 }
 
-// dataDigest returns the digest of the blob whose content has the path.
+// dataDigest returns the digest of the blob whose content is at the path. ok is
+// false for any other path.
 func dataDigest(p string) (d digest.Digest, ok bool) {
 	rest, ok := strings.CutPrefix(p, blobsRoot+"/")
 	parts := strings.Split(rest, "/")
@@ -41,13 +42,13 @@ func dataDigest(p string) (d digest.Digest, ok bool) {
 	return pathDigest(parts[0], parts[2])
 }
 
-// layerLinkPath returns the path of the link that makes a blob one of a repository's.
+// layerLinkPath returns the path of the link that adds a blob to a repository.
 func layerLinkPath(repository string, d digest.Digest) string {
 	return path.Join(repositoriesRoot, repository, "_layers", d.Algorithm().String(), d.Encoded(), "link")
 }
 
-// linkTarget returns the digest that a link holds. It is not ok if the link
-// holds no sha256 digest, or another one than that in its path.
+// linkTarget returns the digest that a link contains. ok is false if that is not a
+// sha256 digest, or not the one in the link's path.
 func linkTarget(p string, content []byte) (target digest.Digest, ok bool) {
 	target, err := digest.Parse(string(content))
 	if err != nil || target.Algorithm() != digest.SHA256 {
@@ -57,7 +58,7 @@ func linkTarget(p string, content []byte) (target digest.Digest, ok bool) {
 	if path.Base(path.Dir(directory)) == string(digest.SHA256) {
 		return target, target.Encoded() == path.Base(directory)
 	}
-	return target, true // a tag's current link, or one that was made under another algorithm
+	return target, true // a tag's current link, or one with another algorithm in its path
 }
 
 func pathDigest(algorithm, encoded string) (d digest.Digest, ok bool) {

@@ -8,47 +8,47 @@ import (
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-// How many requests may be in progress at a time. A request that waits for a
-// slow client takes memory and an open file, and one user or many strangers
-// must not take them all.
+// The limits of how many requests may be in progress at the same time. A request
+// that waits for a slow client uses memory and an open file, and neither one user
+// nor many clients without a token may use them all.
 const (
-	// maxUserRequests is for one user; beyond it the answer is 429.
+	// maxUserRequests is for one user; beyond it the status is 429.
 	maxUserRequests = 256
-	// maxRegistryRequests is for the users of one registry together; beyond it
-	// the answer is 429. Users of one registry must leave room for the others.
+	// maxRegistryRequests is for all users of one registry; beyond it the status is
+	// 429. It leaves room for the users of other registries.
 	maxRegistryRequests = maxRequests / 2
-	// maxRequests is for all users together; beyond it the answer is 503.
+	// maxRequests is for all users; beyond it the status is 503.
 	maxRequests = 1024
-	// maxStrangerRequests is for all requests without a valid token, which have
-	// no share in the others; beyond it the answer is 503.
+	// maxStrangerRequests is for all requests without a valid token, which do not
+	// count for the other limits; beyond it the status is 503.
 	maxStrangerRequests = 128
 )
 
-// The library holds a manifest whole, several times over, until the client has
-// sent or received it. So the bytes of large ones are limited, too.
+// The library keeps several copies of a manifest in memory until the client has
+// sent or received it. So the bytes of large manifests are limited, too.
 const (
-	// smallManifestSize is how large a manifest may be without being counted:
-	// almost all are smaller.
+	// smallManifestSize is the largest size of a manifest that is not counted.
+	// Almost all manifests are smaller.
 	smallManifestSize = 32 << 10
-	// maxUserManifestBytes is for one user; beyond it the answer is 429.
+	// maxUserManifestBytes is for one user; beyond it the status is 429.
 	maxUserManifestBytes = 8 << 20
-	// maxRegistryManifestBytes is for the users of one registry together; beyond
-	// it the answer is 429.
+	// maxRegistryManifestBytes is for all users of one registry; beyond it the
+	// status is 429.
 	maxRegistryManifestBytes = maxManifestBytes / 2
-	// maxManifestBytes is for all users together; beyond it the answer is 503.
+	// maxManifestBytes is for all users; beyond it the status is 503.
 	maxManifestBytes = 32 << 20
-	// tagListSize is what a list of tags counts as: the library holds all tags of
-	// the repository, however few are asked for.
+	// tagListSize is the size that a request for a list of tags counts as: the
+	// library reads all tags of the repository, however few are requested.
 	tagListSize = 2 << 20
 )
 
 // limits counts the requests in progress, and the bytes of their manifests.
 type limits struct {
 	mu         sync.Mutex
-	users      map[int64]use  // by id; without those who have none
-	registries map[string]use // of users, by namespace; likewise
-	total      use            // of users
-	strangers  int
+	users      map[int64]use  // by user id; only of users with requests
+	registries map[string]use // by namespace; only of registries with requests
+	total      use            // of all users
+	strangers  int            // requests without a valid token
 }
 
 type use struct {
@@ -56,12 +56,13 @@ type use struct {
 	manifests int64 // bytes
 }
 
-// enter counts a request in, of a stranger if v is nil; leave must be called at
-// its end. Beyond a limit it is refused with the status, and leave is nil.
-func (l *limits) enter(v *principal) (leave func(), status int) {
+// enter counts a request; p is nil without a valid token. leave must be called at
+// the end of the request. If a limit is reached, leave is nil, and status is the
+// status to refuse the request with.
+func (l *limits) enter(p *principal) (leave func(), status int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if v == nil {
+	if p == nil {
 		if l.strangers >= maxStrangerRequests {
 			return nil, http.StatusServiceUnavailable
 		}
@@ -69,56 +70,57 @@ func (l *limits) enter(v *principal) (leave func(), status int) {
 		return func() { l.leave(nil) }, 0
 	}
 	switch {
-	case l.users[v.account.ID].requests >= maxUserRequests,
-		l.registries[v.account.Namespace].requests >= maxRegistryRequests:
+	case l.users[p.account.ID].requests >= maxUserRequests,
+		l.registries[p.account.Namespace].requests >= maxRegistryRequests:
 		return nil, http.StatusTooManyRequests
 	case l.total.requests >= maxRequests:
 		return nil, http.StatusServiceUnavailable
 	}
-	l.add(v, use{requests: 1})
-	return func() { l.leave(v) }, 0
+	l.add(p, use{requests: 1})
+	return func() { l.leave(p) }, 0
 }
 
-func (l *limits) leave(v *principal) {
+func (l *limits) leave(p *principal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if v == nil {
+	if p == nil {
 		l.strangers--
 		return
 	}
-	l.add(v, use{requests: -1})
+	l.add(p, use{requests: -1})
 }
 
-// hold counts the bytes of a manifest in; release must be called at the end of
-// the request. Beyond a limit it is refused with the status, and release is nil.
-func (l *limits) hold(v *principal, size int64) (release func(), status int) {
+// hold counts the bytes of a manifest. release must be called at the end of the
+// request. If a limit is reached, release is nil, and status is the status to refuse
+// the request with.
+func (l *limits) hold(p *principal, size int64) (release func(), status int) {
 	if size <= smallManifestSize {
 		return func() {}, 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.users[v.account.ID].manifests+size > maxUserManifestBytes,
-		l.registries[v.account.Namespace].manifests+size > maxRegistryManifestBytes:
+	case l.users[p.account.ID].manifests+size > maxUserManifestBytes,
+		l.registries[p.account.Namespace].manifests+size > maxRegistryManifestBytes:
 		return nil, http.StatusTooManyRequests
 	case l.total.manifests+size > maxManifestBytes:
 		return nil, http.StatusServiceUnavailable
 	}
-	l.add(v, use{manifests: size})
+	l.add(p, use{manifests: size})
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.add(v, use{manifests: -size})
+		l.add(p, use{manifests: -size})
 	}, 0
 }
 
-// add adds what a user uses; call it with the lock.
-func (l *limits) add(v *principal, more use) {
+// add adds to the counts of a user. mu must be locked.
+func (l *limits) add(p *principal, more use) {
 	if l.users == nil {
 		l.users, l.registries = make(map[int64]use), make(map[string]use)
 	}
-	addTo(l.users, v.account.ID, more)
-	addTo(l.registries, v.account.Namespace, more)
+	addTo(l.users, p.account.ID, more)
+	addTo(l.registries, p.account.Namespace, more)
 	l.total = l.total.plus(more)
 }
 
@@ -134,10 +136,10 @@ func (u use) plus(more use) use {
 	return use{u.requests + more.requests, u.manifests + more.manifests}
 }
 
-// busy returns the error of a status of the limits.
+// busy returns the error for a status that enter or hold returned.
 func busy(status int) *oci.Error {
 	if status == http.StatusTooManyRequests {
-		return &oci.Error{Status: status, Code: oci.CodeTooManyRequests, Message: "this user, or this registry, has too many requests in progress; try again when some have ended", RetryAfter: time.Second}
+		return &oci.Error{Status: status, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
 	}
-	return oci.Unavailable("too many requests are in progress; try again", nil)
+	return oci.Unavailable("too many requests are in progress: try again", nil)
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The library logs through logrus' one global logger, so its log has one way
-// out as well: the logger of the last registry that was opened.
+// sink receives the library's log. The library logs through logrus' global logger,
+// so there is one sink: the logger of the registry that was opened last.
 var sink atomic.Pointer[slog.Logger]
 
-// logTo has the library's log come out of logger. A line for each request is
-// the door's; of the library's own, only its failures are told.
+// logTo passes the library's errors to logger. The library's other messages are
+// dropped: package observe writes the access log.
 func logTo(logger *slog.Logger) {
 	sink.Store(logger)
 	adopt()
@@ -33,9 +33,9 @@ type hook struct{}
 
 func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.ErrorLevel+1] }
 
-// Fire implements [logrus.Hook]. What failed in the registry itself is answered
-// UNKNOWN; all else that the library calls an error is a client's mistake, or
-// what came of it.
+// Fire implements [logrus.Hook]. The code UNKNOWN stands for failures of the
+// registry itself, which are logged at level Error. The library's other errors are
+// client errors or follow from them; their level is Debug.
 func (hook) Fire(entry *logrus.Entry) error {
 	level := slog.LevelDebug
 	if entry.Data["err.code"] == errcode.ErrorCodeUnknown && !isClientGone(entry.Data["err.detail"]) || entry.Level < logrus.ErrorLevel {
@@ -52,7 +52,7 @@ func (hook) Fire(entry *logrus.Entry) error {
 }
 
 // isClientGone reports whether the detail of the library's error says that the
-// client has gone, or stopped sending.
+// client has disconnected or stopped sending.
 func isClientGone(detail any) bool {
 	if err, ok := detail.(error); ok {
 		return errors.Is(err, context.Canceled)

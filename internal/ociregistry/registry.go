@@ -1,8 +1,8 @@
-// Package ociregistry is the container registry: the distribution project's,
-// as a library, behind the accounts.
+// Package ociregistry is the container registry: the distribution project's
+// registry, used as a library, with an access controller that reads the accounts.
 //
-// Every request reads its user's row: a token says who its holder was and what
-// was asked for; the row says what they may do now.
+// Every request reads its user's row in the store: a token says who its holder was
+// and what was requested; the row says what the user may do now.
 package ociregistry
 
 import (
@@ -31,10 +31,10 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are what a registry is made of. Accounts, Issuer and Logger are required.
+// Options are the options of [Open]. Accounts, Issuer and Logger are required.
 type Options struct {
 	Root     string // directory of the images; "": they are kept in memory
-	URL      string // under which clients reach it, "https://HOST"; "": what each request says
+	URL      string // at which clients reach the registry, "https://HOST"; "": from each request
 	Accounts *accounts.Service
 	Issuer   *token.Issuer
 	Logger   *slog.Logger
@@ -45,9 +45,9 @@ type Options struct {
 	// 0: nothing is reserved; negative: [DefaultReserve].
 	Reserve int64
 
-	// AccountsFull reports whether the accounts have met a full disk. While it
-	// does, uploads are refused with 507 whatever Reserve is: the space that is
-	// left is for revocations. nil: never.
+	// AccountsFull reports whether the disk of the accounts is full. While it is,
+	// uploads are refused with 507, whatever Reserve is: the space that is left is
+	// for revocations. nil: it is never full.
 	AccountsFull func() bool
 }
 
@@ -60,9 +60,9 @@ type Registry struct {
 	cancel context.CancelFunc // ends purge
 }
 
-// Open opens a registry and takes the lock of its directory. How long it takes
-// does not depend on how many images there are. Until it is closed, or ctx ends,
-// it removes abandoned uploads in the background.
+// Open opens a registry and locks its directory. The time it takes does not depend
+// on the number of images. Until the registry is closed or ctx ends, it removes
+// abandoned uploads in the background.
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	logTo(o.Logger)
 	unlock := func() error { return nil }
@@ -81,13 +81,13 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, accountsFull: o.AccountsFull, logger: o.Logger}
-	d := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
-	app, err := newApp(ctx, o, d)
+	c := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
+	app, err := newApp(ctx, o, c)
 	if err != nil {
 		return nil, err
 	}
-	d.next = app
-	r = &Registry{app: app, access: d, unlock: unlock}
+	c.next = app
+	r = &Registry{app: app, access: c, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
 		r.purge.Go(func() { purgeUploads(ctx, images, o.Logger) })
@@ -100,18 +100,18 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.access.ServeHTTP(w, request)
 }
 
-// Close releases what the registry holds.
+// Close stops the background work, closes the library and unlocks the directory.
 func (r *Registry) Close() error {
 	r.cancel()
 	r.purge.Wait()
 	return errors.Join(r.app.Shutdown(), r.unlock())
 }
 
-// lock makes sure that one process alone has the images: collecting garbage
-// beside a push corrupts them.
+// lock locks the image directory for this process alone: a garbage collection during
+// a push would corrupt images.
 func lock(root string) (unlock func() error, err error) {
 	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("image directory %s cannot be made: %w", root, err)
+		return nil, fmt.Errorf("image directory %s cannot be created: %w", root, err)
 	}
 	file := flock.New(filepath.Join(root, ".lock"), flock.SetPermissions(0o600))
 	ok, err := file.TryLock()
@@ -124,13 +124,13 @@ func lock(root string) (unlock func() error, err error) {
 	return file.Close, nil
 }
 
-// newApp configures the library. Its own errors are panics; the configuration
-// is ours alone, so what can still fail is the directory.
-func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.App, err error) {
+// newApp configures the library, which panics on errors. The configuration does not
+// depend on the user's, so only the directory can fail.
+func newApp(ctx context.Context, o Options, c *accessController) (app *handlers.App, err error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
-	store := &files{root: o.Root, logger: o.Logger, reserve: d.reserve, images: d.images}
+	store := &files{root: o.Root, logger: o.Logger, reserve: c.reserve, images: c.images}
 	if o.Root == "" {
 		store.StorageDriver = inmemory.New()
 	} else {
@@ -146,13 +146,13 @@ func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.
 			"redirect":    configuration.Parameters{"disable": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
-		Auth: configuration.Auth{libraryName: configuration.Parameters{"access": d}},
+		Auth: configuration.Auth{libraryName: configuration.Parameters{"access": c}},
 		Middleware: map[string][]configuration.Middleware{
-			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "access": d}}},
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "access": c}}},
 		},
 	}
-	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // Windows' base layers lie elsewhere
-	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that an upload goes on after a restart
+	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // base layers of Windows images are elsewhere
+	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that uploads survive a restart
 	config.HTTP.Host = o.URL
 	config.HTTP.RelativeURLs = o.URL == ""
 	defer func() {
@@ -163,8 +163,8 @@ func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.
 	return handlers.NewApp(ctx, config), nil
 }
 
-// libraryName is the name under which the library finds our access controller,
-// storage and repositories; their values come in the options.
+// libraryName is the name of this package's access controller, storage driver and
+// repository middleware in the library. The options of each have its value.
 const libraryName = "registryusers"
 
 var register = sync.OnceValue(func() error {

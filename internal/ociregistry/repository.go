@@ -22,8 +22,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// repository is the library's repository, but that blobs are served from their
-// files, that what is pushed replaces what is there, and that the account is
+// repository is the library's repository with three differences: blobs are served
+// from their files, pushed content replaces existing content, and the account is
 // read again before a commit.
 type repository struct {
 	distribution.Repository
@@ -56,18 +56,18 @@ type blobs struct {
 	access     *accessController
 }
 
-// blobMaxAge is how long clients may keep a blob, as the library has it.
+// blobMaxAge is how long clients may cache a blob; the library's value.
 const blobMaxAge = 365 * 24 * time.Hour
 
-// ServeBlob implements [distribution.BlobServer]. It serves the file itself,
-// with sendfile where the platform has it: the library has a buffer of 4 MiB for
-// each blob that is read.
+// ServeBlob implements [distribution.BlobServer]. It serves the file itself, with
+// sendfile where the platform has it: the library would use a buffer of 4 MiB for
+// each open blob.
 func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, d digest.Digest) error {
 	e := exchangeOf(ctx)
 	if b.files.root == "" || e == nil {
 		return b.BlobStore.ServeBlob(ctx, w, r, d)
 	}
-	desc, err := b.Stat(ctx, d) // whether the repository has it
+	desc, err := b.Stat(ctx, d) // fails if the repository does not have the blob
 	if err != nil {
 		return err
 	}
@@ -111,9 +111,9 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
 }
 
-// cancelledUpload is an upload that its client cancels, from any of the Locations
-// that the upload was given: the library refuses one of another size than the
-// upload has.
+// cancelledUpload is an upload that its client cancels, with any Location that it
+// got for the upload. It returns the size in that Location: the library refuses a
+// Location with another size than the upload has.
 type cancelledUpload struct {
 	distribution.BlobWriter
 	size int64
@@ -129,9 +129,9 @@ type upload struct {
 	cancelled  bool
 }
 
-// Commit implements [distribution.BlobWriter], if the account still allows it.
-// The library would keep content that is there, which may be damaged; here the
-// upload is renamed over it.
+// Commit implements [distribution.BlobWriter]. It fails if the account may not push
+// any more. The upload replaces existing content, which may be damaged; the library
+// would keep it.
 func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor, error) {
 	if err := u.access.recheck(ctx, u.repository); err != nil {
 		return v1.Descriptor{}, err
@@ -160,7 +160,7 @@ func (u *upload) Close() error {
 
 type manifests struct {
 	distribution.ManifestService
-	unverified distribution.ManifestService // does not ask whether what a manifest refers to is there
+	unverified distribution.ManifestService // does not check that the references of a manifest exist
 	blobs      distribution.BlobStatter
 	repository string
 	tags       distribution.TagService
@@ -168,8 +168,8 @@ type manifests struct {
 	access     *accessController
 }
 
-// Get implements [distribution.ManifestService]. The manifest counts as held
-// until the request ends.
+// Get implements [distribution.ManifestService]. The bytes of the manifest count for
+// the limits until the request ends.
 func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distribution.ManifestServiceOption) (distribution.Manifest, error) {
 	info, err := m.files.Stat(ctx, dataPath(d))
 	if err != nil || info.Size() <= smallManifestSize {
@@ -179,9 +179,9 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 		return m.ManifestService.Get(ctx, d, options...)
 	}
 	e := exchangeOf(ctx)
-	v, hasPrincipal := ctx.Value(principalKey{}).(*principal)
+	p, hasPrincipal := ctx.Value(principalKey{}).(*principal)
 	if e != nil && hasPrincipal { // always, behind the access controller
-		release, status := m.access.limits.hold(v, info.Size())
+		release, status := m.access.limits.hold(p, info.Size())
 		if release == nil {
 			e.Writer.Header().Set("Retry-After", "1")
 			refused := busy(status)
@@ -192,8 +192,8 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 	return m.ManifestService.Get(ctx, d, options...)
 }
 
-// Put implements [distribution.ManifestService], if the account still allows it.
-// It replaces content that is there.
+// Put implements [distribution.ManifestService]. It fails if the account may not
+// push any more, and replaces existing content.
 func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
 	if err := m.access.recheck(ctx, m.repository); err != nil {
 		return "", err
@@ -222,8 +222,8 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 }
 
 // Delete implements [distribution.ManifestService]. It removes the tags of the
-// manifest first: the library removes them after it, answers 202 if that fails,
-// and does not find the manifest when the client tries again.
+// manifest first. The library removes them afterwards, responds with 202 even if
+// that fails, and does not find the manifest when the client retries.
 func (m *manifests) Delete(ctx context.Context, d digest.Digest) error {
 	exists, err := m.Exists(ctx, d)
 	if err != nil {
@@ -254,7 +254,7 @@ type tags struct {
 	logger *slog.Logger
 }
 
-// Untag implements [distribution.TagService]. Its errors name no file: the
+// Untag implements [distribution.TagService]. Its errors contain no file path: the
 // library would send the paths of tags that do not exist or cannot be removed.
 func (t *tags) Untag(ctx context.Context, tag string) error {
 	err := t.TagService.Untag(ctx, tag)

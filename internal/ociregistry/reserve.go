@@ -11,22 +11,22 @@ import (
 	"github.com/registryusers/registryusers/internal/diskspace"
 )
 
-// DefaultReserve is the [Options.Reserve] that stands for the larger of 256 MiB and 2 % of the file system.
+// DefaultReserve is the [Options.Reserve] that means the larger of 256 MiB and 2 %
+// of the file system.
 const DefaultReserve = -1
 
 const (
 	smallestDefaultReserve = 256 << 20
-	// smallestFileReserve is how many inodes uploads leave at least, where the
-	// file system has a fixed number of them; see [reserve.files].
+	// smallestFileReserve is the smallest number of inodes that uploads leave, if
+	// the file system has a fixed number of them; see [reserve.files].
 	smallestFileReserve = 1024
-	// reserveStep is how many bytes uploads write, all together, between two
-	// looks at the free space.
+	// reserveStep is how many bytes all uploads together write between two checks
+	// of the free space.
 	reserveStep = 16 << 20
 )
 
-// reserve keeps uploads from taking the last space and the last inodes of the
-// file system, which the accounts need: a user must be removable while the disk
-// is full.
+// reserve prevents uploads from using the last space and the last inodes of the file
+// system, which the accounts need: users can be deleted while the disk is full.
 type reserve struct {
 	root string // a directory on the file system; "": nothing is reserved
 	size int64  // [Options.Reserve]
@@ -34,11 +34,11 @@ type reserve struct {
 	accountsFull func() bool
 	logger       *slog.Logger
 
-	unseen atomic.Int64 // bytes written since the last look
-	low    atomic.Bool  // what the last look found
+	unseen atomic.Int64 // bytes written since the last check
+	low    atomic.Bool  // the result of the last check
 }
 
-// of returns the reserve in bytes on a file system of that many bytes.
+// of returns the reserve in bytes for the total bytes of a file system.
 func (r *reserve) of(total uint64) uint64 {
 	if r.size < 0 {
 		return max(smallestDefaultReserve, total/50)
@@ -46,9 +46,9 @@ func (r *reserve) of(total uint64) uint64 {
 	return uint64(r.size)
 }
 
-// files returns how many inodes are reserved on a file system of that many.
+// files returns the reserve in inodes for the total inodes of a file system.
 func (r *reserve) files(total uint64) uint64 {
-	if total == 0 { // without a fixed number
+	if total == 0 { // the number is not fixed
 		return 0
 	}
 	return max(smallestFileReserve, total/50)
@@ -56,7 +56,8 @@ func (r *reserve) files(total uint64) uint64 {
 
 var errReserve = errors.New("the disk is full, or its free space or free inodes are below the reserve")
 
-// look looks at the file system, and reports whether uploads must be refused.
+// look checks the file system and reports whether uploads must be refused. It logs
+// changes.
 func (r *reserve) look(ctx context.Context) bool {
 	reason, attrs := r.lacks()
 	low := reason != ""
@@ -73,7 +74,7 @@ func (r *reserve) look(ctx context.Context) bool {
 // lacks returns why uploads must be refused, or "".
 func (r *reserve) lacks() (reason string, attrs []slog.Attr) {
 	if r.isFull() {
-		return "the disk is full, and what was freed is for removing users and keys; free some space", nil
+		return "the disk is full: free some space; until then only users and keys can be removed", nil
 	}
 	if r.root == "" || r.size == 0 {
 		return "", nil
@@ -94,8 +95,8 @@ func (r *reserve) lacks() (reason string, attrs []slog.Attr) {
 // isFull reports whether the disk of the accounts is full.
 func (r *reserve) isFull() bool { return r.accountsFull != nil && r.accountsFull() }
 
-// spend notes bytes that are about to be written, and reports whether the
-// upload must end.
+// spend counts bytes that are about to be written, and reports whether the upload
+// must end.
 func (r *reserve) spend(ctx context.Context, n int) bool {
 	if r.unseen.Add(int64(n)) >= reserveStep || r.isFull() {
 		r.unseen.Store(0)
@@ -104,8 +105,8 @@ func (r *reserve) spend(ctx context.Context, n int) bool {
 	return r.low.Load()
 }
 
-// noteFull notes at the request of a context that an error came of a full disk:
-// the library's answers do not tell. It returns the error.
+// noteFull records in the exchange of ctx if a full disk caused err, because the
+// library's responses do not say so. It returns err.
 func noteFull(ctx context.Context, err error) error {
 	cause := storageCause(err)
 	if errors.Is(cause, errReserve) || diskspace.IsFull(cause) {
@@ -116,8 +117,8 @@ func noteFull(ctx context.Context, err error) error {
 	return err
 }
 
-// storageCause returns what the library's storage driver wraps in its own error,
-// which has no Unwrap.
+// storageCause returns the error that the library's storage driver wraps in an error
+// without Unwrap.
 func storageCause(err error) error {
 	var wrapped driver.Error
 	if errors.As(err, &wrapped) {

@@ -15,18 +15,19 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// The library takes whatever is in a blob's data file for its content. So the
-// size of the content lies beside it, in a file that the library ignores. The
-// digest determines the size: a size file never becomes wrong, and is written
-// before the data file, so a crash between the two leaves no wrong pair.
+// The library does not check a blob's data file when it reads it. So the size of the
+// content is stored beside it, in a file that the library ignores. The digest
+// determines the size: a size file never becomes wrong. It is written before the
+// data file, so a crash between the two leaves no wrong pair.
 
-// sizePath returns the path of the file that holds a blob's size in decimal.
+// sizePath returns the path of the file that contains a blob's size in decimal.
 func sizePath(d digest.Digest) string { return path.Join(path.Dir(dataPath(d)), "size") }
 
-// size returns the size of a blob as it was pushed. It is not known for blobs of
-// versions before size files, and where the size file is damaged, which is logged.
+// size returns the size of a blob as it was pushed. known is false for blobs that a
+// version without size files stored, and if the size file is damaged, which is
+// logged.
 func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bool) {
-	if f.root == "" { // memory is not damaged
+	if f.root == "" { // in memory there are no size files
 		return 0, false
 	}
 	const maxDigits = 19
@@ -45,7 +46,7 @@ func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bo
 }
 
 // writeSize writes the size file of a blob whose verified content is about to be
-// placed. It is on the disk when writeSize returns.
+// stored. The file is on the disk when writeSize returns.
 func (f *files) writeSize(d digest.Digest, size int64) error {
 	if f.root == "" {
 		return nil

@@ -61,9 +61,9 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("a file", func(t *testing.T) { wantOpenError(t, options(t, file), file, "cannot be made") })
+	t.Run("a file", func(t *testing.T) { wantOpenError(t, options(t, file), file, "cannot be created") })
 	t.Run("under a file", func(t *testing.T) {
-		wantOpenError(t, options(t, filepath.Join(file, "images")), filepath.Join(file, "images"), "cannot be made")
+		wantOpenError(t, options(t, filepath.Join(file, "images")), filepath.Join(file, "images"), "cannot be created")
 	})
 	t.Run("its lock is a directory", func(t *testing.T) {
 		root := t.TempDir()

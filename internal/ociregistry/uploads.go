@@ -14,15 +14,16 @@ import (
 )
 
 const (
-	// minAge is how old anything is at least that is removed without a request:
-	// abandoned uploads, and what the garbage collection finds. A push may take
-	// that long from its first blob to its manifest.
+	// minAge is the minimum age of files that are removed without a request:
+	// abandoned uploads, and garbage. A push may take that long from its first blob
+	// to its manifest.
 	minAge = 24 * time.Hour
-	// purgeInterval is how often abandoned uploads are looked for.
+	// purgeInterval is the time between two purges of abandoned uploads.
 	purgeInterval = time.Hour
 )
 
-// purgeUploads removes abandoned uploads, now and from time to time, until ctx ends.
+// purgeUploads removes abandoned uploads, at once and then every [purgeInterval],
+// until ctx ends.
 func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logger) {
 	ticker := time.NewTicker(purgeInterval)
 	defer ticker.Stop()
@@ -42,9 +43,9 @@ func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logg
 	}
 }
 
-// removeUploads removes the uploads that were begun, and last written to, more
-// than [minAge] ago, and directories of repositories that are empty. It returns
-// how many uploads it removed.
+// removeUploads removes the uploads that were last written to, and started, at least
+// [minAge] ago, and empty directories of repositories. It returns how many uploads
+// it removed.
 func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (n int, err error) {
 	var failures []error
 	err = eachRepository(ctx, images.root, func(repository string, err error) error {
@@ -71,14 +72,14 @@ func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (
 	return n, errors.Join(append(failures, err)...)
 }
 
-// lastUse returns when an upload was begun or last written to.
+// lastUse returns when an upload was started or last written to, whichever is later.
 func lastUse(upload string) time.Time {
 	var last time.Time
 	content, err := os.ReadFile(filepath.Join(upload, "startedat"))
 	if err == nil {
 		last, err = time.Parse(time.RFC3339, strings.TrimSpace(string(content)))
 	}
-	if err != nil { // none, or damaged: the time of its directory has to do
+	if err != nil { // missing or damaged: use the time of the directory
 		if info, err := os.Stat(upload); err == nil {
 			last = info.ModTime()
 		}
@@ -89,9 +90,9 @@ func lastUse(upload string) time.Time {
 	return last
 }
 
-// stateOffset returns the size that an upload had when the library gave out a
-// Location with the state, an HMAC-SHA-256 and JSON, which the library has
-// verified. It is -1 for any other text.
+// stateOffset returns the size that an upload had when the library sent a Location
+// with the state: an HMAC-SHA-256, which the library has verified, and JSON. It
+// returns -1 for any other text.
 func stateOffset(state string) int64 {
 	content, err := base64.URLEncoding.DecodeString(state)
 	if err != nil || len(content) < sha256.Size {

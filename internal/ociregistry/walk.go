@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// below returns a directory or file of the layout below the image directory.
+// below returns the file path of a path of the layout in the image directory root.
 func below(root, path string) string { return filepath.Join(root, filepath.FromSlash(path)) }
 
-// relative returns a path as logs name it: relative to the image directory.
+// relative returns a path for the log: relative to root, with slashes.
 func relative(root, path string) string {
 	if name, err := filepath.Rel(root, path); err == nil {
 		return filepath.ToSlash(name)
@@ -20,10 +20,10 @@ func relative(root, path string) string {
 	return filepath.Base(path)
 }
 
-// eachRepository calls visit with the directory of each repository (and of
-// what only holds repositories), until it fails or ctx ends. It reads no
-// directory inside of a repository. Instead of a directory that cannot be read,
-// visit gets the error.
+// eachRepository calls visit with the directory of each repository, and with each
+// directory that only contains repositories, until visit returns an error or ctx
+// ends. It does not read the directories inside a repository. If a directory cannot
+// be read, visit gets the error.
 func eachRepository(ctx context.Context, root string, visit func(directory string, err error) error) error {
 	return eachRepositoryIn(ctx, below(root, repositoriesRoot), visit)
 }
@@ -47,10 +47,10 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 	return nil
 }
 
-// directories returns the names of the directories in one, and of symbolic
-// links to directories: operators move parts to other disks. It fails for a link
-// to what is missing, which may be a disk that is not mounted. There are none in
-// a directory that does not exist.
+// directories returns the names of the directories in the directory at path, and of
+// symbolic links to directories, with which operators move parts to other disks. A
+// broken link is an error, because it may lead to a disk that is not mounted. If
+// path does not exist, directories returns no names.
 func directories(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {

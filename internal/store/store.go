@@ -13,33 +13,36 @@ import (
 // Store is an open database.
 type Store interface {
 	accounts.Store
-	// ServerKeyID returns the id of the server key that the database was begun
-	// with, or "" while there is none; ClaimServerKey makes it id in that case,
-	// and returns the one there is.
+	// ServerKeyID returns the id of the server key that the database was created
+	// with, or "" if it has none yet.
 	ServerKeyID(ctx context.Context) (string, error)
+	// ClaimServerKey stores id as the id of the server key if there is none yet,
+	// and returns the stored one.
 	ClaimServerKey(ctx context.Context, id string) (string, error)
 	// Backup writes a copy of the database to a new file.
 	Backup(ctx context.Context, path string) error
-	// QuickCheck looks for damage, and returns what it found. Damage ends all writes.
+	// QuickCheck looks for damage, and returns what it found. A damaged database
+	// refuses all writes.
 	QuickCheck(ctx context.Context) (findings string, err error)
 	// WasUnclean reports whether the database was not closed the last time, or
 	// another process has it open.
 	WasUnclean() bool
-	// KeepBallast keeps room for the database on a full disk, and reports
-	// whether it has that room.
+	// KeepBallast reserves room for the database on a full disk, and reports
+	// whether the room is reserved.
 	KeepBallast() (bool, error)
-	// IsFull reports whether that room is missing, as long as nothing can be added.
+	// IsFull reports whether that room is missing; until it is reserved again,
+	// nothing can be added.
 	IsFull() bool
 	Close() error
 }
 
-// Open opens a database, and creates it if there is none. These are the URLs:
+// Open opens the database at a URL, and creates it if there is none. The URLs are:
 //
-//	sqlite:PATH      a file; PATH is taken as it is, without any escapes
-//	sqlite::memory:  in memory, for tests: no other process or Open shares it
+//	sqlite:PATH      a file; PATH is used as it is, without escapes
+//	sqlite::memory:  in memory, for tests; each Open gets a database of its own
 func Open(ctx context.Context, url string) (Store, error) {
 	scheme, path, _ := strings.Cut(url, ":")
-	// The URL is not in the error: another scheme's may hold a password.
+	// The error does not contain the URL: with another scheme it may hold a password.
 	if scheme != "sqlite" || path == "" {
 		return nil, errors.New("the database's URL must be sqlite::memory: or sqlite:PATH")
 	}
@@ -49,7 +52,7 @@ func Open(ctx context.Context, url string) (Store, error) {
 	}
 	s, err := open(ctx, path)
 	if err != nil {
-		return nil, err // without a Store of nil in it
+		return nil, err // s is a nil *sqlite.Store, which is not a nil Store
 	}
 	return s, nil
 }

@@ -6,12 +6,13 @@ import (
 	"github.com/registryusers/registryusers/internal/network"
 )
 
-// How many forms are read at a time. A stranger may send one slowly, and over
-// HTTP/2 it takes memory for its header with hardly a byte sent. A form that
-// comes at once holds its place for a moment, and a login by GET has none.
+// The limits of how many forms are read at the same time. Any client may send a
+// form slowly, and over HTTP/2 hardly a byte makes the server allocate memory for
+// its header. A form that arrives at once counts for a moment only, and a login by
+// GET has no form.
 const (
 	maxForms           = 1024
-	maxFormsPerNetwork = 32 // of an IPv4 address or an IPv6 /64
+	maxFormsPerNetwork = 32 // for an IPv4 address or an IPv6 /64
 )
 
 // forms counts the forms that are being read.
@@ -21,8 +22,8 @@ type forms struct {
 	byNetwork map[string]int
 }
 
-// enter counts a form in; leave must be called when it has been read. Beyond a
-// limit, leave is nil.
+// enter counts a form; leave must be called when it has been read. If a limit is
+// reached, leave is nil.
 func (f *forms) enter(from string) (leave func()) {
 	address := network.Names(from)[0]
 	f.mu.Lock()

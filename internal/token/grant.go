@@ -7,8 +7,8 @@ import (
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-// grant returns what of the scopes the account may have, each repository once
-// for each class.
+// grant returns the part of the scopes that the account may have. It returns each
+// repository once for each class.
 func grant(account accounts.Account, scopes []oci.Access) []oci.Access {
 	granted := make([]oci.Access, 0, len(scopes))
 	for _, scope := range scopes {

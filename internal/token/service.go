@@ -17,8 +17,7 @@ import (
 )
 
 // Handler serves the token endpoint: GET with HTTP Basic, and POST with a form
-// (grant_type password or refresh_token). Its requests must be observed, see
-// [observe.Handler].
+// (grant_type password or refresh_token). It must run behind [observe.Handler].
 type Handler struct {
 	Accounts *accounts.Service
 	Issuer   *Issuer
@@ -28,14 +27,14 @@ type Handler struct {
 
 const maxFormBytes = 64 << 10
 
-// request is what both methods ask for.
+// request is a token request of either method.
 type request struct {
 	account string
 	secret  registryusers.Secret
-	refresh registryusers.Secret // instead of the two
-	service string               // "": ours
+	refresh registryusers.Secret // instead of account and secret
+	service string               // "": this server's
 	scopes  []oci.Access
-	offline bool // a refresh token is asked for
+	offline bool // the client requests a refresh token
 }
 
 func unauthorized(message string) *oci.Error {
@@ -58,7 +57,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		asked, refused = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
-		refused = &oci.Error{Status: http.StatusMethodNotAllowed, Code: oci.CodeUnsupported, Message: "the token endpoint has GET and POST"}
+		refused = &oci.Error{Status: http.StatusMethodNotAllowed, Code: oci.CodeUnsupported, Message: "the token endpoint supports GET and POST"}
 	}
 	var account accounts.Account
 	if refused == nil {
@@ -84,9 +83,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// fromQuery reads a GET. It never asks for a refresh token: docker, which sends
-// offline_token, stores one in place of the secret, where podman, skopeo and
-// buildah find nothing to log in with. Clients that need one ask by POST.
+// fromQuery parses a GET request. It ignores offline_token, which docker sends:
+// docker would store the refresh token in place of the secret, and podman, skopeo
+// and buildah cannot log in with it. Clients that need a refresh token use POST.
 func fromQuery(r *http.Request) (request, *oci.Error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -107,7 +106,7 @@ func fromQuery(r *http.Request) (request, *oci.Error) {
 func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *oci.Error) {
 	leave := h.forms.enter(r.RemoteAddr)
 	if leave == nil {
-		return request{}, oci.Unavailable("too many logins are being sent: try again", nil)
+		return request{}, oci.Unavailable("too many logins are in progress: try again", nil)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	err := r.ParseForm()
@@ -142,10 +141,10 @@ func (asked request) withScopes(values []string) (request, *oci.Error) {
 	return asked, nil
 }
 
-// login returns the account that asks, as it is now.
+// login returns the current state of the account that the request logs in as.
 func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *oci.Error) {
 	if asked.service != "" && asked.service != h.Issuer.Service {
-		return accounts.Account{}, invalid(fmt.Sprintf("this server gives tokens for the service %q only: ask for that one, or leave service out", h.Issuer.Service))
+		return accounts.Account{}, invalid(fmt.Sprintf("this server issues tokens for the service %q only: request that one, or leave service out", h.Issuer.Service))
 	}
 	var account accounts.Account
 	var err error
@@ -173,7 +172,7 @@ func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *oci.
 	}
 }
 
-// answer sends the token.
+// respond sends the token.
 func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts.Account) *oci.Error {
 	granted := grant(account, asked.scopes)
 	token, issued, ends, err := h.Issuer.Sign(account, granted)
@@ -196,11 +195,11 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 	}
 	response.Scope = strings.Join(texts, " ")
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(response) // the client may have gone
+	_ = json.NewEncoder(w).Encode(response) // fails only if the client has disconnected
 	return nil
 }
 
-// JWKS serves the public keys.
+// JWKS serves the public keys that verify tokens, as a JSON Web Key Set.
 func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
 	set, err := h.Issuer.Keys.JWKS()
 	if err != nil {
@@ -209,5 +208,5 @@ func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")
-	_ = json.NewEncoder(w).Encode(set) // the client may have gone
+	_ = json.NewEncoder(w).Encode(set) // fails only if the client has disconnected
 }

@@ -1,6 +1,6 @@
-// Package token is the registry's token service: it gives who logs in a JSON
-// Web Token that says what they may do, as the distribution project's token
-// specification has it, and verifies such tokens.
+// Package token implements the registry's token service, after the distribution
+// project's token specification: it issues JSON Web Tokens, which list what their
+// holder may do, to clients that log in, and verifies these tokens.
 package token
 
 import (
@@ -18,13 +18,13 @@ import (
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-// Claims are what a token says.
+// Claims are the claims of a token.
 type Claims struct {
 	jwt.Claims
 	Access []oci.Access `json:"access"`
 
-	// UserID and Incarnation find the account again at each use, and no other
-	// that has the id since.
+	// UserID and Incarnation identify the account at each use of the token, even
+	// if another user has the same id by then.
 	UserID      int64                `json:"uid"`
 	Incarnation accounts.Incarnation `json:"uin"`
 }
@@ -36,14 +36,14 @@ func (c *Claims) Allows(repository, action string) bool {
 	})
 }
 
-// Lifetime is how long a token lasts, if its user does.
+// Lifetime is how long a token is valid, unless its user expires earlier.
 const Lifetime = 5 * time.Minute
 
-// Keys are the keys of an [Issuer]. Each call returns them as they are now.
+// Keys are the keys of an [Issuer]. Each call returns the current keys.
 type Keys interface {
-	// Signing returns the private key that signs, with its certificate.
+	// Signing returns the private key that signs tokens, with its certificate.
 	Signing() (jose.JSONWebKey, error)
-	// JWKS returns the public keys that verify.
+	// JWKS returns the public keys that verify tokens.
 	JWKS() (jose.JSONWebKeySet, error)
 }
 
@@ -56,8 +56,8 @@ type Issuer struct {
 	Certified bool             // put the certificate into the header (x5c)
 }
 
-// Sign returns a token for the account, and when it ends: after [Lifetime],
-// and not after the account.
+// Sign returns a token for the account, and when the token expires: after
+// [Lifetime], or with the account if that is earlier.
 func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token string, issued, ends time.Time, err error) {
 	key, err := i.Keys.Signing()
 	if err != nil {
@@ -101,7 +101,7 @@ func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token stri
 	return token, issued, ends, err
 }
 
-// denied is why a token is not good: a [registryusers.ErrUnauthenticated].
+// denied says why a token is refused. It wraps [registryusers.ErrUnauthenticated].
 type denied string
 
 func (d denied) Error() string { return string(d) }
@@ -109,19 +109,19 @@ func (d denied) Unwrap() error { return registryusers.ErrUnauthenticated }
 
 const errInvalid = denied("the token is not valid")
 
-// ErrExpired says that a token was valid and has expired. It is a
+// ErrExpired says that a token was valid and has expired. It wraps
 // [registryusers.ErrUnauthenticated].
 const ErrExpired = denied("the token has expired")
 
-// Leeway is how far apart the clocks of those who sign and those who verify may
-// be: a token is valid so long before its nbf and after its exp.
+// Leeway is how far the clocks of signers and verifiers may differ: a token is
+// valid from this long before its nbf until this long after its exp.
 const Leeway = time.Minute
 
-// Verify returns what a token says, if one of the keys signed it, for this
-// service, and it is valid now, within [Leeway]. For a token that has expired it
-// returns the claims as well, with [ErrExpired]. Any other error is a
-// [registryusers.ErrUnauthenticated], or says that the keys cannot be read; it does
-// not quote the token.
+// Verify returns the claims of a token that one of the keys signed for this
+// service, and that is valid now, within [Leeway]. For an expired token it returns
+// the claims and [ErrExpired]. Any other error wraps
+// [registryusers.ErrUnauthenticated], or says that the keys cannot be read. No
+// error quotes the token.
 func (i *Issuer) Verify(text string) (*Claims, error) {
 	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil || len(token.Headers) != 1 {
@@ -142,7 +142,7 @@ func (i *Issuer) Verify(text string) (*Claims, error) {
 	now := i.Now()
 	switch {
 	case claims.Issuer != i.Service, len(claims.Audience) != 1, claims.Audience[0] != i.Service:
-		return nil, denied("the token is of another service")
+		return nil, denied("the token was issued for another service")
 	case claims.Expiry == nil, claims.NotBefore == nil:
 		return nil, errInvalid
 	case now.Before(claims.NotBefore.Time().Add(-Leeway)):

@@ -21,30 +21,34 @@ const (
 	reservedFiles      = 64 // for the database, the log and the listeners
 )
 
-// MaxConnections returns how many connections the process can hold: each may
-// have a file open besides, an image that is sent or received. openFiles is the
-// limit of open files, 0 if there is none.
+// MaxConnections returns how many connections the process can have open. Each
+// connection may need a second open file, for an image that is sent or received.
+// openFiles is the limit of open files, or 0 if there is none.
 func MaxConnections(openFiles uint64) int {
 	if openFiles == 0 || openFiles >= 2*defaultConnections+reservedFiles {
 		return defaultConnections
 	}
-	if openFiles <= 2*reservedFiles { // too few to reserve that many
+	if openFiles <= 2*reservedFiles { // too few to reserve reservedFiles
 		return max(1, int(openFiles/4))
 	}
 	return int(openFiles-reservedFiles) / 2
 }
 
-// ConnectionLimits are how many connections a listener has at a time.
+// ConnectionLimits limit how many connections of a listener are open.
 type ConnectionLimits struct {
-	Total      int // 1 or more
-	PerAddress int // 1 or more, for an IPv4 address or an IPv6 /64; for a /56 a third of Total, for a /48 half, but not less
+	Total int // 1 or more
 
-	// Exempt are whose connections are counted in Total alone: proxies, through
-	// which all clients come.
+	// PerAddress is the limit for an IPv4 address or an IPv6 /64: 1 or more. The
+	// limit for an IPv6 /56 is a third of Total, and for a /48 half of it, but
+	// neither is less than PerAddress.
+	PerAddress int
+
+	// Exempt are addresses whose connections count only for Total: proxies, which
+	// connect for all clients.
 	Exempt []netip.Prefix
 }
 
-// inNetwork returns the limit of the i-th of the networks that [network.Of] returns.
+// inNetwork returns the limit for the i-th network that [network.Of] returns.
 func (l ConnectionLimits) inNetwork(i int) int {
 	if i == 0 {
 		return l.PerAddress
@@ -52,15 +56,16 @@ func (l ConnectionLimits) inNetwork(i int) int {
 	return max(l.PerAddress, l.Total/([...]int{4, 3, 2})[i])
 }
 
-// silentTime is how long the first request of a connection may take before the
-// connection can be closed to make room.
+// silentTime is how long a connection may be without its first request before it can
+// be closed to make room.
 const silentTime = 5 * time.Second
 
-// LimitConnections returns a listener that bounds how many connections of the
-// server are open. A new connection takes the place of one that has sent no
-// request for [silentTime], or else of the one that has been idle for longest; of
-// its own network if that has too many. Where there is none, the new one is
-// closed. It sets server.ConnState.
+// LimitConnections returns a listener that limits how many connections of the
+// server are open. If a limit is reached, a new connection replaces an old one: one
+// that has sent no request for 5 seconds, or else the one that has been idle for
+// longest. If the limit of its network is reached, it replaces only a connection of
+// that network. If there is none to replace, the new one is closed. LimitConnections
+// sets server.ConnState.
 func LimitConnections(listener net.Listener, server *http.Server, limits ConnectionLimits, logger *slog.Logger) net.Listener {
 	c := &connections{
 		Listener:  listener,
@@ -84,7 +89,7 @@ type connections struct {
 	mu        sync.Mutex
 	total     int
 	byNetwork map[netip.Prefix]int
-	silent    *list.List // of *connection, without a request yet; the front one is the oldest
+	silent    *list.List // of *connection, without a first request; the front one is the oldest
 	idle      *list.List // of *connection; the front one has been idle for longest
 	refused   int        // since the last log line
 	logged    time.Time
@@ -95,7 +100,7 @@ type connection struct {
 	net.Conn
 	listener *connections
 	accepted time.Time
-	networks []netip.Prefix // which it is counted for, the narrowest first
+	networks []netip.Prefix // that it counts for, the narrowest first
 	isExempt bool
 
 	// Guarded by the listener's mu.
@@ -117,11 +122,11 @@ func newConnection(l *connections, accepted net.Conn) *connection {
 	}
 }
 
-// ReadFrom implements [io.ReaderFrom]: the kernel sends a file (sendfile).
+// ReadFrom implements [io.ReaderFrom], with sendfile for files.
 func (c *connection) ReadFrom(src io.Reader) (int64, error) { return io.Copy(c.Conn, src) }
 
-// CloseWrite lets net/http end its side first, so that a client which still
-// sends can read the response.
+// CloseWrite lets net/http close its side first, so that a client that is still
+// sending can read the response.
 func (c *connection) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -156,8 +161,8 @@ func (l *connections) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts c, if there is room for it. It returns the connection that has to
-// be closed for it.
+// admit counts c and reports true, unless a limit is reached and there is no
+// connection to replace. If c replaces one, admit returns that one, to be closed.
 func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,8 +181,9 @@ func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
 	return replaced, true
 }
 
-// full returns nil if there is room for c, or else which connections share with c
-// what has no room: its narrowest full network, or the whole server.
+// full returns nil if there is room for c. Otherwise it returns a function that
+// reports whether a connection counts for the limit that c has reached: that of its
+// narrowest full network, or the total.
 func (l *connections) full(c *connection) (shares func(other *connection) bool) {
 	if !c.isExempt {
 		for i, prefix := range c.networks {
@@ -192,7 +198,8 @@ func (l *connections) full(c *connection) (shares func(other *connection) bool) 
 	return nil
 }
 
-// replaceable returns the connection that is closed first of those that suit, or nil.
+// replaceable returns the first connection to close for which suits reports true, or
+// nil.
 func (l *connections) replaceable(suits func(*connection) bool) *connection {
 	for e := l.silent.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*connection)
@@ -211,7 +218,8 @@ func (l *connections) replaceable(suits func(*connection) bool) *connection {
 	return nil
 }
 
-// note is the server's ConnState: it keeps the lists of connections without a request.
+// note is the server's ConnState. It updates the lists of connections without a
+// request.
 func (l *connections) note(conn net.Conn, state http.ConnState) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
@@ -222,7 +230,7 @@ func (l *connections) note(conn net.Conn, state http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed || state == http.StateNew { // a new one is in silent since it was accepted
+	if c.closed || state == http.StateNew { // a new connection is already in silent
 		return
 	}
 	l.unlist(c)
@@ -253,9 +261,9 @@ func (l *connections) remove(c *connection) {
 	l.unlist(c)
 }
 
-// unlist takes c from the list it is in.
+// unlist removes c from its list.
 func (l *connections) unlist(c *connection) {
-	if c.waits != nil { // it is in one of them; the other ignores it
+	if c.waits != nil { // Remove does nothing in the list that c is not in
 		l.silent.Remove(c.waits)
 		l.idle.Remove(c.waits)
 		c.waits = nil

@@ -10,33 +10,33 @@ import (
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// The deadlines of a connection belong to its requests: every request sets both
-// when it begins, so that none is left from the request before.
+// Every request sets both deadlines of its connection when it begins, so that none
+// is left from the request before.
 //
-// A body that no handler reads is drained by net/http before the response
-// leaves. It has [unreadTimeout] to come; only a handler's own reads give it more.
+// If no handler reads a body, net/http drains it before it sends the response. Such
+// a body must arrive within [unreadTimeout]; only a handler's reads extend that.
 
-// limits are how long a request may take.
+// limits limit how long a request may take.
 type limits struct {
-	total time.Duration // for all of it
-	body  time.Duration // for its body to come; 0: total
-	step  time.Duration // for each read and each write; 0: they have what total and body leave
+	total time.Duration // for the whole request
+	body  time.Duration // for its body to arrive; 0: total
+	step  time.Duration // for each read and each write; 0: only total and body apply
 }
 
-// Images take long, so at /v2/ a client may pause and go on, within hours;
-// elsewhere a request must be over in time. Strangers may send a form.
+// Images take long, so at /v2/ a client may pause, and has hours in total. Other
+// requests are short. A form has a limit of its own, because any client may send it.
 var (
 	brief  = limits{total: time.Minute}
 	form   = limits{total: time.Minute, body: 10 * time.Second}
 	images = limits{total: 6 * time.Hour, step: 5 * time.Minute}
 )
 
-// responseTime is what the handler of a request without steps leaves of total for
-// its response to be sent.
+// responseTime is the part of total that is reserved for sending the response, for
+// requests without step.
 const responseTime = 5 * time.Second
 
-// apply sets the deadlines of a request, and returns it with its context's. Call
-// cancel when it has ended.
+// apply sets the deadlines of a request, and returns the request with a context that
+// has a deadline. cancel must be called when the request has ended.
 func (l limits) apply(record *observe.Record, r *http.Request) (limited *http.Request, cancel context.CancelFunc) {
 	now := time.Now()
 	end := now.Add(l.total)
@@ -45,7 +45,7 @@ func (l limits) apply(record *observe.Record, r *http.Request) (limited *http.Re
 		bodyEnd = now.Add(l.body)
 	}
 	cancel = func() {}
-	connection := http.NewResponseController(record.Writer.ResponseWriter) // its methods fail on no real connection
+	connection := http.NewResponseController(record.Writer.ResponseWriter) // its methods do not fail on a real connection
 	extend := func(end time.Time) time.Time { return end }
 	if l.step > 0 {
 		extend = func(end time.Time) time.Time { return earlier(time.Now().Add(l.step), end) }
@@ -57,7 +57,7 @@ func (l limits) apply(record *observe.Record, r *http.Request) (limited *http.Re
 	}
 	_ = connection.SetWriteDeadline(extend(end))
 	afterBody := end
-	if l.step > 0 { // the client need not send more, and the handler may work
+	if l.step > 0 { // the client has nothing more to send, and the handler may take long
 		afterBody = time.Time{}
 	}
 	if r.ContentLength == 0 {
@@ -82,7 +82,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// deadlineBody calls extend before each read, with nil, and with its error after it.
+// deadlineBody calls extend with nil before each read, and with the error after a
+// read that fails.
 type deadlineBody struct {
 	io.ReadCloser
 	extend func(error)

@@ -12,10 +12,10 @@ const (
 	forwardedProto = "X-Forwarded-Proto"
 )
 
-// resolveForwarded makes r say where it comes from: RemoteAddr is the client's
-// address, and X-Forwarded-Proto is the scheme that the client used, "http" or
-// "https", or absent. A trusted proxy's headers are believed, nobody else's. r
-// shares its header with net/http's own request, which stays as it is.
+// resolveForwarded sets r.RemoteAddr to the client's address, and X-Forwarded-Proto
+// to the scheme that the client used, "http" or "https", or removes it if the scheme
+// is unknown. It uses only the headers of trusted proxies. It does not change the
+// header map, which r shares with net/http's own request.
 func (t *router) resolveForwarded(r *http.Request) {
 	hop, hops := 0, 0
 	isTrusted := false
@@ -40,9 +40,9 @@ func (t *router) resolveForwarded(r *http.Request) {
 	if len(schemes) == 0 {
 		return
 	}
-	// A proxy that appends to both headers says at the client's hop which scheme
-	// the client used. Of any other list only the last element is certain to be a
-	// trusted proxy's: the client may have sent what comes before.
+	// If the proxies append to both headers, the element at the client's hop is the
+	// scheme that the client used. In any other list, only the last element is
+	// certain to come from a trusted proxy: the client may have sent the others.
 	scheme := schemes[len(schemes)-1]
 	if len(schemes) == hops {
 		scheme = schemes[hop]
@@ -52,8 +52,8 @@ func (t *router) resolveForwarded(r *http.Request) {
 	}
 }
 
-// elements returns the elements of a header's list. Empty ones do not count
-// (RFC 9110, section 5.6.1).
+// elements returns the elements of a header's list, without empty ones (RFC 9110,
+// section 5.6.1).
 func elements(values []string) (list []string) {
 	for text := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		if text = strings.TrimSpace(text); text != "" {
@@ -64,10 +64,10 @@ func elements(values []string) (list []string) {
 }
 
 // client returns the last address in the list of X-Forwarded-For that is not a
-// trusted proxy's, and at which hop the walk ended. Each proxy appends who it was
-// called by, so all that comes before that hop is the client's own word. The walk
-// ends at a hop that names no address ("unknown"): then the address is that of the
-// proxy that wrote it.
+// trusted proxy's, and its index, hop. Each proxy appends the address of its caller,
+// so the client may have made up everything before that hop. If client meets an
+// element that is not an address ("unknown"), it returns the address of the proxy
+// that appended it, and the element's index.
 func (t *router) client(connection netip.Addr, list []string) (address netip.Addr, hop int) {
 	address = connection
 	for hop = len(list) - 1; hop >= 0; hop-- {
@@ -82,7 +82,7 @@ func (t *router) client(connection netip.Addr, list []string) (address netip.Add
 	return address, 0
 }
 
-// parseHop reads an address of X-Forwarded-For: with or without a port, an IPv6
+// parseHop parses an address of X-Forwarded-For: with or without a port, and an IPv6
 // address with or without brackets.
 func parseHop(text string) (netip.Addr, bool) {
 	if withPort, err := netip.ParseAddrPort(text); err == nil {
@@ -97,7 +97,7 @@ func parseHop(text string) (netip.Addr, bool) {
 	return address.WithZone(""), err == nil
 }
 
-// contains reports whether an address lies in one of the ranges.
+// contains reports whether an address is in one of the ranges.
 func contains(ranges []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address.Unmap()) })
 }

@@ -2,6 +2,6 @@
 
 package web
 
-// OpenFiles returns how many files the process may have open at a time, or 0 if
-// that is not known.
+// OpenFiles returns how many files the process may have open, or 0 if that is
+// unknown.
 func OpenFiles() uint64 { return 0 }

@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// probeRoutes are /healthz and /readyz. ready reports why the server cannot
-// serve, or nil; a nil ready is always ready.
+// probeRoutes returns the routes /healthz and /readyz. ready returns an error if the
+// server cannot serve; a nil ready never does.
 func probeRoutes(ready func(context.Context) error) []route {
 	healthy := func(context.Context) error { return nil }
 	if ready == nil {
@@ -19,8 +19,8 @@ func probeRoutes(ready func(context.Context) error) []route {
 	}
 }
 
-// probe answers with 200, or with 503 if check returns an error: when nothing can
-// be served. It says nothing else.
+// probe responds with 200, or with 503 if check returns an error. It does not send
+// the error's text.
 func probe(check func(context.Context) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), responseTime)
@@ -33,6 +33,6 @@ func probe(check func(context.Context) error) http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text+"\n") // the client may have gone
+		_, _ = io.WriteString(w, text+"\n") // fails only if the client has disconnected
 	})
 }

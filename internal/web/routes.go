@@ -11,31 +11,31 @@ import (
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// Handlers are what is served.
+// Handlers are the handlers that a server serves.
 type Handlers struct {
 	API      http.Handler
 	Token    http.Handler
 	JWKS     http.Handler
-	Registry http.Handler // nil: there is none
+	Registry http.Handler // nil: no registry is served
 
-	// Ready reports why the server cannot serve, or nil.
+	// Ready returns an error if the server cannot serve. nil: it always can.
 	Ready func(context.Context) error
 }
 
-// route says who serves a path, and what a client may take there.
+// route is the handler of a path, with its limits.
 type route struct {
 	name    string // in the log
-	path    string // this path alone, or with a slash at its end all paths below it too
+	path    string // only this path or, if it ends with a slash, the path and all paths below it
 	handler http.Handler
 	limits  limits
-	public  bool // anybody may read it: its handler asks nobody who they are, and changes nothing
-	quiet   bool // a request is logged only if it fails
+	public  bool // the handler does not authenticate clients; only GET and HEAD reach it
+	quiet   bool // requests that do not fail are logged at level Debug
 }
 
-// apiPrefix is what all paths of the document begin with.
+// apiPrefix is the prefix of all paths of the document.
 const apiPrefix = "/cloud/v1/registries/"
 
-// routes returns the table of all paths. No path is in two of its rows.
+// routes returns the table of all paths. A path belongs to at most one route.
 func (h Handlers) routes() []route {
 	routes := append(probeRoutes(h.Ready),
 		route{name: "api", path: apiPrefix, handler: h.API, limits: brief},
@@ -48,15 +48,15 @@ func (h Handlers) routes() []route {
 	return routes
 }
 
-// router is the handler of a table of routes.
+// router passes each request to its route.
 type router struct {
 	routes  []route
 	proxies []netip.Prefix
 }
 
-// ServeHTTP implements [http.Handler]. The request is observe's, so net/http's
-// own stays as it is: net/http looks at the body of that one, for instance for
-// "Expect: 100-continue".
+// ServeHTTP implements [http.Handler]. It changes r, which package observe has
+// copied: net/http uses the body of its own request, for instance for "Expect:
+// 100-continue".
 func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record := observe.From(r.Context())
 	t.resolveForwarded(r)

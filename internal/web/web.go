@@ -1,6 +1,6 @@
-// Package web puts the API, the token service and the registry on one port: it
-// owns every path, bounds what a client can take, says where a request comes from,
-// and has every request observed.
+// Package web serves the API, the token service and the registry on one port. It has
+// the table of all paths, limits the resources that a client can use, finds out each
+// client's address, and passes every request through package observe.
 package web
 
 import (
@@ -14,34 +14,34 @@ import (
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// The limits that no handler can change. Those of a route are in its [limits].
+// The limits that no handler can change. A route has [limits] of its own.
 const (
 	headerTimeout  = 10 * time.Second
-	unreadTimeout  = 5 * time.Second // for a body that no handler has asked for
+	unreadTimeout  = 5 * time.Second // for a body that no handler reads
 	idleTimeout    = 2 * time.Minute // between two requests
 	maxHeaderBytes = 64 << 10
-	maxStreams     = 16 // requests at a time on one HTTP/2 connection
+	maxStreams     = 16 // concurrent requests on one HTTP/2 connection
 )
 
-// Options are what [New] needs besides the handlers.
+// Options are the options of [New].
 type Options struct {
 	TLS    *tls.Config  // nil: plain HTTP
-	Logger *slog.Logger // of the requests, and of what fails in net/http. Required
+	Logger *slog.Logger // for the access log and for errors in net/http. Required
 
-	// Proxies are who may say, in X-Forwarded-For and X-Forwarded-Proto, where a
-	// request comes from.
+	// Proxies are the addresses of trusted proxies, whose X-Forwarded-For and
+	// X-Forwarded-Proto name the client's address and scheme.
 	Proxies []netip.Prefix
 
 	// Begin is called for each request, for metrics and spans: see
-	// [observe.Options]. nil: nothing is called.
+	// [observe.Options]. It may be nil.
 	Begin func(r *http.Request) (ctx context.Context, end func(*observe.Record))
 }
 
-// New returns a server of the handlers.
+// New returns a server for the handlers.
 func New(h Handlers, o Options) *http.Server { return newServer(h.routes(), o) }
 
-// NewAdmin returns a server of the probes alone, for a listener of its own, which
-// answers when all connections of the main one are taken.
+// NewAdmin returns a server for the probes only. On a listener of its own, it
+// responds even when all connections of the main listener are in use.
 func NewAdmin(ready func(context.Context) error, logger *slog.Logger) *http.Server {
 	return newServer(probeRoutes(ready), Options{Logger: logger})
 }

@@ -1,5 +1,5 @@
-// Package images opens the token service and the registry of a server. It is
-// apart from package app, so that a server without images does not link the
+// Package images opens the token service and the registry of a server. It is not
+// part of package app, so that a server without images does not link the
 // distribution project's library.
 package images
 
@@ -15,19 +15,19 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are what [New] needs.
+// Options are the options of [New].
 type Options struct {
-	Keys    token.Keys       // that sign and verify tokens. Required
-	Service string           // the tokens' issuer and audience. Required
-	X5C     bool             // put the certificate into tokens
+	Keys    token.Keys       // sign and verify tokens. Required
+	Service string           // issuer and audience of the tokens. Required
+	X5C     bool             // put the certificate into the tokens' header
 	Now     func() time.Time // the clock; nil: [time.Now]
 	Logger  *slog.Logger     // required
 
-	// Outside has an outside registry keep the images: there are tokens alone, and
-	// what follows does not count.
+	// Outside means that another registry stores the images: only the token service
+	// is opened, and the options below are ignored.
 	Outside bool
 
-	Root         string      // the images' directory; "": they are kept in memory
+	Root         string      // directory of the images; "": they are kept in memory
 	URL          string      // see [ociregistry.Options]
 	Reserve      int64       // see [ociregistry.Options]
 	AccountsFull func() bool // see [ociregistry.Options]

@@ -44,7 +44,7 @@ func scanRegistry(row scanner) (accounts.Registry, error) {
 }
 
 // CreateUser implements [accounts.Store]. The database decides races: one
-// statement finds the registry and inserts, and another takes the record's key.
+// statement finds the registry and inserts the user, and another inserts the record.
 func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	u.RegistryID = at.RegistryID
 	err := s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
@@ -56,7 +56,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accou
 		if err != nil || r == nil {
 			return err
 		}
-		s.walDirty.Store(true) // the record may replace one that has ended
+		s.walDirty.Store(true) // the record may replace one that has expired
 		return s.changeIn(ctx, tx, registryusers.ErrExists, insertRecord,
 			r.Key, r.Request, r.Salt, u.ID, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
 	})
@@ -84,10 +84,11 @@ func scanRecord(row scanner) (accounts.IdempotencyRecord, error) {
 	return r, err
 }
 
-// DeleteIdempotencyRecords implements [accounts.Store]. What was deleted is then in no
-// file, unless somebody reads for long: then the next call sees to that.
+// DeleteIdempotencyRecords implements [accounts.Store]. Afterwards no file contains
+// the deleted records, unless a long read prevents that: then the next call removes
+// them.
 func (s *Store) DeleteIdempotencyRecords(ctx context.Context, now time.Time) error {
-	for { // in steps, which let others write in between
+	for { // in steps, so that other writes run in between
 		err := s.change(ctx, registryusers.ErrNotFound, deleteRecords, now.UnixMicro())
 		if errors.Is(err, registryusers.ErrNotFound) {
 			return s.emptyLog(ctx)
@@ -99,9 +100,9 @@ func (s *Store) DeleteIdempotencyRecords(ctx context.Context, now time.Time) err
 	}
 }
 
-// emptyLog moves what the write-ahead log has into the database and empties
-// it, if something was deleted or replaced since the last time. It does not wait for who
-// reads: writes would have to wait, too.
+// emptyLog moves the pages of the write-ahead log into the database and empties the
+// log, if something was deleted or replaced since the last time. It does not wait
+// for readers: writes would have to wait, too.
 func (s *Store) emptyLog(ctx context.Context) error {
 	if !s.walDirty.Load() {
 		return nil
@@ -181,7 +182,7 @@ func scanAccount(row scanner) (accounts.Account, error) {
 	return accounts.Account{User: u, Namespace: accounts.Namespace(projectID, regionID, registry)}, err
 }
 
-// extended is a row with more columns behind those that its reader asks for.
+// extended is a row with more columns after those that Scan is called with.
 type extended struct {
 	scanner
 	more []any
@@ -254,8 +255,8 @@ func (s *Store) DeleteKey(ctx context.Context, id int64) error {
 	return s.change(ctx, registryusers.ErrKeyNotFound, "DELETE FROM api_keys WHERE id = ?", id)
 }
 
-// insert runs an INSERT and returns the new row's id; none if no row came of
-// it, exists if a unique index already has it.
+// insert runs an INSERT and returns the new row's id. It returns the error none if
+// no row was inserted, and exists if the row violates a unique index.
 func (s *Store) insert(ctx context.Context, none, exists error, query string, args ...any) (id int64, err error) {
 	err = s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
@@ -279,7 +280,8 @@ func (s *Store) insertIn(ctx context.Context, tx *transaction, none, exists erro
 	return result.LastInsertId()
 }
 
-// change runs a statement that changes rows; none if it changed no row.
+// change runs a statement that changes rows. It returns the error none if no row
+// was changed.
 func (s *Store) change(ctx context.Context, none error, query string, args ...any) error {
 	return s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
 		return s.changeIn(ctx, tx, none, query, args...)
@@ -297,7 +299,7 @@ func (s *Store) changeIn(ctx context.Context, tx *transaction, none error, query
 	return nil
 }
 
-// What creates write; these are prepared.
+// The statements of create requests, which are prepared.
 const (
 	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation)
 		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
@@ -310,7 +312,7 @@ var written = []string{insertUser, insertRecord, savepoint, undo, release}
 
 type scanner interface{ Scan(...any) error }
 
-// What requests read and write now and then.
+// Statements that are used less often.
 const (
 	registryByPlace = selectRegistry + "WHERE id = ? AND project_id = ? AND region_id = ?"
 	userByID        = selectUser + "WHERE id = ?"
@@ -320,12 +322,12 @@ const (
 	deleteRecords   = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
 )
 
-// soleAccountByName looks at two users of a name at most, however many there are.
+// soleAccountByName reads at most two users of a name, however many there are.
 const soleAccountByName = selectAccount + `WHERE u.id = (SELECT id FROM users WHERE name = ? AND secret_hash IS NOT NULL ORDER BY id LIMIT 1)
 	AND NOT EXISTS (SELECT 1 FROM users WHERE name = ? AND secret_hash IS NOT NULL AND id > u.id)
 	AND (SELECT min(project_id) FROM registries) = (SELECT max(project_id) FROM registries)`
 
-// What every request reads, by one index; these are prepared.
+// The queries of every request, which use one index each and are prepared.
 const (
 	accountBySecret = selectAccount + "WHERE u.secret_index = ?"
 	accountByID     = selectAccount + "WHERE u.id = ?"
@@ -333,7 +335,8 @@ const (
 	recordByKey     = "SELECT key, request, salt, user_id, ends_at FROM create_records WHERE key = ?"
 )
 
-// prepare prepares what is read at every request, and what creates write.
+// prepare prepares the queries of every request and the statements of create
+// requests.
 func (s *Store) prepare(ctx context.Context) error {
 	var err error
 	if s.writer, err = newWriter(ctx, s.write, s.file, s.translateError); err != nil {
@@ -350,8 +353,8 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
-// one returns the row that a query finds, or none. Such a query takes
-// microseconds: it is not begun for who has gone, and then not interrupted,
+// one returns the row that a query finds, or the error none. Such a query takes
+// microseconds: it does not start if ctx has ended, and is not interrupted later,
 // which would cost a goroutine each time.
 func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), none error, query string, args ...any) (T, error) {
 	var v T

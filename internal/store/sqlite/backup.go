@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// Backup writes a copy of the database as it is now to a new file at path, mode
-// 0600. Reads and writes go on meanwhile. The copy is one file, without a log. It
-// is not synced, and a part of it is left behind after an error.
+// Backup writes a copy of the database's current state to a new file at path, mode
+// 0600, while reads and writes go on. The copy is one file, without a write-ahead
+// log. It is not synced, and an error may leave an incomplete file.
 func (s *Store) Backup(ctx context.Context, path string) error {
-	// SQLite would create it readable for all, but writes into an empty file.
+	// SQLite would create the file readable for everybody, but accepts an empty file.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	// A URI, as the connection's own name is: a path may begin with "file:".
+	// A URI, because a path may begin with "file:".
 	target := (&url.URL{Scheme: "file", Path: path}).String()
 	if _, err := s.read.ExecContext(ctx, "VACUUM INTO ?", target); err != nil {
 		return s.translateError(err)
@@ -35,8 +35,9 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	return nil
 }
 
-// CheckBackup looks for damage in a database file that is not open, as [Store.Backup]
-// writes it, and returns the id of the server key that it was begun with.
+// CheckBackup looks for damage in a database file that no process has open, as
+// [Store.Backup] writes it, and returns the id of the server key that the database
+// was created with.
 func CheckBackup(ctx context.Context, path string) (serverKeyID string, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return "", err
@@ -67,7 +68,7 @@ func checkBackup(ctx context.Context, db *sql.DB) (serverKeyID string, err error
 		return "", translateError(err)
 	}
 	if version > len(names) {
-		return "", fmt.Errorf("the database was made by a newer version of this program (its version is %d, this program knows %d)", version, len(names))
+		return "", fmt.Errorf("a newer version of this program wrote the database (its schema has version %d, this program supports up to %d): use that version", version, len(names))
 	}
 	if version < 1 {
 		return "", errDamaged

@@ -14,32 +14,32 @@ import (
 	"github.com/registryusers/registryusers/internal/diskspace"
 )
 
-// ballast is a file that only takes room. It is removed when the disk is full,
-// so that users and keys can be removed and narrowed then. While it is missing,
-// nothing is added to the database. A second, empty file is kept with it: to open
-// the database, SQLite needs two inodes, for its -wal and its -shm.
+// ballast is a file that reserves disk space. It is removed when the disk is full,
+// so that users and keys can still be deleted and restricted. While it is missing,
+// nothing is added to the database. A second, empty file belongs to it: to open the
+// database, SQLite needs two inodes, for its -wal and its -shm.
 type ballast struct {
 	path string
-	kept atomic.Bool // there should be one: [Store.KeepBallast]
+	kept atomic.Bool // [Store.KeepBallast] was called: the file should exist
 }
 
-// maxBallast is how large a ballast is, in bytes; on small file systems it is
-// 1/32 of them.
+// maxBallast is the size of the ballast in bytes; on small file systems it is 1/32
+// of their size.
 const maxBallast = 16 << 20
 
-// ballastFiles is how many inodes a ballast has.
+// ballastFiles is the number of inodes of the ballast.
 const ballastFiles = 2
 
-// roomForBallast is how many times its size and its inodes must be free before a
-// ballast is made.
+// roomForBallast is how many times the ballast's size and inodes must be free
+// before it is created.
 const roomForBallast = 2
 
-var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until there is room again (%d MiB, or a sixteenth of a small disk)",
+var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until %d MiB are free, or a sixteenth of a small disk",
 	registryusers.ErrUnavailable, maxBallast*roomForBallast>>20)
 
-// KeepBallast makes the ballast beside the database if it is missing and there
-// is room. From the first call on, nothing is added while it is missing. It
-// reports whether the ballast is there.
+// KeepBallast creates the ballast beside the database if it is missing and there
+// is room. From the first call on, nothing is added while the ballast is missing.
+// KeepBallast reports whether it exists.
 func (s *Store) KeepBallast() (bool, error) {
 	s.file.ballast.kept.Store(true)
 	if err := s.file.checkPlace(); err != nil { // not in another directory
@@ -49,8 +49,8 @@ func (s *Store) KeepBallast() (bool, error) {
 	return !s.file.ballast.isReleased(), err
 }
 
-// IsFull reports whether the ballast is missing: the database has met a full
-// disk, and there is no room yet to make the ballast again.
+// IsFull reports whether the ballast is missing: the disk was full, and there is
+// not yet room to create the ballast again.
 func (s *Store) IsFull() bool { return s.file.ballast.isReleased() }
 
 func (b *ballast) isReleased() bool {
@@ -61,8 +61,8 @@ func (b *ballast) isReleased() bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// release removes the ballast if err came of a full disk. It reports whether
-// there is room now that there was not.
+// release removes the ballast if a full disk caused err. It reports whether that
+// made room.
 func (b *ballast) release(err error) bool {
 	if !mayBeFull(err) {
 		return false
@@ -80,11 +80,10 @@ func (b *ballast) release(err error) bool {
 // second returns the path of the second file.
 func (b *ballast) second() string { return b.path + "-inode" }
 
-// make makes the ballast, whole or not at all, if there is none and there is
-// room for it.
+// make creates the ballast atomically if it is missing and there is room.
 func (b *ballast) make() error {
 	if _, err := os.Stat(b.path); err == nil {
-		return b.makeSecond() // versions before it made none
+		return b.makeSecond() // earlier versions had only the first
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -99,7 +98,7 @@ func (b *ballast) make() error {
 		return err
 	}
 	content := make([]byte, size)
-	_, _ = rand.Read(content) // file systems compress what is not random
+	_, _ = rand.Read(content) // random, because file systems compress other content
 	err := atomicfile.Write(b.path, content, 0o600)
 	if diskspace.IsFull(err) {
 		return nil

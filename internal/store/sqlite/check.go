@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// WasUnclean reports whether the database was not closed the last time: the
-// process was killed, or the machine lost its power. It is also true while another
-// process has the database open.
+// WasUnclean reports whether the database was not closed the last time, because the
+// process was killed or the machine lost power. It also reports true if another
+// process had the database open when this one opened it.
 func (s *Store) WasUnclean() bool { return s.file != nil && s.file.unclean }
 
 // QuickCheck looks for damage in the database (PRAGMA quick_check, and foreign
-// keys), beside reads and writes. It returns what it found, at most ten lines,
-// and has all further writes refused if there is anything: they would make it
-// worse, and backups useless. That holds for other processes and later starts
-// too, until a check finds nothing.
+// keys), while reads and writes go on. It returns what it found, in at most ten
+// lines. If it finds damage, the database refuses all further writes, which could
+// make the damage worse and backups useless. Other processes and later starts
+// refuse them too, until a check finds nothing.
 func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
 	lines, err := all(ctx, s, scanText, "PRAGMA quick_check(10)")
 	if err == nil && len(lines) == 1 && lines[0] == "ok" {

@@ -18,19 +18,19 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// file is the database's file and what it depends on.
+// file is the database's file, with the files beside it.
 type file struct {
 	path     string
-	opened   fs.FileInfo // of the file that was opened
+	opened   fs.FileInfo // of the opened file
 	unclean  bool        // it was not closed the last time, or another process has it open
 	ballast  ballast
 	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
 	log      fs.FileInfo            // of the write-ahead log; nil: there was none
-	seen     atomic.Int64           // when the file was last at its path, Unix nanoseconds
+	seen     atomic.Int64           // when the file was last seen at its path, Unix nanoseconds
 }
 
-// openFile makes the database's file if there is none, readable for its owner
-// alone (SQLite would make it readable for all), and checks its size.
+// openFile creates the database's file if there is none, readable only for its
+// owner (SQLite would create it readable for everybody), and checks its size.
 func openFile(ctx context.Context, path string) (*file, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -42,7 +42,7 @@ func openFile(ctx context.Context, path string) (*file, error) {
 		return nil, err
 	}
 	if opened.unclean, err = hasLog(path); err != nil || opened.unclean {
-		return opened, err // SQLite reads what is missing in the file from the log
+		return opened, err // the log may have pages that the file lacks
 	}
 	if err := checkSize(f); err != nil {
 		opened.unclean, err = checkLocked(ctx, f, err)
@@ -51,9 +51,9 @@ func openFile(ctx context.Context, path string) (*file, error) {
 	return opened, nil
 }
 
-// checkLocked looks again at a file of a wrong size, while no other process
-// changes it: one that closed the database at that moment has moved its log into
-// the file. wrong is the error about the size.
+// checkLocked checks a file of a wrong size again, while no other process can
+// change it: another process may have closed the database at that moment, which
+// moves its log into the file. wrong is the error of the first check.
 func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, err error) {
 	name := url.URL{Scheme: "file", Path: f.Name(), RawQuery: url.Values{
 		"mode": {"rw"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())},
@@ -68,8 +68,8 @@ func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, er
 		return false, translateError(err)
 	}
 	defer tx.Rollback()
-	// From its first read on, a transaction keeps the log as long as there is
-	// anything in it, and otherwise keeps others from changing the file.
+	// After its first read, a transaction prevents others from removing a log that
+	// is not empty and, if it is empty, from changing the file.
 	var tables int
 	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
 		if errors.Is(translateError(err), registryusers.ErrUnavailable) {
@@ -83,7 +83,7 @@ func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, er
 	return false, checkSize(f)
 }
 
-// hasLog reports whether there is anything in the write-ahead log.
+// hasLog reports whether there is a write-ahead log that is not empty.
 func hasLog(path string) (bool, error) {
 	info, err := os.Stat(path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,17 +92,17 @@ func hasLog(path string) (bool, error) {
 	return err == nil && info.Size() > 0, err
 }
 
-// stat returns what is known of an open file; tests stall it.
+// stat is a variable for tests, which stall it.
 var stat = (*os.File).Stat
 
 // checkSize compares the size of a database's file with the number of pages in
-// its header (SQLite's file format, section 1.3): SQLite itself notices that a
-// page is missing only when it reads it.
+// its header (SQLite's file format, section 1.3): SQLite itself notices a missing
+// page only when it reads that page.
 func checkSize(f *os.File) error {
 	var header [100]byte
 	n, err := f.ReadAt(header[:], 0)
 	if n == 0 && errors.Is(err, io.EOF) {
-		return nil // it is new
+		return nil // the file is new
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -120,26 +120,26 @@ func checkSize(f *os.File) error {
 	}
 	pages := int64(binary.BigEndian.Uint32(header[28:]))
 	if binary.BigEndian.Uint32(header[24:]) != binary.BigEndian.Uint32(header[92:]) {
-		pages = 0 // it was not kept up to date
+		pages = 0 // the header's number of pages is out of date
 	}
 	if pageSize < 512 || info.Size()%pageSize != 0 || pages != 0 && info.Size() != pages*pageSize {
-		return fmt.Errorf("its %d bytes are not the pages of %d bytes that its header says: %w", info.Size(), pageSize, errDamaged)
+		return fmt.Errorf("its size of %d bytes does not match the pages of %d bytes in its header: %w", info.Size(), pageSize, errDamaged)
 	}
 	return nil
 }
 
-// DamagedSuffix is appended to a database's path for the file that says that it
-// is damaged, to all processes and to later starts. A restore moves it away with
-// the database; a check that finds nothing removes it.
+// DamagedSuffix is the suffix, after a database's path, of the file that marks the
+// database as damaged for all processes and later starts. A restore moves the file
+// away with the database; a check that finds nothing removes it.
 const DamagedSuffix = "-damaged"
 
-// noteDamage has all writes refused from now on, by other processes too.
+// noteDamage marks the database as damaged: all processes refuse writes from now on.
 func (f *file) noteDamage(findings string) error {
 	f.findings.Store(&findings)
 	return atomicfile.Write(f.path+DamagedSuffix, []byte(findings+"\n"), 0o600)
 }
 
-// forgetDamage takes back [file.noteDamage].
+// forgetDamage removes the mark of [file.noteDamage].
 func (f *file) forgetDamage() error {
 	err := atomicfile.Remove(f.path + DamagedSuffix)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +154,7 @@ func (f *file) checkDamage() error {
 	if f == nil {
 		return nil
 	}
-	what := "as 'registryusers admin check' says"
+	what := "'registryusers admin check' shows the damage"
 	if findings := f.findings.Load(); findings != nil {
 		what = *findings
 	} else if _, err := os.Stat(f.path + DamagedSuffix); errors.Is(err, fs.ErrNotExist) {
@@ -163,8 +163,8 @@ func (f *file) checkDamage() error {
 	return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, what)
 }
 
-// noteLog remembers the write-ahead log, which SQLite keeps as long as the
-// database is open.
+// noteLog remembers which file the write-ahead log is; SQLite keeps it as long as
+// the database is open.
 func (f *file) noteLog() error {
 	var err error
 	if f.log, err = os.Stat(f.path + "-wal"); errors.Is(err, fs.ErrNotExist) {
@@ -173,8 +173,8 @@ func (f *file) noteLog() error {
 	return err
 }
 
-// checkPlace returns an error unless what is committed now is in the file that
-// the next start opens.
+// checkPlace returns an error unless the open files are still at their paths:
+// otherwise the next start would not find what is committed now.
 func (f *file) checkPlace() error {
 	if f == nil {
 		return nil
@@ -192,10 +192,11 @@ func (f *file) checkPlace() error {
 }
 
 // placeInterval is how long reads may go on in a database that is no longer at
-// its path: revocations go to the one that is there.
+// its path. It is short, because revocations go to the database at that path.
 const placeInterval = time.Second
 
-// checkPlaceForReads is checkPlace at most once in [placeInterval], while all is well.
+// checkPlaceForReads calls checkPlace, but not again within [placeInterval] of a
+// call that found no error.
 func (f *file) checkPlaceForReads() error {
 	if f == nil {
 		return nil

@@ -20,26 +20,27 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// Store is an accounts.Store in a SQLite file in WAL mode, which several
-// processes may use at a time. Every commit is synced to the disk.
+// Store is an [accounts.Store] in a SQLite file in WAL mode, which several
+// processes may use at the same time. Every commit is synced to the disk.
 type Store struct {
 	path  string
 	file  *file   // nil in memory
-	write *sql.DB // one connection; its transactions take the write lock at once
-	read  *sql.DB // many, which see what was committed and wait for nobody
+	write *sql.DB // one connection; its transactions take the write lock when they begin
+	read  *sql.DB // many connections, which read committed data and never wait for a lock
 
 	prepared map[string]*sql.Stmt // on read, by their text
 	writer   *writer              // on write
 
-	walDirty atomic.Bool // what was deleted or replaced may still be in the write-ahead log
+	walDirty atomic.Bool // deleted or replaced rows may still be in the write-ahead log
 }
 
-// ErrEarlierVersion is returned by [Open] for a database that [Upgrade] must
-// change first.
-var ErrEarlierVersion = errors.New("the database was made by an earlier version of this program and must be upgraded")
+// ErrEarlierVersion is returned by [Open] for a database that must be upgraded
+// first, with [Upgrade].
+var ErrEarlierVersion = errors.New("an earlier version of this program wrote the database, and it must be upgraded")
 
 // Open opens the database file at path and creates it if there is none (mode
-// 0600). A database of an earlier version is an error, and is not changed.
+// 0600). For a database of an earlier version it returns [ErrEarlierVersion] and
+// changes nothing.
 func Open(ctx context.Context, path string) (*Store, error) {
 	s, err := open(ctx, path, false)
 	if err != nil {
@@ -48,9 +49,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-// Upgrade changes a database of an earlier version into one of this version,
-// whole or not at all. No other process may have it open: programs of the
-// earlier version can't use it afterwards.
+// Upgrade upgrades a database of an earlier version to this version, completely or
+// not at all. No other process may have it open: programs of the earlier version
+// can't use it afterwards.
 func Upgrade(ctx context.Context, path string) error {
 	s, err := open(ctx, path, true)
 	if err == nil {
@@ -72,7 +73,7 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{path: path, file: file}
-	s.walDirty.Store(true) // left there by an earlier process, perhaps
+	s.walDirty.Store(true) // an earlier process may have left deleted rows in the log
 	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
 		return nil, err
 	}
@@ -99,24 +100,25 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 	return s, nil
 }
 
-// busyTimeout is how long a commit waits for another process's write. A write
-// may have to wait for the commit before its own as well.
+// busyTimeout is how long a commit waits for another process's write. A write in
+// the queue may wait longer, because the commit before its own may wait, too.
 const busyTimeout = 2 * time.Second
 
-// maxLog is how large the write-ahead log stays, in bytes, once a long reader
-// that kept it growing has ended.
+// maxLog is the size, in bytes, to which the write-ahead log shrinks after a long
+// read that kept it growing.
 const maxLog = 64 << 20
 
-// dsn puts the settings into the name, so that every pooled connection has them.
+// dsn returns a data source name with the settings, so that every pooled connection
+// has them.
 func dsn(path string, values url.Values) string {
 	values["_pragma"] = []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // in WAL mode: each commit is synced
 		"foreign_keys(ON)",
-		"secure_delete(ON)", // what is deleted is overwritten
-		// Pages in the log, 64 MiB, before they are moved into the database: one
-		// that many creates change is moved once.
+		"secure_delete(ON)", // deleted content is overwritten
+		// How many pages (64 MiB) the log holds before they are moved into the
+		// database: a page that many creates change is then moved only once.
 		"wal_autocheckpoint(16000)",
 		fmt.Sprintf("journal_size_limit(%d)", maxLog),
 	}
@@ -134,8 +136,9 @@ func (s *Store) Close() error {
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrateBusy is migrate, again while another process makes the same new
-// database: SQLite does not wait when two change the journal's mode at once.
+// migrateBusy calls migrate, and repeats it for up to busyTimeout while another
+// process creates the same database: SQLite does not wait when two processes change
+// the journal mode at the same time.
 func migrateBusy(ctx context.Context, db *sql.DB, upgrade bool) error {
 	for start := time.Now(); ; {
 		err := migrate(ctx, db, upgrade)
@@ -150,9 +153,9 @@ func migrateBusy(ctx context.Context, db *sql.DB, upgrade bool) error {
 	}
 }
 
-// migrate runs the migrations that the database has not seen, in one
-// transaction. PRAGMA user_version counts them. Unless it is a new database, they
-// are an upgrade.
+// migrate runs the migrations that the database has not had yet, in one
+// transaction. PRAGMA user_version is their number. If the database is not new and
+// upgrade is false, migrate returns ErrEarlierVersion instead.
 func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
@@ -168,10 +171,10 @@ func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
 		return err
 	}
 	if version < 0 {
-		return fmt.Errorf("its version is %d, which no program wrote: %w", version, errDamaged)
+		return fmt.Errorf("its schema has the version %d, which does not exist: %w", version, errDamaged)
 	}
 	if version > len(names) {
-		return fmt.Errorf("it was made by a newer version of this program (its version is %d, this program knows %d)", version, len(names))
+		return fmt.Errorf("a newer version of this program wrote it (its schema has version %d, this program supports up to %d): use that version", version, len(names))
 	}
 	if version == len(names) {
 		return nil
@@ -196,7 +199,8 @@ func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
 
 var errDamaged = errors.New("the file is damaged or not a database; restore it from a backup")
 
-// interpret turns the driver's errors into the API's, by their codes.
+// translateError translates the driver's errors into package registryusers', by
+// their codes.
 func translateError(err error) error {
 	switch code(err) {
 	case sqlite3.SQLITE_OK:
@@ -213,7 +217,8 @@ func translateError(err error) error {
 	return fmt.Errorf("SQLite error %d: %w", code(err), err)
 }
 
-// interpret is interpret for an error that leaves the package on its own.
+// translateError is translateError for errors that the package returns: it adds the
+// database's path, except to ErrNotFound and ErrUnavailable.
 func (s *Store) translateError(err error) error {
 	if err = translateError(err); err == nil || errors.Is(err, registryusers.ErrNotFound) || errors.Is(err, registryusers.ErrUnavailable) {
 		return err
@@ -221,7 +226,8 @@ func (s *Store) translateError(err error) error {
 	return fmt.Errorf("database %s: %w", s.path, err)
 }
 
-// code returns SQLite's primary error code of an error, or 0.
+// code returns SQLite's primary error code of err, or SQLITE_OK (0) if err is not
+// SQLite's.
 func code(err error) int {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
@@ -232,8 +238,8 @@ func code(err error) int {
 
 func isFull(err error) bool { return code(err) == sqlite3.SQLITE_FULL }
 
-// mayBeFull reports whether an error may have come of a full disk: SQLite has
-// other codes where its shared memory or its log cannot grow.
+// mayBeFull reports whether a full disk may have caused an error: SQLite returns
+// other codes when its shared memory or its log cannot grow.
 func mayBeFull(err error) bool {
 	switch code(err) {
 	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
@@ -247,8 +253,8 @@ func isUnique(err error) bool {
 	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 }
 
-// ServerKeyID returns the id of the server key that the database's made
-// secrets need, or "" if there was none yet.
+// ServerKeyID returns the id of the server key that the database was created with,
+// or "" if it has none yet.
 func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
 	var id string
 	err := s.read.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&id)
@@ -258,8 +264,8 @@ func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
 	return id, s.translateError(err)
 }
 
-// ClaimServerKey makes id the server key's, unless there is one, and returns
-// the one there is.
+// ClaimServerKey stores id as the id of the server key if there is none yet, and
+// returns the stored one.
 func (s *Store) ClaimServerKey(ctx context.Context, id string) (string, error) {
 	err := s.change(ctx, nil, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id)
 	if err != nil {

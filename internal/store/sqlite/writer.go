@@ -11,9 +11,9 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// What waits to be written is written together: one transaction for all that
-// has come while the one before was synced to the disk. A write that comes alone
-// costs one commit, and waits for nobody.
+// Waiting writes are committed together: one transaction has all writes that
+// arrived while the transaction before was synced to the disk. A single write costs
+// one commit and does not wait.
 const (
 	maxWaiting = 4096 // writes in the queue; further ones are refused
 	maxBatch   = 512  // writes in one transaction, which bounds how long the first one waits
@@ -22,9 +22,9 @@ const (
 // writer runs the writes of a store, one after the other.
 type writer struct {
 	db        *sql.DB // one connection
-	file      *file   // its; nil in memory
+	file      *file   // the database's; nil in memory
 	prepared  map[string]*sql.Stmt
-	translate func(error) error // what leaves the package of an error
+	translate func(error) error // translates errors for callers of the package
 	queue     chan *write
 	stop      func()        // asks the loop to end
 	stopping  chan struct{} // closed by stop
@@ -34,24 +34,24 @@ type writer struct {
 // write is one caller's change.
 type write struct {
 	run  func(context.Context, *transaction) error
-	adds bool          // it adds rows, which needs room
+	adds bool          // it adds rows, which needs disk space
 	err  error         // of run, or of the commit
-	done chan struct{} // closed when err is there
+	done chan struct{} // closed when err is set
 
 	isRunning bool // the writer has claimed it
 
-	// claimed decides between the writer, which runs it, and the caller, who
-	// gives it up.
+	// claimed is set by the writer, which then runs the write, or by the caller,
+	// who then gives it up: whoever comes first.
 	claimed atomic.Bool
 }
 
-// transaction is what a write runs its statements in.
+// transaction runs the statements of writes.
 type transaction struct {
 	tx       *sql.Tx
 	prepared map[string]*sql.Stmt
 }
 
-// ExecContext runs a statement, which is prepared if it is one of [written].
+// ExecContext runs a statement. The statements in [written] are prepared.
 func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if statement := t.prepared[query]; statement != nil {
 		return t.tx.StmtContext(ctx, statement).ExecContext(ctx, args...)
@@ -74,22 +74,22 @@ func newWriter(ctx context.Context, db *sql.DB, file *file, translate func(error
 	return w, nil
 }
 
-// close ends the writer when the writes that wait are done.
+// close stops the writer after the waiting writes are done.
 func (w *writer) close() {
 	w.stop()
 	<-w.ended
 }
 
-// do runs a write and returns when it is durable, or did nothing. run may be
-// undone and must not wait for anything but the database. A context that ends
-// before the write begins gives ErrUnavailable, as nothing is done then; one that
-// ends later does not matter.
+// do runs a write and returns when it is durable or has failed without effect. run
+// may be rolled back and run again, and must not wait for anything but the database.
+// If ctx ends before the write begins, do returns ErrUnavailable and nothing is
+// done; later, the end of ctx has no effect.
 func (w *writer) do(ctx context.Context, run func(context.Context, *transaction) error) error {
 	return w.wait(ctx, &write{run: run, done: make(chan struct{})})
 }
 
-// add is do for a write that adds rows: on a full disk it is refused, so that
-// there is room for those that do not.
+// add is do for a write that adds rows. On a full disk it is refused, to leave
+// space for the writes that add none.
 func (w *writer) add(ctx context.Context, run func(context.Context, *transaction) error) error {
 	return w.wait(ctx, &write{run: run, adds: true, done: make(chan struct{})})
 }
@@ -115,7 +115,7 @@ func (w *writer) wait(ctx context.Context, write *write) error {
 			return errClosed
 		}
 	}
-	<-write.done // it is being written, or was
+	<-write.done // the writer has claimed it
 	return write.err
 }
 
@@ -134,7 +134,7 @@ func (w *writer) loop() {
 		case first := <-w.queue:
 			batch = append(batch[:0], first)
 		case <-w.stopping:
-			select { // what came before
+			select { // writes that were queued before
 			case first := <-w.queue:
 				batch = append(batch[:0], first)
 			default:
@@ -145,7 +145,7 @@ func (w *writer) loop() {
 	}
 }
 
-// fill adds what waits to a batch.
+// fill adds waiting writes to a batch.
 func (w *writer) fill(batch []*write) []*write {
 	for len(batch) < maxBatch {
 		select {
@@ -158,7 +158,7 @@ func (w *writer) fill(batch []*write) []*write {
 	return batch
 }
 
-// commit runs a batch in one transaction, and tells each caller how it went.
+// commit runs a batch in one transaction and reports the result to each caller.
 func (w *writer) commit(batch []*write) {
 	isFull := w.file != nil && w.file.ballast.isReleased()
 	var live []*write
@@ -171,7 +171,7 @@ func (w *writer) commit(batch []*write) {
 	}
 	err := w.transact(live)
 	if err != nil && w.file != nil && w.file.ballast.release(err) {
-		// The room that there is now is for those that add nothing.
+		// The released space is for writes that add nothing.
 		var rest []*write
 		for _, write := range live {
 			if write.adds {
@@ -184,7 +184,7 @@ func (w *writer) commit(batch []*write) {
 	}
 	if err = w.translate(err); err != nil {
 		for _, write := range live {
-			write.err = err // also for a conflict, perhaps with what is undone
+			write.err = err // also of a write with a conflict: the conflicting row may be rolled back now
 		}
 	}
 	for _, write := range batch {
@@ -192,8 +192,8 @@ func (w *writer) commit(batch []*write) {
 	}
 }
 
-// transact runs a batch in one transaction. What one of them breaks is undone
-// for it alone; an error is of all.
+// transact runs a batch in one transaction. If one write fails, only that write is
+// rolled back. An error that transact returns applies to all of them.
 func (w *writer) transact(batch []*write) (err error) {
 	if len(batch) == 0 {
 		return nil
@@ -201,9 +201,9 @@ func (w *writer) transact(batch []*write) (err error) {
 	if err := w.file.checkDamage(); err != nil {
 		return err
 	}
-	ctx := context.Background() // a caller who goes must not undo the others
+	ctx := context.Background() // one caller's end must not roll back the others
 	tx, err := w.db.BeginTx(ctx, nil)
-	if err != nil { // after a while, if it is another process that writes
+	if err != nil { // after busyTimeout, if another process writes
 		return err
 	}
 	defer tx.Rollback()
@@ -217,7 +217,7 @@ func (w *writer) transact(batch []*write) (err error) {
 			if write.err = write.run(ctx, t); mayBeFull(write.err) {
 				return write.err
 			} else if write.err != nil {
-				return nil // and all is undone
+				return nil // which rolls back
 			}
 		} else if write.err, err = runInSavepoint(ctx, t, write.run); err != nil {
 			return err
@@ -235,17 +235,17 @@ const (
 	undo      = "ROLLBACK TO one"
 )
 
-// runInSavepoint runs a write and undoes it if it fails. The second error says
-// that the transaction itself cannot go on.
+// runInSavepoint runs a write and rolls it back if it fails. It returns the error
+// of the write, failed, and one that ends the whole transaction, broken.
 func runInSavepoint(ctx context.Context, t *transaction, run func(context.Context, *transaction) error) (failed, broken error) {
 	if _, err := t.ExecContext(ctx, savepoint); err != nil {
 		return nil, err
 	}
-	if failed = run(ctx, t); mayBeFull(failed) { // then SQLite has undone it all
+	if failed = run(ctx, t); mayBeFull(failed) { // then SQLite has rolled back the transaction
 		return failed, failed
 	} else if failed != nil {
-		if _, err := t.ExecContext(ctx, undo); err != nil { // SQLite has undone it all, for a reason that failed has
-			return failed, fmt.Errorf("%w, after: %v", err, failed) //nolint:errorlint // it is not all callers' error
+		if _, err := t.ExecContext(ctx, undo); err != nil { // SQLite has rolled back the transaction, because of failed
+			return failed, fmt.Errorf("%w, after: %v", err, failed) //nolint:errorlint // failed is one caller's error, not every caller's
 		}
 	}
 	_, err := t.ExecContext(ctx, release)
