@@ -94,7 +94,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 		{http.MethodPut, "/v2/1-1-demo/app/manifests/v2"},
 	} {
 		got := w.send(request.method, request.target, "some", bearer)
-		w.wantStatus(request.method, got, http.StatusInsufficientStorage, "UNAVAILABLE", "no space")
+		w.wantStatus(request.method, got, http.StatusInsufficientStorage, "UNAVAILABLE", "no disk space")
 		if got.header.Get("Retry-After") == "" {
 			t.Errorf("%s: got no Retry-After, want one", request.method)
 		}
