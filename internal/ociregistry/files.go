@@ -145,18 +145,21 @@ func (f *files) fill(ctx context.Context, path string) (filled func(), err error
 	if info, err := os.Stat(directory); err == nil && info.IsDir() {
 		return f.images.filling.RUnlock, nil
 	}
-	f.making.Lock()
-	defer f.making.Unlock()
-	if f.reserve.look(ctx) {
-		err = errReserve
-	} else {
-		err = os.MkdirAll(directory, directoryMode)
-	}
-	if err != nil {
+	if err := f.makeDirectory(ctx, directory); err != nil {
 		f.images.filling.RUnlock()
+		f.images.prune(directory)
 		return nil, err
 	}
 	return f.images.filling.RUnlock, nil
+}
+
+func (f *files) makeDirectory(ctx context.Context, directory string) error {
+	f.making.Lock()
+	defer f.making.Unlock()
+	if f.reserve.look(ctx) {
+		return errReserve
+	}
+	return os.MkdirAll(directory, directoryMode)
 }
 
 // PutContent implements [driver.StorageDriver].
@@ -164,12 +167,17 @@ func (f *files) PutContent(ctx context.Context, path string, content []byte) err
 	return noteFull(ctx, f.putContent(ctx, path, content))
 }
 
-func (f *files) putContent(ctx context.Context, path string, content []byte) error {
+func (f *files) putContent(ctx context.Context, path string, content []byte) (err error) {
 	filled, err := f.fill(ctx, path)
 	if err != nil {
 		return err
 	}
-	defer filled()
+	defer func() {
+		filled()
+		if err != nil && f.root != "" { // the directory may be new
+			f.images.prune(filepath.Dir(below(f.root, path)))
+		}
+	}()
 	if f.reserve.spend(ctx, len(content)) {
 		return errReserve
 	}

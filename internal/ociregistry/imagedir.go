@@ -39,12 +39,10 @@ func (d *imageDirectory) isThere() bool {
 }
 
 // prune removes a directory of a repository if it is empty, and then the parent
-// directories that become empty. It does nothing while a directory is being
-// filled: a later purge of the uploads removes the directories that remain.
+// directories that become empty. It waits while a directory is being filled, which
+// is not long.
 func (d *imageDirectory) prune(directory string) {
-	if !d.filling.TryLock() {
-		return
-	}
+	d.filling.Lock()
 	defer d.filling.Unlock()
 	removeEmpty(directory, below(d.root, repositoriesRoot))
 }
