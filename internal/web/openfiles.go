@@ -8,7 +8,8 @@ package web
 
 const (
 	defaultConnections = 4096
-	filesOfRequest     = 2  // an upload, and the state that is written beside it; a pull has one
+	filesOfRequest     = 2 // an upload, and the state that is written beside it; a pull has one
+	manyFiles          = 1 << 20
 	reservedFiles      = 64 // for the database, the log, the listeners and the probes
 )
 
@@ -19,7 +20,7 @@ func MaxConnections(openFiles uint64) int {
 	if openFiles == 0 {
 		return defaultConnections
 	}
-	return int(max(1, min(defaultConnections, freeFiles(openFiles)/2)))
+	return max(1, min(defaultConnections, freeFiles(openFiles)/2))
 }
 
 // MaxImageRequests returns how many requests for images can be in progress beside
@@ -29,9 +30,12 @@ func MaxImageRequests(openFiles uint64, connections int) int {
 	if openFiles == 0 {
 		return 0
 	}
-	free := freeFiles(openFiles)
-	return int(max(1, (free-min(free, uint64(connections)))/filesOfRequest))
+	return max(1, (freeFiles(openFiles)-connections)/filesOfRequest)
 }
 
-// freeFiles returns how many of the open files are not reserved: half, if they are few.
-func freeFiles(openFiles uint64) uint64 { return openFiles - min(reservedFiles, openFiles/2) }
+// freeFiles returns how many of the open files are not reserved: half, if they are
+// few. More than manyFiles are not needed.
+func freeFiles(openFiles uint64) int {
+	files := int(min(openFiles, manyFiles))
+	return files - min(reservedFiles, files/2)
+}
