@@ -81,8 +81,12 @@ func TestPullsHoldNotAllOpenFiles(t *testing.T) {
 		location := strings.TrimPrefix(begun.header.Get("Location"), p.url)
 		ask("another user's push", "PUT", ending(location, digestOf(text)), text, http.StatusCreated, theirs)
 	}
-	if log := p.stderr.String(); strings.Contains(log, "too many open files") {
+	log := p.stderr.String()
+	if strings.Contains(log, "too many open files") {
 		t.Errorf("got the log\n%s\nwant no lack of open files in it", log)
+	}
+	if !strings.Contains(log, "open_files=128 max_connections=32 max_requests=16") {
+		t.Errorf("got the log\n%s\nwant a warning that says what 128 open files allow", log)
 	}
 }
 
