@@ -37,6 +37,7 @@ type serveOptions struct {
 	trustedProxies      []string
 	adminListen         string
 	connections         web.ConnectionLimits
+	imageRequests       int
 	drainTimeout        time.Duration
 	bareNames           bool
 	reserve             sizeFlag
@@ -71,7 +72,7 @@ func serveCommand() *cobra.Command {
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; failed logins are counted by the client address that they name")
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a separate listener for /healthz and /readyz, HOST:PORT; it responds even when all connections of --listen are in use")
-	flags.IntVar(&o.connections.Total, "max-connections", 0, "maximum number of open connections (default: 4096, or what the limit of open files allows)")
+	flags.IntVar(&o.connections.Total, "max-connections", 0, "maximum number of open connections (default: 4096, or what the limit of open files allows); pulls and pushes get the open files that connections leave")
 	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "maximum number of open connections from one IPv4 address or IPv6 /64, except those of --trusted-proxy (default: a quarter of --max-connections); for an IPv6 /56 the maximum is a third of --max-connections, for a /48 half, or this number if it is larger")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long requests in progress may take when the server is stopped")
 	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
@@ -134,6 +135,10 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		if err := atomicfile.Write(o.addressFile, []byte(listener.Addr().String()+"\n"), 0o600); err != nil {
 			return fmt.Errorf("the address file cannot be written: %w", err)
 		}
+	}
+	if o.registry == "on" && o.imageRequests > 0 && o.imageRequests < ociregistry.MaxRequests/4 {
+		logger.Warn("the limit of open files allows few pulls and pushes at a time; raise it (ulimit -n), or lower --max-connections",
+			"open_files", web.OpenFiles(), "max_connections", o.connections.Total, "max_requests", o.imageRequests)
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
@@ -218,6 +223,7 @@ func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.L
 			Root:         dir.Images(),
 			URL:          o.url,
 			Reserve:      o.reserve.bytes,
+			Requests:     o.imageRequests,
 			AccountsFull: dir.IsFull,
 		}),
 	})
@@ -249,9 +255,11 @@ func (o *serveOptions) check() error {
 	if o.drainTimeout < 0 {
 		return usagef("--drain-timeout must not be negative")
 	}
+	openFiles := web.OpenFiles()
 	if o.connections.Total == 0 {
-		o.connections.Total = web.MaxConnections(web.OpenFiles())
+		o.connections.Total = web.MaxConnections(openFiles)
 	}
+	o.imageRequests = web.MaxImageRequests(openFiles, o.connections.Total)
 	if o.connections.PerAddress == 0 {
 		o.connections.PerAddress = max(1, o.connections.Total/4)
 	}

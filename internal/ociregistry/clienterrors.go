@@ -15,6 +15,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/gorilla/mux"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/registryusers/registryusers/internal/oci"
@@ -76,16 +78,28 @@ var foreignLayers = []string{
 	v1.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // as above
 }
 
-// checkManifest returns the error of an invalid manifest that the library would
-// respond to with 500, or nil.
-func checkManifest(manifest distribution.Manifest, version int) error {
-	if version != 2 {
+// manifestFields are the fields of a manifest that the library does not check.
+type manifestFields struct {
+	specs.Versioned
+	Subject *v1.Descriptor `json:"subject"` // the library does not read it
+}
+
+// checkManifest returns what is wrong with a manifest that the library accepts, or
+// takes for a failure of its own, or nil.
+func checkManifest(manifest distribution.Manifest, fields manifestFields) error {
+	if fields.SchemaVersion != 2 {
 		return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest's schemaVersion must be 2")
 	}
-	for _, desc := range manifest.References() {
-		if err := desc.Digest.Validate(); err != nil {
+	named := manifest.References()
+	if fields.Subject != nil {
+		named = append(named, *fields.Subject)
+	}
+	for _, desc := range named {
+		if desc.Digest.Validate() != nil || desc.Digest.Algorithm() != digest.SHA256 {
 			return errcode.ErrorCodeDigestInvalid.WithMessage("the manifest has an invalid digest: a digest must be sha256: and 64 hexadecimal digits")
 		}
+	}
+	for _, desc := range manifest.References() {
 		_, isDocker := manifest.(*schema2.DeserializedManifest)
 		if isDocker && desc.MediaType == schema2.MediaTypeForeignLayer && len(desc.URLs) == 0 {
 			return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest has a foreign layer without urls")

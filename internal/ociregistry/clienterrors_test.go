@@ -140,6 +140,7 @@ func TestManifestsOfNoForm(t *testing.T) {
 	foreign := func(layer string) string {
 		return fmt.Sprintf(`"config":{"mediaType":"application/vnd.docker.container.image.v1+json","digest":%q,"size":1},"layers":[%s]`, config, layer)
 	}
+	sha512 := "sha512:" + strings.Repeat("a", 128)
 	for _, test := range []struct{ types, fields, code string }{
 		{"all", ``, "MANIFEST_INVALID"},
 		{"all", `"schemaVersion":1`, "MANIFEST_INVALID"},
@@ -154,6 +155,14 @@ func TestManifestsOfNoForm(t *testing.T) {
 		{"oci", foreign(`{"mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar","digest":"`+sum("none")+`","size":1,"urls":["https://example.com/#x"]}`) + `,"schemaVersion":2`, "MANIFEST_INVALID"},
 		{"index", `"manifests":[{"mediaType":"` + ociImage + `","digest":"md5:d41d8cd98f00b204e9800998ecf8427e","size":1}],"schemaVersion":2`, "DIGEST_INVALID"},
 		{"index", `"manifests":[{}],"schemaVersion":2`, "DIGEST_INVALID"},
+		{"image", foreign(`{"mediaType":"x/y","digest":"`+sha512+`","size":1}`) + `,"schemaVersion":2`, "DIGEST_INVALID"},
+		{"image", foreign(`{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","digest":"`+sha512+`","size":1,"urls":["https://example.com/x"]}`) + `,"schemaVersion":2`, "DIGEST_INVALID"},
+		{"index", `"manifests":[{"mediaType":"` + ociImage + `","digest":"` + sha512 + `","size":1}],"schemaVersion":2`, "DIGEST_INVALID"},
+		{"oci", foreign("") + `,"schemaVersion":2,"subject":{"mediaType":"` + ociImage + `","digest":"` + sha512 + `","size":1}`, "DIGEST_INVALID"},
+		{"oci", foreign("") + `,"schemaVersion":2,"subject":{"mediaType":"` + ociImage + `","digest":"none","size":1}`, "DIGEST_INVALID"},
+		{"oci", foreign("") + `,"schemaVersion":2,"subject":{}`, "DIGEST_INVALID"},
+		{"oci", foreign("") + `,"schemaVersion":2,"subject":"` + sum("none") + `"`, "MANIFEST_INVALID"},
+		{"index", `"manifests":[],"schemaVersion":2,"subject":{"mediaType":"` + ociImage + `","digest":"` + sha512 + `","size":1}`, "DIGEST_INVALID"},
 		{"index", `"manifests":[{"mediaType":"` + ociImage + `","digest":"` + sum("none") + `","size":1}],"schemaVersion":2`, "MANIFEST_BLOB_UNKNOWN"},
 	} {
 		types := map[string][]string{

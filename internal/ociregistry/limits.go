@@ -8,21 +8,28 @@ import (
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-// The limits of how many requests may be in progress at the same time. A request
-// that waits for a slow client uses memory and an open file, and neither one user
-// nor many clients without a token may use them all.
-const (
-	// maxUserRequests is for one user; beyond it the status is 429.
-	maxUserRequests = 256
-	// maxRegistryRequests is for all users of one registry; beyond it the status is
-	// 429. It leaves room for the users of other registries.
-	maxRegistryRequests = maxRequests / 2
-	// maxRequests is for all users; beyond it the status is 503.
-	maxRequests = 1024
-	// maxStrangerRequests is for all requests without a valid token, which do not
-	// count for the other limits; beyond it the status is 503.
-	maxStrangerRequests = 128
-)
+// MaxRequests is how many requests of users may be in progress at a time, if
+// [Options.Requests] does not say fewer. A request that waits for a slow client
+// takes memory and an open file, and one user must not take them all.
+const MaxRequests = 1024
+
+// maxStrangerRequests is for all requests without a valid token, which have no
+// share in the others and open no file; beyond it the response is 503.
+const maxStrangerRequests = 128
+
+// requestLimits are how many requests may be in progress at a time.
+type requestLimits struct {
+	total    int // of all users; beyond it the response is 503
+	registry int // of the users of one registry, who must leave room for the others; beyond it the response is 429
+	user     int // beyond it the response is 429
+}
+
+// minUserRequests is the least share of a user: clients pull several layers at once.
+const minUserRequests = 4
+
+func newRequestLimits(total int) requestLimits {
+	return requestLimits{total: total, registry: max(minUserRequests, total/2), user: max(minUserRequests, total/4)}
+}
 
 // The library keeps several copies of a manifest in memory until the client has
 // sent or received it. So the bytes of large manifests are limited, too.
@@ -44,6 +51,8 @@ const (
 
 // limits counts the requests in progress, and the bytes of their manifests.
 type limits struct {
+	requests requestLimits
+
 	mu         sync.Mutex
 	users      map[int64]use  // by user id; only of users with requests
 	registries map[string]use // by namespace; only of registries with requests
@@ -70,10 +79,10 @@ func (l *limits) enter(p *principal) (leave func(), status int) {
 		return func() { l.leave(nil) }, 0
 	}
 	switch {
-	case l.users[p.account.ID].requests >= maxUserRequests,
-		l.registries[p.account.Namespace].requests >= maxRegistryRequests:
+	case l.users[p.account.ID].requests >= l.requests.user,
+		l.registries[p.account.Namespace].requests >= l.requests.registry:
 		return nil, http.StatusTooManyRequests
-	case l.total.requests >= maxRequests:
+	case l.total.requests >= l.requests.total:
 		return nil, http.StatusServiceUnavailable
 	}
 	l.add(p, use{requests: 1})

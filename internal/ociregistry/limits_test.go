@@ -21,7 +21,13 @@ func user(id int64) *principal {
 }
 
 func TestLimitsOfUsers(t *testing.T) {
-	var l limits
+	for _, total := range []int{16, 32, MaxRequests} {
+		t.Run(fmt.Sprint(total), func(t *testing.T) { testLimitsOfUsers(t, total) })
+	}
+}
+
+func testLimitsOfUsers(t *testing.T, total int) {
+	l := limits{requests: newRequestLimits(total)}
 	var leaves []func()
 	enter := func(v *principal, want int) {
 		t.Helper()
@@ -34,7 +40,7 @@ func TestLimitsOfUsers(t *testing.T) {
 		}
 	}
 	for _, id := range []int64{0, 1, 3, 4} {
-		for range maxUserRequests {
+		for range total / 4 {
 			enter(user(id), 0)
 		}
 		enter(user(id), http.StatusTooManyRequests)
@@ -52,6 +58,19 @@ func TestLimitsOfUsers(t *testing.T) {
 	}
 	if len(l.users) != 0 || len(l.registries) != 0 || l.total != (use{}) || l.strangers != 0 {
 		t.Errorf("when all have left: got %+v, want nothing", l.users)
+	}
+}
+
+// Clients pull several layers at once, however few files may be open.
+func TestLeastShareOfAUser(t *testing.T) {
+	l := limits{requests: newRequestLimits(4)}
+	for range 4 {
+		if leave, status := l.enter(user(0)); leave == nil {
+			t.Errorf("one of 4 requests in all: got %d, want it to be accepted", status)
+		}
+	}
+	if _, status := l.enter(user(0)); status != http.StatusTooManyRequests {
+		t.Errorf("one more: got %d, want 429", status)
 	}
 }
 
@@ -113,7 +132,7 @@ func TestLimitsOfManifests(t *testing.T) {
 		}
 	}
 	hold(100, smallManifestSize+1, http.StatusServiceUnavailable)
-	for range maxRequests {
+	for range MaxRequests {
 		hold(0, smallManifestSize, 0)
 	}
 	releases[0]()

@@ -6,6 +6,7 @@
 package ociregistry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,11 @@ type Options struct {
 	// 0: nothing is reserved; negative: [DefaultReserve].
 	Reserve int64
 
+	// Requests is how many requests of users may be in progress at the same time, at
+	// most [MaxRequests]: each may have two files open. A registry has half of them,
+	// a user a quarter, but at least 4. 0: MaxRequests.
+	Requests int
+
 	// AccountsFull reports whether the disk of the accounts is full. While it is,
 	// uploads are refused with 507, whatever Reserve is: the space that is left is
 	// for revocations. nil: it is never full.
@@ -81,7 +87,10 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, accountsFull: o.AccountsFull, logger: o.Logger}
-	c := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
+	c := &accessController{
+		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images,
+		limits: limits{requests: newRequestLimits(min(cmp.Or(o.Requests, MaxRequests), MaxRequests))},
+	}
 	app, err := newApp(ctx, o, c)
 	if err != nil {
 		return nil, err

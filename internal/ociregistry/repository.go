@@ -18,7 +18,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -202,11 +201,11 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	if err != nil {
 		return "", err
 	}
-	var versioned specs.Versioned
-	if err := json.Unmarshal(payload, &versioned); err != nil {
-		return "", errcode.ErrorCodeManifestInvalid.WithMessage("the manifest is not valid JSON")
+	var fields manifestFields
+	if err := json.Unmarshal(payload, &fields); err != nil { // the library has parsed it
+		return "", errcode.ErrorCodeManifestInvalid.WithMessage("the manifest's schemaVersion must be a number, and its subject a descriptor")
 	}
-	if err := checkManifest(manifest, versioned.SchemaVersion); err != nil {
+	if err := checkManifest(manifest, fields); err != nil {
 		return "", err
 	}
 	ctx = replacing(ctx, digest.FromBytes(payload))

@@ -16,24 +16,6 @@ import (
 	"github.com/registryusers/registryusers/internal/network"
 )
 
-const (
-	defaultConnections = 4096
-	reservedFiles      = 64 // for the database, the log and the listeners
-)
-
-// MaxConnections returns how many connections the process can have open. Each
-// connection may need a second open file, for an image that is sent or received.
-// openFiles is the limit of open files, or 0 if there is none.
-func MaxConnections(openFiles uint64) int {
-	if openFiles == 0 || openFiles >= 2*defaultConnections+reservedFiles {
-		return defaultConnections
-	}
-	if openFiles <= 2*reservedFiles { // too few to reserve reservedFiles
-		return max(1, int(openFiles/4))
-	}
-	return int(openFiles-reservedFiles) / 2
-}
-
 // ConnectionLimits limit how many connections of a listener are open.
 type ConnectionLimits struct {
 	Total int // 1 or more

@@ -180,14 +180,3 @@ func TestTLSConnectionsAreBounded(t *testing.T) {
 		t.Errorf("beside one idle TLS connection: got %q, %v; want a connection that is served", text, err)
 	}
 }
-
-func TestMaxConnectionsLeavesFilesForTheRest(t *testing.T) {
-	for _, test := range []struct {
-		files uint64
-		want  int
-	}{{0, 4096}, {1, 1}, {16, 4}, {128, 32}, {256, 96}, {1024, 480}, {8256, 4096}, {1 << 40, 4096}} {
-		if got := web.MaxConnections(test.files); got != test.want {
-			t.Errorf("%d open files: got %d connections, want %d", test.files, got, test.want)
-		}
-	}
-}

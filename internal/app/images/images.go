@@ -30,6 +30,7 @@ type Options struct {
 	Root         string      // directory of the images; "": they are kept in memory
 	URL          string      // see [ociregistry.Options]
 	Reserve      int64       // see [ociregistry.Options]
+	Requests     int         // see [ociregistry.Options]
 	AccountsFull func() bool // see [ociregistry.Options]
 }
 
@@ -54,6 +55,7 @@ func New(o Options) func(context.Context, *accounts.Service) (app.Images, error)
 			Issuer:       issuer,
 			Logger:       o.Logger,
 			Reserve:      o.Reserve,
+			Requests:     o.Requests,
 			AccountsFull: o.AccountsFull,
 		})
 		if err != nil {

@@ -1,0 +1,41 @@
+package web
+
+// The limit of open files is divided between the connections, the requests for
+// images, and what the process itself needs. A connection is one file; a request
+// for images has up to two besides, and an HTTP/2 connection has up to
+// [maxStreams] requests. So both are limited: a client must not leave the
+// database without files.
+
+const (
+	defaultConnections = 4096
+	filesOfRequest     = 2 // an upload, and the state that is written beside it; a pull has one
+	manyFiles          = 1 << 20
+	reservedFiles      = 64 // for the database, the log, the listeners and the probes
+)
+
+// MaxConnections returns how many connections the process can hold: half of the
+// files that are not reserved. openFiles is the limit of open files, 0 if there is
+// none.
+func MaxConnections(openFiles uint64) int {
+	if openFiles == 0 {
+		return defaultConnections
+	}
+	return max(1, min(defaultConnections, freeFiles(openFiles)/2))
+}
+
+// MaxImageRequests returns how many requests for images can be in progress beside
+// so many connections: each request has the files that the connections leave. It
+// is 0, for no limit, if openFiles is.
+func MaxImageRequests(openFiles uint64, connections int) int {
+	if openFiles == 0 {
+		return 0
+	}
+	return max(1, (freeFiles(openFiles)-connections)/filesOfRequest)
+}
+
+// freeFiles returns how many of the open files are not reserved: half, if they are
+// few. More than manyFiles are not needed.
+func freeFiles(openFiles uint64) int {
+	files := int(min(openFiles, manyFiles))
+	return files - min(reservedFiles, files/2)
+}
