@@ -22,13 +22,10 @@ test: ## run the tests of the program and the packages; needs nothing but Go
 test-verify: ## run the tests of internal/verify: conformance, differential, mutation, spec, otelexample
 	cd internal/verify && go test -count=1 -timeout 20m ./...
 
-test-all: ## run all tests, with the clients that take long to build, and all fuzzing; takes an hour
+test-all: ## run every check of make ci, also with the clients that take long to build, and all fuzzing; takes an hour
 	go install helm.sh/helm/v3/cmd/helm@v3.22.0
 	go install github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
-	PATH="$$(go env GOPATH)/bin:$$PATH" TEST_ALL=1 go test -count=1 -timeout 30m ./...
-	$(MAKE) test-verify
-	cd bench && go test ./...
-	$(MAKE) fuzz
+	PATH="$$(go env GOPATH)/bin:$$PATH" TEST_ALL=1 FUZZTIME=$(FUZZTIME) scripts/ci
 
 ci: ## run every check that a change must pass, on a clean checkout; .ci/run installs the tools first
 	scripts/ci
