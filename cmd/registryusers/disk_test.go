@@ -562,6 +562,50 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	wantAdmin(t, data, "key", "create")
 }
 
+// TestUncleanStopOfAnIdleServerIsChecked kills a server whose log is empty, and
+// changes the database's file before the next start. A command that has the
+// database open in between does not hide how the server ended.
+func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	for i := range 300 {
+		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
+	}
+	server.stop(syscall.SIGTERM)
+	server = serve(t, "--registry", "off", "--data", data)
+	server.stop(os.Kill)
+	database := filepath.Join(data, "registryusers.db")
+	if info, err := os.Stat(database + "-wal"); err != nil || info.Size() != 0 {
+		t.Fatalf("the log of an idle server: got %v, %v; want an empty file", info, err)
+	}
+	text, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := int(bigendian.BigEndian.Uint16(text[16:]))
+	cleared := 0
+	for at := page; at+page <= len(text); at += page {
+		if bytes.Contains(text[at:at+page], []byte("u150")) {
+			clear(text[at : at+page])
+			cleared++
+		}
+	}
+	if cleared == 0 {
+		t.Fatal("the user u150 is not in the database's file")
+	}
+	if err := os.WriteFile(database, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantAdmin(t, data, "key", "ls")
+	server = serve(t, "--registry", "off", "--data", data)
+	server.waitForLog(t, "the database is damaged")
+	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
+	if a.status != 503 {
+		t.Errorf("a create in a damaged database: got %d %s, want 503", a.status, a.body)
+	}
+}
+
 // A full disk is found out before a user is created whose login could not be kept.
 func TestDockerConfigOnAFullDisk(t *testing.T) {
 	dir, data := smallDisk(t, 1<<20), t.TempDir()

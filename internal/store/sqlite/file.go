@@ -23,6 +23,7 @@ type file struct {
 	path     string
 	opened   fs.FileInfo // of the file that was opened
 	unclean  bool        // it was not closed the last time, or another process has it open
+	checked  atomic.Bool // [Store.QuickCheck] has found nothing
 	ballast  ballast
 	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
 	log      fs.FileInfo            // of the write-ahead log; nil: there was none
@@ -41,11 +42,14 @@ func openFile(ctx context.Context, path string) (*file, error) {
 	if opened.opened, err = f.Stat(); err != nil {
 		return nil, err
 	}
-	if opened.unclean, err = hasLog(path); err != nil || opened.unclean {
+	size, err := statLog(path)
+	opened.unclean = size >= 0
+	if err != nil || size > 0 {
 		return opened, err // SQLite reads what is missing in the file from the log
 	}
 	if err := checkSize(f); err != nil {
-		opened.unclean, err = checkLocked(ctx, f, err)
+		hasLog, err := checkLocked(ctx, f, err)
+		opened.unclean = opened.unclean || hasLog
 		return opened, err
 	}
 	return opened, nil
@@ -53,8 +57,9 @@ func openFile(ctx context.Context, path string) (*file, error) {
 
 // checkLocked looks again at a file of a wrong size, while no other process
 // changes it: one that closed the database at that moment has moved its log into
-// the file. wrong is the error about the size.
-func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, err error) {
+// the file. wrong is the error about the size. hasLog reports whether there is
+// anything in a log now.
+func checkLocked(ctx context.Context, f *os.File, wrong error) (hasLog bool, err error) {
 	name := url.URL{Scheme: "file", Path: f.Name(), RawQuery: url.Values{
 		"mode": {"rw"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())},
 	}.Encode()}
@@ -77,19 +82,24 @@ func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, er
 		}
 		return false, wrong
 	}
-	if unclean, err := hasLog(f.Name()); err != nil || unclean {
-		return unclean, err
+	if size, err := statLog(f.Name()); err != nil || size > 0 {
+		return err == nil, err
 	}
 	return false, checkSize(f)
 }
 
-// hasLog reports whether there is anything in the write-ahead log.
-func hasLog(path string) (bool, error) {
+// statLog returns the size of the write-ahead log, or -1 if there is none. A
+// process that closes the database removes the log; one that is killed leaves it,
+// empty or not.
+func statLog(path string) (int64, error) {
 	info, err := os.Stat(path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return -1, nil
 	}
-	return err == nil && info.Size() > 0, err
+	if err != nil {
+		return -1, err
+	}
+	return info.Size(), nil
 }
 
 // stat returns what is known of an open file; tests stall it.

@@ -126,6 +126,62 @@ func TestDatabaseThatWasNotClosedIsOpened(t *testing.T) {
 	}
 }
 
+// A process that was killed while it had nothing in its log leaves an empty one.
+// The next one that has the time checks the database, however often it is opened
+// and closed until then.
+func TestEmptyLogIsAnUncleanStop(t *testing.T) {
+	path := filled(t)
+	if err := os.WriteFile(path+"-wal", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"after the stop", "opened again, without a check"} {
+		s, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.WasUnclean() {
+			t.Errorf("%s: the database is clean, want it unclean", when)
+		}
+		if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new" + when[:1]}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if findings, err := s.QuickCheck(t.Context()); findings != "" || err != nil {
+		t.Errorf("QuickCheck: got %q, %v; want nothing", findings, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := openStore(t, path); s.WasUnclean() {
+		t.Error("after a check: the database is unclean, want it clean")
+	}
+}
+
+// Beside an empty log, the file alone is the database.
+func TestDatabaseOfAWrongSizeBesideAnEmptyLogIsRefused(t *testing.T) {
+	path := filled(t)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path+"-wal", nil, 0o600), os.Truncate(path, info.Size()-4096)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), path); !errors.Is(err, errDamaged) {
+		t.Errorf("Open: got %v, want that the file is damaged", err)
+		if err == nil {
+			_ = s.Close()
+		}
+	}
+}
+
 func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
 	path := filled(t)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
