@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,12 +22,12 @@ import (
 // file is the database's file and what it depends on.
 type file struct {
 	path     string
-	opened   fs.FileInfo // of the file that was opened
-	unclean  bool        // it was not closed the last time, or another process has it open
-	checked  atomic.Bool // [Store.QuickCheck] has found nothing
+	places   []place               // of the database and, once it is open, of its log and the log's index
+	required atomic.Pointer[place] // of [Store.Require]; nil: none
+	unclean  bool                  // it was not closed the last time, or another process has it open
+	checked  atomic.Bool           // [Store.QuickCheck] has found nothing
 	ballast  ballast
 	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
-	log      fs.FileInfo            // of the write-ahead log; nil: there was none
 	seen     atomic.Int64           // when the file was last at its path, Unix nanoseconds
 }
 
@@ -39,9 +40,11 @@ func openFile(ctx context.Context, path string) (*file, error) {
 	}
 	defer f.Close()
 	opened := &file{path: path, ballast: ballast{path: filepath.Join(filepath.Dir(path), "ballast")}}
-	if opened.opened, err = f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil, err
 	}
+	opened.places = []place{{path, info}}
 	size, err := statLog(path)
 	opened.unclean = size >= 0
 	if err != nil || size > 0 {
@@ -173,32 +176,90 @@ func (f *file) checkDamage() error {
 	return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, what)
 }
 
-// noteLog remembers the write-ahead log, which SQLite keeps as long as the
-// database is open.
+// place is a file and where it was.
+type place struct {
+	path string
+	info fs.FileInfo
+}
+
+// findPlace returns the place of the file that is at path now. It does not open
+// the file: closing it would release the locks that SQLite holds in this process.
+func findPlace(path string) (place, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return place{}, err
+	}
+	os.SameFile(info, info) // Windows finds out a file's identity when it is first compared
+	return place{path, info}, nil
+}
+
+// isThere reports whether the file is still at its path.
+func (p place) isThere() bool {
+	info, err := os.Stat(p.path)
+	return err == nil && os.SameFile(info, p.info)
+}
+
+// isReplaced reports whether another file is at the path.
+func (p place) isReplaced() bool {
+	info, err := os.Stat(p.path)
+	return err == nil && !os.SameFile(info, p.info)
+}
+
+// noteLog remembers the write-ahead log and its index, which SQLite keeps as long
+// as the database is open.
 func (f *file) noteLog() error {
-	var err error
-	if f.log, err = os.Stat(f.path + "-wal"); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, suffix := range []string{"-wal", "-shm"} {
+		place, err := findPlace(f.path + suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // on a file system where SQLite cannot have one
+		}
+		if err != nil {
+			return err
+		}
+		f.places = append(f.places, place)
+	}
+	return nil
+}
+
+// Require has all writes refused while the file at path is missing or is another
+// file than it is now.
+func (s *Store) Require(path string) error {
+	place, err := findPlace(path)
+	if err == nil && s.file != nil {
+		s.file.required.Store(&place)
 	}
 	return err
 }
 
+// checkRequired returns an error unless the required file is at its path.
+func (f *file) checkRequired() error {
+	if f == nil {
+		return nil
+	}
+	if required := f.required.Load(); required != nil && !required.isThere() {
+		return fmt.Errorf("%w: %s was moved, removed or replaced: put it back, or restart the server", registryusers.ErrUnavailable, required.path)
+	}
+	return nil
+}
+
 // checkPlace returns an error unless what is committed now is in the file that
-// the next start opens.
+// the next start opens, and other processes see it.
 func (f *file) checkPlace() error {
 	if f == nil {
 		return nil
 	}
-	info, err := os.Stat(f.path)
-	isThere := err == nil && os.SameFile(info, f.opened)
-	if isThere && f.log != nil { // commits go there first
-		info, err = os.Stat(f.path + "-wal")
-		isThere = err == nil && os.SameFile(info, f.log)
-	}
-	if !isThere {
-		return fmt.Errorf("%w: the database or its log is no longer at %s: the data directory was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, f.path)
+	for _, place := range f.places {
+		if !place.isThere() {
+			return fmt.Errorf("%w: %s is not the file that was opened: the data directory or a file of the database was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, place.path)
+		}
 	}
 	return nil
+}
+
+// isReplaced reports whether another file is in the place of one of the
+// database's: then another process may have committed what this one does not see.
+func (f *file) isReplaced() bool {
+	return f != nil && slices.ContainsFunc(f.places, place.isReplaced)
 }
 
 // placeInterval is how long reads may go on in a database that is no longer at

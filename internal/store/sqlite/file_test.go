@@ -274,6 +274,73 @@ func TestNothingIsCommittedToADatabaseThatIsNotThere(t *testing.T) {
 	}
 }
 
+// Another process that finds no log or no index of it makes another one, and then
+// the two do not see each other's commits.
+func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		path := newPath(t)
+		s := openStore(t, path)
+		_, at, u := sample(t, s)
+		want := func(when string, want error) {
+			t.Helper()
+			if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, want) {
+				t.Errorf("a create %s: got %v, want %v", when, err, want)
+			}
+			s.file.seen.Store(0) // as a second later
+			if want == nil {
+				want = registryusers.ErrUserNotFound
+			}
+			if _, err := s.User(t.Context(), at.RegistryID, "nobody"); !errors.Is(err, want) {
+				t.Errorf("a read %s: got %v, want %v", when, err, want)
+			}
+		}
+		if err := os.Rename(path+suffix, path+".moved"); err != nil {
+			t.Fatal(err)
+		}
+		want("after "+suffix+" was removed", registryusers.ErrUnavailable)
+		content, err := os.ReadFile(path + ".moved")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+suffix, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want("after "+suffix+" was replaced by another file", registryusers.ErrUnavailable)
+		if err := os.Rename(path+".moved", path+suffix); err != nil {
+			t.Fatal(err)
+		}
+		want("after "+suffix+" was put back", nil)
+	}
+}
+
+func TestNothingIsCommittedWithoutARequiredFile(t *testing.T) {
+	path := newPath(t)
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	required := filepath.Join(t.TempDir(), "required")
+	if err := s.Require(required); err == nil {
+		t.Error("Require of a file that does not exist: got no error, want one")
+	}
+	if err := os.WriteFile(required, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Require(required); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(required, required+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || !strings.Contains(err.Error(), required) {
+		t.Errorf("a create without the file: got %v, want %v that names it", err, registryusers.ErrUnavailable)
+	}
+	if err := os.Rename(required+".moved", required); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+		t.Errorf("a create after the file was put back: %v", err)
+	}
+}
+
 // A write waits for another process's, and before that for the commit that is
 // under way: twice the busy timeout at most.
 func TestLockedDatabaseRefusesWithinFiveSeconds(t *testing.T) {

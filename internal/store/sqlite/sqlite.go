@@ -133,7 +133,14 @@ func (s *Store) Close() error {
 
 // closeWrite closes the connection that writes. After an unclean stop, an empty
 // log stays until the database has been checked: a later start then knows.
+//
+// It leaves the connection open if another file is in the place of one of the
+// database's: SQLite would end with a log that lacks what other processes have
+// committed, and remove theirs. The files are then as after a crash.
 func (s *Store) closeWrite() error {
+	if s.file.isReplaced() {
+		return nil
+	}
 	if s.WasUnclean() && !s.file.checked.Load() {
 		if conn, err := s.write.Conn(context.Background()); err == nil {
 			_ = conn.Raw(func(driver any) error {
