@@ -27,7 +27,8 @@ type files struct {
 	logger  *slog.Logger
 	reserve *reserve
 	images  *imageDirectory
-	making  sync.Mutex // locked while directories are made
+	making  sync.Mutex   // locked while directories are made
+	sizing  sync.RWMutex // read-locked while a size file is written, locked while a damaged one is removed
 }
 
 type replacingKey struct{}
@@ -68,7 +69,11 @@ func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) 
 	if err != nil || !isData || info.IsDir() {
 		return info, err
 	}
-	if size, known := f.size(ctx, d); known && info.Size() != size {
+	size, known := f.size(ctx, d)
+	if known && size < 0 {
+		return nil, f.damaged(ctx, path, "the content of a blob does not fit its digest")
+	}
+	if known && info.Size() != size {
 		return nil, f.damaged(ctx, path, "the content of a blob has another size than what was pushed")
 	}
 	if info.Size() == 0 && d != emptyDigest {

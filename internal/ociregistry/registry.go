@@ -53,16 +53,17 @@ type Options struct {
 
 // Registry serves /v2/. Close it after the last request.
 type Registry struct {
-	app    *handlers.App
-	access *accessController
-	unlock func() error
-	purge  sync.WaitGroup
-	cancel context.CancelFunc // ends purge
+	app        *handlers.App
+	access     *accessController
+	unlock     func() error
+	background sync.WaitGroup
+	cancel     context.CancelFunc // ends background
 }
 
 // Open opens a registry and takes the lock of its directory. How long it takes
 // does not depend on how many images there are. Until it is closed, or ctx ends,
-// it removes abandoned uploads in the background.
+// it removes abandoned uploads in the background, and verifies blobs that earlier
+// versions stored: see verifyBlobs.
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	logTo(o.Logger)
 	unlock := func() error { return nil }
@@ -82,7 +83,8 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, accountsFull: o.AccountsFull, logger: o.Logger}
 	d := &accessController{accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images}
-	app, err := newApp(ctx, o, d)
+	store := &files{root: o.Root, logger: o.Logger, reserve: space, images: images}
+	app, err := newApp(ctx, o, d, store)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +92,8 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	r = &Registry{app: app, access: d, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
-		r.purge.Go(func() { purgeUploads(ctx, images, o.Logger) })
+		r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
+		r.background.Go(func() { store.verifyBlobs(ctx) })
 	}
 	return r, nil
 }
@@ -103,7 +106,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 // Close releases what the registry holds.
 func (r *Registry) Close() error {
 	r.cancel()
-	r.purge.Wait()
+	r.background.Wait()
 	return errors.Join(r.app.Shutdown(), r.unlock())
 }
 
@@ -126,11 +129,10 @@ func lock(root string) (unlock func() error, err error) {
 
 // newApp configures the library. Its own errors are panics; the configuration
 // is ours alone, so what can still fail is the directory.
-func newApp(ctx context.Context, o Options, d *accessController) (app *handlers.App, err error) {
+func newApp(ctx context.Context, o Options, d *accessController, store *files) (app *handlers.App, err error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
-	store := &files{root: o.Root, logger: o.Logger, reserve: d.reserve, images: d.images}
 	if o.Root == "" {
 		store.StorageDriver = inmemory.New()
 	} else {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // below returns a directory or file of the layout below the image directory.
@@ -42,6 +44,40 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 		}
 		if err := eachRepositoryIn(ctx, filepath.Join(directory, name), visit); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// eachBlob calls visit with each blob and its directory, until it fails or ctx ends.
+func eachBlob(ctx context.Context, root string, visit func(d digest.Digest, directory string) error) error {
+	top := below(root, blobsRoot)
+	algorithms, err := directories(top)
+	if err != nil {
+		return err
+	}
+	for _, algorithm := range algorithms {
+		prefixes, err := directories(filepath.Join(top, algorithm))
+		if err != nil {
+			return err
+		}
+		for _, prefix := range prefixes {
+			names, err := directories(filepath.Join(top, algorithm, prefix))
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				d, ok := pathDigest(algorithm, name)
+				if !ok {
+					continue
+				}
+				if err := visit(d, filepath.Join(top, algorithm, prefix, name)); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
