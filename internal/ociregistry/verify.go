@@ -87,15 +87,15 @@ func (v *blobVerifier) verify(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	_, err := v.files.readSize(d)
-	if errors.Is(err, errSizeDamaged) {
-		v.log(ctx, "the size file of a blob is damaged, and the blob is verified again", sizePath(d), nil)
-		err = v.files.removeDamagedSize(d)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	} else if err == nil {
+	switch {
+	case err == nil:
 		return nil
-	}
-	if err == nil {
+	case errors.Is(err, errSizeDamaged):
+		v.log(ctx, "the size file of a blob is damaged, and the blob is verified again", sizePath(d), nil)
+		if err = v.files.removeDamagedSize(d); err == nil {
+			err = v.hash(ctx, d)
+		}
+	case errors.Is(err, fs.ErrNotExist):
 		err = v.hash(ctx, d)
 	}
 	switch {
