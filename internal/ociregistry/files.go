@@ -169,14 +169,14 @@ func (f *files) PutContent(ctx context.Context, path string, content []byte) err
 }
 
 func (f *files) putContent(ctx context.Context, path string, content []byte) error {
+	if f.reserve.spend(ctx, len(content)) { // before directories are made, which would be left behind
+		return errReserve
+	}
 	filled, err := f.fill(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer filled()
-	if f.reserve.spend(ctx, len(content)) {
-		return errReserve
-	}
 	if d, isData := dataDigest(path); isData {
 		if err := f.writeSize(d, int64(len(content))); err != nil {
 			return err
