@@ -445,6 +445,78 @@ func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
 	wantProbes(t, server, 200, 503)
 }
 
+// TestRemovedIndexLetsNobodyIn removes the index of the database's log under the
+// server: a command that then removes a user makes another index, and the server
+// does not see its commit.
+func TestRemovedIndexLetsNobodyIn(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	secret := server.user(t, data, "user1", `"duration":1`)
+	server.user(t, data, "user2", `"duration":1`)
+	wantLogin := func(want int) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; {
+			a, err := trySendBasic(server.url+"/token?service=registryusers", "user1", secret)
+			if err == nil && a.status == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("a login: got %d %s, %v; want %d soon", a.status, a.body, err, want)
+			}
+		}
+	}
+	wantLogin(200)
+	if err := os.Remove(filepath.Join(data, "registryusers.db-shm")); err != nil {
+		t.Fatal(err)
+	}
+	wantAdmin(t, data, "user", "rm", "user1", "--registry", "1")
+	wantLogin(503)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	if a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization); a.status != 503 || strings.Contains(a.body, data) {
+		t.Errorf("a create: got %d %s, want 503, and no path", a.status, a.body)
+	}
+	server.stop(syscall.SIGTERM) // which must not remove what the command committed
+	server = serve(t, "--registry", "off", "--data", data)
+	wantLogin(401)
+	if out, err := admin(data, "user", "ls", "--registry", "1"); err != nil || !strings.Contains(out, "user2") || strings.Contains(out, "user1") {
+		t.Errorf("the users: got %v\n%s, want user2 alone", err, out)
+	}
+}
+
+// TestKeysThatVanish moves the keys away under the server: the secret of a user
+// who is created then would be lost with them.
+func TestKeysThatVanish(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	keys := filepath.Join(data, "keys")
+	create := func(when string, want int) {
+		t.Helper()
+		a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
+		if a.status != want || strings.Contains(a.body, data) {
+			t.Errorf("a create %s: got %d %s, want %d, and no path", when, a.status, a.body, want)
+		}
+	}
+	if err := os.Rename(keys, keys+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	create("without the keys", 503)
+	if err := os.Mkdir(keys, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(keys, "server.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	create("with another key", 503)
+	if err := os.RemoveAll(keys); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(keys+".moved", keys); err != nil {
+		t.Fatal(err)
+	}
+	create("with the keys put back", 201)
+}
+
 // wantProbes wants the statuses of /healthz and /readyz.
 func wantProbes(t *testing.T, server *process, healthy, ready int) {
 	t.Helper()
@@ -560,6 +632,50 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	}
 	wantAdmin(t, data, "check")
 	wantAdmin(t, data, "key", "create")
+}
+
+// TestUncleanStopOfAnIdleServerIsChecked kills a server whose log is empty, and
+// changes the database's file before the next start. A command that has the
+// database open in between does not hide how the server ended.
+func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
+	data := t.TempDir()
+	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	authorization := "Authorization: apikey " + readDev(t, data).APIKey
+	for i := range 300 {
+		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
+	}
+	server.stop(syscall.SIGTERM)
+	server = serve(t, "--registry", "off", "--data", data)
+	server.stop(os.Kill)
+	database := filepath.Join(data, "registryusers.db")
+	if info, err := os.Stat(database + "-wal"); err != nil || info.Size() != 0 {
+		t.Fatalf("the log of an idle server: got %v, %v; want an empty file", info, err)
+	}
+	text, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := int(bigendian.BigEndian.Uint16(text[16:]))
+	cleared := 0
+	for at := page; at+page <= len(text); at += page {
+		if bytes.Contains(text[at:at+page], []byte("u150")) {
+			clear(text[at : at+page])
+			cleared++
+		}
+	}
+	if cleared == 0 {
+		t.Fatal("the user u150 is not in the database's file")
+	}
+	if err := os.WriteFile(database, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantAdmin(t, data, "key", "ls")
+	server = serve(t, "--registry", "off", "--data", data)
+	server.waitForLog(t, "the database is damaged")
+	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
+	if a.status != 503 {
+		t.Errorf("a create in a damaged database: got %d %s, want 503", a.status, a.body)
+	}
 }
 
 // A full disk is found out before a user is created whose login could not be kept.

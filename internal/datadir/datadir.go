@@ -135,6 +135,10 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 	if err != nil {
 		return d, err
 	}
+	// The secrets of users who are created without it would be lost with it.
+	if err := d.Store.Require(keys.ServerKeyPath(d.Keys())); err != nil {
+		return d, fmt.Errorf("server key: %w", err)
+	}
 	if _, err := d.Store.KeepBallast(); err != nil {
 		return d, fmt.Errorf("the file that reserves disk space for the database cannot be created: %w", err)
 	}

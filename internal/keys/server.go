@@ -24,7 +24,7 @@ type Database interface {
 // ServerKey returns the key that the database was created with, from a directory
 // of keys. For a new database it creates the key, unless there is one.
 func ServerKey(ctx context.Context, dir string, database Database) (id string, key [32]byte, err error) {
-	path := filepath.Join(dir, serverName)
+	path := ServerKeyPath(dir)
 	known, err := database.ServerKeyID(ctx)
 	if err != nil {
 		return "", key, err
@@ -65,7 +65,7 @@ var errServerKeyDamaged = errors.New("the file is damaged")
 // ReadServerKey reads the server key from a directory of keys. If there is none,
 // the error is [fs.ErrNotExist].
 func ReadServerKey(dir string) (id string, key [32]byte, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, serverName))
+	data, err := os.ReadFile(ServerKeyPath(dir))
 	if err != nil {
 		return "", key, err
 	}
@@ -75,6 +75,9 @@ func ReadServerKey(dir string) (id string, key [32]byte, err error) {
 	}
 	return file.ID, [32]byte(file.Key), nil
 }
+
+// ServerKeyPath returns the path of the server key's file in a directory of keys.
+func ServerKeyPath(dir string) string { return filepath.Join(dir, serverName) }
 
 // createServerKey writes a new key to path, unless the file exists.
 func createServerKey(path string) error {

@@ -27,7 +27,8 @@ type files struct {
 	logger  *slog.Logger
 	reserve *reserve
 	images  *imageDirectory
-	making  sync.Mutex // locked while directories are created
+	making  sync.Mutex   // locked while directories are created
+	sizing  sync.RWMutex // read-locked while a size file is written, locked while a damaged one is removed
 }
 
 type replacingKey struct{}
@@ -69,7 +70,11 @@ func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) 
 	if err != nil || !isData || info.IsDir() {
 		return info, err
 	}
-	if size, known := f.size(ctx, d); known && info.Size() != size {
+	size, known := f.size(ctx, d)
+	if known && size < 0 {
+		return nil, f.damaged(ctx, path, "the content of a blob does not match its digest")
+	}
+	if known && info.Size() != size {
 		return nil, f.damaged(ctx, path, "the size of a blob's content differs from what was pushed")
 	}
 	if info.Size() == 0 && d != emptyDigest {
@@ -168,6 +173,9 @@ func (f *files) PutContent(ctx context.Context, path string, content []byte) err
 }
 
 func (f *files) putContent(ctx context.Context, path string, content []byte) (err error) {
+	if f.reserve.spend(ctx, len(content)) { // before directories are created
+		return errReserve
+	}
 	filled, err := f.fill(ctx, path)
 	if err != nil {
 		return err
@@ -178,9 +186,6 @@ func (f *files) putContent(ctx context.Context, path string, content []byte) (er
 			f.images.prune(filepath.Dir(below(f.root, path)))
 		}
 	}()
-	if f.reserve.spend(ctx, len(content)) {
-		return errReserve
-	}
 	if d, isData := dataDigest(path); isData {
 		if err := f.writeSize(d, int64(len(content))); err != nil {
 			return err

@@ -203,6 +203,8 @@ func (c *collector) references(manifest digest.Digest, named map[digest.Digest]s
 	}
 }
 
+var errTooLarge = errors.New("it is too large")
+
 // readAtMost reads a file of at most max bytes.
 func readAtMost(path string, max int64) ([]byte, error) {
 	file, err := os.Open(path)
@@ -212,43 +214,19 @@ func readAtMost(path string, max int64) ([]byte, error) {
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, max+1))
 	if err == nil && int64(len(content)) > max {
-		err = errors.New("it is too large")
+		err = errTooLarge
 	}
 	return content, err
 }
 
 // collectBlobs removes old blobs that are not marked.
 func (c *collector) collectBlobs(ctx context.Context) error {
-	top := below(c.root, blobsRoot)
-	algorithms, err := directories(top)
-	if err != nil {
-		return err
-	}
-	for _, algorithm := range algorithms {
-		prefixes, err := directories(filepath.Join(top, algorithm))
-		if err != nil {
-			return err
+	return eachBlob(ctx, c.root, func(d digest.Digest, directory string) error {
+		if _, marked := c.marked[d]; marked {
+			return nil
 		}
-		for _, prefix := range prefixes {
-			names, err := directories(filepath.Join(top, algorithm, prefix))
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				d, ok := pathDigest(algorithm, name)
-				if _, marked := c.marked[d]; !ok || marked {
-					continue
-				}
-				if err := c.collectBlob(filepath.Join(top, algorithm, prefix, name)); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
+		return c.collectBlob(directory)
+	})
 }
 
 // collectBlob removes the directory of a blob if everything in it is old.

@@ -18,12 +18,14 @@ import (
 // and this package adds:
 //
 //	blobs/sha256/HH/HEX/size                               size of the content, see size.go
+//	sizes-complete                                         each blob has its size file, see verify.go
 //
 // A link is a file that contains a digest. Storage drivers use these paths with
 // slashes, relative to the image directory.
 const (
 	blobsRoot        = "/docker/registry/v2/blobs"
 	repositoriesRoot = "/docker/registry/v2/repositories"
+	sizesComplete    = "/docker/registry/v2/sizes-complete"
 )
 
 // dataPath returns the path of a blob's content.

@@ -59,16 +59,17 @@ type Options struct {
 
 // Registry serves /v2/. Close it after the last request.
 type Registry struct {
-	app    *handlers.App
-	access *accessController
-	unlock func() error
-	purge  sync.WaitGroup
-	cancel context.CancelFunc // ends purge
+	app        *handlers.App
+	access     *accessController
+	unlock     func() error
+	background sync.WaitGroup
+	cancel     context.CancelFunc // ends background
 }
 
 // Open opens a registry and locks its directory. The time it takes does not depend
 // on the number of images. Until the registry is closed or ctx ends, it removes
-// abandoned uploads in the background.
+// abandoned uploads in the background, and verifies blobs that earlier versions
+// stored: see verifyBlobs.
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	logTo(o.Logger)
 	unlock := func() error { return nil }
@@ -91,7 +92,8 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images,
 		limits: limits{requests: newRequestLimits(min(cmp.Or(o.Requests, MaxRequests), MaxRequests))},
 	}
-	app, err := newApp(ctx, o, c)
+	store := &files{root: o.Root, logger: o.Logger, reserve: space, images: images}
+	app, err := newApp(ctx, o, c, store)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +101,8 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	r = &Registry{app: app, access: c, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
-		r.purge.Go(func() { purgeUploads(ctx, images, o.Logger) })
+		r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
+		r.background.Go(func() { store.verifyBlobs(ctx) })
 	}
 	return r, nil
 }
@@ -112,7 +115,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 // Close stops the background work, closes the library and unlocks the directory.
 func (r *Registry) Close() error {
 	r.cancel()
-	r.purge.Wait()
+	r.background.Wait()
 	return errors.Join(r.app.Shutdown(), r.unlock())
 }
 
@@ -135,11 +138,10 @@ func lock(root string) (unlock func() error, err error) {
 
 // newApp configures the library, which panics on errors. The configuration does not
 // depend on the user's, so only the directory can fail.
-func newApp(ctx context.Context, o Options, c *accessController) (app *handlers.App, err error) {
+func newApp(ctx context.Context, o Options, c *accessController, store *files) (app *handlers.App, err error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
-	store := &files{root: o.Root, logger: o.Logger, reserve: c.reserve, images: c.images}
 	if o.Root == "" {
 		store.StorageDriver = inmemory.New()
 	} else {

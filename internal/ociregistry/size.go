@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -23,26 +24,51 @@ import (
 // sizePath returns the path of the file that contains a blob's size in decimal.
 func sizePath(d digest.Digest) string { return path.Join(path.Dir(dataPath(d)), "size") }
 
-// size returns the size of a blob as it was pushed. known is false for blobs that a
-// version without size files stored, and if the size file is damaged, which is
-// logged.
+// damagedBlob is in the size file of a blob whose content did not fit its digest
+// when it was verified. Pushing the blob again replaces it.
+const damagedBlob = "damaged"
+
+var errSizeDamaged = errors.New("it is not the size of a blob")
+
+// readSize reads a blob's size file. The size is -1, which no content has, if the
+// blob is known to be damaged. errSizeDamaged is returned for any other content,
+// and [fs.ErrNotExist] if there is no file.
+func (f *files) readSize(d digest.Digest) (int64, error) {
+	const maxDigits = 19
+	content, err := readAtMost(below(f.root, sizePath(d)), maxDigits)
+	if errors.Is(err, errTooLarge) {
+		return 0, errSizeDamaged
+	}
+	if err != nil {
+		return 0, err
+	}
+	if string(content) == damagedBlob {
+		return -1, nil
+	}
+	size, err := strconv.ParseInt(string(content), 10, 64)
+	if err != nil || strconv.FormatInt(size, 10) != string(content) || size < 0 {
+		return 0, errSizeDamaged
+	}
+	return size, nil
+}
+
+// size returns the size that a blob's content must have. It is not known until
+// the blob has been verified, at this start or the next one, if an earlier
+// version stored the blob, or it was copied here, or its size file is damaged,
+// which is logged.
 func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bool) {
 	if f.root == "" { // in memory there are no size files
 		return 0, false
 	}
-	const maxDigits = 19
-	content, err := readAtMost(below(f.root, sizePath(d)), maxDigits)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, false
-	}
+	size, err := f.readSize(d)
 	if err == nil {
-		size, err = strconv.ParseInt(string(content), 10, 64)
+		return size, true
 	}
-	if err != nil || strconv.FormatInt(size, 10) != string(content) || size < 0 {
-		f.logger.LogAttrs(ctx, slog.LevelError, "registry: the size file of a blob is damaged; the blob is served unchecked until it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
-		return 0, false
+	if !errors.Is(err, fs.ErrNotExist) {
+		f.logger.LogAttrs(ctx, slog.LevelError, "registry: the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
 	}
-	return size, true
+	_ = os.Remove(below(f.root, sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
+	return 0, false
 }
 
 // writeSize writes the size file of a blob whose verified content is about to be
@@ -51,9 +77,33 @@ func (f *files) writeSize(d digest.Digest, size int64) error {
 	if f.root == "" {
 		return nil
 	}
+	f.sizing.RLock()
+	defer f.sizing.RUnlock()
 	file := below(f.root, sizePath(d))
 	if err := atomicfile.MkdirAll(filepath.Dir(file), directoryMode); err != nil {
 		return err
 	}
-	return atomicfile.Write(file, []byte(strconv.FormatInt(size, 10)), 0o644)
+	return atomicfile.Write(file, []byte(strconv.FormatInt(size, 10)), sizeMode)
 }
+
+// addSize is writeSize for a blob that is there already: it changes no size file
+// that a push has written meanwhile.
+func (f *files) addSize(d digest.Digest, content string) error {
+	err := atomicfile.Create(below(f.root, sizePath(d)), []byte(content), sizeMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// removeDamagedSize removes a blob's size file if it is damaged.
+func (f *files) removeDamagedSize(d digest.Digest) error {
+	f.sizing.Lock() // a push may be writing a good one
+	defer f.sizing.Unlock()
+	if _, err := f.readSize(d); !errors.Is(err, errSizeDamaged) {
+		return nil
+	}
+	return atomicfile.Remove(below(f.root, sizePath(d)))
+}
+
+const sizeMode = 0o644

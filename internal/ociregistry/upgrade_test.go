@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
@@ -159,5 +163,70 @@ func serveKept(t *testing.T, server *apptest.Env, want kept) {
 	}
 	if users, err := server.Accounts.Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
 		t.Errorf("got %d users, %v; want %d", len(users), err, len(want.Created)-1)
+	}
+}
+
+// Blobs of earlier versions have no size files. The server verifies them while it
+// serves; a damaged one is missing then, and healed by a client that asks first.
+func TestBlobsOfEarlierVersionsAreVerified(t *testing.T) {
+	const version = "../../testdata/datadir/first"
+	text, err := os.ReadFile(version + "/expected.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want kept
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(data, os.DirFS(version+"/data")); err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := filepath.Glob(data + "/images/docker/registry/v2/blobs/sha256/*/*/data")
+	if err != nil || len(blobs) != 3 {
+		t.Fatalf("got the blobs %q, %v; want three", blobs, err)
+	}
+	_, manifest, _ := strings.Cut(want.Digest, ":")
+	blobs = slices.DeleteFunc(blobs, func(path string) bool { return strings.Contains(path, manifest) })
+	content, err := os.ReadFile(blobs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, blobs[0], string(content[:len(content)-1]))
+	server := apptest.New(t, apptest.Options{Data: data, Images: apptest.OnDisk, Start: want.Created[0].CreatedAt.Add(time.Hour)})
+	w := &env{Env: server, t: t}
+	repository, _, _ := strings.Cut(want.Image, ":")
+	bearer := w.bearer(login{User: accounts.User{Name: want.Created[0].Name}, secret: want.Created[0].Secret}, scope(repository, all))
+	blob := "/v2/" + repository + "/blobs/sha256:" + filepath.Base(filepath.Dir(blobs[0]))
+	for end := time.Now().Add(time.Minute); w.send(http.MethodHead, blob, "", bearer).status != http.StatusNotFound; {
+		if time.Now().After(end) {
+			t.Fatal("a blob that was cut is still served")
+		}
+	}
+	w.wantNamed(blobs[0])
+	got := w.send(http.MethodPut, withDigest(w.begun(repository, bearer), sum(string(content))), string(content), bearer)
+	w.wantStatus("push", got, http.StatusCreated, "")
+	if got := w.send(http.MethodGet, blob, "", bearer); got.status != http.StatusOK || got.body != string(content) {
+		t.Errorf("after the push: got %v, want the content", got)
+	}
+	for end := time.Now().Add(time.Minute); ; {
+		if _, err := os.Stat(data + "/images/docker/registry/v2/sizes-complete"); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("not all blobs were verified")
+		}
+		runtime.Gosched()
+	}
+	sizes, err := filepath.Glob(data + "/images/docker/registry/v2/blobs/sha256/*/*/size")
+	if err != nil || len(sizes) != 3 {
+		t.Errorf("got the size files %q, %v; want three", sizes, err)
+	}
+	for _, path := range sizes {
+		size, err := os.ReadFile(path)
+		info, failure := os.Stat(filepath.Join(filepath.Dir(path), "data"))
+		if err != nil || failure != nil || string(size) != strconv.FormatInt(info.Size(), 10) {
+			t.Errorf("%s: got %q, %v, %v; want the size of the content", path, size, err, failure)
+		}
 	}
 }

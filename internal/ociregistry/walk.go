@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // below returns the file path of a path of the layout in the image directory root.
@@ -47,10 +49,44 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 	return nil
 }
 
-// directories returns the names of the directories in the directory at path, and of
-// symbolic links to directories, with which operators move parts to other disks. A
-// broken link is an error, because it may lead to a disk that is not mounted. If
-// path does not exist, directories returns no names.
+// eachBlob calls visit with each blob and its directory, until it fails or ctx ends.
+func eachBlob(ctx context.Context, root string, visit func(d digest.Digest, directory string) error) error {
+	top := below(root, blobsRoot)
+	algorithms, err := directories(top)
+	if err != nil {
+		return err
+	}
+	for _, algorithm := range algorithms {
+		prefixes, err := directories(filepath.Join(top, algorithm))
+		if err != nil {
+			return err
+		}
+		for _, prefix := range prefixes {
+			names, err := directories(filepath.Join(top, algorithm, prefix))
+			if err != nil {
+				return err
+			}
+			for _, name := range names {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				d, ok := pathDigest(algorithm, name)
+				if !ok {
+					continue
+				}
+				if err := visit(d, filepath.Join(top, algorithm, prefix, name)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// directories returns the names of the directories in one, and of symbolic
+// links to directories: operators move parts to other disks. It fails for a link
+// to what is missing, which may be a disk that is not mounted. There are none in
+// a directory that does not exist.
 func directories(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -24,6 +24,9 @@ type Store interface {
 	// QuickCheck looks for damage, and returns what it found. A damaged database
 	// refuses all writes.
 	QuickCheck(ctx context.Context) (findings string, err error)
+	// Require has all writes refused while the file at path is missing or is
+	// another file than it is now.
+	Require(path string) error
 	// WasUnclean reports whether the database was not closed the last time, or
 	// another process has it open.
 	WasUnclean() bool

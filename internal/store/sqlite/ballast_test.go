@@ -131,21 +131,3 @@ func TestReadsEndWhenTheDatabaseIsReplaced(t *testing.T) {
 		t.Errorf("a read after it was put back: %v; want %v", err, registryusers.ErrKeyNotFound)
 	}
 }
-
-func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
-	path := newPath(t)
-	s := openStore(t, path)
-	_, at, u := sample(t, s)
-	if err := os.Rename(path+"-wal", path+"-wal.moved"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) {
-		t.Errorf("after the log was removed: %v; want %v", err, registryusers.ErrUnavailable)
-	}
-	if err := os.Rename(path+"-wal.moved", path+"-wal"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
-		t.Errorf("after it was put back: %v", err)
-	}
-}

@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// WasUnclean reports whether the database was not closed the last time, because the
-// process was killed or the machine lost power. It also reports true if another
-// process had the database open when this one opened it.
+// WasUnclean reports whether the database was not closed the last time: the
+// process was killed, or the machine lost its power. It is also true while another
+// process has the database open, and at later starts until a [Store.QuickCheck]
+// has found nothing.
 func (s *Store) WasUnclean() bool { return s.file != nil && s.file.unclean }
 
 // QuickCheck looks for damage in the database (PRAGMA quick_check, and foreign
@@ -29,6 +30,7 @@ func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
 		return strings.Join(lines, "\n"), err
 	}
 	if len(lines) == 0 {
+		s.file.checked.Store(true)
 		return "", s.file.forgetDamage()
 	}
 	return strings.Join(lines, "\n"), s.file.noteDamage(strings.Join(lines, "; "))

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,12 +22,13 @@ import (
 // file is the database's file, with the files beside it.
 type file struct {
 	path     string
-	opened   fs.FileInfo // of the opened file
-	unclean  bool        // it was not closed the last time, or another process has it open
+	places   []place               // of the database and, once it is open, of its log and the log's index
+	required atomic.Pointer[place] // of [Store.Require]; nil: none
+	unclean  bool                  // it was not closed the last time, or another process has it open
+	checked  atomic.Bool           // [Store.QuickCheck] has found nothing
 	ballast  ballast
 	findings atomic.Pointer[string] // of [Store.QuickCheck]; nil: none
-	log      fs.FileInfo            // of the write-ahead log; nil: there was none
-	seen     atomic.Int64           // when the file was last seen at its path, Unix nanoseconds
+	seen     atomic.Int64           // when the file was last at its path, Unix nanoseconds
 }
 
 // openFile creates the database's file if there is none, readable only for its
@@ -38,23 +40,29 @@ func openFile(ctx context.Context, path string) (*file, error) {
 	}
 	defer f.Close()
 	opened := &file{path: path, ballast: ballast{path: filepath.Join(filepath.Dir(path), "ballast")}}
-	if opened.opened, err = f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil, err
 	}
-	if opened.unclean, err = hasLog(path); err != nil || opened.unclean {
-		return opened, err // the log may have pages that the file lacks
+	opened.places = []place{{path, info}}
+	size, err := statLog(path)
+	opened.unclean = size >= 0
+	if err != nil || size > 0 {
+		return opened, err // SQLite reads what is missing in the file from the log
 	}
 	if err := checkSize(f); err != nil {
-		opened.unclean, err = checkLocked(ctx, f, err)
+		hasLog, err := checkLocked(ctx, f, err)
+		opened.unclean = opened.unclean || hasLog
 		return opened, err
 	}
 	return opened, nil
 }
 
-// checkLocked checks a file of a wrong size again, while no other process can
-// change it: another process may have closed the database at that moment, which
-// moves its log into the file. wrong is the error of the first check.
-func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, err error) {
+// checkLocked looks again at a file of a wrong size, while no other process
+// changes it: one that closed the database at that moment has moved its log into
+// the file. wrong is the error about the size. hasLog reports whether there is
+// anything in a log now.
+func checkLocked(ctx context.Context, f *os.File, wrong error) (hasLog bool, err error) {
 	name := url.URL{Scheme: "file", Path: f.Name(), RawQuery: url.Values{
 		"mode": {"rw"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())},
 	}.Encode()}
@@ -77,19 +85,24 @@ func checkLocked(ctx context.Context, f *os.File, wrong error) (unclean bool, er
 		}
 		return false, wrong
 	}
-	if unclean, err := hasLog(f.Name()); err != nil || unclean {
-		return unclean, err
+	if size, err := statLog(f.Name()); err != nil || size > 0 {
+		return err == nil, err
 	}
 	return false, checkSize(f)
 }
 
-// hasLog reports whether there is a write-ahead log that is not empty.
-func hasLog(path string) (bool, error) {
+// statLog returns the size of the write-ahead log, or -1 if there is none. A
+// process that closes the database removes the log; one that is killed leaves it,
+// empty or not.
+func statLog(path string) (int64, error) {
 	info, err := os.Stat(path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return -1, nil
 	}
-	return err == nil && info.Size() > 0, err
+	if err != nil {
+		return -1, err
+	}
+	return info.Size(), nil
 }
 
 // stat is a variable for tests, which stall it.
@@ -163,32 +176,90 @@ func (f *file) checkDamage() error {
 	return fmt.Errorf("%w: the database %s is damaged (%s); restore it from a backup", registryusers.ErrUnavailable, f.path, what)
 }
 
-// noteLog remembers which file the write-ahead log is; SQLite keeps it as long as
-// the database is open.
+// place is a file and where it was.
+type place struct {
+	path string
+	info fs.FileInfo
+}
+
+// findPlace returns the place of the file that is at path now. It does not open
+// the file: closing it would release the locks that SQLite holds in this process.
+func findPlace(path string) (place, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return place{}, err
+	}
+	os.SameFile(info, info) // Windows finds out a file's identity when it is first compared
+	return place{path, info}, nil
+}
+
+// isThere reports whether the file is still at its path.
+func (p place) isThere() bool {
+	info, err := os.Stat(p.path)
+	return err == nil && os.SameFile(info, p.info)
+}
+
+// isReplaced reports whether another file is at the path.
+func (p place) isReplaced() bool {
+	info, err := os.Stat(p.path)
+	return err == nil && !os.SameFile(info, p.info)
+}
+
+// noteLog remembers the write-ahead log and its index, which SQLite keeps as long
+// as the database is open.
 func (f *file) noteLog() error {
-	var err error
-	if f.log, err = os.Stat(f.path + "-wal"); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, suffix := range []string{"-wal", "-shm"} {
+		place, err := findPlace(f.path + suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // on a file system where SQLite cannot have one
+		}
+		if err != nil {
+			return err
+		}
+		f.places = append(f.places, place)
+	}
+	return nil
+}
+
+// Require has all writes refused while the file at path is missing or is another
+// file than it is now.
+func (s *Store) Require(path string) error {
+	place, err := findPlace(path)
+	if err == nil && s.file != nil {
+		s.file.required.Store(&place)
 	}
 	return err
 }
 
-// checkPlace returns an error unless the open files are still at their paths:
-// otherwise the next start would not find what is committed now.
+// checkRequired returns an error unless the required file is at its path.
+func (f *file) checkRequired() error {
+	if f == nil {
+		return nil
+	}
+	if required := f.required.Load(); required != nil && !required.isThere() {
+		return fmt.Errorf("%w: %s was moved, removed or replaced: put it back, or restart the server", registryusers.ErrUnavailable, required.path)
+	}
+	return nil
+}
+
+// checkPlace returns an error unless what is committed now is in the file that
+// the next start opens, and other processes see it.
 func (f *file) checkPlace() error {
 	if f == nil {
 		return nil
 	}
-	info, err := os.Stat(f.path)
-	isThere := err == nil && os.SameFile(info, f.opened)
-	if isThere && f.log != nil { // commits go there first
-		info, err = os.Stat(f.path + "-wal")
-		isThere = err == nil && os.SameFile(info, f.log)
-	}
-	if !isThere {
-		return fmt.Errorf("%w: the database or its log is no longer at %s: the data directory was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, f.path)
+	for _, place := range f.places {
+		if !place.isThere() {
+			return fmt.Errorf("%w: %s is not the file that was opened: the data directory or a file of the database was moved, removed or replaced; put it back, or restart the server", registryusers.ErrUnavailable, place.path)
+		}
 	}
 	return nil
+}
+
+// isReplaced reports whether another file is in the place of one of the
+// database's: then another process may have committed what this one does not see.
+func (f *file) isReplaced() bool {
+	return f != nil && slices.ContainsFunc(f.places, place.isReplaced)
 }
 
 // placeInterval is how long reads may go on in a database that is no longer at

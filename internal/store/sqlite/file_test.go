@@ -126,6 +126,62 @@ func TestDatabaseThatWasNotClosedIsOpened(t *testing.T) {
 	}
 }
 
+// A process that was killed while it had nothing in its log leaves an empty one.
+// The next one that has the time checks the database, however often it is opened
+// and closed until then.
+func TestEmptyLogIsAnUncleanStop(t *testing.T) {
+	path := filled(t)
+	if err := os.WriteFile(path+"-wal", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"after the stop", "opened again, without a check"} {
+		s, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.WasUnclean() {
+			t.Errorf("%s: the database is clean, want it unclean", when)
+		}
+		if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new" + when[:1]}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if findings, err := s.QuickCheck(t.Context()); findings != "" || err != nil {
+		t.Errorf("QuickCheck: got %q, %v; want nothing", findings, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := openStore(t, path); s.WasUnclean() {
+		t.Error("after a check: the database is unclean, want it clean")
+	}
+}
+
+// Beside an empty log, the file alone is the database.
+func TestDatabaseOfAWrongSizeBesideAnEmptyLogIsRefused(t *testing.T) {
+	path := filled(t)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path+"-wal", nil, 0o600), os.Truncate(path, info.Size()-4096)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), path); !errors.Is(err, errDamaged) {
+		t.Errorf("Open: got %v, want that the file is damaged", err)
+		if err == nil {
+			_ = s.Close()
+		}
+	}
+}
+
 func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
 	path := filled(t)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -215,6 +271,73 @@ func TestNothingIsCommittedToADatabaseThatIsNotThere(t *testing.T) {
 		if _, err := s.User(t.Context(), at.RegistryID, name); !errors.Is(err, registryusers.ErrUserNotFound) {
 			t.Errorf("the user %s, whose create was refused: %v; want %v", name, err, registryusers.ErrUserNotFound)
 		}
+	}
+}
+
+// Another process that finds no log or no index of it makes another one, and then
+// the two do not see each other's commits.
+func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		path := newPath(t)
+		s := openStore(t, path)
+		_, at, u := sample(t, s)
+		want := func(when string, want error) {
+			t.Helper()
+			if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, want) {
+				t.Errorf("a create %s: got %v, want %v", when, err, want)
+			}
+			s.file.seen.Store(0) // as a second later
+			if want == nil {
+				want = registryusers.ErrUserNotFound
+			}
+			if _, err := s.User(t.Context(), at.RegistryID, "nobody"); !errors.Is(err, want) {
+				t.Errorf("a read %s: got %v, want %v", when, err, want)
+			}
+		}
+		if err := os.Rename(path+suffix, path+".moved"); err != nil {
+			t.Fatal(err)
+		}
+		want("after "+suffix+" was removed", registryusers.ErrUnavailable)
+		content, err := os.ReadFile(path + ".moved")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+suffix, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want("after "+suffix+" was replaced by another file", registryusers.ErrUnavailable)
+		if err := os.Rename(path+".moved", path+suffix); err != nil {
+			t.Fatal(err)
+		}
+		want("after "+suffix+" was put back", nil)
+	}
+}
+
+func TestNothingIsCommittedWithoutARequiredFile(t *testing.T) {
+	path := newPath(t)
+	s := openStore(t, path)
+	_, at, u := sample(t, s)
+	required := filepath.Join(t.TempDir(), "required")
+	if err := s.Require(required); err == nil {
+		t.Error("Require of a file that does not exist: got no error, want one")
+	}
+	if err := os.WriteFile(required, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Require(required); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(required, required+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || !strings.Contains(err.Error(), required) {
+		t.Errorf("a create without the file: got %v, want %v that names it", err, registryusers.ErrUnavailable)
+	}
+	if err := os.Rename(required+".moved", required); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+		t.Errorf("a create after the file was put back: %v", err)
 	}
 }
 

@@ -83,13 +83,13 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 		err = migrateBusy(ctx, s.write, upgrade)
 	}
 	if err != nil {
-		return nil, errors.Join(translateError(err), s.write.Close())
+		return nil, errors.Join(translateError(err), s.closeWrite())
 	}
 	if err := s.file.noteLog(); err != nil {
-		return nil, errors.Join(err, s.write.Close())
+		return nil, errors.Join(err, s.closeWrite())
 	}
 	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
-		return nil, errors.Join(err, s.write.Close())
+		return nil, errors.Join(err, s.closeWrite())
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))
 	s.read.SetMaxOpenConns(readers)
@@ -130,7 +130,29 @@ func (s *Store) Close() error {
 	if s.writer != nil {
 		s.writer.close()
 	}
-	return errors.Join(s.read.Close(), s.write.Close())
+	return errors.Join(s.read.Close(), s.closeWrite())
+}
+
+// closeWrite closes the connection that writes. After an unclean stop, an empty
+// log stays until the database has been checked: a later start then knows.
+//
+// It leaves the connection open if another file is in the place of one of the
+// database's: SQLite would end with a log that lacks what other processes have
+// committed, and remove theirs. The files are then as after a crash.
+func (s *Store) closeWrite() error {
+	if s.file.isReplaced() {
+		return nil
+	}
+	if s.WasUnclean() && !s.file.checked.Load() {
+		if conn, err := s.write.Conn(context.Background()); err == nil {
+			_ = conn.Raw(func(driver any) error {
+				_, err := driver.(sqlite.FileControl).FileControlPersistWAL("main", 1)
+				return err
+			})
+			_ = conn.Close()
+		}
+	}
+	return s.write.Close()
 }
 
 //go:embed migrations/*.sql

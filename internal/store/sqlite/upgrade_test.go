@@ -5,11 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
 )
+
+func TestUpgradeAfterAnUncleanStop(t *testing.T) {
+	path := versionTwo(t)
+	if err := os.WriteFile(path+"-wal", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), path); !errors.Is(err, ErrEarlierVersion) {
+		t.Fatalf("Open = %v, %v; want %v", s, err, ErrEarlierVersion)
+	}
+	upgrade(t, path)
+	if s := openStore(t, path); !s.WasUnclean() {
+		t.Error("after the upgrade: the database is clean, want it unclean")
+	}
+}
 
 // versionTwo makes a database as the program's second version left it: the users
 // 1 to 3, of which the second was deleted, and 4 also.

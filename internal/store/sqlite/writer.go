@@ -223,7 +223,7 @@ func (w *writer) transact(batch []*write) (err error) {
 			return err
 		}
 	}
-	if err := w.file.checkPlace(); err != nil {
+	if err := errors.Join(w.file.checkPlace(), w.file.checkRequired()); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -1,0 +1,165 @@
+package ociregistry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
+)
+
+const (
+	// verifyRate is how many bytes of content are hashed in a second.
+	verifyRate = 50 << 20
+	// verifyBuffer is how many bytes of content are hashed at a time.
+	verifyBuffer = 256 << 10
+	// blobCost is how many bytes of content a blob counts for beside its own:
+	// finding out that it has its size file takes time, too.
+	blobCost = 32 << 10
+)
+
+// verifyBlobs verifies the blobs that have no size file, or a damaged one, and
+// writes it. Earlier versions wrote none, and whoever copies images here from
+// another registry has none. A blob whose content does not fit its digest is
+// logged, and missing from then on until it is pushed again.
+//
+// When each blob has its size file, verifyBlobs leaves a mark, and does nothing at
+// later starts. It ends with ctx; the next start then goes on.
+func (f *files) verifyBlobs(ctx context.Context) {
+	if _, err := os.Stat(below(f.root, sizesComplete)); err == nil {
+		return
+	}
+	v := &blobVerifier{files: f, buffer: make([]byte, verifyBuffer)}
+	err := eachBlob(ctx, f.root, func(d digest.Digest, _ string) error { return v.verify(ctx, d) })
+	if err == nil && v.failed == 0 {
+		err = f.markSizesComplete()
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if n := v.sound + v.damaged; n > 0 {
+		f.logger.LogAttrs(ctx, slog.LevelInfo, "registry: verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
+	}
+	if err != nil {
+		f.logger.LogAttrs(ctx, slog.LevelError, "registry: not all blobs of which no size is known could be verified; the next start goes on", slog.String("error", withoutPath(err).Error()))
+	}
+}
+
+// markSizesComplete leaves the mark, unless the image directory has gone meanwhile.
+func (f *files) markSizesComplete() error {
+	if !f.images.isThere() {
+		return errImagesMoved
+	}
+	mark := below(f.root, sizesComplete)
+	if err := atomicfile.MkdirAll(filepath.Dir(mark), directoryMode); err != nil {
+		return err
+	}
+	return atomicfile.Write(mark, nil, sizeMode)
+}
+
+// withoutPath returns the cause of an error about a file.
+func withoutPath(err error) error {
+	if file := new(fs.PathError); errors.As(err, &file) {
+		return file.Err
+	}
+	return err
+}
+
+type blobVerifier struct {
+	files  *files
+	buffer []byte
+
+	sound, damaged, failed int // blobs
+}
+
+// verify verifies a blob if its size is not known. An error ends the walk.
+func (v *blobVerifier) verify(ctx context.Context, d digest.Digest) error {
+	if err := pause(ctx, blobCost); err != nil {
+		return err
+	}
+	_, err := v.files.readSize(d)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errSizeDamaged):
+		v.log(ctx, "the size file of a blob is damaged, and the blob is verified again", sizePath(d), nil)
+		if err = v.files.removeDamagedSize(d); err == nil {
+			err = v.hash(ctx, d)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		err = v.hash(ctx, d)
+	}
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist): // there is no content
+	case ctx.Err() != nil, errors.Is(err, errReserve):
+		return err
+	default:
+		v.failed++
+		v.log(ctx, "a blob could not be verified", dataPath(d), err)
+	}
+	return nil
+}
+
+// hash writes the size file of a blob by its content.
+func (v *blobVerifier) hash(ctx context.Context, d digest.Digest) error {
+	file, err := v.files.open(d)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	verifier := d.Verifier()
+	var size int64
+	for {
+		n, err := file.Read(v.buffer)
+		_, _ = verifier.Write(v.buffer[:n])
+		size += int64(n)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx, n); err != nil {
+			return err
+		}
+	}
+	if v.files.reserve.look(ctx) {
+		return errReserve // a size file takes an inode
+	}
+	if verifier.Verified() {
+		v.sound++
+		return v.files.addSize(d, strconv.FormatInt(size, 10))
+	}
+	v.damaged++
+	v.log(ctx, "the content of a blob does not fit its digest; it is not served until it is pushed again", dataPath(d), nil)
+	return v.files.addSize(d, damagedBlob)
+}
+
+func (v *blobVerifier) log(ctx context.Context, what, path string, err error) {
+	attrs := []slog.Attr{slog.String("path", strings.TrimPrefix(path, "/"))}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", withoutPath(err).Error()))
+	}
+	v.files.logger.LogAttrs(ctx, slog.LevelError, "registry: "+what, attrs...)
+}
+
+// pause waits as long as n bytes take at [verifyRate].
+func pause(ctx context.Context, n int) error {
+	timer := time.NewTimer(time.Duration(n) * time.Second / verifyRate)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
