@@ -20,9 +20,9 @@ import (
 )
 
 // login logs in from an address of its own, so that no limit is met by chance.
-func (h *env) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
+func (e *env) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
 	t.Helper()
-	return h.Login(t.Context(), accounts.LoginAttempt{
+	return e.Login(t.Context(), accounts.LoginAttempt{
 		Account: account, Secret: registryusers.NewSecret(secret), Repository: repository,
 		From: fmt.Sprint(t.Name(), account, secret, repository),
 	})
@@ -41,10 +41,10 @@ func wantLogin(t *testing.T, what string, got accounts.Account, err error, id in
 }
 
 func TestLogin(t *testing.T) {
-	h := newEnv(t)
-	generated, generatedSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	empty, emptySecret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
-	custom, _ := h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	e := newEnv(t)
+	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	empty, emptySecret := e.create(t, accounts.NewUser{Name: "", Duration: 1})
+	custom, _ := e.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
 	for _, test := range []struct {
 		account, secret, repository string
 		want                        int64
@@ -78,7 +78,7 @@ func TestLogin(t *testing.T) {
 		{"nobody", "pw", "3-5-demo/image", 0},
 		{"3-5-demo+nobody", "pw", "", 0},
 	} {
-		got, err := h.login(t, test.account, test.secret, test.repository)
+		got, err := e.login(t, test.account, test.secret, test.repository)
 		wantLogin(t, fmt.Sprintf("Login(%q, %.3q, %q)", test.account, test.secret, test.repository), got, err, test.want)
 		bare := !strings.Contains(test.account, "+") && test.repository == ""
 		if errors.Is(err, accounts.ErrBareName) != (bare && test.want == 0) {
@@ -93,36 +93,36 @@ func TestLogin(t *testing.T) {
 // A login that was right must not be remembered longer than it is right.
 func TestLoginEndsWithTheUsersRights(t *testing.T) {
 	for _, custom := range []string{"", "pw"} {
-		h := newEnv(t)
-		u, text := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
+		e := newEnv(t)
+		u, text := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 		secret := text.Reveal()
-		account, err := h.login(t, "3-5-demo+u", secret, "")
+		account, err := e.login(t, "3-5-demo+u", secret, "")
 		wantLogin(t, "at first", account, err, u.ID)
-		refresh := h.RefreshToken(account, "service")
+		refresh := e.RefreshToken(account, "service")
 		both := func(what string, id int64) accounts.Account {
 			t.Helper()
-			got, err := h.login(t, "3-5-demo+u", secret, "")
+			got, err := e.login(t, "3-5-demo+u", secret, "")
 			wantLogin(t, what+": Login", got, err, id)
-			got, err = h.Refresh(t.Context(), refresh, "service")
+			got, err = e.Refresh(t.Context(), refresh, "service")
 			wantLogin(t, what+": Refresh", got, err, id)
-			got, err = h.Current(t.Context(), u.ID, u.Incarnation)
+			got, err = e.Current(t.Context(), u.ID, u.Incarnation)
 			wantLogin(t, what+": Current", got, err, id)
 			return got
 		}
 		both("unchanged", u.ID)
-		h.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
+		e.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
 		if got := both("narrowed", u.ID); !got.ReadOnly {
 			t.Error("narrowed: the account may still push")
 		}
-		h.now = u.ExpiresAt.Add(-time.Microsecond)
+		e.now = u.ExpiresAt.Add(-time.Microsecond)
 		both("before its end", u.ID)
-		h.now = u.ExpiresAt
+		e.now = u.ExpiresAt
 		both("at its end", 0)
-		h.now = noon
+		e.now = noon
 		both("before its end again", u.ID)
-		h.update(t, u, accounts.UserUpdate{NewSecret: true})
+		e.update(t, u, accounts.UserUpdate{NewSecret: true})
 		both("with a new secret", 0)
-		if err := h.DeleteUser(t.Context(), u); err != nil {
+		if err := e.DeleteUser(t.Context(), u); err != nil {
 			t.Fatal(err)
 		}
 		both("deleted", 0)
@@ -130,11 +130,11 @@ func TestLoginEndsWithTheUsersRights(t *testing.T) {
 }
 
 func TestFailedLoginsAreLimited(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
-	generated, generatedSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "made", Duration: 1})
 	try := func(name, secret, from string) error {
-		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
+		_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 		return err
 	}
 	for i := range 10 {
@@ -155,37 +155,37 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	if err := try("made", generatedSecret.Reveal(), "a"); err != nil {
 		t.Errorf("the made secret of %q: %v; want it let in regardless", generated.Name, err)
 	}
-	h.now = noon.Add(5 * time.Minute)
+	e.now = noon.Add(5 * time.Minute)
 	if err := try("u", "pw", "a"); err != nil {
 		t.Errorf("when the five minutes are over: %v; want success", err)
 	}
 }
 
 func TestRefreshTokenForgedOrOfAnother(t *testing.T) {
-	h := newEnv(t)
-	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 1})
-	account, err := h.login(t, "u", secret.Reveal(), "")
+	e := newEnv(t)
+	u, secret := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 1})
+	account, err := e.login(t, "u", secret.Reveal(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := h.RefreshToken(account, "service").Reveal()
+	good := e.RefreshToken(account, "service").Reveal()
 	if strings.Contains(good, secret.Reveal()) {
 		t.Error("the refresh token has the secret in it")
 	}
-	got, err := h.Refresh(t.Context(), registryusers.NewSecret(good), "service")
+	got, err := e.Refresh(t.Context(), registryusers.NewSecret(good), "service")
 	wantLogin(t, "good", got, err, u.ID)
 	payload, mac, _ := cutLast(good)
 	for name, token := range map[string]string{
 		"empty": "", "dots": "..", "no code": payload, "another user": "2" + payload[1:] + "." + mac, "another incarnation": "1." + strings.Repeat("A", 22) + "." + mac,
 		"cut": good[:len(good)-1], "longer": good + "A", "only the code": "." + mac,
 	} {
-		got, err := h.Refresh(t.Context(), registryusers.NewSecret(token), "service")
+		got, err := e.Refresh(t.Context(), registryusers.NewSecret(token), "service")
 		wantLogin(t, name, got, err, 0)
 	}
-	got, err = h.Refresh(t.Context(), registryusers.NewSecret(good), "another")
+	got, err = e.Refresh(t.Context(), registryusers.NewSecret(good), "another")
 	wantLogin(t, "another service", got, err, 0)
-	other := accounts.New(h.store, accounts.NewServerKey("other", [32]byte{9}), func() time.Time { return h.now })
+	other := accounts.New(e.store, accounts.NewServerKey("other", [32]byte{9}), func() time.Time { return e.now })
 	got, err = other.Refresh(t.Context(), registryusers.NewSecret(good), "service")
 	wantLogin(t, "another server key", got, err, 0)
 }
@@ -224,9 +224,9 @@ func TestActions(t *testing.T) {
 func pw(text string) registryusers.SecretText { return registryusers.NewSecretText(text) }
 
 // registry makes another registry and returns its place.
-func (h *env) registry(t *testing.T, name string) accounts.RegistryRef {
+func (e *env) registry(t *testing.T, name string) accounts.RegistryRef {
 	t.Helper()
-	r, err := h.CreateRegistry(t.Context(), h.at.ProjectID, h.at.RegionID, name)
+	r, err := e.CreateRegistry(t.Context(), e.at.ProjectID, e.at.RegionID, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,9 +245,9 @@ func hashes(f func()) int {
 }
 
 func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
-	h := newEnv(t)
-	first, _ := h.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
-	second, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	first, _ := e.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	second, err := e.CreateUser(t.Context(), e.all, e.registry(t, "two"), "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,33 +262,33 @@ func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
 		{"3-5-two+same", "3-5-demo/a", second.ID}, // who says it, decides
 		{"3-5-none+same", "", 0},
 	} {
-		got, err := h.login(t, test.account, "pw", test.repository)
+		got, err := e.login(t, test.account, "pw", test.repository)
 		wantLogin(t, fmt.Sprintf("Login(%q, %q)", test.account, test.repository), got, err, test.want)
 	}
-	if _, err := h.login(t, "same", "pw", ""); !errors.Is(err, accounts.ErrBareName) {
+	if _, err := e.login(t, "same", "pw", ""); !errors.Is(err, accounts.ErrBareName) {
 		t.Errorf("the bare name: %v; want %v", err, accounts.ErrBareName)
 	}
 }
 
 func TestEmptyNameWithAMadeSecret(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1})
-	u, secret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	u, secret := e.create(t, accounts.NewUser{Name: "", Duration: 1})
 	for account, want := range map[string]int64{
 		"": u.ID, "3-5-demo+": u.ID, "+": 0, "3-5-demo": 0, "3-5-demo++": 0, "3-5-two+": 0, "3-5-demo+x": 0,
 	} {
-		got, err := h.login(t, account, secret.Reveal(), "")
+		got, err := e.login(t, account, secret.Reveal(), "")
 		wantLogin(t, fmt.Sprintf("the empty name as %q", account), got, err, want)
 	}
 }
 
 // A name that the database could cut off at the NUL is another name.
 func TestNamesThatAreAlmostTheUsers(t *testing.T) {
-	h := newEnv(t)
-	_, secret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	_, secret := e.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	e.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
 	for _, account := range []string{"made\x00", "made\x00x", "made ", "MADE", "3-5-demo+made\x00", "3-5-DEMO+made"} {
-		got, err := h.login(t, account, secret.Reveal(), "")
+		got, err := e.login(t, account, secret.Reveal(), "")
 		wantLogin(t, fmt.Sprintf("a made secret, as %q", account), got, err, 0)
 	}
 	const name = "chosen"
@@ -299,19 +299,19 @@ func TestNamesThatAreAlmostTheUsers(t *testing.T) {
 		name + "\xff", "' OR 1=1 --",
 	} {
 		for _, repository := range []string{"", "3-5-demo/a"} {
-			got, err := h.login(t, account, "pw", repository)
+			got, err := e.login(t, account, "pw", repository)
 			wantLogin(t, fmt.Sprintf("a chosen secret, as %q for %q", account, repository), got, err, 0)
 		}
 	}
 }
 
 func TestOneArgon2idForFiftyLogins(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 10, Secret: pw("other")})
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 10, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 10, Secret: pw("other")})
 	fifty := func() {
 		for i := range 50 {
-			if got, err := h.login(t, "3-5-demo+u", "pw", ""); err != nil || got.ID != u.ID {
+			if got, err := e.login(t, "3-5-demo+u", "pw", ""); err != nil || got.ID != u.ID {
 				t.Fatalf("login %d: the user %d, %v; want %d", i, got.ID, err, u.ID)
 			}
 		}
@@ -319,26 +319,26 @@ func TestOneArgon2idForFiftyLogins(t *testing.T) {
 	if got := hashes(fifty); got != 1 {
 		t.Errorf("fifty logins: %d argon2ids; want 1", got)
 	}
-	h.now = noon.Add(5*time.Minute - 1)
+	e.now = noon.Add(5*time.Minute - 1)
 	if got := hashes(fifty); got != 0 {
 		t.Errorf("fifty more within five minutes: %d argon2ids; want 0", got)
 	}
-	h.now = noon.Add(5 * time.Minute)
+	e.now = noon.Add(5 * time.Minute)
 	if got := hashes(fifty); got != 1 {
 		t.Errorf("after five minutes: %d argon2ids; want 1", got)
 	}
 	// What is remembered is of the stored hash: with another one it is nothing.
-	verifier := h.stored(t, "v").Verifier
-	if _, err := h.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
+	verifier := e.stored(t, "v").Verifier
+	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if n := hashes(func() {
-		got, err := h.login(t, "3-5-demo+u", "pw", "")
+		got, err := e.login(t, "3-5-demo+u", "pw", "")
 		wantLogin(t, "the old secret, remembered", got, err, 0)
 	}); n != 1 {
 		t.Errorf("the old secret, remembered: %d argon2ids; want 1", n)
 	}
-	got, err := h.login(t, "3-5-demo+u", "other", "")
+	got, err := e.login(t, "3-5-demo+u", "other", "")
 	wantLogin(t, "the new secret", got, err, u.ID)
 }
 
@@ -348,14 +348,14 @@ func TestStoredHashThatIsNotUnderstood(t *testing.T) {
 		"$argon2id$v=19$m=4294967295,t=2,p=1$YWFhYQ$YWFhYQ", "$argon2id$v=19$m=19456,t=0,p=0$YWFhYQ$YWFhYQ",
 		"$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ", "$argon2id$v=19$m=19456,t=2,p=1$?$?", "$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ$x",
 	} {
-		h := newEnv(t)
-		_, err := h.store.CreateUser(t.Context(), h.at, accounts.User{
+		e := newEnv(t)
+		_, err := e.store.CreateUser(t.Context(), e.at, accounts.User{
 			Name: "u", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Hash: hash},
 		}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := h.login(t, "3-5-demo+u", "a-marked-secret", "")
+		got, err := e.login(t, "3-5-demo+u", "a-marked-secret", "")
 		switch {
 		case err == nil, errors.Is(err, registryusers.ErrUnauthenticated), errors.Is(err, registryusers.ErrTooManyRequests):
 			t.Errorf("the stored hash %q: the user %d, %v; want an error that is no refusal", hash, got.ID, err)
@@ -367,17 +367,17 @@ func TestStoredHashThatIsNotUnderstood(t *testing.T) {
 
 func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newEnv(t)
-		h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+		e := newEnv(t)
+		e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 		forms := []struct{ account, repository string }{{"3-5-demo+u", ""}, {"u", "3-5-demo/a"}, {"3-5-demo+u", "9-9-other/a"}}
 		if bare {
-			if err := h.AllowBareNames(t.Context()); err != nil {
+			if err := e.AllowBareNames(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			forms = append(forms, struct{ account, repository string }{"u", ""})
 		}
 		try := func(account, secret, repository string) error {
-			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(secret), Repository: repository, From: "a"})
+			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(secret), Repository: repository, From: "a"})
 			return err
 		}
 		for i := range 10 {
@@ -403,17 +403,17 @@ func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 // Ten bad logins by a neighbor behind the same address must not refuse a secret
 // that was verified a minute ago.
 func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 1, Secret: pw("pw")})
 	try := func(name, secret string) error {
-		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
+		_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
 		return err
 	}
 	if err := try("u", "pw"); err != nil {
 		t.Fatal(err)
 	}
-	h.now = noon.Add(time.Minute)
+	e.now = noon.Add(time.Minute)
 	for _, name := range []string{"u", "v"} {
 		for i := range 11 {
 			_ = try(name, fmt.Sprint("wrong", i))
@@ -433,12 +433,12 @@ func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
 
 // containerd sends a wrong secret several times for one login.
 func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "made", Duration: 1})
 	for _, name := range []string{"u", "made", "nobody"} {
 		try := func(secret, from string) error {
-			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
+			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 			return err
 		}
 		if n := hashes(func() {
@@ -466,22 +466,22 @@ func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 		}
 	}
 	// A secret that was wrong may become right, where it was tried before, too.
-	other, _ := h.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
-	if _, err := h.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
+	other, _ := e.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
+	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"b", "a"} {
-		got, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: from})
+		got, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: from})
 		wantLogin(t, "the secret that was wrong before, from "+from, got, err, u.ID)
-		h.now = h.now.Add(time.Minute)
+		e.now = e.now.Add(time.Minute)
 	}
 }
 
 // The same wrong secret many times at once is one failure, too.
 func TestOneWrongSecretAtOnceIsOneFailure(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i, err := range e.together(32, func(int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: "a"}
 	}) {
 		if !errors.Is(err, registryusers.ErrUnauthenticated) {
@@ -491,14 +491,14 @@ func TestOneWrongSecretAtOnceIsOneFailure(t *testing.T) {
 }
 
 func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for i := range 6 {
 		name := strconv.Itoa(i) + strings.Repeat("x", 4<<20)
 		for _, account := range []string{name, "3-5-demo+" + name, name + "+u"} {
-			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(name), Repository: name, From: "a"})
+			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(name), Repository: name, From: "a"})
 			if err == nil {
 				t.Fatalf("Login(%.8q…): success; want it refused", account)
 			}
@@ -509,7 +509,7 @@ func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
 		t.Errorf("after names of 72 MiB together the heap is %d KiB larger; want hardly any of them kept", grown>>10)
 	}
-	runtime.KeepAlive(h)
+	runtime.KeepAlive(e)
 }
 
 // gate is a store that holds back look-ups by name until it is opened.
@@ -527,8 +527,8 @@ func (s gate) AccountByName(ctx context.Context, projectID, regionID int64, regi
 
 // together runs logins at once: all are past the first look at the limit, or
 // over, before any goes on.
-func (h *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
-	g := gate{h.store, make(chan struct{}, n), make(chan struct{})}
+func (e *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
+	g := gate{e.store, make(chan struct{}, n), make(chan struct{})}
 	service := accounts.New(g, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
 	errs, done := make([]error, n), make(chan struct{}, n)
 	var wg sync.WaitGroup
@@ -552,10 +552,10 @@ func (h *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error
 // Guesses in parallel must not all pass before the first has failed. What is
 // at work already may end.
 func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	guesses := 0
-	for i, err := range h.together(64, func(i int) accounts.LoginAttempt {
+	for i, err := range e.together(64, func(i int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret(fmt.Sprint("guess", i)), From: "a"}
 	}) {
 		switch {
@@ -571,9 +571,9 @@ func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
 }
 
 func TestGoodLoginsAtOnceAllGetIn(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i, err := range e.together(32, func(int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("pw"), From: "a"}
 	}) {
 		if err != nil {
@@ -598,11 +598,11 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 		}
 		return
 	}
-	h := newEnv(t)
+	e := newEnv(t)
 	for i := range logins {
-		h.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i), Duration: 1, Secret: pw("pw")})
+		e.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i), Duration: 1, Secret: pw("pw")})
 	}
-	for i, err := range h.together(logins, func(i int) accounts.LoginAttempt {
+	for i, err := range e.together(logins, func(i int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u" + strconv.Itoa(i), Secret: registryusers.NewSecret("pw"), From: "a"}
 	}) {
 		if err != nil {

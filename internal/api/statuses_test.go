@@ -37,11 +37,11 @@ func (f *failing) CreateUser(ctx context.Context, at accounts.RegistryRef, u acc
 // document: by the server's own check, which is on, and by one from outside.
 // The default answer stands for every status that the server gives besides.
 func TestEveryDeclaredStatus(t *testing.T) {
-	h := newEnv(t)
-	store := &failing{Store: h.AppConfig.Store}
-	h.Shut()
-	h.AppConfig.Store = store
-	h.Open()
+	e := newEnv(t)
+	store := &failing{Store: e.AppConfig.Store}
+	e.Shut()
+	e.AppConfig.Store = store
+	e.Open()
 
 	type attempt struct {
 		operation, declared string // the status, as the document declares it
@@ -111,16 +111,16 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	for _, a := range attempts {
 		name := a.operation + " " + strconv.Itoa(a.status)
 		request := httptest.NewRequest(a.method, a.path, strings.NewReader(a.body))
-		request.Header.Set("Authorization", "apikey "+h.APIKey.Reveal())
+		request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
 		request.Header.Set("Content-Type", "application/json")
 		for key, values := range a.header {
 			request.Header[key] = values
 		}
 		store.err = a.err
 		w := httptest.NewRecorder()
-		h.Config.Handler.ServeHTTP(w, request)
+		e.Config.Handler.ServeHTTP(w, request)
 		if w.Code != a.status {
-			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, h.Log)
+			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, e.Log)
 			continue
 		}
 		if got := w.Header().Get("Idempotent-Replayed"); got != a.replayed {

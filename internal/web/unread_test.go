@@ -24,12 +24,12 @@ import (
 func inRefusal(t *testing.T, test func(c *client)) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
-		h.conns <- there
+		e := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		e.conns <- there
 		refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 		server := web.New(web.Handlers{API: refuse, Token: refuse, JWKS: refuse, Registry: refuse}, web.Options{Logger: slog.New(slog.DiscardHandler)})
 		served := make(chan error, 1)
-		go func() { served <- server.Serve(h) }()
+		go func() { served <- server.Serve(e) }()
 		test(&client{t: t, Conn: here, reader: bufio.NewReaderSize(here, 16)})
 		_ = here.Close()
 		_ = server.Close()
