@@ -21,7 +21,7 @@ import (
 // env is a server whose registry and API key are of project 3, in region 5.
 type env struct{ *apptest.Env }
 
-// noon is not a whole microsecond, as times are in a response.
+// noon is not a multiple of a microsecond, unlike the times in a response.
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_789, time.UTC)
 
 func newEnv(t *testing.T) *env {
@@ -29,12 +29,12 @@ func newEnv(t *testing.T) *env {
 	return &env{apptest.New(t, apptest.Options{ProjectID: 3, RegionID: 5, Start: noon})}
 }
 
-// path is the one of the operation, for a registry.
+// path returns the operation's path for a registry.
 func path(project, region, registry int64) string {
 	return "/cloud/v1/registries/" + strconv.FormatInt(project, 10) + "/" + strconv.FormatInt(region, 10) + "/" + strconv.FormatInt(registry, 10) + "/users"
 }
 
-// post sends a create and returns the answer and its body.
+// post sends a create and returns the response and its body.
 func (e *env) post(t *testing.T, path, token, body string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path, strings.NewReader(body))
@@ -57,10 +57,10 @@ func (e *env) post(t *testing.T, path, token, body string) (*http.Response, stri
 	return response, string(data)
 }
 
-func TestEachFieldGoesThereAndBack(t *testing.T) {
+func TestEachFieldRoundTrips(t *testing.T) {
 	e := newEnv(t)
 	for _, test := range []struct {
-		body, want string // want: its secret is $ if it was made
+		body, want string // in want, $ is a generated secret
 		stored     accounts.User
 	}{
 		{
@@ -69,8 +69,8 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			accounts.User{Duration: 14},
 		},
 		{
-			`{"name":"a2","duration":-1,"read_only":true,"secret":"chosen & <kept>"}`,
-			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-30T00:00:00Z","secret":"chosen & <kept>"}`,
+			`{"name":"a2","duration":-1,"read_only":true,"secret":"custom & <kept>"}`,
+			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-30T00:00:00Z","secret":"custom & <kept>"}`,
 			accounts.User{Duration: -1, ReadOnly: true},
 		},
 		{
@@ -112,13 +112,13 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 		if err != nil || stored.ReadOnly != test.stored.ReadOnly || stored.Duration != test.stored.Duration {
 			t.Errorf("%s: stored %+v, %v; want read-only %t and %d days", test.body, stored, err, test.stored.ReadOnly, test.stored.Duration)
 		}
-		if custom := stored.Verifier.Hash != ""; custom != strings.Contains(test.body, "chosen") {
-			t.Errorf("%s: stored %+v; want a chosen secret as such", test.body, stored)
+		if custom := stored.Verifier.Hash != ""; custom != strings.Contains(test.body, "custom") {
+			t.Errorf("%s: stored %+v; want a custom secret as such", test.body, stored)
 		}
 	}
 }
 
-func TestWhoMayDoWhat(t *testing.T) {
+func TestAuthorization(t *testing.T) {
 	e := newEnv(t)
 	_, all, err := e.Accounts.CreateKey(t.Context(), 0)
 	if err != nil {
@@ -149,8 +149,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"another project, the key for all", path(4, 5, e.Registry.RegistryID), all.Reveal(), body, 404, "NotFoundError"},
 		{"another region", path(3, 6, e.Registry.RegistryID), e.APIKey.Reveal(), body, 404, "NotFoundError"},
 		{"no registry", path(3, 5, 99), e.APIKey.Reveal(), body, 404, "NotFoundError"},
-		{"no registry, chosen secret", path(3, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
-		{"good", here, e.APIKey.Reveal(), body, 201, ""},
+		{"no registry, custom secret", path(3, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
+		{"valid", here, e.APIKey.Reveal(), body, 201, ""},
 		{"again", here, e.APIKey.Reveal(), body, 409, "ConflictError"},
 		{"again, the key for all", here, all.Reveal(), body, 409, "ConflictError"},
 		{"the key for all", here, all.Reveal(), `{"name":"v","duration":1}`, 201, ""},
@@ -173,7 +173,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		}
 	}
 	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != 2 {
-		t.Errorf("Users() = %+v, %v; want the two that were answered 201", users, err)
+		t.Errorf("Users() = %+v, %v; want the two whose creates got 201", users, err)
 	}
 }
 
@@ -241,13 +241,13 @@ func TestRaceForOneName(t *testing.T) {
 		count[status]++
 	}
 	if count[201] != 1 || count[409] != 63 {
-		t.Errorf("answers by status: %v; want 201 once and 409 63 times", count)
+		t.Errorf("responses by status: %v; want 201 once and 409 63 times", count)
 	}
 }
 
-// What a caller sends, and the secrets that are made, are in no log line and
-// in no file; nor does an error answer repeat them.
-func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
+// Log lines and files contain neither a caller's input nor a generated secret,
+// and an error response does not repeat them.
+func TestSecretsAndInputAreNotLoggedOrStored(t *testing.T) {
 	e := newEnv(t)
 	const marker = "mArKeR7f3a"
 	here := path(3, 5, e.Registry.RegistryID)
@@ -271,7 +271,7 @@ func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
 			t.Errorf("%s %s: %d %s; want the caller's error", test.path, test.body, response.StatusCode, body)
 		}
 		if strings.Contains(body, marker) {
-			t.Errorf("%s %s: the answer repeats the marker: %s", test.path, test.body, body)
+			t.Errorf("%s %s: the response repeats the marker: %s", test.path, test.body, body)
 		}
 	}
 	response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
@@ -288,9 +288,9 @@ func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
 	e.wantNowhere(t, "good1", marker, generated.Secret, keySecret)
 }
 
-// wantNowhere closes the server, and wants the secrets neither in the log nor in a
-// file of the data directory. That it looks in the right places is known by name,
-// the name of a user that was created.
+// wantNowhere closes the server and checks that neither the log nor a file of the
+// data directory contains the secrets. The name of a created user shows that the
+// search finds what is there.
 func (e *env) wantNowhere(t *testing.T, name string, secrets ...string) {
 	t.Helper()
 	e.Close() // then the log is complete

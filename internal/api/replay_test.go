@@ -14,7 +14,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// answered is what came back for a create.
+// wantStatus is the response to a create.
 type wantStatus struct {
 	status   int
 	replayed []string // the values of the header
@@ -52,10 +52,10 @@ func (e *env) create(t *testing.T, path, body string, keys ...string) wantStatus
 	return wantStatus{response.StatusCode, response.Header.Values("Idempotent-Replayed"), string(data), response.Header}
 }
 
-// here is the path of the house's registry.
+// here returns the path of the env's registry.
 func (e *env) here() string { return path(3, 5, e.Registry.RegistryID) }
 
-// wantCreated checks that an answer is a first 201.
+// wantCreated checks that a response is a 201 that is no replay.
 func wantCreated(t *testing.T, what string, got wantStatus) {
 	t.Helper()
 	if got.status != http.StatusCreated || len(got.replayed) > 0 {
@@ -63,14 +63,14 @@ func wantCreated(t *testing.T, what string, got wantStatus) {
 	}
 }
 
-// wantReplay checks that an answer is the first one, byte for byte.
+// wantReplay checks that a response is the first one, byte for byte.
 func wantReplay(t *testing.T, what string, got, first wantStatus) {
 	t.Helper()
 	if got.status != http.StatusCreated || len(got.replayed) != 1 || got.replayed[0] != "true" {
 		t.Errorf("%s: %d %s, Idempotent-Replayed %q; want 201 with the one value true", what, got.status, got.body, got.replayed)
 	}
 	if got.body != first.body {
-		t.Errorf("%s: %s; want the first answer, %s", what, got.body, first.body)
+		t.Errorf("%s: %s; want the first response, %s", what, got.body, first.body)
 	}
 	if a, b := got.header.Get("Content-Type"), first.header.Get("Content-Type"); a != b {
 		t.Errorf("%s: the content type %q; want the first one's, %q", what, a, b)
@@ -80,7 +80,7 @@ func wantReplay(t *testing.T, what string, got, first wantStatus) {
 	}
 }
 
-// wantError checks that an answer is an error in the document's form, and
+// wantError checks that a response is an error in the document's form, and
 // returns it.
 func wantError(t *testing.T, what string, got wantStatus, status int, class string) (failure struct {
 	Class         string              `json:"exception_class"`
@@ -111,9 +111,9 @@ func (e *env) wantUsers(t *testing.T, what string, want int) {
 func TestRepeatedCreateOverTheWire(t *testing.T) {
 	e := newEnv(t)
 	for i, body := range []string{
-		`{"name":"made","duration":14}`,
+		`{"name":"generated","duration":14}`,
 		`{"name":"","duration":-1,"read_only":true}`,
-		`{"name":"chosen","duration":0,"secret":"chosen & <kept> \u00e4"}`,
+		`{"name":"custom","duration":0,"secret":"custom & <kept> \u00e4"}`,
 	} {
 		key := "key" + string(rune('0'+i))
 		first := e.create(t, e.here(), body, key)
@@ -154,22 +154,22 @@ func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
 	e := newEnv(t)
 	first := e.create(t, e.here(), `{"name":"u","duration":14}`, "key")
 	wantCreated(t, "the first", first)
-	custom := e.create(t, e.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen")
-	wantCreated(t, "the chosen one", custom)
+	custom := e.create(t, e.here(), `{"name":"v","duration":14,"secret":"custom-one"}`, "custom")
+	wantCreated(t, "the custom secret", custom)
 	for _, test := range []struct{ key, body string }{
 		{"key", `{"name":"u","duration":15}`},
 		{"key", `{"name":"u","duration":14,"read_only":true}`},
 		{"key", `{"name":"u0","duration":14}`},
 		{"key", `{"name":"u","duration":14,"secret":"marked-secret"}`},
-		{"chosen", `{"name":"v","duration":14,"secret":"marked-secret"}`},
-		{"chosen", `{"name":"v","duration":14}`},
+		{"custom", `{"name":"v","duration":14,"secret":"marked-secret"}`},
+		{"custom", `{"name":"v","duration":14}`},
 	} {
 		got := e.create(t, e.here(), test.body, test.key)
 		failure := wantError(t, test.body, got, 422, "ValidationError")
 		if !strings.Contains(failure.Message, "Idempotency-Key") {
 			t.Errorf("%s: the message %q; want it to name Idempotency-Key", test.body, failure.Message)
 		}
-		for _, word := range []string{"marked", "chosen-one", `"` + test.key + `"`, "14"} {
+		for _, word := range []string{"marked", "custom-one", `"` + test.key + `"`, "14"} {
 			if strings.Contains(got.body, word) {
 				t.Errorf("%s: %s; want no word of either request", test.body, got.body)
 			}
@@ -177,7 +177,7 @@ func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
 	}
 	e.wantUsers(t, "in the end", 2)
 	wantReplay(t, "the first request", e.create(t, e.here(), `{"name":"u","duration":14}`, "key"), first)
-	wantReplay(t, "the chosen one", e.create(t, e.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen"), custom)
+	wantReplay(t, "the custom secret", e.create(t, e.here(), `{"name":"v","duration":14,"secret":"custom-one"}`, "custom"), custom)
 }
 
 func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
@@ -201,7 +201,7 @@ func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
 		got := e.create(t, e.here(), body, "key")
 		failure := wantError(t, what, got, 409, "ConflictError")
 		if strings.Contains(failure.Message, "already exists") || !strings.Contains(failure.Message, "since") {
-			t.Errorf("%s: the message %q; want it to say what became of the user", what, failure.Message)
+			t.Errorf("%s: the message %q; want it to say that the user has changed since", what, failure.Message)
 		}
 		if retry := got.header.Get("X-Should-Retry"); retry != "false" {
 			t.Errorf("%s: x-should-retry %q; want false", what, retry)
@@ -240,12 +240,12 @@ func TestOneRequestManyTimesAtOnceOverTheWire(t *testing.T) {
 		}
 	}
 	if firsts != 1 {
-		t.Errorf("%d of %d answers are without Idempotent-Replayed; want one", firsts, len(responses))
+		t.Errorf("%d of %d responses are without Idempotent-Replayed; want one", firsts, len(responses))
 	}
 	e.wantUsers(t, "in the end", 1)
 }
 
-func TestGoodIdempotencyKeys(t *testing.T) {
+func TestValidIdempotencyKeys(t *testing.T) {
 	e := newEnv(t)
 	var all strings.Builder // every visible character
 	for c := '!'; c <= '~'; c++ {
@@ -262,7 +262,7 @@ func TestGoodIdempotencyKeys(t *testing.T) {
 	e.wantUsers(t, "in the end", 12)
 }
 
-func TestBadIdempotencyKeys(t *testing.T) {
+func TestInvalidIdempotencyKeys(t *testing.T) {
 	e := newEnv(t)
 	const body = `{"name":"u","duration":1}`
 	const marker = "mArKeR"
@@ -280,12 +280,12 @@ func TestBadIdempotencyKeys(t *testing.T) {
 		"a line's end":         {marker + "\n"},
 		"two":                  {marker, "other"},
 		"the same twice":       {marker, marker},
-		"a good one and none":  {marker, ""},
-		"none and a good one":  {"", marker},
+		"a valid one and none": {marker, ""},
+		"none and a valid one": {"", marker},
 		"two, together 255":    {strings.Repeat("k", 127), strings.Repeat("k", 127)},
 		"two, one of them bad": {marker, "a b"},
 	} {
-		// To the handler, as the wire does not carry all of these.
+		// Call the handler directly: not all of these can be sent over a connection.
 		request := httptest.NewRequest(http.MethodPost, e.here(), strings.NewReader(body))
 		request.Header = e.request(t, e.here(), body, keys...).Header
 		w := httptest.NewRecorder()
@@ -302,7 +302,7 @@ func TestBadIdempotencyKeys(t *testing.T) {
 	for what, keys := range map[string][]string{"empty": {""}, "a space": {"a b"}, "two": {"a", "b"}, "not ASCII": {"ü"}, "256 characters": {strings.Repeat("k", 256)}} {
 		wantError(t, what+", over the wire", e.create(t, e.here(), body, keys...), 400, "ValidationError")
 	}
-	// What no client of net/http sends, its server refuses by itself.
+	// net/http's server itself refuses these, which its client does not send.
 	for what, key := range map[string]string{"DEL": "a\x7f", "NUL": "a\x00"} {
 		conn, err := net.Dial("tcp", e.Listener.Addr().String())
 		if err != nil {
@@ -324,11 +324,11 @@ func TestBadIdempotencyKeys(t *testing.T) {
 	e.wantUsers(t, "in the end", 0)
 }
 
-// A key does not change which answer comes first.
+// An Idempotency-Key does not change the order of errors.
 func TestOrderOfErrorsWithIdempotencyKeys(t *testing.T) {
 	e := newEnv(t)
-	const good = `{"name":"u","duration":1}`
-	wantCreated(t, "the first", e.create(t, e.here(), good, "used"))
+	const valid = `{"name":"u","duration":1}`
+	wantCreated(t, "the first", e.create(t, e.here(), valid, "used"))
 	for _, test := range []struct {
 		what, path, body, key string
 		status                int
@@ -336,13 +336,13 @@ func TestOrderOfErrorsWithIdempotencyKeys(t *testing.T) {
 	}{
 		{"a bad key and a bad body", e.here(), `{"name":"U"}`, "a b", 400, "ValidationError"},
 		{"a used key and a bad body", e.here(), `{"name":"U","duration":1}`, "used", 400, "ValidationError"},
-		{"a bad key in another project", path(4, 5, 1), good, "a b", 400, "ValidationError"},
-		{"a used key in another project", path(4, 5, e.Registry.RegistryID), good, "used", 403, "ForbiddenError"},
-		{"a used key for no registry", path(3, 5, 99), good, "used", 404, "NotFoundError"},
+		{"a bad key in another project", path(4, 5, 1), valid, "a b", 400, "ValidationError"},
+		{"a used key in another project", path(4, 5, e.Registry.RegistryID), valid, "used", 403, "ForbiddenError"},
+		{"a used key for no registry", path(3, 5, 99), valid, "used", 404, "NotFoundError"},
 	} {
 		wantError(t, test.what, e.create(t, test.path, test.body, test.key), test.status, test.class)
 	}
-	request := e.request(t, e.here(), good, "a b")
+	request := e.request(t, e.here(), valid, "a b")
 	request.Header.Del("Authorization")
 	response, err := e.Client().Do(request)
 	if err != nil {
@@ -374,7 +374,7 @@ func TestIdempotencyKeysAreKeptAndLoggedNowhere(t *testing.T) {
 		"ids that are wrong": e.create(t, "/cloud/v1/registries/x/y/z/users", body, marker),
 	} {
 		if strings.Contains(got.body, marker) {
-			t.Errorf("%s: the answer repeats the key: %s", what, got.body)
+			t.Errorf("%s: the response repeats the key: %s", what, got.body)
 		}
 	}
 	e.wantNowhere(t, "goodname", marker)
