@@ -26,7 +26,7 @@ import (
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
-// house is a service over a real store, with a registry and a clock to turn.
+// env is a service over a real store, with a registry and a settable clock.
 type env struct {
 	*accounts.Service
 	store *sqlite.Store
@@ -59,7 +59,7 @@ func newEnv(t *testing.T) *env {
 	return e
 }
 
-// create creates a user that must come to be.
+// create creates a user. It must succeed.
 func (e *env) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
 	t.Helper()
 	u, err := e.CreateUser(t.Context(), e.all, e.at, "", n)
@@ -118,7 +118,7 @@ func TestExpiry(t *testing.T) {
 			want = created.Add(day)
 		}
 		u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: test.days})
-		for what, got := range map[string]accounts.User{"answered": u, "stored": e.stored(t, "u")} {
+		for what, got := range map[string]accounts.User{"returned": u, "stored": e.stored(t, "u")} {
 			if got.CreatedAt != created || got.ExpiresAt != want || got.Duration != test.days {
 				t.Errorf("%d: at %v for %d days, %s: created %v, expires %v, duration %d; want %v, %v, %d",
 					i, test.now, test.days, what, got.CreatedAt, got.ExpiresAt, got.Duration, created, want, test.days)
@@ -127,7 +127,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// noonless is one o'clock at night.
+// noonless returns one o'clock at night.
 func noonless(year int, month time.Month, day int) time.Time {
 	return time.Date(year, month, day, 1, 0, 0, 0, time.UTC)
 }
@@ -172,36 +172,36 @@ func TestExpiredAtTheBoundary(t *testing.T) {
 	}
 }
 
-func TestUserOfNoDaysEndsAtOnce(t *testing.T) {
+func TestUserOfDuration0ExpiresAtOnce(t *testing.T) {
 	e := newEnv(t)
 	if u, _ := e.create(t, accounts.NewUser{Name: "u"}); !u.Expired(e.now) {
-		t.Errorf("%+v is not expired at %v; want a user of 0 days to end at once", u, e.now)
+		t.Errorf("%+v is not expired at %v; want a user of duration 0 to expire at once", u, e.now)
 	}
 }
 
-// untouchable is a store that nobody may ask.
+// untouchable is a store whose methods must not be called.
 type untouchable struct {
 	accounts.Store // nil: the other methods panic
 	t              *testing.T
 }
 
 func (s untouchable) Registry(context.Context, accounts.RegistryRef) (accounts.Registry, error) {
-	s.t.Error("the store was asked for the registry")
+	s.t.Error("the store's Registry was called")
 	return accounts.Registry{}, nil
 }
 
 func (s untouchable) CreateUser(_ context.Context, _ accounts.RegistryRef, u accounts.User, _ *accounts.IdempotencyRecord) (accounts.User, error) {
-	s.t.Error("the store was asked to create a user")
+	s.t.Error("the store's CreateUser was called")
 	return u, nil
 }
 
 func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	s.t.Error("the store was asked for a record")
+	s.t.Error("the store's IdempotencyRecord was called")
 	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
 func (s untouchable) Key(context.Context, int64) (accounts.Key, error) {
-	s.t.Error("the store was asked for a key")
+	s.t.Error("the store's Key was called")
 	return accounts.Key{}, nil
 }
 
@@ -209,8 +209,8 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for _, test := range []struct{ key, project int64 }{{3, 4}, {3, 0}, {3, -1}, {3, -3}, {math.MaxInt64, math.MinInt64}} {
 		for _, n := range []accounts.NewUser{
-			{Name: "made", Duration: 1},
-			{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
+			{Name: "generated", Duration: 1},
+			{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("custom")},
 		} {
 			at := accounts.RegistryRef{ProjectID: test.project, RegionID: 5, RegistryID: 1}
 			for _, key := range []string{"", "key"} {
@@ -250,7 +250,7 @@ func TestOrderOfErrors(t *testing.T) {
 		{"taken", mine, e.at, registryusers.ErrUserExists},
 		{"taken, a key for all", e.all, e.at, registryusers.ErrUserExists},
 	} {
-		for _, custom := range []string{"", "chosen"} {
+		for _, custom := range []string{"", "custom"} {
 			u, err := e.CreateUser(t.Context(), test.key, test.at, "",
 				accounts.NewUser{Name: "taken", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 			if !errors.Is(err, test.want) || u.ID != 0 || !u.Secret.IsZero() {
@@ -263,7 +263,7 @@ func TestOrderOfErrors(t *testing.T) {
 	}
 }
 
-func TestMadeSecret(t *testing.T) {
+func TestGeneratedSecret(t *testing.T) {
 	e := newEnv(t)
 	u, secret := e.create(t, accounts.NewUser{Name: "u", Duration: 1, ReadOnly: true})
 	if form := regexp.MustCompile(`^[A-Za-z0-9]{32}$`); !form.MatchString(secret.Reveal()) {
@@ -307,7 +307,7 @@ func filesWith(t *testing.T, dir, text string) []string {
 func TestNoSecretIsStored(t *testing.T) {
 	e := newEnv(t)
 	u, generated := e.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
-	e.create(t, accounts.NewUser{Name: "chosenuser", Duration: 1, Secret: registryusers.NewSecretText("chosen-Xq7wZ")})
+	e.create(t, accounts.NewUser{Name: "customuser", Duration: 1, Secret: registryusers.NewSecretText("custom-Xq7wZ")})
 	_, renewed, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 	if err != nil {
 		t.Fatal(err)
@@ -317,13 +317,13 @@ func TestNoSecretIsStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, keySecret, _ := strings.Cut(token.Reveal(), "$")
-	if len(filesWith(t, e.dir, "chosenuser")) == 0 {
+	if len(filesWith(t, e.dir, "customuser")) == 0 {
 		t.Fatal("the files do not even have the user's name: the search is broken")
 	}
 	for what, secret := range map[string]string{
-		"made secret":      generated.Reveal(),
+		"generated secret": generated.Reveal(),
 		"renewed secret":   renewed.Reveal(),
-		"chosen secret":    "chosen-Xq7wZ",
+		"custom secret":    "custom-Xq7wZ",
 		"API key":          token.Reveal(),
 		"API key's secret": keySecret,
 		"server key":       string([]byte{1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}),
@@ -354,7 +354,7 @@ func TestCustomSecretIsKeptAsArgon2id(t *testing.T) {
 	const custom = "pässword $ with, all=sorts"
 	u, secret := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 	if secret.Reveal() != custom {
-		t.Errorf("the secret that is answered is %q; want the chosen %q", secret.Reveal(), custom)
+		t.Errorf("the returned secret is %q; want the custom secret %q", secret.Reveal(), custom)
 	}
 	v := e.stored(t, "u").Verifier
 	if v.Index != nil || v.Hash != u.Verifier.Hash {
@@ -390,7 +390,7 @@ func TestCanceledWhileHashing(t *testing.T) {
 	e := newEnv(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := e.CreateUser(ctx, e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("chosen")})
+	_, err := e.CreateUser(ctx, e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("custom")})
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("CreateUser with a canceled context: %v; want %v and %v: nothing is done", err, context.Canceled, registryusers.ErrUnavailable)
 	}
@@ -417,7 +417,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 	u.ReadOnly = false
 	check(accounts.UserUpdate{ReadOnly: new(false)})
 
-	e.now = noon.Add(50 * time.Hour) // what counts is when the user was created
+	e.now = noon.Add(50 * time.Hour) // the duration starts when the user was created
 	for days, end := range map[int64]time.Time{
 		0: noon, 1: noon.Add(24 * time.Hour), 365: noon.Add(365 * 24 * time.Hour), -1: accounts.Never,
 	} {
@@ -440,7 +440,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 		t.Errorf("the old secret finds its user: %v; want %v", err, registryusers.ErrUserNotFound)
 	}
 
-	e.now = accounts.Never // all but this one's days are over; its name is still taken
+	e.now = accounts.Never // all other users have expired; their names are still taken
 	if _, err := e.CreateUser(t.Context(), e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
 		t.Errorf("CreateUser with a taken name: %v; want %v", err, registryusers.ErrUserExists)
 	}
@@ -453,7 +453,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 		t.Errorf("CreateUser with the freed name = %+v; want an id above %d and the secret version 1", again, u.ID)
 	}
 
-	// The deleted user's id is nobody's, also now that its name is another's.
+	// The deleted user's id is no user's, also after its name was reused.
 	for what, err := range map[string]error{
 		"UpdateUser": func() error {
 			_, _, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
@@ -496,8 +496,8 @@ func TestRaceForOneName(t *testing.T) {
 	for i := range errs {
 		wg.Go(func() {
 			n := accounts.NewUser{Name: "same", Duration: 1}
-			if i%16 == 0 { // some with a chosen secret, which takes longer
-				n.Secret = registryusers.NewSecretText("chosen")
+			if i%16 == 0 { // some with a custom secret, which takes longer
+				n.Secret = registryusers.NewSecretText("custom")
 			}
 			_, errs[i] = e.CreateUser(t.Context(), e.all, e.at, "", n)
 		})
@@ -611,8 +611,8 @@ func TestAuthenticate(t *testing.T) {
 		name, token string
 		want        accounts.Key // its zero: refused
 	}{
-		{"good, one project", oneToken.Reveal(), one},
-		{"good, all projects", allToken.Reveal(), all},
+		{"valid, one project", oneToken.Reveal(), one},
+		{"valid, all projects", allToken.Reveal(), all},
 		{"removed", removedToken.Reveal(), accounts.Key{}},
 		{"empty", "", accounts.Key{}},
 		{"wrong secret", oneID + "$" + strings.Repeat("x", 32), accounts.Key{}},
@@ -648,12 +648,12 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("%s: Authenticate = %+v, %v; want %+v, %v", test.name, got, err, test.want, want)
 		}
 		if err != nil && err.Error() != registryusers.ErrUnauthenticated.Error() {
-			t.Errorf("%s: Authenticate: %v; want nothing that tells one refusal from another", test.name, err)
+			t.Errorf("%s: Authenticate: %v; want the same error for every refusal", test.name, err)
 		}
 	}
 }
 
-func TestTokenThatIsNoneNeedsNoLookUp(t *testing.T) {
+func TestMalformedTokenNeedsNoLookUp(t *testing.T) {
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for _, token := range []string{"", "$", "x$y", "01$x", "+1$x", strings.Repeat("9", 1<<20)} {
 		if _, err := s.Authenticate(t.Context(), registryusers.NewSecret(token)); !errors.Is(err, registryusers.ErrUnauthenticated) {
@@ -662,10 +662,10 @@ func TestTokenThatIsNoneNeedsNoLookUp(t *testing.T) {
 	}
 }
 
-// broken is a store whose disk is gone.
+// broken is a store whose disk has failed.
 type broken struct{ accounts.Store }
 
-var errBroken = fmt.Errorf("%w: the disk is gone", registryusers.ErrUnavailable)
+var errBroken = fmt.Errorf("%w: the disk has failed", registryusers.ErrUnavailable)
 
 func (broken) Key(context.Context, int64) (accounts.Key, error) { return accounts.Key{}, errBroken }
 func (broken) CreateKey(_ context.Context, k accounts.Key) (accounts.Key, error) {
@@ -682,7 +682,7 @@ func (broken) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRe
 }
 func (broken) DeleteIdempotencyRecords(context.Context, time.Time) error { return errBroken }
 
-// A store that cannot answer must not make a good key look like a bad one.
+// An error of the store must not make a valid key look invalid.
 func TestStoreErrorsPassThrough(t *testing.T) {
 	s := accounts.New(broken{}, accounts.NewServerKey("k", [32]byte{}), nil)
 	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
@@ -695,14 +695,14 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			}
 			return err
 		},
-		"CreateUser, made": func() error {
+		"CreateUser, generated": func() error {
 			u, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u"})
 			if !u.Secret.IsZero() || u.Name != "" {
 				t.Error("CreateUser gave out a user that is not stored")
 			}
 			return err
 		},
-		"CreateUser, chosen": func() error {
+		"CreateUser, custom": func() error {
 			_, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
 			return err
 		},
@@ -713,7 +713,7 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			}
 			return err
 		},
-		"Sweep": func() error { return s.DeleteExpired(t.Context()) },
+		"DeleteExpired": func() error { return s.DeleteExpired(t.Context()) },
 	} {
 		if err := call(); !errors.Is(err, errBroken) || errors.Is(err, registryusers.ErrUnauthenticated) {
 			t.Errorf("%s: %v; want the store's %v", what, err, errBroken)

@@ -28,12 +28,12 @@ func (e *env) login(t *testing.T, account, secret, repository string) (accounts.
 	})
 }
 
-// wantLogin checks who it is that logs in; the id 0 is nobody.
+// wantLogin checks which user a login is of; the id 0 means a refusal.
 func wantLogin(t *testing.T, what string, got accounts.Account, err error, id int64) {
 	t.Helper()
 	if id == 0 {
 		if err != registryusers.ErrUnauthenticated && err != accounts.ErrBareName {
-			t.Errorf("%s: the user %d, %v; want %v and no more", what, got.ID, err, registryusers.ErrUnauthenticated)
+			t.Errorf("%s: the user %d, %v; want only %v", what, got.ID, err, registryusers.ErrUnauthenticated)
 		}
 	} else if err != nil || got.ID != id {
 		t.Errorf("%s: the user %d, %v; want %d", what, got.ID, err, id)
@@ -42,39 +42,39 @@ func wantLogin(t *testing.T, what string, got accounts.Account, err error, id in
 
 func TestLogin(t *testing.T) {
 	e := newEnv(t)
-	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
 	empty, emptySecret := e.create(t, accounts.NewUser{Name: "", Duration: 1})
-	custom, _ := e.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	custom, _ := e.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("pw")})
 	for _, test := range []struct {
 		account, secret, repository string
 		want                        int64
 	}{
-		{"made", generatedSecret.Reveal(), "", generated.ID},
-		{"3-5-demo+made", generatedSecret.Reveal(), "", generated.ID},
-		{"made", generatedSecret.Reveal(), "9-9-other/image", generated.ID}, // the secret says who it is
-		{"9-9-other+made", generatedSecret.Reveal(), "", 0},
-		{"chosen", generatedSecret.Reveal(), "", 0},
-		{"made", generatedSecret.Reveal() + "x", "", 0},
-		{"made", "", "", 0},
+		{"generated", generatedSecret.Reveal(), "", generated.ID},
+		{"3-5-demo+generated", generatedSecret.Reveal(), "", generated.ID},
+		{"generated", generatedSecret.Reveal(), "9-9-other/image", generated.ID}, // the secret identifies the user
+		{"9-9-other+generated", generatedSecret.Reveal(), "", 0},
+		{"custom", generatedSecret.Reveal(), "", 0},
+		{"generated", generatedSecret.Reveal() + "x", "", 0},
+		{"generated", "", "", 0},
 		{"3-5-demo+", emptySecret.Reveal(), "", empty.ID},
 		{"3-5-demo+", "", "", 0},
 		{"", "", "", 0},
-		{"chosen", "pw", "", 0}, // it does not say whose registry
-		{"chosen", "pw", "3-5-demo/image", custom.ID},
-		{"chosen", "pw", "3-5-demo", custom.ID},
-		{"chosen", "pw", "3-5-other/image", 0}, // another registry has no such user
-		{"chosen", "pw", "image", 0},
-		{"3-5-demo+chosen", "pw", "", custom.ID},
-		{"3-5-demo+chosen", "pw", "9-9-other/image", custom.ID},
-		{"03-5-demo+chosen", "pw", "", 0},
-		{"3-5+chosen", "pw", "", 0},
-		{"x-5-demo+chosen", "pw", "", 0},
-		{"demo+chosen", "pw", "", 0},
-		{"+chosen", "pw", "", 0},
-		{"chosen+", "pw", "", 0},
-		{"3-5-demo+chosen", "PW", "", 0},
-		{"3-5-demo+CHOSEN", "pw", "", 0},
-		{"chosen", "PW", "3-5-demo/image", 0},
+		{"custom", "pw", "", 0}, // the registry is unknown
+		{"custom", "pw", "3-5-demo/image", custom.ID},
+		{"custom", "pw", "3-5-demo", custom.ID},
+		{"custom", "pw", "3-5-other/image", 0}, // another registry has no such user
+		{"custom", "pw", "image", 0},
+		{"3-5-demo+custom", "pw", "", custom.ID},
+		{"3-5-demo+custom", "pw", "9-9-other/image", custom.ID},
+		{"03-5-demo+custom", "pw", "", 0},
+		{"3-5+custom", "pw", "", 0},
+		{"x-5-demo+custom", "pw", "", 0},
+		{"demo+custom", "pw", "", 0},
+		{"+custom", "pw", "", 0},
+		{"custom+", "pw", "", 0},
+		{"3-5-demo+custom", "PW", "", 0},
+		{"3-5-demo+CUSTOM", "pw", "", 0},
+		{"custom", "PW", "3-5-demo/image", 0},
 		{"nobody", "pw", "3-5-demo/image", 0},
 		{"3-5-demo+nobody", "pw", "", 0},
 	} {
@@ -90,7 +90,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A login that was right must not be remembered longer than it is right.
+// A verified login must not be cached longer than it is valid.
 func TestLoginEndsWithTheUsersRights(t *testing.T) {
 	for _, custom := range []string{"", "pw"} {
 		e := newEnv(t)
@@ -132,7 +132,7 @@ func TestLoginEndsWithTheUsersRights(t *testing.T) {
 func TestFailedLoginsAreLimited(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
-	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
 	try := func(name, secret, from string) error {
 		_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 		return err
@@ -142,7 +142,7 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 			t.Fatalf("failure %d: %v; want %v", i, err, registryusers.ErrUnauthenticated)
 		}
 	}
-	for _, secret := range []string{"wrong", "pw"} { // the first is another than those before
+	for _, secret := range []string{"wrong", "pw"} { // the first differs from the earlier ones
 		err := try("u", secret, "a")
 		limit, ok := errors.AsType[*accounts.LimitError](err)
 		if !ok || !errors.Is(err, registryusers.ErrTooManyRequests) || limit.RetryAfter != 5*time.Minute {
@@ -152,12 +152,12 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	if err := try("u", "pw", "b"); err != nil {
 		t.Errorf("from another address: %v; want success", err)
 	}
-	if err := try("made", generatedSecret.Reveal(), "a"); err != nil {
-		t.Errorf("the made secret of %q: %v; want it let in regardless", generated.Name, err)
+	if err := try("generated", generatedSecret.Reveal(), "a"); err != nil {
+		t.Errorf("the generated secret of %q: %v; want success regardless of the limit", generated.Name, err)
 	}
 	e.now = noon.Add(5 * time.Minute)
 	if err := try("u", "pw", "a"); err != nil {
-		t.Errorf("when the five minutes are over: %v; want success", err)
+		t.Errorf("after the five minutes: %v; want success", err)
 	}
 }
 
@@ -169,24 +169,24 @@ func TestRefreshTokenForgedOrOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := e.RefreshToken(account, "service").Reveal()
-	if strings.Contains(good, secret.Reveal()) {
+	valid := e.RefreshToken(account, "service").Reveal()
+	if strings.Contains(valid, secret.Reveal()) {
 		t.Error("the refresh token has the secret in it")
 	}
-	got, err := e.Refresh(t.Context(), registryusers.NewSecret(good), "service")
-	wantLogin(t, "good", got, err, u.ID)
-	payload, mac, _ := cutLast(good)
+	got, err := e.Refresh(t.Context(), registryusers.NewSecret(valid), "service")
+	wantLogin(t, "valid", got, err, u.ID)
+	payload, mac, _ := cutLast(valid)
 	for name, token := range map[string]string{
 		"empty": "", "dots": "..", "no code": payload, "another user": "2" + payload[1:] + "." + mac, "another incarnation": "1." + strings.Repeat("A", 22) + "." + mac,
-		"cut": good[:len(good)-1], "longer": good + "A", "only the code": "." + mac,
+		"cut": valid[:len(valid)-1], "longer": valid + "A", "only the code": "." + mac,
 	} {
 		got, err := e.Refresh(t.Context(), registryusers.NewSecret(token), "service")
 		wantLogin(t, name, got, err, 0)
 	}
-	got, err = e.Refresh(t.Context(), registryusers.NewSecret(good), "another")
+	got, err = e.Refresh(t.Context(), registryusers.NewSecret(valid), "another")
 	wantLogin(t, "another service", got, err, 0)
 	other := accounts.New(e.store, accounts.NewServerKey("other", [32]byte{9}), func() time.Time { return e.now })
-	got, err = other.Refresh(t.Context(), registryusers.NewSecret(good), "service")
+	got, err = other.Refresh(t.Context(), registryusers.NewSecret(valid), "service")
 	wantLogin(t, "another server key", got, err, 0)
 }
 
@@ -220,10 +220,10 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// pw is a chosen secret.
+// pw is a custom secret.
 func pw(text string) registryusers.SecretText { return registryusers.NewSecretText(text) }
 
-// registry makes another registry and returns its place.
+// registry creates another registry and returns its ref.
 func (e *env) registry(t *testing.T, name string) accounts.RegistryRef {
 	t.Helper()
 	r, err := e.CreateRegistry(t.Context(), e.at.ProjectID, e.at.RegionID, name)
@@ -234,7 +234,7 @@ func (e *env) registry(t *testing.T, name string) accounts.RegistryRef {
 }
 
 // hashes returns how many argon2ids a function runs: each allocates its 19 MiB
-// at once, and nothing else here comes near.
+// at once, and nothing else here allocates nearly as much.
 func hashes(f func()) int {
 	const each = 19 << 20
 	var before, after runtime.MemStats
@@ -259,7 +259,7 @@ func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
 		{"3-5-two+same", "", second.ID},
 		{"same", "3-5-demo/a", first.ID},
 		{"same", "3-5-two/a/b", second.ID},
-		{"3-5-two+same", "3-5-demo/a", second.ID}, // who says it, decides
+		{"3-5-two+same", "3-5-demo/a", second.ID}, // the prefix of the name decides
 		{"3-5-none+same", "", 0},
 	} {
 		got, err := e.login(t, test.account, "pw", test.repository)
@@ -270,7 +270,7 @@ func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
 	}
 }
 
-func TestEmptyNameWithAMadeSecret(t *testing.T) {
+func TestEmptyNameWithAGeneratedSecret(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	u, secret := e.create(t, accounts.NewUser{Name: "", Duration: 1})
@@ -283,24 +283,24 @@ func TestEmptyNameWithAMadeSecret(t *testing.T) {
 }
 
 // A name that the database could cut off at the NUL is another name.
-func TestNamesThatAreAlmostTheUsers(t *testing.T) {
+func TestSimilarNamesAreOtherUsers(t *testing.T) {
 	e := newEnv(t)
-	_, secret := e.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	e.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
-	for _, account := range []string{"made\x00", "made\x00x", "made ", "MADE", "3-5-demo+made\x00", "3-5-DEMO+made"} {
+	_, secret := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+	e.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
+	for _, account := range []string{"generated\x00", "generated\x00x", "generated ", "GENERATED", "3-5-demo+generated\x00", "3-5-DEMO+generated"} {
 		got, err := e.login(t, account, secret.Reveal(), "")
-		wantLogin(t, fmt.Sprintf("a made secret, as %q", account), got, err, 0)
+		wantLogin(t, fmt.Sprintf("a generated secret, as %q", account), got, err, 0)
 	}
-	const name = "chosen"
+	const name = "custom"
 	for _, account := range []string{
-		name + "\x00", name + "\x00x", "\x00" + name, name + " ", name + "\n", name + "%", "chos%", "CHOSEN",
+		name + "\x00", name + "\x00x", "\x00" + name, name + " ", name + "\n", name + "%", "cust%", "CUSTOM",
 		"3-5-demo\x00+" + name, "3-5-demo+" + name + "\x00", "3-5-DEMO+" + name, "3-5-demo++" + name, "3-5-demo+" + name + "+", "+3-5-demo+" + name,
 		"3-05-demo+" + name, "3-+5-demo+" + name, "-3-5-demo+" + name, "99999999999999999999-5-demo+" + name, "3-5-demo/+" + name, "3-5-%+" + name,
 		name + "\xff", "' OR 1=1 --",
 	} {
 		for _, repository := range []string{"", "3-5-demo/a"} {
 			got, err := e.login(t, account, "pw", repository)
-			wantLogin(t, fmt.Sprintf("a chosen secret, as %q for %q", account, repository), got, err, 0)
+			wantLogin(t, fmt.Sprintf("a custom secret, as %q for %q", account, repository), got, err, 0)
 		}
 	}
 }
@@ -327,7 +327,7 @@ func TestOneArgon2idForFiftyLogins(t *testing.T) {
 	if got := hashes(fifty); got != 1 {
 		t.Errorf("after five minutes: %d argon2ids; want 1", got)
 	}
-	// What is remembered is of the stored hash: with another one it is nothing.
+	// A cached verification is of the stored hash: another hash invalidates it.
 	verifier := e.stored(t, "v").Verifier
 	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
 		t.Fatal(err)
@@ -342,7 +342,7 @@ func TestOneArgon2idForFiftyLogins(t *testing.T) {
 	wantLogin(t, "the new secret", got, err, u.ID)
 }
 
-func TestStoredHashThatIsNotUnderstood(t *testing.T) {
+func TestUnknownStoredHash(t *testing.T) {
 	for _, hash := range []string{
 		"plain", "$", "$$$$$$", "$argon2id$", "$2b$10$abcdefghijklmnopqrstuv", "$argon2i$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ",
 		"$argon2id$v=19$m=4294967295,t=2,p=1$YWFhYQ$YWFhYQ", "$argon2id$v=19$m=19456,t=0,p=0$YWFhYQ$YWFhYQ",
@@ -400,7 +400,7 @@ func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 	}
 }
 
-// Ten bad logins by a neighbor behind the same address must not refuse a secret
+// Ten failed logins from the same address must not refuse a secret
 // that was verified a minute ago.
 func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
 	e := newEnv(t)
@@ -435,8 +435,8 @@ func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
 func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 	e := newEnv(t)
 	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	e.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	for _, name := range []string{"u", "made", "nobody"} {
+	e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+	for _, name := range []string{"u", "generated", "nobody"} {
 		try := func(secret, from string) error {
 			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 			return err
@@ -465,7 +465,7 @@ func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 			t.Errorf("%s: an eleventh wrong secret: %v; want %v", name, err, registryusers.ErrTooManyRequests)
 		}
 	}
-	// A secret that was wrong may become right, where it was tried before, too.
+	// A wrong secret may become right later, also where it was tried before.
 	other, _ := e.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
 	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
 		t.Fatal(err)
@@ -507,7 +507,7 @@ func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
-		t.Errorf("after names of 72 MiB together the heap is %d KiB larger; want hardly any of them kept", grown>>10)
+		t.Errorf("after names of 72 MiB together the heap is %d KiB larger; want nearly none of them kept", grown>>10)
 	}
 	runtime.KeepAlive(e)
 }
@@ -525,8 +525,8 @@ func (s gate) AccountByName(ctx context.Context, projectID, regionID int64, regi
 	return s.Store.AccountByName(ctx, projectID, regionID, registry, name)
 }
 
-// together runs logins at once: all are past the first look at the limit, or
-// over, before any goes on.
+// together runs logins at once: all have passed the first check of the limit, or
+// ended, before any continues.
 func (e *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
 	g := gate{e.store, make(chan struct{}, n), make(chan struct{})}
 	service := accounts.New(g, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
@@ -549,8 +549,8 @@ func (e *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error
 	return errs
 }
 
-// Guesses in parallel must not all pass before the first has failed. What is
-// at work already may end.
+// Concurrent guesses must not all pass before the first has failed. Those that
+// are being hashed may end.
 func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
@@ -566,11 +566,11 @@ func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
 		}
 	}
 	if guesses < 10 || guesses > 20 {
-		t.Errorf("64 guesses at once: %d were judged; want ten, or a few more, and the rest limited", guesses)
+		t.Errorf("64 guesses at once: %d were verified; want ten, or a few more, and the rest limited", guesses)
 	}
 }
 
-func TestGoodLoginsAtOnceAllGetIn(t *testing.T) {
+func TestConcurrentValidLoginsSucceed(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i, err := range e.together(32, func(int) accounts.LoginAttempt {
@@ -611,8 +611,8 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 	}
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
-	if stats.Sys > most { // what was had from the system; it is never less again
-		t.Errorf("%d logins at once had %d MiB; want at most %d", logins, stats.Sys>>20, most>>20)
+	if stats.Sys > most { // memory from the system; it never decreases
+		t.Errorf("%d logins at once took %d MiB; want at most %d", logins, stats.Sys>>20, most>>20)
 	}
 	t.Logf("%d MiB", stats.Sys>>20)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
-// What a failed login costs, in argon2ids and reads of the store, is the same
-// whoever exists.
-func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
+// A failed login costs the same, in argon2ids and reads of the store, whether or not
+// the user exists.
+func TestFailedLoginCostDoesNotRevealUsers(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		e := newEnv(t)
 		_, generated := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
@@ -76,7 +76,7 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 			}
 		}
 
-		// Nor does it show, by the cost of a wrong secret that is repeated, that a user
+		// The cost of a repeated wrong secret does not show either that a user
 		// has been created since, or has got another secret.
 		again := func(what string) {
 			t.Helper()
@@ -95,7 +95,7 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 		again("when the user has another secret")
 		again("the user has that secret")
 
-		// What succeeds: a generated secret needs one read, a custom one is hashed once.
+		// A successful login reads once with a generated secret, and hashes once with a custom one.
 		for _, account := range []string{"generated", "3-5-demo+generated"} {
 			if err := cost("a generated secret", account, generated.Reveal(), "9-9-other/app", 0, "AccountBySecret"); err != nil {
 				t.Errorf("a generated secret, as %q: %v; want success", account, err)
@@ -110,7 +110,7 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 }
 
 // One secret, sent from one address with each form of a name, must not show by its
-// cost which of them mean the same user, or none.
+// cost which of them name the same user, or none.
 func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		e := newEnv(t)
@@ -141,8 +141,8 @@ func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 	}
 }
 
-// An expired user costs what others cost, at the moment it expires too, and its
-// secret works as soon as it is given more days.
+// A login of an expired user costs the same as others, also at the moment it expires, and its
+// secret works as soon as its duration is extended.
 func TestLoginsOfAnExpiredUser(t *testing.T) {
 	e := newEnv(t)
 	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
@@ -173,7 +173,7 @@ func TestLoginsOfAnExpiredUser(t *testing.T) {
 	try("u", "pw", 1, nil)
 }
 
-// A bare name that is refused is not counted: there is nothing to guess.
+// A refused bare name is not counted: there is nothing to guess.
 func TestBareNamesAreNotCounted(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
@@ -201,7 +201,7 @@ func TestAllowBareNames(t *testing.T) {
 	got, err = e.login(t, "u", "pw", "3-5-other/app")
 	wantLogin(t, "with another registry's repository", got, err, 0)
 
-	// A squatted name makes the bare one mean nobody, and takes nothing else.
+	// A squatted name makes the bare name ambiguous, and has no other effect.
 	second := e.registry(t, "second")
 	squatter, err := e.CreateUser(t.Context(), e.all, second, "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")})
 	if err != nil {
@@ -230,8 +230,8 @@ func TestAllowBareNames(t *testing.T) {
 	}
 }
 
-// Four users of one name in other registries made a good login a 401.
-func TestSquattedNamesTakeNothing(t *testing.T) {
+// Four users of one name in other registries once made a valid login fail.
+func TestSquattedNamesDoNotBlockLogins(t *testing.T) {
 	e := newEnv(t)
 	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i := range 6 {

@@ -27,7 +27,7 @@ import (
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
-// mine is the API key of whoever creates here.
+// mine is the API key of all creates here.
 var mine = accounts.Key{ID: 7, ProjectID: 3}
 
 // keyed creates with an idempotency key.
@@ -36,7 +36,7 @@ func (e *env) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.Crea
 	return e.CreateUser(t.Context(), mine, e.at, key, n)
 }
 
-// first creates with an idempotency key a user that must come to be.
+// first creates a user with an idempotency key. It must succeed.
 func (e *env) first(t *testing.T, key string, n accounts.NewUser) accounts.CreatedUser {
 	t.Helper()
 	u, err := e.keyed(t, key, n)
@@ -46,7 +46,7 @@ func (e *env) first(t *testing.T, key string, n accounts.NewUser) accounts.Creat
 	return u
 }
 
-// wantReplay checks that an answer is the first one again.
+// wantReplay checks that a create returned the first response again.
 func wantReplay(t *testing.T, what string, got accounts.CreatedUser, err error, first accounts.CreatedUser) {
 	t.Helper()
 	type response struct {
@@ -59,11 +59,11 @@ func wantReplay(t *testing.T, what string, got accounts.CreatedUser, err error, 
 		return response{u.ID, u.Duration, u.Name, u.Secret.Reveal(), u.ReadOnly, u.CreatedAt, u.ExpiresAt}
 	}
 	if err != nil || !got.Replayed || of(got) != of(first) {
-		t.Errorf("%s: %+v, %v, replayed %t; want the first answer, %+v, replayed", what, of(got), err, got.Replayed, of(first))
+		t.Errorf("%s: %+v, %v, replayed %t; want the first response, %+v, replayed", what, of(got), err, got.Replayed, of(first))
 	}
 }
 
-// wantRefusal checks that an answer is an error, and nothing else.
+// wantRefusal checks that a create returned only an error.
 func wantRefusal(t *testing.T, what string, got accounts.CreatedUser, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) || !reflect.DeepEqual(got, accounts.CreatedUser{}) {
@@ -86,10 +86,10 @@ func second(t *testing.T, file string, key accounts.ServerKey, now func() time.T
 	return accounts.New(store, key, now)
 }
 
-// testKey is the server key of [newHouse].
+// testKey is the server key of [newEnv].
 func testKey() accounts.ServerKey { return accounts.NewServerKey("test", [32]byte{1, 2, 3}) }
 
-// dump returns all of the database: what it holds must not change when a
+// dump returns the complete content of the database, which must not change when a
 // request is refused.
 func (e *env) dump(t *testing.T) string {
 	t.Helper()
@@ -142,11 +142,11 @@ func wantRecords(t *testing.T, what string, e *env, want int) {
 func TestRepeatedCreateReturnsTheFirstResult(t *testing.T) {
 	e := newEnv(t)
 	for i, n := range []accounts.NewUser{
-		{Name: "made", Duration: 14},
+		{Name: "generated", Duration: 14},
 		{Name: "", Duration: 365, ReadOnly: true},
 		{Name: "ends", Duration: 0},
 		{Name: "never", Duration: -1},
-		{Name: "chosen", Duration: 14, Secret: pw("pässword & more")},
+		{Name: "custom", Duration: 14, Secret: pw("pässword & more")},
 		{Name: "chosenreader", Duration: -1, ReadOnly: true, Secret: pw("p")},
 	} {
 		key := fmt.Sprint("key", i)
@@ -185,13 +185,13 @@ func TestWithoutAnIdempotencyKeyNothingIsRepeated(t *testing.T) {
 	wantRefusal(t, "the repeat without the key", got, err, registryusers.ErrUserExists)
 }
 
-// What was answered is known after a restart, on a copy of the data directory,
-// and to a process beside this one.
+// A repeat works after a restart, on a copy of the data directory,
+// and in another process.
 func TestRepeatInAnotherProcess(t *testing.T) {
 	e := newEnv(t)
 	requests := map[string]accounts.NewUser{
-		"made":   {Name: "made", Duration: 14},
-		"chosen": {Name: "chosen", Duration: 14, Secret: pw("chosen")},
+		"generated": {Name: "generated", Duration: 14},
+		"custom":    {Name: "custom", Duration: 14, Secret: pw("custom")},
 	}
 	firsts := make(map[string]accounts.CreatedUser)
 	for key, n := range requests {
@@ -238,11 +238,11 @@ func TestRepeatInAnotherProcess(t *testing.T) {
 	replays("after a restart", second(t, file, testKey(), now))
 }
 
-func TestAnotherServerKeyKnowsNoRepeat(t *testing.T) {
+func TestRepeatNeedsTheSameServerKey(t *testing.T) {
 	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	first := e.first(t, "key", n)
-	// Both its id and its bytes are other ones; the id alone does not matter.
+	// Both its id and its bytes differ; the id alone does not matter.
 	other := accounts.New(e.store, accounts.NewServerKey("test", [32]byte{1, 2, 4}), func() time.Time { return e.now })
 	got, err := other.CreateUser(t.Context(), mine, e.at, "key", n)
 	wantRefusal(t, "the same request under another server key", got, err, registryusers.ErrUserExists)
@@ -258,7 +258,7 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 	for _, test := range []struct {
 		what   string
 		change func(e *env, u accounts.User) error
-		want   error // nil: the first answer, whatever the user is now
+		want   error // nil: the first response, whatever the user is now
 	}{
 		{"narrowed", func(e *env, u accounts.User) error { return e.change(u, accounts.UserUpdate{ReadOnly: new(true)}) }, nil},
 		{"ended", func(e *env, u accounts.User) error { return e.change(u, accounts.UserUpdate{Days: new(int64(0))}) }, nil},
@@ -271,10 +271,10 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 			return err
 		}, registryusers.ErrUserChanged},
 		{"deleted", func(e *env, u accounts.User) error { return e.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
-		{"deleted, and another made of its name", func(e *env, u accounts.User) error {
+		{"deleted, and another created with its name", func(e *env, u accounts.User) error {
 			n := accounts.NewUser{Name: u.Name, Duration: u.Duration}
 			if u.Verifier.Hash != "" {
-				n.Secret = pw("chosen")
+				n.Secret = pw("custom")
 			}
 			err := e.DeleteUser(context.Background(), u)
 			if err == nil {
@@ -283,8 +283,8 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 			return err
 		}, registryusers.ErrUserChanged},
 	} {
-		for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
-			what := fmt.Sprintf("%s, secret chosen %t", test.what, !n.Secret.IsZero())
+		for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("custom")}} {
+			what := fmt.Sprintf("%s, custom secret %t", test.what, !n.Secret.IsZero())
 			e := newEnv(t)
 			first := e.first(t, "key", n)
 			if err := test.change(e, first.User); err != nil {
@@ -307,8 +307,8 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 	}
 }
 
-// The name is free after the user was removed, but its key is not: who wants
-// another user says so with another key.
+// The name is free after the user was removed, but its key is not: a caller that wants
+// another user uses another key.
 func TestAnotherKeyForTheNameOfARemovedUser(t *testing.T) {
 	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
@@ -328,9 +328,9 @@ func TestAnotherKeyForTheNameOfARemovedUser(t *testing.T) {
 
 func TestAnotherRequestWithTheSameKey(t *testing.T) {
 	for _, first := range []accounts.NewUser{
-		{Name: "made", Duration: 14},
+		{Name: "generated", Duration: 14},
 		{Name: "", Duration: 14},
-		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
+		{Name: "custom", Duration: 14, Secret: pw("custom")},
 	} {
 		e := newEnv(t)
 		response := e.first(t, "key", first)
@@ -339,11 +339,11 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 			"another name":            func(n *accounts.NewUser) { n.Name = "another" },
 			"a longer name":           func(n *accounts.NewUser) { n.Name += "0" },
 			"one day more":            func(n *accounts.NewUser) { n.Duration++ },
-			"no days":                 func(n *accounts.NewUser) { n.Duration = 0 },
+			"duration 0":              func(n *accounts.NewUser) { n.Duration = 0 },
 			"never to end":            func(n *accounts.NewUser) { n.Duration = -1 },
 			"read-only":               func(n *accounts.NewUser) { n.ReadOnly = true },
 			"another secret":          func(n *accounts.NewUser) { n.Secret = pw("another") },
-			"the secret made":         func(n *accounts.NewUser) { n.Secret = response.Secret },
+			"the generated secret":    func(n *accounts.NewUser) { n.Secret = response.Secret },
 			"a longer secret":         func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + " ") },
 			"a longer secret, U+00A0": func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + "\u00a0") },
 			"no secret":               func(n *accounts.NewUser) { n.Secret = registryusers.SecretText{} },
@@ -367,7 +367,7 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 	}
 }
 
-// One key in other hands, or for another path, is another key.
+// The same key by another API key, or for another path, is another key.
 func TestOneKeyInOtherScopes(t *testing.T) {
 	e := newEnv(t)
 	place := func(project, region int64, registry string) accounts.RegistryRef {
@@ -412,10 +412,10 @@ func TestOneKeyInOtherScopes(t *testing.T) {
 
 func TestAFailedCreateIsNotRecorded(t *testing.T) {
 	const key = "key"
-	good := accounts.NewUser{Name: "good", Duration: 1}
+	valid := accounts.NewUser{Name: "valid", Duration: 1}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, custom := range []string{"", "chosen"} {
+	for _, custom := range []string{"", "custom"} {
 		for _, test := range []struct {
 			what string
 			fail func(e *env) (accounts.CreatedUser, error)
@@ -435,28 +435,28 @@ func TestAFailedCreateIsNotRecorded(t *testing.T) {
 			{"an impossible duration", func(e *env) (accounts.CreatedUser, error) {
 				return e.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(custom)})
 			}, registryusers.ErrInvalid},
-			{"a caller who has gone", func(e *env) (accounts.CreatedUser, error) {
+			{"a canceled request", func(e *env) (accounts.CreatedUser, error) {
 				return e.CreateUser(canceled, mine, e.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, context.Canceled},
 		} {
 			e := newEnv(t)
 			e.create(t, accounts.NewUser{Name: "taken", Duration: 1})
 			before := e.dump(t)
-			for range 2 { // a failure is not repeated from memory either
+			for range 2 { // the repeat of a failure is not replayed either
 				got, err := test.fail(e)
 				wantRefusal(t, test.what, got, err, test.want)
 			}
 			if after := e.dump(t); after != before {
 				t.Errorf("%s: the database changed from\n%sto\n%s", test.what, before, after)
 			}
-			first := e.first(t, key, good)
-			got, err := e.keyed(t, key, good)
-			wantReplay(t, test.what+", then a good one", got, err, first)
+			first := e.first(t, key, valid)
+			got, err := e.keyed(t, key, valid)
+			wantReplay(t, test.what+", then a valid one", got, err, first)
 		}
 	}
 }
 
-// The same request succeeds under its key as soon as what was in its way is gone.
+// The same request succeeds with its key as soon as the cause of the failure is removed.
 func TestTheSameRequestAfterItsFailure(t *testing.T) {
 	e := newEnv(t)
 	taken, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
@@ -469,7 +469,7 @@ func TestTheSameRequestAfterItsFailure(t *testing.T) {
 	e.first(t, "key", n)
 
 	at := e.at
-	at.RegistryID++ // not made yet
+	at.RegistryID++ // not created yet
 	got, err = e.CreateUser(t.Context(), mine, at, "key", n)
 	wantRefusal(t, "no registry", got, err, registryusers.ErrRegistryNotFound)
 	if generated := e.registry(t, "two"); generated != at {
@@ -481,9 +481,9 @@ func TestTheSameRequestAfterItsFailure(t *testing.T) {
 }
 
 func TestRepeatIsKnownFor24Hours(t *testing.T) {
-	for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
+	for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("custom")}} {
 		e := newEnv(t)
-		e.now = noon.Add(999) // what counts is the time that is kept, in microseconds
+		e.now = noon.Add(999) // the stored time is in microseconds
 		first := e.first(t, "key", n)
 		end := noon.Add(24 * time.Hour)
 		for _, before := range []time.Duration{time.Second, time.Microsecond, 1} {
@@ -493,14 +493,14 @@ func TestRepeatIsKnownFor24Hours(t *testing.T) {
 			if err := e.DeleteExpired(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			wantRecords(t, fmt.Sprint("swept ", before, " before the end"), e, 1)
+			wantRecords(t, fmt.Sprint("deleted expired records ", before, " before the end"), e, 1)
 		}
 		for _, after := range []time.Duration{0, 1, time.Microsecond, time.Hour} {
 			e.now = end.Add(after)
 			got, err := e.keyed(t, "key", n)
 			wantRefusal(t, fmt.Sprint(after, " after the end"), got, err, registryusers.ErrUserExists)
 		}
-		// The record that counts no more is in nobody's way, swept or not.
+		// The expired record blocks no create, deleted or not.
 		e.now = end
 		other := accounts.NewUser{Name: "another", Duration: 1}
 		second := e.first(t, "key", other)
@@ -519,7 +519,7 @@ func TestRepeatIsKnownFor24Hours(t *testing.T) {
 func TestDeleteExpired(t *testing.T) {
 	e := newEnv(t)
 	if err := e.DeleteExpired(t.Context()); err != nil {
-		t.Errorf("Sweep of nothing: %v", err)
+		t.Errorf("DeleteExpired of nothing:  %v", err)
 	}
 	n := accounts.NewUser{Name: "u", Duration: 14}
 	first := e.first(t, "key", n)
@@ -533,7 +533,7 @@ func TestDeleteExpired(t *testing.T) {
 		wantRecords(t, "after 24 hours", e, 1)
 	}
 	account, err := e.login(t, "u", first.Secret.Reveal(), "")
-	wantLogin(t, "the user whose record is gone", account, err, first.ID)
+	wantLogin(t, "the user whose record was deleted", account, err, first.ID)
 	got, err := e.keyed(t, "key", n)
 	wantRefusal(t, "the repeat", got, err, registryusers.ErrUserExists)
 	got, err = e.keyed(t, "later", accounts.NewUser{Name: "later", Duration: 14})
@@ -543,20 +543,20 @@ func TestDeleteExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRecords(t, "after 25 hours", e, 0)
-	// The same key and name, with all trace of the first gone: another secret.
+	// The same key and name after the first record was deleted: another secret.
 	if err := e.DeleteUser(t.Context(), first.User); err != nil {
 		t.Fatal(err)
 	}
 	if again := e.first(t, "key", n); again.Secret.Reveal() == first.Secret.Reveal() {
-		t.Error("the same request a day later made the same secret; want a salt of its own")
+		t.Error("the same request a day later has the same secret; want another salt")
 	}
 }
 
-// gathered is a store in which the first looks at the record wait for each
-// other, so that all creates go on to create.
+// gathered is a store in which the first lookups of the record wait for each
+// other, so that all creates continue to CreateUser.
 type gathered struct {
 	accounts.Store
-	missing *atomic.Int32 // looks that are still to come
+	missing *atomic.Int32 // lookups still to come
 	all     chan struct{} // closed by the last of them
 }
 
@@ -567,7 +567,7 @@ func (s gathered) IdempotencyRecord(ctx context.Context, key []byte) (accounts.I
 	}
 	select {
 	case <-s.all:
-	case <-time.After(3 * time.Second): // somebody does not look
+	case <-time.After(3 * time.Second): // a lookup is missing
 	}
 	return r, u, err
 }
@@ -604,14 +604,14 @@ func TestOneRequestManyTimesAtOnce(t *testing.T) {
 		n    int // argon2id takes its time
 		accounts.NewUser
 	}{
-		{"made", 64, accounts.NewUser{Name: "u", Duration: 14}},
-		{"chosen", 4, accounts.NewUser{Name: "u", Duration: 14, Secret: pw("chosen")}},
+		{"generated", 64, accounts.NewUser{Name: "u", Duration: 14}},
+		{"custom", 4, accounts.NewUser{Name: "u", Duration: 14, Secret: pw("custom")}},
 	} {
 		e := newEnv(t)
 		users, errs := e.atOnce(t, test.n, func(int) accounts.NewUser { return test.NewUser })
 		i := slices.IndexFunc(users, func(u accounts.CreatedUser) bool { return u.ID > 0 && !u.Replayed })
 		if i < 0 {
-			t.Fatalf("%s: nobody created: %v", test.what, errs)
+			t.Fatalf("%s: no create succeeded: %v", test.what, errs)
 		}
 		first := users[i]
 		for j, u := range users {
@@ -652,7 +652,7 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 			wantRefusal(t, fmt.Sprintf("%s, %d of %d at once", test.what, i, test.n), u, errs[i], registryusers.ErrIdempotencyKeyReused)
 		}
 		if winner < 0 || users[winner].Replayed {
-			t.Fatalf("%s: nobody created", test.what)
+			t.Fatalf("%s: no create succeeded", test.what)
 		}
 		if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != users[winner].ID {
 			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, users[winner].ID)
@@ -662,12 +662,12 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 	}
 }
 
-// Repeats must not be a cheaper way, nor a much dearer one, to have the server work.
+// Repeats must not cost the server less than other requests do, nor much more.
 func TestArgon2idsOfARepeat(t *testing.T) {
 	e := newEnv(t)
-	custom := accounts.NewUser{Name: "chosen", Duration: 14, Secret: pw("chosen")}
-	generated := accounts.NewUser{Name: "made", Duration: 14}
-	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("chosen")}
+	custom := accounts.NewUser{Name: "custom", Duration: 14, Secret: pw("custom")}
+	generated := accounts.NewUser{Name: "generated", Duration: 14}
+	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("custom")}
 	if err := e.DeleteUser(t.Context(), e.first(t, "gone", gone).User); err != nil {
 		t.Fatal(err)
 	}
@@ -680,14 +680,14 @@ func TestArgon2idsOfARepeat(t *testing.T) {
 		n         accounts.NewUser
 		want      int
 	}{
-		{"a made secret, the first", "made", generated, 0},
-		{"a made secret, the repeat", "made", generated, 0},
-		{"a made secret, one chosen with its key", "made", with(generated, func(n *accounts.NewUser) { n.Secret = pw("chosen") }), 0},
-		{"a chosen secret, the first", "chosen", custom, 1},
-		{"a chosen secret, the repeat", "chosen", custom, 1},
-		{"another chosen secret", "chosen", with(custom, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
-		{"another request", "chosen", with(custom, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
-		{"a user that is gone", "gone", gone, 0},
+		{"a generated secret, the first", "generated", generated, 0},
+		{"a generated secret, the repeat", "generated", generated, 0},
+		{"a generated secret, a custom one with its key", "generated", with(generated, func(n *accounts.NewUser) { n.Secret = pw("custom") }), 0},
+		{"a custom secret, the first", "custom", custom, 1},
+		{"a custom secret, the repeat", "custom", custom, 1},
+		{"another custom secret", "custom", with(custom, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
+		{"another request", "custom", with(custom, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
+		{"a deleted user", "gone", gone, 0},
 		{"a name that is taken, another key", "another", custom, 1},
 	} {
 		if got := hashes(func() { _, _ = e.keyed(t, test.key, test.n) }); got != test.want {
@@ -696,8 +696,8 @@ func TestArgon2idsOfARepeat(t *testing.T) {
 	}
 }
 
-// spellings returns what a file would hold that holds the text, or a hash of
-// it that needs no key, in a form that somebody might have chosen.
+// spellings returns the byte sequences of the text, or of a hash of
+// it that needs no key, in every likely encoding.
 func spellings(text string) map[string]string {
 	sum256, sum512 := sha256.Sum256([]byte(text)), sha512.Sum512([]byte(text))
 	unkeyed := hmac.New(sha256.New, nil)
@@ -707,11 +707,11 @@ func spellings(text string) map[string]string {
 		all[what+"it"] = string(data)
 		all[what+"it, in hex"] = hex.EncodeToString(data)
 		all[what+"it, in HEX"] = strings.ToUpper(hex.EncodeToString(data))
-		for offset := range 3 { // where in a group of three bytes it begins
+		for offset := range 3 { // its start in a group of three bytes
 			shifted := append(make([]byte, offset), data...)
 			for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
 				encoded := encoding.EncodeToString(shifted)
-				first := (offset*8 + 5) / 6 // the letters that are of it alone
+				first := (offset*8 + 5) / 6 // the letters that depend only on it
 				all[fmt.Sprintf("%sit, in %s at %d", what, name, offset)] = encoded[first : len(shifted)*8/6]
 			}
 		}
@@ -721,22 +721,22 @@ func spellings(text string) map[string]string {
 
 func TestNoTraceOfARepeatsSecrets(t *testing.T) {
 	e := newEnv(t)
-	const key, custom = "idempotency-key-Xq7wZ", "chosen-secret-Xq7wZ"
+	const key, custom = "idempotency-key-Xq7wZ", "custom-secret-Xq7wZ"
 	generated := e.first(t, key, accounts.NewUser{Name: "madeuser", Duration: 14})
-	n := accounts.NewUser{Name: "chosenuser", Duration: 14, Secret: pw(custom)}
+	n := accounts.NewUser{Name: "customuser", Duration: 14, Secret: pw(custom)}
 	e.first(t, key+"2", n)
-	for _, repeat := range []accounts.NewUser{n, {Name: "chosenuser", Duration: 14, Secret: pw(custom + "another")}} {
+	for _, repeat := range []accounts.NewUser{n, {Name: "customuser", Duration: 14, Secret: pw(custom + "another")}} {
 		_, _ = e.keyed(t, key+"2", repeat)
 	}
-	// The search finds what is there: a name, and the index in any form.
-	for what, text := range map[string]string{"the name": "chosenuser", "the index": string(generated.Verifier.Index)} {
+	// The search finds stored text: a name, and the index in any form.
+	for what, text := range map[string]string{"the name": "customuser", "the index": string(generated.Verifier.Index)} {
 		if len(filesWith(t, e.dir, text)) == 0 {
 			t.Fatalf("the files do not even have %s: the search is broken", what)
 		}
 	}
 	look := func(when string) {
 		for what, text := range map[string]string{
-			"the made secret": generated.Secret.Reveal(), "the chosen secret": custom, "the idempotency key": key, "the second idempotency key": key + "2",
+			"the generated secret": generated.Secret.Reveal(), "the custom secret": custom, "the idempotency key": key, "the second idempotency key": key + "2",
 			"the key's scope": strings.Join([]string{"7", "create user", "3", "5", "1", key}, "\x00"),
 		} {
 			for form, spelling := range spellings(text) {
@@ -753,8 +753,8 @@ func TestNoTraceOfARepeatsSecrets(t *testing.T) {
 	look("closed")
 }
 
-// What a made secret was derived with is gone with the record: from the
-// database's free space and its log, too.
+// The input of a derived secret is deleted with the record, also from the
+// database's free space and its log.
 func TestNoTraceOfAnEndedRecord(t *testing.T) {
 	e := newEnv(t)
 	var salts [][]byte
@@ -799,8 +799,8 @@ func (forgetful) IdempotencyRecord(context.Context, []byte) (accounts.Idempotenc
 	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
-// A record that is in the way and then gone again is no conflict that the
-// caller could do something about, but trying again is.
+// A record that conflicts and is then deleted is no conflict that the
+// caller can resolve; the caller should try again.
 func TestARecordEndsWhileARepeatLooksForIt(t *testing.T) {
 	e := newEnv(t)
 	e.first(t, "key", accounts.NewUser{Name: "user", Duration: 14})
@@ -810,22 +810,22 @@ func TestARecordEndsWhileARepeatLooksForIt(t *testing.T) {
 	}
 }
 
-// keyedHash is HMAC-SHA-256 under the server key of [newHouse].
+// keyedHash is HMAC-SHA-256 under the server key of [newEnv].
 func keyedHash(data string) []byte {
 	h := hmac.New(sha256.New, append([]byte{1, 2, 3}, make([]byte, 29)...))
 	h.Write([]byte(data))
 	return h.Sum(nil)
 }
 
-// What is in the records of the last 24 hours must mean the same to the next
-// version of the program, so all of it is spelled out here: the hashes, HKDF
+// The records of the last 24 hours must mean the same to the next
+// version of the program, so this test spells it out: the hashes, HKDF
 // (RFC 5869) by hand, and the digits to the base of 62.
 func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
 	e := newEnv(t)
 	for _, n := range []accounts.NewUser{
-		{Name: "made", Duration: 14},
+		{Name: "generated", Duration: 14},
 		{Name: "", Duration: -1, ReadOnly: true},
-		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
+		{Name: "custom", Duration: 14, Secret: pw("custom")},
 	} {
 		key := "key of " + n.Name
 		u := e.first(t, key, n)

@@ -28,7 +28,7 @@ func TestNeverIsJSONInEveryTimeZone(t *testing.T) {
 	}
 }
 
-// A create that was repeated across an upgrade is answered with the new date.
+// A create that is repeated after an upgrade returns the new date.
 func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
 	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: -1}
@@ -42,7 +42,7 @@ func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
 	}
 	again, err := e.CreateUser(t.Context(), e.all, e.at, "key", n)
 	if err != nil || !again.Replayed || !again.ExpiresAt.Equal(accounts.Never) || again.Secret.Reveal() != first.Secret.Reveal() {
-		t.Errorf("the repeat = %+v, %v; want the first answer, with %v", again, err, accounts.Never)
+		t.Errorf("the repeat = %+v, %v; want the first response, with %v", again, err, accounts.Never)
 	}
 	if _, err := e.login(t, "u", first.Secret.Reveal(), ""); err != nil {
 		t.Errorf("a login of a user with the old date: %v; want success", err)
@@ -50,7 +50,7 @@ func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
 }
 
 func TestSecretsThatNoClientCanSendAreRefused(t *testing.T) {
-	// Refused before the store is asked, and before the key's project is looked at.
+	// Refused before any call of the store, and before the key's project is checked.
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for name, secret := range map[string]string{
 		"a line break": "a\nb", "a carriage return": "a\r", "NUL": "\x00", "DEL": "a\x7f", "a tab": "\t", "NEL": "a\u0085", "a C1 control": "\u009f",
