@@ -13,7 +13,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// marker is in what is submitted, and may be in no log and no answer.
+// marker is in the input, and must be in no log and no response.
 const marker = "xmarkerx"
 
 func TestGarbledBasicHeader(t *testing.T) {
@@ -21,17 +21,17 @@ func TestGarbledBasicHeader(t *testing.T) {
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	encode := base64.StdEncoding.EncodeToString
-	good := encode([]byte("ci:" + secret))
+	valid := encode([]byte("ci:" + secret))
 	for what, header := range map[string]string{
 		"none":                     "",
-		"no scheme":                good,
-		"another scheme":           "Bearer " + good,
+		"no scheme":                valid,
+		"another scheme":           "Bearer " + valid,
 		"the scheme alone":         "Basic",
 		"nothing behind the space": "Basic ",
 		"bad base64":               "Basic !" + marker + "!",
-		"cut base64":               "Basic " + good[:len(good)-1],
-		"base64 with a space":      "Basic " + good[:8] + " " + good[8:],
-		"two in one":               "Basic " + good + ", Basic " + good,
+		"cut base64":               "Basic " + valid[:len(valid)-1],
+		"base64 with a space":      "Basic " + valid[:8] + " " + valid[8:],
+		"two in one":               "Basic " + valid + ", Basic " + valid,
 		"no colon":                 "Basic " + encode([]byte("ci"+marker)),
 		"a NUL in the name":        "Basic " + encode([]byte("ci\x00"+marker+":"+secret)),
 		"a NUL behind the name":    "Basic " + encode([]byte("ci\x00:"+secret)),
@@ -51,7 +51,7 @@ func TestGarbledBasicHeader(t *testing.T) {
 			if header != "" {
 				r.Header.Set("Authorization", header)
 			}
-			e.wantDenied(t, what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker, good)
+			e.wantDenied(t, what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker, valid)
 		})
 	}
 }
@@ -81,7 +81,7 @@ func TestScopeWithAPathTrick(t *testing.T) {
 		"a colon":                   "1-1-demo/" + marker + ":latest",
 		"a digest":                  "1-1-demo/" + marker + "@sha256",
 		"empty":                     "",
-		"the registry and no more":  "1-1-demo/",
+		"only the registry":         "1-1-demo/",
 		"a star":                    "1-1-demo/*",
 		"only a star":               "*",
 		"a name of 300 letters":     "1-1-demo/" + strings.Repeat("a", 300),
@@ -130,7 +130,7 @@ func TestTenThousandScopes(t *testing.T) {
 		"10,000":                  get(t, base, "ci", secret, scope(many(10_000)...)),
 		"10,000, spaces":          get(t, base, "ci", secret, scope(strings.Join(many(10_000), " "))),
 		"10,000 by POST":          post(t, base, short),
-		"10,000 that are no good": get(t, base, "ci", secret, scope(strings.Repeat("x ", 10_000))),
+		"10,000 that are invalid": get(t, base, "ci", secret, scope(strings.Repeat("x ", 10_000))),
 	} {
 		// Without a network: net/http would refuse the longest of them itself.
 		e.wantDenied(t, what, e.call(t, r, "192.0.2.1:9"), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
@@ -186,7 +186,7 @@ func TestBadForm(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	good := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
+	valid := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
 	var parts bytes.Buffer
 	writer := multipart.NewWriter(&parts)
 	for key, value := range map[string]string{"service": service, "grant_type": "password", "username": "ci", "password": secret} {
@@ -197,20 +197,20 @@ func TestBadForm(t *testing.T) {
 	writer.Close()
 	const form = "application/x-www-form-urlencoded"
 	for what, test := range map[string]struct{ query, kind, body string }{
-		"over 64 KiB":                  {"", form, good + "&pad=" + strings.Repeat(marker, 64<<10/len(marker))},
+		"over 64 KiB":                  {"", form, valid + "&pad=" + strings.Repeat(marker, 64<<10/len(marker))},
 		"over 64 KiB of one name":      {"", form, strings.Repeat(marker, 64<<10/len(marker)+1)},
-		"an unknown grant_type":        {"", form, strings.Replace(good, "=password&", "="+marker+"&", 1)},
-		"an unknown grant_type, known": {"", form, strings.Replace(good, "=password&", "=authorization_code&", 1)},
-		"grant_type in capitals":       {"", form, strings.Replace(good, "=password&", "=PASSWORD&", 1)},
-		"no grant_type":                {"", form, strings.Replace(good, "grant_type", "grant", 1)},
+		"an unknown grant_type":        {"", form, strings.Replace(valid, "=password&", "="+marker+"&", 1)},
+		"an unknown grant_type, known": {"", form, strings.Replace(valid, "=password&", "=authorization_code&", 1)},
+		"grant_type in capitals":       {"", form, strings.Replace(valid, "=password&", "=PASSWORD&", 1)},
+		"no grant_type":                {"", form, strings.Replace(valid, "grant_type", "grant", 1)},
 		"no body":                      {"", form, ""},
-		"all in the query":             {"?" + good, form, ""},
-		"a bad escape":                 {"", form, good + "&x=%" + marker},
-		"a bad escape in the query":    {"?x=%" + marker, form, good},
-		"a semicolon":                  {"", form, strings.ReplaceAll(good, "&", ";")},
+		"all in the query":             {"?" + valid, form, ""},
+		"a bad escape":                 {"", form, valid + "&x=%" + marker},
+		"a bad escape in the query":    {"?x=%" + marker, form, valid},
+		"a semicolon":                  {"", form, strings.ReplaceAll(valid, "&", ";")},
 		"JSON":                         {"", "application/json", `{"grant_type":"password","username":"ci","password":"` + secret + `"}`},
-		"no content type":              {"", "", good},
-		"a garbled content type":       {"", "application/" + marker + "; =;;", good},
+		"no content type":              {"", "", valid},
+		"a garbled content type":       {"", "application/" + marker + "; =;;", valid},
 		"multipart":                    {"", writer.FormDataContentType(), parts.String()},
 	} {
 		t.Run(what, func(t *testing.T) {

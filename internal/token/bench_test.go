@@ -16,7 +16,7 @@ import (
 	"github.com/registryusers/registryusers/internal/testkit"
 )
 
-// asker returns a function that asks the handler for a token as a made secret
+// asker returns a function that asks the handler for a token as a generated secret
 // does: in process, one GET, the handlers only.
 func asker(b *testing.B) func() {
 	b.Helper()

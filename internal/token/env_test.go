@@ -24,7 +24,7 @@ var noon = apptest.Noon
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// env is a server that gives out tokens, with two registries.
+// env is a server that issues tokens, with two registries.
 type env struct {
 	*apptest.Env
 	issuer      *token.Issuer // of the server's tokens
@@ -40,7 +40,7 @@ func newEnv(t testing.TB) *env {
 	return e
 }
 
-// create creates a user that must come to be, and returns its secret.
+// create creates a user, and returns its secret. It must succeed.
 func (e *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) (accounts.User, string) {
 	t.Helper()
 	u, err := e.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", n)
@@ -52,7 +52,7 @@ func (e *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) 
 
 func custom(secret string) registryusers.SecretText { return registryusers.NewSecretText(secret) }
 
-// answer is what the token endpoint answered.
+// tokenResponse is a response of the token endpoint.
 type tokenResponse struct {
 	status int
 	header http.Header
@@ -69,7 +69,7 @@ type tokenResponse struct {
 	} `json:"errors"`
 }
 
-// do sends a request that a server must answer with JSON.
+// do sends a request. The response must be JSON.
 func do(t testing.TB, r *http.Request) tokenResponse {
 	t.Helper()
 	response, err := http.DefaultClient.Do(r)
@@ -138,10 +138,10 @@ func post(t testing.TB, base string, form url.Values) *http.Request {
 	return r
 }
 
-// scope makes a query or a form that asks for scopes, each on its own.
+// scope returns a query or a form with scopes, one parameter for each.
 func scope(scopes ...string) url.Values { return url.Values{"scope": scopes} }
 
-// granted asks for scopes and returns what the token says, verified.
+// granted returns the verified access of a response's token.
 func (e *env) granted(t testing.TB, a tokenResponse) []oci.Access {
 	t.Helper()
 	if a.status != http.StatusOK {
@@ -149,7 +149,7 @@ func (e *env) granted(t testing.TB, a tokenResponse) []oci.Access {
 	}
 	claims, err := e.issuer.Verify(a.Token)
 	if err != nil {
-		t.Fatalf("the token that was given: %v; want it good", err)
+		t.Fatalf("the issued token: %v; want it valid", err)
 	}
 	return claims.Access
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// TestSlowFormsHoldUpNobodyElse has strangers begin forms that they do not send:
-// as many as an address may, and then as many as there may be in all.
-func TestSlowFormsHoldUpNobodyElse(t *testing.T) {
+// TestSlowFormsDoNotBlockOthers starts forms without sending their rest:
+// as many as one address may, and then as many as the limit of all.
+func TestSlowFormsDoNotBlockOthers(t *testing.T) {
 	e := newEnv(t)
 	u, secret := e.create(t, e.demo, accounts.NewUser{Name: "u", Duration: 1})
 	form := "grant_type=password&service=" + service + "&username=" + u.Name + "&password=" + secret

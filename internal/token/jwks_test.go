@@ -77,7 +77,7 @@ func TestPublicKeys(t *testing.T) {
 		roots.AppendCertsFromPEM(bundle)
 		for _, at := range []time.Time{time.Now(), time.Now().AddDate(10, 0, 0)} {
 			if _, err := certificate.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
-				t.Errorf("certificate %d at %v: %v; want it good under the bundle", i, at, err)
+				t.Errorf("certificate %d at %v: %v; want it valid under the bundle", i, at, err)
 			}
 		}
 	}
@@ -102,9 +102,9 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 	}
 	a := do(t, r)
 	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, e.Dir.Keys()) {
-		t.Errorf("got %d %s, want 503 and one error that tells no path", a.status, a.body)
+		t.Errorf("got %d %s, want 503 and one error without a path", a.status, a.body)
 	}
-	var requests []string // the keys log the damage once, besides
+	var requests []string // without the keys' log line of the damage
 	for line := range strings.Lines(e.Log.Take()) {
 		if strings.Contains(line, `"msg":"request"`) {
 			requests = append(requests, line)

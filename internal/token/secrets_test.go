@@ -56,23 +56,23 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 	}
 }
 
-// A bare name that is refused is told the long form, whoever exists.
+// The error for a refused bare name names the long form, whether or not the user exists.
 func TestErrorForABareNameNamesTheLongForm(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
-	e.create(t, e.demo, accounts.NewUser{Name: "made", Duration: 1})
+	e.create(t, e.demo, accounts.NewUser{Name: "generated", Duration: 1})
 	messages := map[string]bool{}
-	for _, name := range []string{"ci", "made", "nobody"} {
+	for _, name := range []string{"ci", "generated", "nobody"} {
 		e.Log.Take()
 		a := do(t, get(t, base, name, "pw", nil))
 		e.wantDenied(t, name, a, http.StatusUnauthorized, "UNAUTHORIZED", "pw")
 		messages[a.body] = true
 		if !strings.Contains(a.body, "REGISTRY+NAME") {
-			t.Errorf("%s: answered %s; want the long form named", name, a.body)
+			t.Errorf("%s: got %s; want the long form named", name, a.body)
 		}
 	}
 	if len(messages) != 1 {
-		t.Errorf("the answers are %v; want one, whoever exists", messages)
+		t.Errorf("the responses are %v; want one, whoever exists", messages)
 	}
 }

@@ -20,13 +20,13 @@ import (
 	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
-// rights makes what a token says of one repository.
+// rights returns a token's access to one repository.
 func rights(name string, actions ...string) oci.Access {
 	return oci.Access{Type: "repository", Name: name, Actions: actions}
 }
 
-// wantDenied checks an answer that is no token: its form, and that it was
-// logged once, without anything of what is secret.
+// wantDenied checks a response that is no token: its form, and that it was
+// logged once, without a secret.
 func (e *env) wantDenied(t testing.TB, what string, a tokenResponse, status int, code string, secrets ...string) {
 	t.Helper()
 	if a.status != status || len(a.Errors) != 1 || a.Errors[0].Code != code || a.Errors[0].Message == "" || a.Token+a.AccessToken+a.RefreshToken != "" {
@@ -37,12 +37,12 @@ func (e *env) wantDenied(t testing.TB, what string, a tokenResponse, status int,
 	}
 	challenge := a.header.Get("WWW-Authenticate")
 	if (status == http.StatusUnauthorized) != strings.HasPrefix(challenge, "Basic realm=") {
-		t.Errorf("%s: WWW-Authenticate of a %d: got %q, want Basic with a realm for a 401 alone", what, status, challenge)
+		t.Errorf("%s: WWW-Authenticate of a %d: got %q, want Basic with a realm only for a 401", what, status, challenge)
 	}
 	e.wantLogged(t, what, a, secrets...)
 }
 
-// wantLogged checks that one line was logged since the last look, and nothing
+// wantLogged checks that one line was logged since the last call, and that nothing
 // in it is secret.
 func (e *env) wantLogged(t testing.TB, what string, a tokenResponse, secrets ...string) {
 	t.Helper()
@@ -58,7 +58,7 @@ func (e *env) wantLogged(t testing.TB, what string, a tokenResponse, secrets ...
 			t.Errorf("%s: logged %q; want nothing of %q", what, logged, secret)
 		}
 		if a.status != http.StatusOK && strings.Contains(a.body, secret) {
-			t.Errorf("%s: answered %s; want nothing of %q", what, a.body, secret)
+			t.Errorf("%s: got %s; want nothing of %q", what, a.body, secret)
 		}
 	}
 }
@@ -117,8 +117,8 @@ func TestScopes(t *testing.T) {
 	for _, n := range []accounts.NewUser{{Name: "full", Duration: 1}, {Name: "ro", Duration: 1, ReadOnly: true}} {
 		_, users[n.Name] = e.create(t, e.demo, n)
 	}
-	e.create(t, e.demo, accounts.NewUser{Name: "chosen", Duration: 1, Secret: custom("pw")})
-	users["chosen"], users["1-1-demo+chosen"] = "pw", "pw"
+	e.create(t, e.demo, accounts.NewUser{Name: "custom", Duration: 1, Secret: custom("pw")})
+	users["custom"], users["1-1-demo+custom"] = "pw", "pw"
 	const app, web = "1-1-demo/app", "1-1-demo/web"
 	longClass := strings.Repeat("x", 33)
 	for _, test := range []struct {
@@ -146,13 +146,13 @@ func TestScopes(t *testing.T) {
 		{"both, and more spaces", "full", []string{"  repository:1-1-demo/app:pull   repository:1-1-demo/web:pull ", "repository:1-1-demo/web:push"}, []oci.Access{rights(app, "pull"), rights(web, "pull", "push")}},
 		{"one repository twice", "full", []string{"repository:1-1-demo/app:push", "repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "push", "pull")}},
 		{"many levels", "full", []string{"repository:1-1-demo/a/b/c:pull"}, []oci.Access{rights("1-1-demo/a/b/c", "pull")}},
-		{"none, a custom secret", "1-1-demo+chosen", nil, nil},
-		{"ours, a custom secret", "chosen", []string{"repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
-		{"another registry, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull"}, nil},
-		{"another registry, then ours, a custom secret", "1-1-demo+chosen", []string{"repository:1-1-other/app:pull", "repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
+		{"none, a custom secret", "1-1-demo+custom", nil, nil},
+		{"ours, a custom secret", "custom", []string{"repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
+		{"another registry, a custom secret", "1-1-demo+custom", []string{"repository:1-1-other/app:pull"}, nil},
+		{"another registry, then ours, a custom secret", "1-1-demo+custom", []string{"repository:1-1-other/app:pull", "repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
 		{"another registry", "full", []string{"repository:1-1-other/app:pull"}, nil},
 		{"a mount from another registry", "full", []string{"repository:1-1-demo/app:pull,push", "repository:1-1-other/app:pull"}, []oci.Access{rights(app, "pull", "push")}},
-		{"a registry whose name begins alike", "full", []string{"repository:1-1-demo2/app:pull", "repository:1-1-dem/app:pull"}, nil},
+		{"a registry whose name begins the same", "full", []string{"repository:1-1-demo2/app:pull", "repository:1-1-dem/app:pull"}, nil},
 		{"the registry itself", "full", []string{"repository:1-1-demo:pull"}, nil},
 		{"the registry deeper down", "full", []string{"repository:x/1-1-demo/app:pull"}, nil},
 		{"a port", "full", []string{"repository:1-1-demo:80/app:pull"}, nil},
@@ -173,7 +173,7 @@ func TestScopes(t *testing.T) {
 		{"a class, a host and a star", "full", []string{"repository(plugin):registry.example.com:5000/1-1-demo/app:*"}, []oci.Access{plugin(app, "pull", "push", "delete")}},
 		{"another type", "full", []string{"Repository:1-1-demo/app:pull", "image:1-1-demo/app:pull", ":1-1-demo/app:pull"}, nil},
 		{"no form", "full", []string{"repository", "repository:", "repository::", ":::", "pull", "repository:pull"}, nil},
-		{"some good among bad", "full", []string{"registry:catalog:* repository:1-1-demo/../other:pull repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
+		{"valid among invalid", "full", []string{"registry:catalog:* repository:1-1-demo/../other:pull repository:1-1-demo/app:pull"}, []oci.Access{rights(app, "pull")}},
 	} {
 		secret := users[test.user]
 		form := url.Values{"grant_type": {"password"}, "username": {test.user}, "password": {secret}}
@@ -213,7 +213,7 @@ func refreshToken(t *testing.T, base, name, secret string) string {
 	return a.RefreshToken
 }
 
-func TestTheScopeDecidesWhichUserIsMeant(t *testing.T) {
+func TestScopeSelectsTheUser(t *testing.T) {
 	e := newEnv(t)
 	first, _ := e.create(t, e.demo, accounts.NewUser{Name: "same", Duration: 1, Secret: custom("pw")})
 	second, _ := e.create(t, e.other, accounts.NewUser{Name: "same", Duration: 1, Secret: custom("pw")})
@@ -255,7 +255,7 @@ func TestTokenNeverOutlivesItsUser(t *testing.T) {
 		{301 * time.Second, 300},
 		{299 * time.Second, 299},
 		{90 * time.Second, 90},
-		{1500 * time.Millisecond, 2}, // from whole second to whole second: 122.6 to 124.1 are 122 to 124
+		{1500 * time.Millisecond, 2}, // both ends are truncated to seconds: 122.6 to 124.1 are 122 to 124
 		{time.Second, 1},
 		{time.Microsecond, 0},
 	} {
@@ -267,14 +267,14 @@ func TestTokenNeverOutlivesItsUser(t *testing.T) {
 		}
 		claims, err := e.issuer.Verify(a.Token)
 		if err != nil || claims.Expiry.Time().After(u.ExpiresAt) {
-			t.Errorf("a token that was made with %v left: %+v, %v; want it to expire with the user, at %v", test.left, claims, err, u.ExpiresAt)
+			t.Errorf("a token issued with %v left: %+v, %v; want it to expire with the user, at %v", test.left, claims, err, u.ExpiresAt)
 		}
 	}
 	e.Log.Take()
 	e.Clock.Set(u.ExpiresAt)
 	e.wantDenied(t, "at its end", do(t, get(t, base, "ci", secret, nil)), http.StatusUnauthorized, "UNAUTHORIZED", secret)
 
-	// Should it end between login and signature, the token is good for nothing.
+	// If the user expires between login and signature, the token is already expired.
 	text, issued, ends, err := e.issuer.Sign(accounts.Account{User: u, Namespace: "1-1-demo"}, nil)
 	if err != nil || ends.After(u.ExpiresAt) {
 		t.Errorf("Sign for a user that has ended: issued %v, ends %v, %v; want it to end with the user, at %v", issued, ends, err, u.ExpiresAt)
@@ -297,8 +297,8 @@ func TestRefreshToken(t *testing.T) {
 			e.Clock.Advance(day - time.Microsecond)
 			return nil
 		}, []oci.Access{rights(app, "pull", "push")}},
-		{"its days are over", func(_ *testing.T, e *env, _ accounts.User) error { e.Clock.Advance(day); return nil }, nil},
-		{"its days are cut", func(t *testing.T, e *env, u accounts.User) error {
+		{"has expired", func(_ *testing.T, e *env, _ accounts.User) error { e.Clock.Advance(day); return nil }, nil},
+		{"its duration is reduced", func(t *testing.T, e *env, u accounts.User) error {
 			_, _, err := e.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: new(int64(0))})
 			return err
 		}, nil},
@@ -347,36 +347,36 @@ func TestRefreshTokenMisused(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	good := do(t, post(t, base, url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "access_type": {"offline"}}))
-	payload := good.RefreshToken[:strings.LastIndexByte(good.RefreshToken, '.')]
-	mac := good.RefreshToken[len(payload)+1:]
+	valid := do(t, post(t, base, url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}, "access_type": {"offline"}}))
+	payload := valid.RefreshToken[:strings.LastIndexByte(valid.RefreshToken, '.')]
+	mac := valid.RefreshToken[len(payload)+1:]
 
 	elsewhere := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside, Data: e.Dir.Path})} // the same accounts and keys
 	elsewhere.Shut()
 	elsewhere.ImageOptions.Service = "other.example.com"
 	elsewhere.Open()
 	elsewhere.Log.Take()
-	a := do(t, post(t, elsewhere.URL, url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}))
-	elsewhere.wantDenied(t, "at another service", a, http.StatusUnauthorized, "UNAUTHORIZED", good.RefreshToken)
+	a := do(t, post(t, elsewhere.URL, url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {valid.RefreshToken}}))
+	elsewhere.wantDenied(t, "at another service", a, http.StatusUnauthorized, "UNAUTHORIZED", valid.RefreshToken)
 
 	e.Log.Take()
 	for what, text := range map[string]string{
 		"empty":                    "",
-		"cut":                      good.RefreshToken[:len(good.RefreshToken)-1],
-		"longer":                   good.RefreshToken + "A",
+		"cut":                      valid.RefreshToken[:len(valid.RefreshToken)-1],
+		"longer":                   valid.RefreshToken + "A",
 		"no code":                  payload,
 		"no code, a dot":           payload + ".",
 		"only the code":            "." + mac,
 		"another user":             "2" + payload[1:] + "." + mac,
 		"another incarnation":      "1." + strings.Repeat("A", 22) + "." + mac,
-		"an access token":          good.Token,
+		"an access token":          valid.Token,
 		"the secret":               secret,
 		"garbage":                  strings.Repeat("\x00\xff", 100),
 		"dots":                     "...",
 		"numbers beyond the range": "99999999999999999999.99999999999999999999." + mac,
 	} {
 		a := do(t, post(t, base, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {text}}))
-		secrets := []string{good.RefreshToken, secret}
+		secrets := []string{valid.RefreshToken, secret}
 		if len(text) > 4 {
 			secrets = append(secrets, text)
 		}
@@ -384,9 +384,9 @@ func TestRefreshTokenMisused(t *testing.T) {
 	}
 }
 
-// containerd asks by POST first, and by GET where that is not known. So it
-// sends them (remotes/docker/auth, FetchTokenWithOAuth and FetchToken).
-func TestContainerdsWay(t *testing.T) {
+// containerd sends a POST first, and a GET where POST is not supported, in this form
+// (remotes/docker/auth, FetchTokenWithOAuth and FetchToken).
+func TestContainerdTokenRequests(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
@@ -413,7 +413,7 @@ func TestContainerdsWay(t *testing.T) {
 	}
 	second := send(http.MethodPost, "", "client_id=containerd-client&grant_type=refresh_token&refresh_token="+url.QueryEscape(first.RefreshToken)+"&scope="+scopes+"&service="+service, false)
 	if got := e.granted(t, second); !reflect.DeepEqual(got, want) || second.RefreshToken != "" {
-		t.Errorf("POST refresh_token: got %v and %q, want %v and no refresh token, not asked for", got, second.RefreshToken, want)
+		t.Errorf("POST refresh_token: got %v and %q, want %v and no refresh token, which was not requested", got, second.RefreshToken, want)
 	}
 	third := send(http.MethodGet, "?client_id=containerd-client&offline_token=true&scope=repository%3A1-1-demo%2Fapp%3Apull&scope=repository%3A1-1-demo%2Fbase%3Apull&service="+service, "", true)
 	if got := e.granted(t, third); !reflect.DeepEqual(got, want) {
@@ -465,7 +465,7 @@ func TestStoreThatIsClosed(t *testing.T) {
 			t.Errorf("%s: Retry-After: got %q, want 1", what, got)
 		}
 		if strings.Contains(a.body, "database") || strings.Contains(a.body, "sql") {
-			t.Errorf("%s: answered %s; want nothing of what broke inside", what, a.body)
+			t.Errorf("%s: got %s; want no internal error", what, a.body)
 		}
 		if text := e.Log.String(); !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "closed") {
 			t.Errorf("%s: logged %q; want an error that says what broke", what, text)
@@ -485,8 +485,8 @@ func TestKeysThatAreLost(t *testing.T) {
 func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
-	_, made := e.create(t, e.demo, accounts.NewUser{Name: "made", Duration: 1})
-	// fail fails from ten addresses, in both ways by turns.
+	_, generatedSecret := e.create(t, e.demo, accounts.NewUser{Name: "generated", Duration: 1})
+	// fail fails from ten addresses, by GET and POST in turn.
 	fail := func(what string, addresses func(i int) string) {
 		t.Helper()
 		for i := range 10 {
@@ -500,7 +500,7 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 		}
 	}
 	// want logs in with the right secret, or a wrong one where a 401 shows that there
-	// is no limit: a right one would pass everywhere from then on.
+	// is no limit: after a right one, the same secret is never limited.
 	want := func(what, from string, status int) tokenResponse {
 		t.Helper()
 		secret := "pw"
@@ -525,8 +525,8 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 	e.wantDenied(t, "IPv4", limited, http.StatusTooManyRequests, "TOOMANYREQUESTS", "pw")
 	want("IPv4, as IPv6", "[::ffff:192.0.2.1]:9", http.StatusTooManyRequests)
 	want("IPv4, another", "192.0.2.2:9", http.StatusUnauthorized)
-	if a := e.call(t, get(t, "", "made", made, nil), "192.0.2.1:9"); a.status != http.StatusOK {
-		t.Errorf("a made secret from the limited address: got %d %s, want 200", a.status, a.body)
+	if a := e.call(t, get(t, "", "generated", generatedSecret, nil), "192.0.2.1:9"); a.status != http.StatusOK {
+		t.Errorf("a generated secret from the limited address: got %d %s, want 200", a.status, a.body)
 	}
 	e.Log.Take()
 	fail("IPv6", func(i int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:%d", 7*i, i+1, 1000+i) })
@@ -539,9 +539,9 @@ func TestFailuresAreLimitedOverHTTP(t *testing.T) {
 		t.Errorf("Retry-After with 199.5 s left: got %q, want 200", got)
 	}
 	e.Clock.Set(noon.Add(5 * time.Minute))
-	want("IPv4, when it is over", "192.0.2.1:9", http.StatusUnauthorized)
-	want("IPv6, when it is over", "[2001:db8:1:2::1]:9", http.StatusUnauthorized)
-	want("when it is over", "192.0.2.1:9", http.StatusOK)
+	want("IPv4, after the window", "192.0.2.1:9", http.StatusUnauthorized)
+	want("IPv6, after the window", "[2001:db8:1:2::1]:9", http.StatusUnauthorized)
+	want("after the window", "192.0.2.1:9", http.StatusOK)
 }
 
 func TestRemoteAddressOfNoKnownForm(t *testing.T) {
@@ -554,14 +554,14 @@ func TestRemoteAddressOfNoKnownForm(t *testing.T) {
 	}
 }
 
-// Who has gone is told nothing, and in the log once.
-func TestCallerThatHasGone(t *testing.T) {
+// A canceled request is logged once.
+func TestCanceledRequest(t *testing.T) {
 	e := newEnv(t)
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	a := e.call(t, get(t, "", "ci", secret, nil).WithContext(ctx), "192.0.2.1:9")
-	e.wantDenied(t, "gone", a, http.StatusServiceUnavailable, "UNAVAILABLE", secret)
+	e.wantDenied(t, "canceled", a, http.StatusServiceUnavailable, "UNAVAILABLE", secret)
 }
 
 func TestManyTokensAtOnce(t *testing.T) {
@@ -598,7 +598,7 @@ func TestManyTokensAtOnce(t *testing.T) {
 
 var errNoID = errors.New("the token has no id")
 
-// A login with a made secret asks the store for one account, once.
+// A login with a generated secret reads one account from the store, once.
 func TestALoginReadsOneAccount(t *testing.T) {
 	e := newEnv(t)
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
@@ -612,7 +612,7 @@ func TestALoginReadsOneAccount(t *testing.T) {
 			t.Fatalf("GET /token?%v: got %d %s, want 200", query, a.status, a.body)
 		}
 		if asked, want := counting.Take(), []string{"AccountBySecret"}; !slices.Equal(asked, want) {
-			t.Errorf("GET /token?%v asked the store for %q, want %q", query, asked, want)
+			t.Errorf("GET /token?%v read %q from the store, want %q", query, asked, want)
 		}
 	}
 }

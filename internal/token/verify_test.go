@@ -59,10 +59,10 @@ func TestToken(t *testing.T) {
 		t.Errorf("claims:\n got %v\nwant %v", claims, want)
 	}
 	if !isSignedBy(t, text, &key.PublicKey) {
-		t.Error("the signature is not good under the key's public part; want ES256")
+		t.Error("the signature is not valid under the key's public part; want ES256")
 	}
 	if isSignedBy(t, text, &newKey(t).PublicKey) {
-		t.Error("the signature is good under any key")
+		t.Error("the signature is valid under any key")
 	}
 }
 
@@ -99,7 +99,7 @@ func TestCertifiedToken(t *testing.T) {
 	}
 }
 
-// hs256 signs with a secret, as who hopes that a public key is taken for one.
+// hs256 signs with a secret, as in the attack that passes a public key for one.
 func hs256(secret []byte) func([]byte) []byte {
 	return func(input []byte) []byte {
 		h := hmac.New(sha256.New, secret)
@@ -114,8 +114,8 @@ func TestForgedTokens(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	good := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))).Token
-	header, claims := object(t, good, 0), object(t, good, 1)
+	valid := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))).Token
+	header, claims := object(t, valid, 0), object(t, valid, 1)
 	key, attacker := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0]), newKey(t)
 	ours, theirs := es256(t, key), es256(t, attacker)
 	attackerJWK, attackerID := jwk(t, &attacker.PublicKey)
@@ -138,12 +138,12 @@ func TestForgedTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	certificate := []string{selfSigned(t, attacker)}
-	parts := strings.Split(good, ".")
+	parts := strings.Split(valid, ".")
 	now := noon.Unix()
 
-	// What is forged by hand is good as long as it lies in nothing.
+	// A token made by hand is valid as long as its claims are right.
 	if got, err := e.issuer.Verify(forge(t, header, claims, ours)); err != nil || got.Subject != "1-1-demo+ci" || !got.Allows("1-1-demo/app", "pull") {
-		t.Fatalf("a token made by hand: %+v, %v; want it good", got, err)
+		t.Fatalf("a token made by hand: %+v, %v; want it valid", got, err)
 	}
 	tests := map[string]string{
 		"alg none":                      forge(t, with(header, "alg", "none"), claims, unsigned),
@@ -201,21 +201,21 @@ func TestForgedTokens(t *testing.T) {
 		"JSON, flattened":               fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, parts[0], parts[1], parts[2]),
 		"JSON, general":                 fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, parts[1], parts[0], parts[2]),
 		"JSON, two signatures":          fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%[2]q,"signature":%[3]q},{"protected":%[2]q,"signature":%[3]q}]}`, parts[1], parts[0], parts[2]),
-		"changed claims":                parts[0] + "." + b64.EncodeToString([]byte(strings.Replace(string(segment(t, good, 1)), "pull", "push", 1))) + "." + parts[2],
+		"changed claims":                parts[0] + "." + b64.EncodeToString([]byte(strings.Replace(string(segment(t, valid, 1)), "pull", "push", 1))) + "." + parts[2],
 		"changed header":                b64.EncodeToString([]byte(`{"alg":"ES256","kid":"`+fmt.Sprint(header["kid"])+`"}`)) + "." + parts[1] + "." + parts[2],
-		"claims that are null":          forgeRaw(segment(t, good, 0), []byte("null"), ours),
-		"claims that are no object":     forgeRaw(segment(t, good, 0), []byte("[]"), ours),
-		"claims that are no JSON":       forgeRaw(segment(t, good, 0), []byte("\x00"), ours),
-		"claims that are empty":         forgeRaw(segment(t, good, 0), nil, ours),
-		"a header that is null":         forgeRaw([]byte("null"), segment(t, good, 1), ours),
-		"truncated":                     good[:len(good)-1],
-		"truncated to half":             good[:len(good)/2],
+		"claims that are null":          forgeRaw(segment(t, valid, 0), []byte("null"), ours),
+		"claims that are no object":     forgeRaw(segment(t, valid, 0), []byte("[]"), ours),
+		"claims that are no JSON":       forgeRaw(segment(t, valid, 0), []byte("\x00"), ours),
+		"claims that are empty":         forgeRaw(segment(t, valid, 0), nil, ours),
+		"a header that is null":         forgeRaw([]byte("null"), segment(t, valid, 1), ours),
+		"truncated":                     valid[:len(valid)-1],
+		"truncated to half":             valid[:len(valid)/2],
 		"without its signature":         parts[0] + "." + parts[1],
 		"with an empty signature":       parts[0] + "." + parts[1] + ".",
-		"with a part more":              good + ".",
-		"with five parts":               good + "." + parts[0] + "." + parts[1],
-		"padded":                        good + "==",
-		"twice":                         good + good,
+		"with a part more":              valid + ".",
+		"with five parts":               valid + "." + parts[0] + "." + parts[1],
+		"padded":                        valid + "==",
+		"twice":                         valid + valid,
 		"empty":                         "",
 		"dots":                          "..",
 		"garbage":                       "\x00\xff{}[]" + strings.Repeat("garbage", 20),
@@ -223,7 +223,7 @@ func TestForgedTokens(t *testing.T) {
 		"a megabyte of dots":            strings.Repeat(".", 1<<20),
 		"a refresh token":               e.Accounts.RefreshToken(accounts.Account{}, service).Reveal(),
 		"the secret of the user":        secret,
-		"a bearer header":               "Bearer " + good,
+		"a bearer header":               "Bearer " + valid,
 		"alg in small letters":          forge(t, with(header, "alg", "es256"), claims, ours),
 		"a signature of another's text": parts[0] + "." + parts[1] + "." + b64.EncodeToString(ours([]byte("another text"))),
 	}
@@ -301,7 +301,7 @@ func TestTokenInTime(t *testing.T) {
 	} {
 		e.Clock.Set(noon.Add(test.at))
 		if got, err := e.issuer.Verify(text); (err == nil) != test.want {
-			t.Errorf("Verify %v after it was issued: %+v, %v; want it good: %t", test.at, got, err, test.want)
+			t.Errorf("Verify %v after it was issued: %+v, %v; want it valid: %t", test.at, got, err, test.want)
 		}
 	}
 }
@@ -316,10 +316,10 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 		}
 		return text, fmt.Sprint(object(t, text, 0)["kid"])
 	}
-	want := func(what, text string, good bool) {
+	want := func(what, text string, valid bool) {
 		t.Helper()
-		if got, err := e.issuer.Verify(text); (err == nil) != good {
-			t.Errorf("%s: %+v, %v; want it good: %t", what, got, err, good)
+		if got, err := e.issuer.Verify(text); (err == nil) != valid {
+			t.Errorf("%s: %+v, %v; want it valid: %t", what, got, err, valid)
 		}
 	}
 	old, oldID := sign()
@@ -384,7 +384,7 @@ func TestAllows(t *testing.T) {
 	}
 }
 
-// incarnation is the user's as a token has it.
+// incarnation returns the user's incarnation in the form of a token.
 func incarnation(t *testing.T, u accounts.User) string {
 	t.Helper()
 	text, err := u.Incarnation.MarshalText()
