@@ -23,7 +23,7 @@ func handlerOf(handlers web.Handlers) http.Handler {
 	return web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler)}).Handler
 }
 
-// named answers with its name.
+// named responds with its name.
 func named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
 }
@@ -38,7 +38,7 @@ func TestEachPathHasOneHandler(t *testing.T) {
 		{"/v2/_catalog", "registry"},
 		{"/v2/1-1-demo/app/manifests/latest", "registry"},
 		{"/v2//", "registry"},
-		{"/v2/../token", "registry"}, // nobody cleans a path and then serves another one
+		{"/v2/../token", "registry"}, // paths are not cleaned
 		{"/v2/%2e%2e/token", "registry"},
 		{"/%76%32/", "registry"},
 		{"/v2x", ""},
@@ -82,7 +82,7 @@ func TestEachPathHasOneHandler(t *testing.T) {
 	}
 }
 
-// What anybody may ask for can be read and nothing else.
+// Paths without authentication accept only GET and HEAD.
 func TestPublicPathsAreRead(t *testing.T) {
 	handler := handlerOf(web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: named("registry")})
 	for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json"} {
@@ -113,13 +113,13 @@ func TestTheAPIHasTheDocumentsPrefix(t *testing.T) {
 }
 
 // env is a server in a bubble of fake time, so that its limits are tested
-// whole and take no time.
+// in full length and take no real time.
 type env struct {
 	t      *testing.T
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
-	errs   chan error // what a handler's reading or writing ended with
+	errs   chan error // the results of a handler's reading or writing
 	drips  sync.WaitGroup
 }
 
@@ -139,8 +139,8 @@ func (e *env) Close() error {
 
 func (e *env) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-// newEnv runs test in a bubble, beside a server whose handlers read the whole
-// body, and then answer: GET with 100 pieces, others without any body.
+// newEnv runs test in a bubble, with a server whose handlers read the complete
+// body, and then respond: to GET with 100 pieces, to others without a body.
 func newEnv(t *testing.T, test func(t *testing.T, e *env)) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &env{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
@@ -209,12 +209,12 @@ func (c *client) send(text string) {
 	}
 }
 
-// receive reads the answer to a request of the method, up to its body.
+// receive reads the response to a request of the method, up to its body.
 func (c *client) receive(method string) (*http.Response, error) {
 	return http.ReadResponse(c.reader, &http.Request{Method: method})
 }
 
-// want reads an answer, and all of its body.
+// want reads a response, and all of its body.
 func (c *client) want(method string, status int) {
 	c.t.Helper()
 	response, err := c.receive(method)
@@ -229,7 +229,7 @@ func (c *client) want(method string, status int) {
 // pass lets fake time pass.
 func pass(d time.Duration) { <-time.After(d) }
 
-// wantCut waits until the server hangs up, and wants it after some time.
+// wantCut waits until the server hangs up, and checks after which time.
 func (c *client) wantCut(what string, since time.Time, want time.Duration) {
 	c.t.Helper()
 	_, _ = io.Copy(io.Discard, c.reader)
@@ -268,7 +268,7 @@ func TestClientThatStallsInItsBodyIsCutOff(t *testing.T) {
 			c.send("POST " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nsome")
 			c.wantCut(path, start, ends)
 			if err := <-e.errs; err == nil {
-				t.Errorf("%s: the handler read the whole body, want an error", path)
+				t.Errorf("%s: the handler read the complete body, want an error", path)
 			}
 		})
 	}
@@ -294,14 +294,14 @@ func TestOnlyTheRegistryTakesSlowUploads(t *testing.T) {
 			}
 			c.want(http.MethodPatch, http.StatusAccepted)
 			if got, want := time.Since(start), 20*interval; got != want {
-				t.Errorf("%s: got the answer after %v, want it after %v", path, got, want)
+				t.Errorf("%s: got the response after %v, want it after %v", path, got, want)
 			}
 		})
 	}
 }
 
-// A connection is used again and again: what an earlier answer was given in
-// time is over by the end of a long upload, whose own answer still must come.
+// A connection is reused: the time allowed for an earlier response
+// has passed by the end of a long upload, which must still get its response.
 func TestLongUploadGetsAResponseWhateverTheConnectionServedBefore(t *testing.T) {
 	for _, first := range []string{"/token", "/v2/"} {
 		for _, head := range []string{"", "Expect: 100-continue\r\n"} {
@@ -329,8 +329,8 @@ func TestLongUploadGetsAResponseWhateverTheConnectionServedBefore(t *testing.T) 
 	}
 }
 
-// To verify a large layer takes the registry its time. Nobody stalls then, so
-// nothing of the request may be cut off.
+// Verifying a large layer takes the registry some time. No client stalls then, so
+// the request must not be cut off.
 func TestRegistryMayWorkLongOnceTheBodyHasCome(t *testing.T) {
 	for _, body := range []string{"", "all of it"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -396,8 +396,8 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 	}
 }
 
-// However steadily a client sends or receives, it may not hold its share for ever.
-func TestImagesHaveSixHours(t *testing.T) {
+// A client that sends or receives steadily is cut off after six hours, too.
+func TestImageRequestsEndAfterSixHours(t *testing.T) {
 	const path = "/v2/1-1-demo/app/blobs/uploads/x"
 	newEnv(t, func(_ *testing.T, e *env) {
 		c, start := e.dial(), time.Now()
@@ -414,9 +414,9 @@ func TestImagesHaveSixHours(t *testing.T) {
 			_, err = io.CopyN(io.Discard, response.Body, pieceSize)
 		}
 		if served := <-e.errs; served == nil {
-			t.Error("a client that took 8 KiB every four minutes was served whole, want it cut off")
+			t.Error("a client that took 8 KiB every four minutes was served completely, want it cut off")
 		}
-		if got := time.Since(start); got < 6*time.Hour || got > 7*time.Hour { // what is buffered comes after
+		if got := time.Since(start); got < 6*time.Hour || got > 7*time.Hour { // buffered data is sent later
 			t.Errorf("a client that took 8 KiB every four minutes: got cut off after %v, want 6h", got)
 		}
 	})
