@@ -48,7 +48,7 @@ func TestTheRootPackageLinksTheStandardLibraryOnly(t *testing.T) {
 	}
 }
 
-// Whoever calls the API pays for no validator, server or store.
+// A program that only calls the API links no validator, server or store.
 func TestTheClientLinksLittle(t *testing.T) {
 	want := []string{
 		"github.com/apapsch/go-jsonmerge/v2",
@@ -73,7 +73,7 @@ func TestTheClientLinksLittle(t *testing.T) {
 	}
 }
 
-// Whoever brings an implementation of their own links none of ours.
+// A program with its own implementation links none of ours.
 func TestTheServerLinksNoStore(t *testing.T) {
 	got := linked(t, "./server")
 	if !slices.Contains(got, module+"/server") {
@@ -91,14 +91,14 @@ func TestTheServerLinksNoStore(t *testing.T) {
 	}
 }
 
-// importRow says what a package may import.
+// importRow has the packages that a package may import.
 type importRow struct {
 	pkg string   // below the module
 	may []string // packages of this module, in the same form; "" is the root package
 	not []string // of the standard library
 }
 
-// imports says what each package may import of this module. A package that is not
+// imports has the packages of this module that each package may import. A package that is not
 // here fails the test: decide where it belongs, and give it a row.
 var imports = []importRow{
 	// The public packages and the generated code.
@@ -118,7 +118,7 @@ var imports = []importRow{
 	{pkg: "internal/keys", may: []string{"", "internal/atomicfile"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/datadir", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/keys", "internal/store", "internal/store/sqlite"}, not: []string{"net/http", "database/sql"}},
 
-	// What answers requests.
+	// Packages that serve requests.
 	{pkg: "internal/apierror", may: []string{""}},
 	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/oci"},
@@ -127,7 +127,7 @@ var imports = []importRow{
 	{pkg: "internal/observe", not: []string{"database/sql"}},
 	{pkg: "internal/web", may: []string{"", "internal/apierror", "internal/network", "internal/observe"}, not: []string{"database/sql"}},
 
-	// What knows nothing of registries.
+	// Packages that do not depend on registries.
 	{pkg: "internal/atomicfile"},
 	{pkg: "internal/diskspace"},
 	{pkg: "internal/flatjson"},
@@ -136,13 +136,13 @@ var imports = []importRow{
 	{pkg: "internal/schema", may: []string{"internal/flatjson", "internal/ijson"}},
 	{pkg: "internal/templates"},
 
-	// What tests alone import.
+	// Packages that only tests import.
 	{pkg: "internal/testkit"},
 	{pkg: "internal/apptest", may: []string{
 		"", "internal/accounts", "internal/app", "internal/app/images", "internal/datadir", "internal/keys", "internal/testkit", "internal/web",
 	}, not: []string{"database/sql"}},
 
-	// The wiring. What serves images is apart, so that clienttest does not link it.
+	// The wiring. The package that serves images is separate, so that clienttest does not link it.
 	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/web"}, not: []string{"database/sql"}},
 	{pkg: "internal/app/images", may: []string{"internal/accounts", "internal/app", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{

@@ -53,7 +53,7 @@ func TestTheVendoredDocumentIsUntouched(t *testing.T) {
 // A part is a mapping of the document or the overlay.
 type part map[string]yaml.Node
 
-// partOf returns a node's keys and values, none of what is no mapping.
+// partOf returns a node's keys and values, or none if it is no mapping.
 func partOf(node yaml.Node) part {
 	var p part
 	if node.Decode(&p) != nil {
@@ -62,7 +62,7 @@ func partOf(node yaml.Node) part {
 	return p
 }
 
-// an action of the overlay says where it is.
+// an action of the overlay has its target and its update.
 type action struct{ Target, Update yaml.Node }
 
 func (a action) String() string {
@@ -109,8 +109,8 @@ func (document part) operations(t *testing.T) map[string]part {
 	return all
 }
 
-// clashes returns the names that both have, that deep. Their case is of no
-// account, as it is not to a header.
+// clashes returns the names that both have, down to a depth. It ignores case,
+// as names of headers do.
 func clashes(depth int, ours, theirs part) []string {
 	var both []string
 	for name, our := range ours {
@@ -132,8 +132,8 @@ func clashes(depth int, ours, theirs part) []string {
 // onOperation is the target of an action on one operation, or a part of it.
 var onOperation = regexp.MustCompile(`^\$\.paths\["([^"]+)"\]\.([a-z]+)(?:\.responses(\["\d+"\])?)?$`)
 
-// An action names what it is about, or selects it by type: it must not change
-// more than was meant when the document grows.
+// An action names its target, or selects it by type: it must not change
+// more than intended when the document grows.
 func TestTheOverlaysActionsDoNotWiden(t *testing.T) {
 	_, actions := readAPI(t, "")
 	for _, action := range actions {
@@ -143,10 +143,10 @@ func TestTheOverlaysActionsDoNotWiden(t *testing.T) {
 	}
 }
 
-// The overlay adds the default answer, headers, and all that the errors have but
-// their descriptions. Merged with the vendor's own, were there any, one would
+// The overlay adds the default response, headers, and all parts of the errors except
+// their descriptions. If the vendor's document had them too, one would
 // hide the other.
-func TestWhatTheOverlayAnswersIsItsOwn(t *testing.T) {
+func TestTheOverlaysResponsesAreItsOwn(t *testing.T) {
 	document, actions := readAPI(t, `\.responses\b`)
 	operations := document.operations(t)
 	for _, action := range actions {
@@ -158,9 +158,9 @@ func TestWhatTheOverlayAnswersIsItsOwn(t *testing.T) {
 		name := strings.ToUpper(of[2]) + " " + of[1]
 		responses := partOf(operations[name]["responses"])
 		status := strings.Trim(of[3], `[]"`)
-		if status == "" { // the default answer
+		if status == "" { // the default response
 			for _, what := range clashes(1, partOf(action.Update), responses) {
-				t.Errorf("%s adds the answer %s, and %s has its own now: revise the action", action, what, name)
+				t.Errorf("%s adds the response %s, and %s has its own now: revise the action", action, what, name)
 			}
 			continue
 		}
@@ -186,8 +186,8 @@ func TestTheOverlaysComponentsAreItsOwn(t *testing.T) {
 	}
 }
 
-// A parameter that an operation has replaces one of the same name that its path
-// has for all of its operations, and a header's name has no case.
+// A parameter of an operation replaces one of the same name that its path
+// has for all of its operations; the case of a header's name does not matter.
 func TestTheOverlaysParametersAreItsOwn(t *testing.T) {
 	document, actions := readAPI(t, "")
 	parameters := func(node yaml.Node) (all []string) {
@@ -227,7 +227,7 @@ func TestTheOverlaysParametersAreItsOwn(t *testing.T) {
 	}
 }
 
-// What the overlay has the client leave out when it is zero must be optional.
+// A field that the client omits when it is zero, by the overlay, must be optional.
 func TestTheOverlayOmitsNothingThatIsRequired(t *testing.T) {
 	document, actions := readAPI(t, `^\$\.components\.schemas\.\w+\.properties\[\?@\.default == false \|\| @\.default == ''\]$`)
 	for _, action := range actions {

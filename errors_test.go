@@ -8,8 +8,8 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// sentinels has every error of the package: its text, and the more general
-// errors that it is as well.
+// sentinels has every error of the package: its text, and the general
+// errors that it also is.
 var sentinels = []struct {
 	name string
 	err  error
@@ -58,7 +58,7 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-func TestInvalidFieldsErrorIsInvalidAndSaysWhatIs(t *testing.T) {
+func TestInvalidFieldsErrorNamesTheFields(t *testing.T) {
 	for want, fields := range map[string]map[string][]string{
 		"invalid request":                                     nil,
 		"invalid request: secret must be short":               {"secret": {"must be short"}},
@@ -66,7 +66,7 @@ func TestInvalidFieldsErrorIsInvalidAndSaysWhatIs(t *testing.T) {
 	} {
 		err := error(&registryusers.InvalidFieldsError{Fields: fields})
 		if err.Error() != want || !errors.Is(err, registryusers.ErrInvalid) || errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
-			t.Errorf("%v: got %q, want %q, and that it is %v alone", fields, err, want, registryusers.ErrInvalid)
+			t.Errorf("%v: got %q, want %q, and that it is only %v", fields, err, want, registryusers.ErrInvalid)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func pages(t *testing.T) map[string]string {
 	return pages
 }
 
-// Every Go program in the documentation is whole, compiles and passes vet.
+// Every Go program in the documentation is complete, compiles and passes vet.
 func TestDocumentedProgramsCompile(t *testing.T) {
 	blocks, found := regexp.MustCompile("(?ms)^```go\n(.*?)^```$"), 0
 	for page, text := range pages(t) {
@@ -56,7 +56,7 @@ func TestDocumentedProgramsCompile(t *testing.T) {
 	}
 }
 
-// Every link to a file of the repository has its file, and a link to a section
+// Every link to a file of the repository has its file, and every link to a section
 // has its heading.
 func TestDocumentationLinks(t *testing.T) {
 	links := regexp.MustCompile(`\]\(([^)\s]+)\)`)

@@ -15,11 +15,11 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// marker is the text of every secret here: what must not be seen.
+// marker is the text of every secret here. No output may contain it.
 const marker = "MARKERmarker0123456789"
 
-// leaks reports whether output shows the marker, in the clear or as fmt and
-// encoding/json show bytes.
+// leaks reports whether output contains the marker, in the clear or in the forms in which fmt and
+// encoding/json print bytes.
 func leaks(output string) bool {
 	compact := strings.NewReplacer(" ", "", "0x", "", "0X", "", ",", "").Replace(output)
 	if strings.Contains(strings.ToLower(compact), hex.EncodeToString([]byte(marker))) {
@@ -34,7 +34,7 @@ func leaks(output string) bool {
 	return false
 }
 
-func TestLeaksSeesEveryForm(t *testing.T) {
+func TestLeaksFindsEveryForm(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%#x", "%# X", "%d"} {
 		for name, value := range map[string]any{"text": struct{ s string }{marker}, "bytes": struct{ s []byte }{[]byte(marker)}} {
 			if format == "%d" && name == "text" {
@@ -217,7 +217,7 @@ func TestSecretNeverEncodesAsJSON(t *testing.T) {
 	}
 }
 
-// The one exception: SecretText is what goes over the wire, so encoding/json
+// The one exception: SecretText goes over the wire, so encoding/json
 // shows it, and so does slog's JSON handler when it encodes a value that holds
 // one. A SecretText alone is redacted there too.
 func TestSecretTextIsClearInJSONAlone(t *testing.T) {
@@ -300,9 +300,9 @@ func TestEmptySecretTextIsZero(t *testing.T) {
 		json string
 	}{
 		{"zero", registryusers.SecretText{}, true, `{}`},
-		{"made of nothing", registryusers.NewSecretText(""), true, `{}`},
-		{"made of text", registryusers.NewSecretText("s3"), false, `{"secret":"s3"}`},
-		{"made of a blank", registryusers.NewSecretText(" "), false, `{"secret":" "}`},
+		{"created from nothing", registryusers.NewSecretText(""), true, `{}`},
+		{"created from text", registryusers.NewSecretText("s3"), false, `{"secret":"s3"}`},
+		{"created from a blank", registryusers.NewSecretText(" "), false, `{"secret":" "}`},
 	} {
 		if got := tt.text.IsZero(); got != tt.want {
 			t.Errorf("%s: IsZero(): got %v, want %v", tt.name, got, tt.want)
@@ -361,14 +361,14 @@ func TestUnmarshalTextReplacesAndDoesNotShare(t *testing.T) {
 		t.Errorf("after UnmarshalText, its input then overwritten: got %q, want %q", got, want)
 	}
 	if got, want := kept.Reveal(), "first"; got != want {
-		t.Errorf("the copy made before UnmarshalText: got %q, want %q", got, want)
+		t.Errorf("the copy before UnmarshalText: got %q, want %q", got, want)
 	}
 	if got, err := first.MarshalText(); err != nil || string(got) != "second" {
 		t.Errorf("MarshalText(): got %q, %v, want %q", got, err, "second")
 	}
 }
 
-// A Secret cannot be read from JSON: what its encoding says is not its text.
+// A Secret cannot be read from JSON: its encoding is not its text.
 func TestSecretHasNoDecoder(t *testing.T) {
 	for _, target := range []any{new(registryusers.Secret)} {
 		if _, ok := target.(encoding.TextUnmarshaler); ok {
@@ -385,7 +385,7 @@ func TestSecretHasNoDecoder(t *testing.T) {
 func TestSecretsWithTheSameTextDiffer(t *testing.T) {
 	one, two := registryusers.NewSecret("same"), registryusers.NewSecret("same")
 	if one == two {
-		t.Error("two Secrets made of the same text: got ==, want !=")
+		t.Error("two Secrets of the same text: got ==, want !=")
 	}
 	if other := one; other != one {
 		t.Error("a Secret and its copy: got !=, want ==")
@@ -396,6 +396,6 @@ func TestSecretsInErrorChainsDoNotPrint(t *testing.T) {
 	err := errors.Join(fmt.Errorf("with %v", registryusers.NewSecret(marker)),
 		fmt.Errorf("and %+v", field[registryusers.SecretText]{registryusers.NewSecretText(marker)}))
 	if got := fmt.Sprintf("%v %+v %#v", err, err, err); leaks(got) {
-		t.Errorf("an error made with secrets shows one: %s", got)
+		t.Errorf("an error with secrets shows one: %s", got)
 	}
 }

@@ -37,7 +37,7 @@ func TestPublicSurfaceIsTheGoldenOne(t *testing.T) {
 				t.Fatal(err)
 			}
 			if at := firstDifference(got, string(want)); at != "" {
-				t.Errorf("go doc -all %s differs from %s: %s\nif the change is meant: go test . -run Surface -update", tt.pkg, golden, at)
+				t.Errorf("go doc -all %s differs from %s: %s\nif the change is intended: go test . -run Surface -update", tt.pkg, golden, at)
 			}
 		})
 	}
@@ -61,5 +61,5 @@ func firstDifference(got, want string) string {
 			return fmt.Sprintf("line %d:\n got %s\nwant %s", i+1, g, w)
 		}
 	}
-	return "in nothing that shows"
+	return "in nothing visible"
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/registryusers/registryusers/internal/testkit"
 )
 
-// memory is a transport that answers every create, as short a way as there is.
+// memory is a transport that returns a created user without a connection.
 type memory struct{ header http.Header }
 
 const wasAnswered = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
@@ -114,7 +114,7 @@ func BenchmarkCreateUser(b *testing.B) {
 	}
 }
 
-// BenchmarkCreateUserRatio says how many calls by hand a call costs: the
+// BenchmarkCreateUserRatio reports how many calls by hand a call costs: the
 // medians of both, taken in turns so that what slows the machine slows both.
 func BenchmarkCreateUserRatio(b *testing.B) {
 	const rounds, each = 20, 500

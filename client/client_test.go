@@ -27,7 +27,7 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// The environment of whoever runs the tests must not reach them.
+// The tests must not see the environment that they run in.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"GCORE_API_KEY", "GCORE_BASE_URL", "GCORE_CLOUD_PROJECT_ID", "GCORE_CLOUD_REGION_ID"} {
 		if err := os.Unsetenv(name); err != nil {
@@ -52,7 +52,7 @@ func newClient(t *testing.T, baseURL string, options ...client.Option) *client.C
 	return c
 }
 
-// newServer is a hand-made server.
+// newServer starts a server with the handler.
 func newServer(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(handler)
@@ -97,25 +97,25 @@ func TestRealServer(t *testing.T) {
 	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
 
-	made, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "made", Duration: 14, ReadOnly: true})
+	generated, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "generated", Duration: 14, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(made.Secret.Reveal()) != 32 {
-		t.Errorf("the made secret has %d letters; want 32", len(made.Secret.Reveal()))
+	if len(generated.Secret.Reveal()) != 32 {
+		t.Errorf("the generated secret has %d letters; want 32", len(generated.Secret.Reveal()))
 	}
 	want := client.User{
-		ID: 1, Name: "made", ReadOnly: true, Duration: 14,
-		CreatedAt: noon, ExpiresAt: noon.Add(14 * 24 * time.Hour), Secret: made.Secret,
+		ID: 1, Name: "generated", ReadOnly: true, Duration: 14,
+		CreatedAt: noon, ExpiresAt: noon.Add(14 * 24 * time.Hour), Secret: generated.Secret,
 	}
-	if !reflect.DeepEqual(made, want) {
-		t.Errorf("CreateUser = %+v; want %+v", made, want)
+	if !reflect.DeepEqual(generated, want) {
+		t.Errorf("CreateUser = %+v; want %+v", generated, want)
 	}
-	if end, ends := made.Expires(); !ends || !end.Equal(want.ExpiresAt) {
+	if end, ends := generated.Expires(); !ends || !end.Equal(want.ExpiresAt) {
 		t.Errorf("Expires() = %v, %t; want %v, true", end, ends, want.ExpiresAt)
 	}
 
-	const secret = `chosen "secret" <&> ü`
+	const secret = `custom "secret" <&> ü`
 	custom, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Duration: -1, Secret: registryusers.NewSecret(secret)})
 	if err != nil {
 		t.Fatal(err)
@@ -126,8 +126,8 @@ func TestRealServer(t *testing.T) {
 	if end, ends := custom.Expires(); ends {
 		t.Errorf("Expires() = %v, %t; want never", end, ends)
 	}
-	if u, err := s.Accounts.User(t.Context(), s.Registry.RegistryID, "made"); err != nil || u.ID != made.ID || !u.ReadOnly {
-		t.Errorf("the server has %+v, %v; want %+v", u, err, made)
+	if u, err := s.Accounts.User(t.Context(), s.Registry.RegistryID, "generated"); err != nil || u.ID != generated.ID || !u.ReadOnly {
+		t.Errorf("the server has %+v, %v; want %+v", u, err, generated)
 	}
 }
 
@@ -137,7 +137,7 @@ func TestRealServersErrors(t *testing.T) {
 	if _, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "taken", Duration: 1}); err != nil {
 		t.Fatal(err)
 	}
-	good := client.NewUser{Name: "new", Duration: 1}
+	valid := client.NewUser{Name: "new", Duration: 1}
 	for _, test := range []struct {
 		name     string
 		registry int64
@@ -149,14 +149,14 @@ func TestRealServersErrors(t *testing.T) {
 		fields   []string
 	}{
 		{name: "taken", user: client.NewUser{Name: "taken", Duration: 1}, status: 409, is: registryusers.ErrUserExists, not: registryusers.ErrRegistryExists, class: "ConflictError"},
-		{name: "no registry", registry: 99, user: good, status: 404, is: registryusers.ErrRegistryNotFound, not: registryusers.ErrUserNotFound, class: "NotFoundError"},
-		{name: "another region", user: good, option: client.WithRegion(6), status: 404, is: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
-		{name: "another project", user: good, option: client.WithProject(4), status: 403, is: registryusers.ErrForbidden, class: "ForbiddenError"},
-		{name: "wrong key", user: good, option: client.WithAPIKey(apiKey), status: 401, is: registryusers.ErrUnauthenticated, class: "token_not_valid"},
+		{name: "no registry", registry: 99, user: valid, status: 404, is: registryusers.ErrRegistryNotFound, not: registryusers.ErrUserNotFound, class: "NotFoundError"},
+		{name: "another region", user: valid, option: client.WithRegion(6), status: 404, is: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
+		{name: "another project", user: valid, option: client.WithProject(4), status: 403, is: registryusers.ErrForbidden, class: "ForbiddenError"},
+		{name: "wrong key", user: valid, option: client.WithAPIKey(apiKey), status: 401, is: registryusers.ErrUnauthenticated, class: "token_not_valid"},
 		{name: "bad name", user: client.NewUser{Name: "Capital", Duration: 1}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"name"}},
 		{name: "two bad fields", user: client.NewUser{Name: "-", Duration: 366}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"duration", "name"}},
 		{name: "too large", user: client.NewUser{Name: "new", Secret: registryusers.NewSecret(strings.Repeat("s", 1<<20))}, status: 413, not: registryusers.ErrInvalid, class: "HTTPError"},
-		{name: "wrong base", user: good, option: client.WithBaseURL(s.URL + "/base"), status: 404, is: registryusers.ErrNotFound, not: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
+		{name: "wrong base", user: valid, option: client.WithBaseURL(s.URL + "/base"), status: 404, is: registryusers.ErrNotFound, not: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
 	} {
 		if test.registry == 0 {
 			test.registry = s.Registry.RegistryID
@@ -181,11 +181,11 @@ func TestRealServersErrors(t *testing.T) {
 		}
 	}
 	if users, err := s.Accounts.Users(t.Context(), s.Registry.RegistryID); err != nil || len(users) != 1 {
-		t.Errorf("the server has %+v, %v; want the first user alone", users, err)
+		t.Errorf("the server has %+v, %v; want only the first user", users, err)
 	}
 }
 
-// The two errors of an Idempotency-Key arrive as themselves, and not as the
+// The client returns the two errors of an Idempotency-Key, not only the
 // general errors of their statuses.
 func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 	s := newEnv(t)
@@ -219,7 +219,7 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
-			if i%4 == 3 { // one that changes its own settings, and fails
+			if i%4 == 3 { // one with settings of its own, which fails
 				_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Duration: 1}, client.WithProject(4), client.WithUserAgent("other"))
 				if !errors.Is(err, registryusers.ErrForbidden) {
 					t.Errorf("CreateUser in another project: %v; want %v", err, registryusers.ErrForbidden)
@@ -244,7 +244,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// created is an answer as the document has it.
+// created is a response that conforms to the document.
 const created = `{"id":1,"name":"u","read_only":false,"duration":14,"created_at":"2024-06-18T09:36:53.335000Z","expires_at":"2024-07-02T09:36:53.335000Z","secret":"MaDeSecret"}`
 
 func TestRequest(t *testing.T) {
@@ -510,7 +510,7 @@ func TestErrorsFieldsAndText(t *testing.T) {
 	}
 }
 
-// A 201 without what makes a user is no success: its secret would be lost in silence.
+// A 201 that lacks fields of a user is no success: the secret would be lost silently.
 func TestSuccessThatLacksTheUser(t *testing.T) {
 	for _, body := range []string{
 		`{}`, `null`, `{"message":"welcome"}`,
@@ -528,7 +528,7 @@ func TestSuccessThatLacksTheUser(t *testing.T) {
 	}
 }
 
-// A server's words must not break a log into lines, or steer a terminal.
+// A server's text must not add lines to a log, or control a terminal.
 func TestErrorIsOneLineOfText(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
@@ -541,12 +541,12 @@ func TestErrorIsOneLineOfText(t *testing.T) {
 	}
 }
 
-// transport answers requests without a network.
+// transport responds to requests without a network.
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// body is an answer's body that counts what is read of it.
+// body is a response's body that counts the bytes read from it.
 type body struct {
 	io.Reader
 	read   int
@@ -653,7 +653,7 @@ func TestTokenNotSentOnRedirect(t *testing.T) {
 					t.Errorf("%d, %s: %v; want none of the API's errors", status, name, e.Unwrap())
 				}
 			}
-			// Nor when the client is given for one call.
+			// The same holds when the client is an option of one call.
 			_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u"}, options...)
 			wantError(t, name+" for one call", err, status)
 		}
@@ -672,7 +672,7 @@ func TestNoServer(t *testing.T) {
 	s.Close()
 	_, err := newClient(t, address).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret("cHoSeN")})
 	if _, ok := errors.AsType[*client.Error](err); ok || err == nil {
-		t.Errorf("CreateUser without a server: %v (%T); want an error that is no answer", err, err)
+		t.Errorf("CreateUser without a server: %v (%T); want an error that is no *Error", err, err)
 	}
 	if _, ok := errors.AsType[*url.Error](err); !ok || !strings.HasPrefix(fmt.Sprint(err), "client: create user: ") {
 		t.Errorf("CreateUser without a server: %v (%T); want the HTTP client's, and the operation", err, err)
@@ -709,11 +709,11 @@ func TestTimeoutOfTheCallersClient(t *testing.T) {
 	defer close(release)
 	_, err := newClient(t, s.URL, client.WithHTTPClient(&http.Client{Timeout: 20 * time.Millisecond})).CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("CreateUser of a server that does not answer: %v; want %v", err, context.DeadlineExceeded)
+		t.Errorf("CreateUser of a server that does not respond: %v; want %v", err, context.DeadlineExceeded)
 	}
 }
 
-// The deadline can pass when half of an answer was read, whatever its status.
+// The deadline can pass when half of a response has been read, of any status.
 func TestDeadlineWhileAResponseIsRead(t *testing.T) {
 	for _, status := range []int{200, 201, 409, 500} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
@@ -728,7 +728,7 @@ func TestDeadlineWhileAResponseIsRead(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			_, err := newClient(t, s.URL).CreateUser(ctx, 1, client.NewUser{Name: "u"})
-			wantError(t, "half an answer", err, status)
+			wantError(t, "half a response", err, status)
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v; want one that is %v", err, context.DeadlineExceeded)
 			}
@@ -803,7 +803,7 @@ func TestSecretsThatAServerEchoesAreRedacted(t *testing.T) {
 			_, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Secret: registryusers.NewSecret(custom)}, client.WithAPIKey(override))
 			what := fmt.Sprintf("%d, %s", status, form)
 			if e := wantError(t, what, err, status); e.RequestID == "" || status >= 300 && form == "as the document says" && len(e.InvalidFields) != 1 {
-				t.Errorf("%s: %+v; want the server's other words kept", what, e)
+				t.Errorf("%s: %+v; want the rest of the server's text kept", what, e)
 			}
 			wantNoSecret(t, what, err, custom, override)
 			s.Close()
@@ -811,8 +811,8 @@ func TestSecretsThatAServerEchoesAreRedacted(t *testing.T) {
 	}
 }
 
-// A secret that is part of the server's own words must not be readable from
-// what is left of them: "us[redacted]r not found" shows an e.
+// A secret that is part of the server's text must not be readable from
+// the rest of it: "us[redacted]r not found" shows an e.
 func TestRedactingDoesNotRevealASecretInOrdinaryWords(t *testing.T) {
 	const message = "user already exists"
 	for _, secret := range []string{"e", "us", "already", "already exists", message, "registry", "C", "r"} {
@@ -828,11 +828,11 @@ func TestRedactingDoesNotRevealASecretInOrdinaryWords(t *testing.T) {
 		}
 		for _, word := range words {
 			if word != "[redacted]" && (strings.Contains(word, "[redacted]") || word != "conflict" && strings.Contains(word, secret)) {
-				t.Errorf("secret %q: %q; want a text withheld whole if the secret is in it", secret, word)
+				t.Errorf("secret %q: %q; want the complete text withheld if it contains the secret", secret, word)
 			}
 		}
 		if strings.Contains(message, secret) != (e.Message == "conflict") {
-			t.Errorf("secret %q: message %q; want the status's words in place of a text with the secret alone", secret, e.Message)
+			t.Errorf("secret %q: message %q; want the status's text in place of a text that is only the secret", secret, e.Message)
 		}
 		if !errors.Is(err, registryusers.ErrUserExists) {
 			t.Errorf("secret %q: %v; want ErrUserExists all the same", secret, err)
@@ -840,7 +840,7 @@ func TestRedactingDoesNotRevealASecretInOrdinaryWords(t *testing.T) {
 	}
 }
 
-// What is redacted must not change what the answer means.
+// Redacting must not change the meaning of a response.
 func TestRedactingDoesNotChangeTheOutcome(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -852,7 +852,7 @@ func TestRedactingDoesNotChangeTheOutcome(t *testing.T) {
 	}
 }
 
-func TestAPIKeyThatIsNoHeaderValueIsNotShown(t *testing.T) {
+func TestInvalidAPIKeyIsNotShown(t *testing.T) {
 	for _, end := range []string{"\n", "\r\nX-Injected: 1", "\x00", " ", "é"} {
 		_, err := client.New(client.WithAPIKey(apiKey + end))
 		if err == nil {
@@ -914,7 +914,7 @@ func TestDefaultBaseURL(t *testing.T) {
 }
 
 func TestBadSettings(t *testing.T) {
-	good := client.WithAPIKey(apiKey)
+	valid := client.WithAPIKey(apiKey)
 	base := client.WithBaseURL
 	for _, test := range []struct {
 		name    string
@@ -925,24 +925,24 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{name: "no key", words: []string{"API key", "GCORE_API_KEY", "WithAPIKey"}},
 		{name: "empty key", env: map[string]string{"GCORE_API_KEY": "x"}, options: []client.Option{client.WithAPIKey("")}, words: []string{"API key"}},
-		{name: "project", env: map[string]string{"GCORE_CLOUD_PROJECT_ID": "one"}, options: []client.Option{good}, words: []string{"GCORE_CLOUD_PROJECT_ID", "integer"}},
-		{name: "region", env: map[string]string{"GCORE_CLOUD_REGION_ID": "1.0"}, options: []client.Option{good}, words: []string{"GCORE_CLOUD_REGION_ID", "integer"}},
-		{name: "beyond 64 bits", env: map[string]string{"GCORE_CLOUD_REGION_ID": "9223372036854775808"}, options: []client.Option{good}, words: []string{"GCORE_CLOUD_REGION_ID"}},
-		{name: "a key in the wrong variable", env: map[string]string{"GCORE_CLOUD_PROJECT_ID": apiKey}, options: []client.Option{good}, words: []string{"GCORE_CLOUD_PROJECT_ID"}, hidden: apiKey},
-		{name: "base URL of the environment", env: map[string]string{"GCORE_BASE_URL": "registry.example"}, options: []client.Option{good}, words: []string{"base URL", "https://"}},
-		{name: "no HTTP client", options: []client.Option{good, client.WithHTTPClient(nil)}, words: []string{"WithHTTPClient"}},
-		{name: "empty", options: []client.Option{good, base("")}, words: []string{"base URL"}},
-		{name: "no scheme", options: []client.Option{good, base("registry.example")}, words: []string{"base URL"}},
-		{name: "only a path", options: []client.Option{good, base("/api")}, words: []string{"base URL"}},
-		{name: "another scheme", options: []client.Option{good, base("ftp://registry.example")}, words: []string{"base URL"}},
-		{name: "no host", options: []client.Option{good, base("https://")}, words: []string{"base URL"}},
-		{name: "opaque", options: []client.Option{good, base("https:registry.example")}, words: []string{"base URL"}},
-		{name: "broken", options: []client.Option{good, base("https://[::1")}, words: []string{"base URL"}},
-		{name: "control character", options: []client.Option{good, base("https://registry.example\n")}, words: []string{"base URL"}},
-		{name: "query", options: []client.Option{good, base("https://registry.example/?a=b")}, words: []string{"base URL"}},
-		{name: "fragment", options: []client.Option{good, base("https://registry.example/#a")}, words: []string{"base URL"}},
-		{name: "password", options: []client.Option{good, base("https://user:hunter2@registry.example")}, words: []string{"base URL"}, hidden: "hunter2"},
-		{name: "broken with a password", options: []client.Option{good, base("https://user:hunter2@[::1")}, words: []string{"base URL"}, hidden: "hunter2"},
+		{name: "project", env: map[string]string{"GCORE_CLOUD_PROJECT_ID": "one"}, options: []client.Option{valid}, words: []string{"GCORE_CLOUD_PROJECT_ID", "integer"}},
+		{name: "region", env: map[string]string{"GCORE_CLOUD_REGION_ID": "1.0"}, options: []client.Option{valid}, words: []string{"GCORE_CLOUD_REGION_ID", "integer"}},
+		{name: "beyond 64 bits", env: map[string]string{"GCORE_CLOUD_REGION_ID": "9223372036854775808"}, options: []client.Option{valid}, words: []string{"GCORE_CLOUD_REGION_ID"}},
+		{name: "a key in the wrong variable", env: map[string]string{"GCORE_CLOUD_PROJECT_ID": apiKey}, options: []client.Option{valid}, words: []string{"GCORE_CLOUD_PROJECT_ID"}, hidden: apiKey},
+		{name: "base URL of the environment", env: map[string]string{"GCORE_BASE_URL": "registry.example"}, options: []client.Option{valid}, words: []string{"base URL", "https://"}},
+		{name: "no HTTP client", options: []client.Option{valid, client.WithHTTPClient(nil)}, words: []string{"WithHTTPClient"}},
+		{name: "empty", options: []client.Option{valid, base("")}, words: []string{"base URL"}},
+		{name: "no scheme", options: []client.Option{valid, base("registry.example")}, words: []string{"base URL"}},
+		{name: "only a path", options: []client.Option{valid, base("/api")}, words: []string{"base URL"}},
+		{name: "another scheme", options: []client.Option{valid, base("ftp://registry.example")}, words: []string{"base URL"}},
+		{name: "no host", options: []client.Option{valid, base("https://")}, words: []string{"base URL"}},
+		{name: "opaque", options: []client.Option{valid, base("https:registry.example")}, words: []string{"base URL"}},
+		{name: "broken", options: []client.Option{valid, base("https://[::1")}, words: []string{"base URL"}},
+		{name: "control character", options: []client.Option{valid, base("https://registry.example\n")}, words: []string{"base URL"}},
+		{name: "query", options: []client.Option{valid, base("https://registry.example/?a=b")}, words: []string{"base URL"}},
+		{name: "fragment", options: []client.Option{valid, base("https://registry.example/#a")}, words: []string{"base URL"}},
+		{name: "password", options: []client.Option{valid, base("https://user:hunter2@registry.example")}, words: []string{"base URL"}, hidden: "hunter2"},
+		{name: "broken with a password", options: []client.Option{valid, base("https://user:hunter2@[::1")}, words: []string{"base URL"}, hidden: "hunter2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for name, value := range test.env {
@@ -985,7 +985,7 @@ func TestTokenNotSentInTheClear(t *testing.T) {
 		{"http://[2001:db8::1]", false},
 		{"http://localhost.registry.example", false},
 		{"http://127.0.0.1.registry.example", false},
-		{"http://127.1", false}, // not an address to Go, and who knows to whom else
+		{"http://127.1", false}, // Go does not parse it as an address; others may
 		{"http://2130706433", false},
 	} {
 		_, err := client.New(client.WithAPIKey(apiKey), client.WithBaseURL(test.base))
@@ -999,7 +999,7 @@ func TestTokenNotSentInTheClear(t *testing.T) {
 			t.Errorf("New with %s and WithInsecureHTTP: %v", test.base, err)
 		}
 	}
-	// A single call cannot go there either.
+	// An option of a call cannot send it there either.
 	sent := false
 	c := newClient(t, "https://registry.example", client.WithHTTPClient(&http.Client{Transport: transport(func(*http.Request) (*http.Response, error) {
 		sent = true

@@ -13,7 +13,7 @@ import (
 	"github.com/registryusers/registryusers/client"
 )
 
-// answering is a server that always gives the same answer.
+// answering returns a server that always sends the same response.
 func newServerWith(status int, body string) *httptest.Server {
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -61,15 +61,15 @@ func ExampleClient_CreateUser() {
 }
 
 // A call whose outcome is unknown is repeated with its own key: the server
-// makes no second user, and tells the secret of the first.
+// creates no second user, and returns the secret of the first.
 func ExampleWithIdempotencyKey() {
 	responses := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if responses++; responses == 1 {
-			panic(http.ErrAbortHandler) // the user is made, and the answer lost
+			panic(http.ErrAbortHandler) // the user is created, and the response lost
 		}
 		w.WriteHeader(http.StatusCreated)
-		_, _ = io.WriteString(w, `{"id": 1, "name": "ci", "secret": "made for `+r.Header.Get("Idempotency-Key")+`"}`)
+		_, _ = io.WriteString(w, `{"id": 1, "name": "ci", "secret": "generated for `+r.Header.Get("Idempotency-Key")+`"}`)
 	}))
 	defer server.Close()
 
@@ -87,7 +87,7 @@ func ExampleWithIdempotencyKey() {
 	fmt.Println(created.Secret.Reveal(), err)
 	// Output:
 	// true
-	// made for nightly-2024-06-18 <nil>
+	// generated for nightly-2024-06-18 <nil>
 }
 
 func ExampleError() {

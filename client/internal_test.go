@@ -18,8 +18,8 @@ import (
 )
 
 // Every operation of the document has its method, and each of its statuses a
-// meaning, written here by hand: a newer document that has more of either
-// fails this test until the client knows what to make of it.
+// meaning, listed here: a newer document that has more of either
+// fails this test until the client handles it.
 func TestEveryOperationAndStatusIsKnown(t *testing.T) {
 	known := map[string][]int{
 		"CreateUser": append(slices.Collect(maps.Keys(createUser.errors)), createUser.success),
@@ -45,7 +45,7 @@ func TestEveryOperationAndStatusIsKnown(t *testing.T) {
 				}
 				code, err := strconv.Atoi(status)
 				if err != nil {
-					t.Errorf("operation %s (%s %s): status %s is none that the client tells apart", op.OperationID, method, path, status)
+					t.Errorf("operation %s (%s %s): the client does not distinguish the status %s", op.OperationID, method, path, status)
 				}
 				want = append(want, code)
 			}

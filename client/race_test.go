@@ -2,5 +2,5 @@
 
 package client
 
-// raceEnabled: the race detector allocates on its own account.
+// The race detector allocates memory itself.
 const raceEnabled = true

@@ -22,7 +22,7 @@ import (
 	"github.com/registryusers/registryusers/client"
 )
 
-// try is what becomes of one try.
+// try is the outcome of one try.
 type try struct {
 	status int // 0: err
 	header http.Header
@@ -31,7 +31,7 @@ type try struct {
 	takes  time.Duration
 }
 
-// script is a transport that answers each try in turn, and the last one for ever.
+// script is a transport that returns one outcome for each try, and the last one for all later tries.
 type script struct {
 	tries []try
 	seen  []*http.Request
@@ -80,7 +80,7 @@ var (
 
 func responding(status int, body string) try { return try{status: status, body: body} }
 
-func TestWhatIsTriedAgain(t *testing.T) {
+func TestRetryableOutcomesAreRetried(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		tries   []try
@@ -104,7 +104,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"the fifth time", []try{reset, responding(502, ""), noServer, responding(429, ""), done}, 5, nil, false},
 
 		{"never a connection", []try{noServer}, 5, nil, false},
-		{"never an answer", []try{reset}, 5, nil, true},
+		{"no response at all", []try{reset}, 5, nil, true},
 		{"no connection after one that broke", []try{reset, noServer}, 5, nil, true},
 		{"always 408", []try{responding(408, "")}, 5, nil, false},
 		{"always 429", []try{responding(429, ourError)}, 5, registryusers.ErrTooManyRequests, false},
@@ -167,7 +167,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 				}
 				var e *client.Error
 				if errors.As(err, &e) != (last.status != 0) || e != nil && e.Status != last.status {
-					t.Errorf("got %#v, want an Error for an answer alone, with its status", err)
+					t.Errorf("got %#v, want an Error only for a response, with its status", err)
 				}
 				if test.want > 1 && !strings.Contains(err.Error(), "after "+string(rune('0'+test.want))+" tries") {
 					t.Errorf("got %q, want the number of tries in it", err)
@@ -177,7 +177,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestConflictAfterAnUnknownOutcomeSaysWhatToDo(t *testing.T) {
+func TestConflictAfterAnUnknownOutcomeNamesTheNextStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{tries: []try{reset, responding(409, ourError)}}
 		_, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{Name: "u"})
@@ -190,7 +190,7 @@ func TestConflictAfterAnUnknownOutcomeSaysWhatToDo(t *testing.T) {
 }
 
 // A server that does not know the Idempotency-Key, over a real connection that
-// breaks after the user was made.
+// breaks after the user was created.
 func TestServerThatIgnoresTheIdempotencyKey(t *testing.T) {
 	users := 0
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -198,7 +198,7 @@ func TestServerThatIgnoresTheIdempotencyKey(t *testing.T) {
 			w.WriteHeader(http.StatusConflict)
 			return
 		}
-		panic(http.ErrAbortHandler) // the user is made, the answer lost
+		panic(http.ErrAbortHandler) // the user is created, the response lost
 	})
 	_, err := newClient(t, s.URL, client.WithRetry(3, time.Minute)).CreateUser(t.Context(), 9, client.NewUser{Name: "u"})
 	if !errors.Is(err, registryusers.ErrUserExists) || !errors.Is(err, client.ErrOutcomeUnknown) {
@@ -226,8 +226,8 @@ func TestEveryTryIsTheSameRequest(t *testing.T) {
 		if len(slices.Compact(first)) != 1 || len(slices.Compact(second)) != 1 || keys[0] == keys[4] {
 			t.Errorf("Idempotency-Keys %q; want one for each call", keys)
 		}
-		if len(keys[0]) < 22 { // 128 bits, in whatever letters
-			t.Errorf("Idempotency-Key %q; want one that nobody guesses or repeats", keys[0])
+		if len(keys[0]) < 22 { // 128 bits, in any encoding
+			t.Errorf("Idempotency-Key %q; want one that is random", keys[0])
 		}
 	})
 }
@@ -258,7 +258,7 @@ func TestWaits(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	const never = time.Duration(-1) // longer than the budget: the answer is returned at once
+	const never = time.Duration(-1) // longer than the budget: the response is returned at once
 	for _, test := range []struct {
 		name, value string
 		least, most time.Duration
@@ -266,7 +266,7 @@ func TestRetryAfter(t *testing.T) {
 		{"seconds", "7", 7 * time.Second, 7 * time.Second},
 		{"a date", "date", 19 * time.Second, 20 * time.Second},
 		{"zero", "0", 0, 250 * time.Millisecond},
-		{"a date gone by", "Mon, 01 Jan 1990 00:00:00 GMT", 0, 250 * time.Millisecond},
+		{"a date in the past", "Mon, 01 Jan 1990 00:00:00 GMT", 0, 250 * time.Millisecond},
 		{"negative", "-5", 0, 250 * time.Millisecond},
 		{"a year", "31536000", never, never},
 		{"2^31-1 seconds", "2147483647", never, never},
@@ -294,7 +294,7 @@ func TestRetryAfter(t *testing.T) {
 					if test.least == never {
 						var e *client.Error
 						if !errors.As(err, &e) || e.RetryAfter < 365*24*time.Hour || len(s.seen) != 1 || time.Since(start) != 0 {
-							t.Errorf("%d with Retry-After %q: %v after %d tries and %v; want the answer at once, with its RetryAfter", status, value, err, len(s.seen), time.Since(start))
+							t.Errorf("%d with Retry-After %q: %v after %d tries and %v; want the response at once, with its RetryAfter", status, value, err, len(s.seen), time.Since(start))
 						}
 						return
 					}
@@ -328,7 +328,7 @@ func TestBudget(t *testing.T) {
 			_, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{})
 			var e *client.Error
 			if !errors.As(err, &e) || e.RetryAfter != time.Hour || len(s.seen) != 1 || time.Since(start) != 0 {
-				t.Errorf("got %v after %v; want the answer at once, with its RetryAfter", err, time.Since(start))
+				t.Errorf("got %v after %v; want the response at once, with its RetryAfter", err, time.Since(start))
 			}
 		})
 	})
@@ -350,7 +350,7 @@ func TestContextEndsWhileItWaits(t *testing.T) {
 		start := time.Now()
 		_, err := s.client(t).CreateUser(ctx, 9, client.NewUser{})
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, registryusers.ErrUnavailable) || !errors.Is(err, client.ErrOutcomeUnknown) {
-			t.Errorf("got %v; want the deadline, the last answer, and ErrOutcomeUnknown", err)
+			t.Errorf("got %v; want the deadline, the last response, and ErrOutcomeUnknown", err)
 		}
 		if got := time.Since(start); got != time.Second || len(s.seen) != 1 {
 			t.Errorf("%d tries in %v; want one in a second", len(s.seen), got)
@@ -375,13 +375,13 @@ func TestContextEndedBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.client(t).CreateUser(ctx, 9, client.NewUser{}); !errors.Is(err, context.Canceled) || errors.Is(err, client.ErrOutcomeUnknown) || len(s.seen) > 0 {
-		t.Errorf("got %v after %d tries; want no try, and an outcome that is known", err, len(s.seen))
+		t.Errorf("got %v after %d tries; want no try, and no ErrOutcomeUnknown", err, len(s.seen))
 	}
 }
 
-// net/http repeats a request with an Idempotency-Key by itself when a kept
-// connection breaks. The client must know of every try: from a server that does
-// not know the header it would take its own user for another's.
+// net/http itself repeats a request with an Idempotency-Key when a kept-alive
+// connection breaks. The client must count every try: with a server that does
+// not support the header, it would take its own user for another caller's.
 func TestNetHTTPDoesNotRepeatUnseen(t *testing.T) {
 	var requests atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -417,7 +417,7 @@ func TestAPIKeySource(t *testing.T) {
 				t.Fatal(err)
 			}
 			if asked != call+1 {
-				t.Errorf("call %d: the source was asked %d times; want once for each call", call+1, asked)
+				t.Errorf("call %d: the source was called %d times; want once for each call", call+1, asked)
 			}
 		}
 		for i, r := range s.seen {
@@ -433,7 +433,7 @@ func TestAPIKeySource(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		tries []try
-		keys  []string // what the source answers
+		keys  []string // what the source returns
 		want  []string // what is sent
 		is    error
 	}{
@@ -455,7 +455,7 @@ func TestAPIKeySource(t *testing.T) {
 					sent = append(sent, strings.TrimPrefix(r.Header.Get("Authorization"), "apikey "))
 				}
 				if !errors.Is(err, test.is) || !slices.Equal(sent, test.want) || asked != 2 {
-					t.Errorf("got %v, keys %q sent, the source asked %d times; want %v, %q, twice", err, sent, asked, test.is, test.want)
+					t.Errorf("got %v, keys %q sent, the source called %d times; want %v, %q, twice", err, sent, asked, test.is, test.want)
 				}
 			})
 		})
@@ -519,7 +519,7 @@ func TestTextThatJSONWouldChangeIsRefused(t *testing.T) {
 	}
 }
 
-func TestLoggerHearsOfEveryTryThatIsRepeated(t *testing.T) {
+func TestRepeatedTriesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		s := &script{tries: []try{reset, responding(503, `{"exception_class":"C","message":"no `+apiKey+` cHoSeN","request_id":"r-17"}`), done}}

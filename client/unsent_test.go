@@ -17,9 +17,9 @@ import (
 	"github.com/registryusers/registryusers/client"
 )
 
-// A failure before the request's header was written leaves nothing open: no
+// A failure before the request's header was written has a known outcome: no
 // server can have received the request.
-func TestNothingSentIsNoUnknownOutcome(t *testing.T) {
+func TestUnsentRequestIsNoUnknownOutcome(t *testing.T) {
 	plain := newServer(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
 	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") }))
 	secure.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
@@ -36,7 +36,7 @@ func TestNothingSentIsNoUnknownOutcome(t *testing.T) {
 		}
 		return &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(to)}}
 	}
-	silent := listen(t, func(net.Conn) { <-t.Context().Done() }) // accepts, and says nothing
+	silent := listen(t, func(net.Conn) { <-t.Context().Done() }) // accepts, and sends nothing
 	breaking := listen(t, func(net.Conn) {})                     // breaks off during the TLS handshake
 	oldTLS := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, RootCAs: secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}}
 
@@ -81,7 +81,7 @@ func TestNothingSentIsNoUnknownOutcome(t *testing.T) {
 }
 
 // A call's context may end after the client has looked at it and before the
-// transport does: net/http asks for the cookies in between.
+// transport does: net/http reads the cookies in between.
 func TestNothingSentOnceTheContextHasEnded(t *testing.T) {
 	plain := newServer(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
 	for name, transport := range map[string]http.RoundTripper{"the default transport": nil, "another": &http.Transport{}} {
@@ -94,13 +94,13 @@ func TestNothingSentOnceTheContextHasEnded(t *testing.T) {
 	}
 }
 
-// jar calls a function when cookies are asked for, and has none.
+// jar is an empty cookie jar that calls a function when it is read.
 type jar func()
 
 func (j jar) Cookies(*url.URL) []*http.Cookie     { j(); return nil }
 func (j jar) SetCookies(*url.URL, []*http.Cookie) {}
 
-// A connection that breaks once the request was sent leaves the outcome open.
+// A connection that breaks after the request was sent has an unknown outcome.
 func TestSentWithoutAResponseIsAnUnknownOutcome(t *testing.T) {
 	dropping := listen(t, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 1<<10))
@@ -111,7 +111,7 @@ func TestSentWithoutAResponseIsAnUnknownOutcome(t *testing.T) {
 	}
 }
 
-// listen has handle deal with each connection to a port, whose address it
+// listen calls handle with each connection to a port, whose address it
 // returns, and closes the connection after that.
 func listen(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A create costs at most so many allocations in the handler, whose
-// implementation does nothing but answer.
+// A create has a bounded number of allocations in the handler, whose
+// implementation only returns a response.
 func TestCreateAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates too")
@@ -31,8 +31,8 @@ func TestCreateAllocations(t *testing.T) {
 	}
 }
 
-// newQuiet returns the handler with an implementation that does nothing but
-// answer, and without an access log.
+// newQuiet returns the handler with an implementation that only returns a
+// response, and without an access log.
 func newQuiet(tb testing.TB) http.Handler {
 	tb.Helper()
 	handler, err := New(createFunc(created), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler)})

@@ -11,7 +11,7 @@ import (
 	"github.com/registryusers/registryusers/internal/testkit"
 )
 
-// newBare returns the handler that a person would write by hand for this one
+// newBare returns the handler that one would write by hand for this one
 // operation, with net/http and encoding/json alone: it checks the key, parses
 // the ids, decodes and encodes, and validates nothing.
 func newBare() http.Handler {
@@ -55,7 +55,7 @@ func newBare() http.Handler {
 	return mux
 }
 
-// BenchmarkCreateRatio says how many creates by a bare handler a create costs:
+// BenchmarkCreateRatio reports how many creates by a bare handler a create costs:
 // the medians of both, taken in turns so that what slows the machine slows both.
 func BenchmarkCreateRatio(b *testing.B) {
 	ours := newQuiet(b)

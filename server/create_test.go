@@ -49,7 +49,7 @@ func TestCreateThroughTheWire(t *testing.T) {
 	const want = `{"created_at":"2026-05-07T20:33:46.548242Z","duration":14,"expires_at":"2026-05-21T20:33:46.548242Z",` +
 		`"id":7,"name":"user1","read_only":true,"secret":"s3cret"}` + "\n"
 	if response.StatusCode != 201 || string(body) != want {
-		t.Errorf("answer:\ngot  %d %s\nwant 201 %s", response.StatusCode, body, want)
+		t.Errorf("response:\ngot  %d %s\nwant 201 %s", response.StatusCode, body, want)
 	}
 	if got := response.Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("Content-Type: got %q, want application/json", got)
@@ -71,7 +71,7 @@ func TestCreateThroughTheWire(t *testing.T) {
 	}
 }
 
-// What was validated is what is used: the implementation gets the value that
+// The validated value is the one that is used: the implementation gets the value that
 // the document's schema accepted, however it is spelled.
 func TestCreateBindsTheValueThatWasValidated(t *testing.T) {
 	user := func(name string, duration int64) models.CreateUserRequest {
@@ -99,7 +99,7 @@ func TestCreateBindsTheValueThatWasValidated(t *testing.T) {
 		{" \t\r\n{\"name\":\"a\",\"duration\":1}\n ", user("a", 1)},
 		{`{"name":"a","duration":1,"read_only":false,"secret":""}`, user("a", 1)},
 		{`{"name":"a","duration":1,"read_only":true}`, readOnly},
-		// Names that are only nearly the document's are not the document's.
+		// Names that only resemble the document's are unknown fields.
 		{`{"name":"a","duration":1,"NAME":"OTHER","Duration":900,"READ_ONLY":true,"Secret":"x"}`, user("a", 1)},
 		{`{"Name":"OTHER","DURATION":900,"read_Only":true,"name":"a","duration":1}`, user("a", 1)},
 		{`{"name":"a","duration":1,"more":{"name":"b","list":[null,1.5,"é",{}]}}`, user("a", 1)},
@@ -134,7 +134,7 @@ func TestCreateSecretArrivesExactly(t *testing.T) {
 		}
 		var response struct{ Secret string }
 		if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil || response.Secret != secret {
-			t.Errorf("body %s: got secret %q in the answer (%v), want %q", body, response.Secret, err, secret)
+			t.Errorf("body %s: got secret %q in the response (%v), want %q", body, response.Secret, err, secret)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestAuthenticatorsErrorDecides(t *testing.T) {
 			w := s.send(call{body: unread{t}})
 			got := s.wantError(t, w, test.status, test.class)
 			if strings.Contains(got.Message, "key 12") || strings.Contains(got.Message, "disk") {
-				t.Errorf("message: got %q, want it not to tell the cause", got.Message)
+				t.Errorf("message: got %q, want it without the cause", got.Message)
 			}
 			if test.status == 401 {
 				wantHeader(t, w, "WWW-Authenticate", "apikey")
@@ -300,8 +300,8 @@ func TestIdentityReachesTheImplementation(t *testing.T) {
 	}
 }
 
-// One request that is wrong in every way is put right step by step; each
-// answer tells no more than the caller has earned.
+// A request that is wrong in every way is corrected step by step; each
+// response reveals only what the caller may know at that step.
 func TestOrderOfErrors(t *testing.T) {
 	authenticated := false
 	s := newService(t, failing(registryusers.ErrUserExists), withAuthenticator(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
@@ -441,7 +441,7 @@ func TestBadBody(t *testing.T) {
 	}
 }
 
-// watching is a body that looks at the buffers that it is to be read into.
+// watching is a body that inspects the buffers it is read into.
 type watching struct {
 	io.Reader
 	look func(buffer []byte)
@@ -454,8 +454,8 @@ func (w watching) Read(p []byte) (int, error) {
 
 func (watching) Close() error { return nil }
 
-// The buffers that bodies are read into are used again, by other requests: the
-// next body's reader finds nothing of the one before, which may hold a secret.
+// The buffers that bodies are read into are reused by other requests: the
+// next body's reader finds nothing of the previous body, which may contain a secret.
 func TestBodiesAreClearedFromTheBuffers(t *testing.T) {
 	for name, text := range map[string]string{
 		"valid":           validBody,
@@ -482,7 +482,7 @@ func TestBodiesAreClearedFromTheBuffers(t *testing.T) {
 				s.ServeHTTP(httptest.NewRecorder(), r)
 			}
 			if again == 0 {
-				t.Error("no buffer was used again: the test proves nothing")
+				t.Error("no buffer was reused: the test proves nothing")
 			}
 		})
 	}
@@ -493,7 +493,7 @@ func TestBodyBreaksOff(t *testing.T) {
 	w := s.send(call{body: io.MultiReader(strings.NewReader(validBody[:20]), errorReader{errors.New("connection lost")})})
 	got := s.wantError(t, w, 400, "ValidationError")
 	if line := s.log.line(t, got.RequestID); line.Error != "connection lost" || strings.Contains(got.Message, "lost") {
-		t.Errorf("got message %q, error %q in the log; want the cause in the log alone", got.Message, line.Error)
+		t.Errorf("got message %q, error %q in the log; want the cause only in the log", got.Message, line.Error)
 	}
 	s.wantCalls(t, 0)
 }
@@ -631,7 +631,7 @@ func TestWrongMethod(t *testing.T) {
 			wantHeader(t, w, "Allow", "POST")
 			want := method
 			if method == "post" || method == "M0RK3R" {
-				want = "other" // a method may be any word of the caller's
+				want = "other" // a caller may send any word as the method
 			}
 			if line := s.log.line(t, got.RequestID); line.Method != want {
 				t.Errorf("method in the log: got %q, want %q", line.Method, want)
@@ -641,8 +641,8 @@ func TestWrongMethod(t *testing.T) {
 	}
 }
 
-// http.ServeMux would redirect some of these to a path that exists. An answer
-// this small leaves after the handler's return, so the log is complete then.
+// http.ServeMux would redirect some of these to a path that exists. A response
+// this small is sent after the handler's return, so the log is complete then.
 func TestUnknownPathIsNeverARedirect(t *testing.T) {
 	s := newService(t, created)
 	server := httptest.NewServer(s)
@@ -670,7 +670,7 @@ func TestUnknownPathIsNeverARedirect(t *testing.T) {
 	s.wantCalls(t, 0)
 }
 
-// raw sends text as it is, which http.Client would not, and reads one answer.
+// raw sends text as it is, which http.Client would not, and reads one response.
 func raw(t *testing.T, server *httptest.Server, text string) *http.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -688,7 +688,7 @@ func raw(t *testing.T, server *httptest.Server, text string) *http.Response {
 	return response
 }
 
-// record reads an answer that came over the wire, to its end.
+// record reads a response from the wire, to its end.
 func record(t *testing.T, response *http.Response) *httptest.ResponseRecorder {
 	t.Helper()
 	defer response.Body.Close()

@@ -28,7 +28,7 @@ const createPath = "/cloud/v1/registries/{project_id}/{region_id}/{registry_id}/
 
 func createOperation(doc *openapi3.T) *openapi3.Operation { return doc.Paths.Value(createPath).Post }
 
-// inPlace has the request body's schema in its place, not among the components.
+// inPlace puts the request body's schema into the operation, not into the components.
 func inPlace(doc *openapi3.T, schema *openapi3.Schema) {
 	createOperation(doc).RequestBody.Value.Content["application/json"].Schema = schema.NewRef()
 }
@@ -38,12 +38,12 @@ func objectOf(field string) *openapi3.SchemaRef {
 	return openapi3.NewObjectSchema().WithProperty(field, openapi3.NewStringSchema()).NewRef()
 }
 
-// intOrString returns a schema of which the generator makes a union.
+// intOrString returns a schema that the generator turns into a union.
 func intOrString() *openapi3.Schema {
 	return openapi3.NewOneOfSchema(openapi3.NewIntegerSchema(), openapi3.NewStringSchema())
 }
 
-// built serves doc with the routes that mount registers.
+// built returns a server of doc with the routes that mount registers.
 func built(t *testing.T, doc *openapi3.T, mount func(apiserver.ServeMux), edits ...func(*Options)) *service {
 	t.Helper()
 	s := &service{log: &logBuffer{}}
@@ -188,7 +188,7 @@ func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
 		}, []string{"CreateUser", "filter", "additionalProperties"}},
 		{"no components", func(doc *openapi3.T) { doc.Components = nil }, []string{"CreateUser", "APIKey", "not declared"}},
 		{"no paths", func(doc *openapi3.T) { doc.Paths = nil }, []string{"POST " + createPath}},
-		{"two paths that differ in names alone", func(doc *openapi3.T) {
+		{"two paths that differ only in names", func(doc *openapi3.T) {
 			item := *doc.Paths.Value(createPath)
 			post := *item.Post
 			post.OperationID, post.Parameters, item.Post = "CreateOther", slices.Clip(post.Parameters[:2]), &post
@@ -221,7 +221,7 @@ func TestDocumentThatCannotBeServedIsRefused(t *testing.T) {
 	}
 }
 
-// What the generated code reads as it was sent is served.
+// A document is served if the generated code reads each value as it was sent.
 func TestDocumentThatCanBeServedIsNotRefused(t *testing.T) {
 	for name, edit := range map[string]func(*openapi3.T){
 		"a body among the components that is one of several": func(doc *openapi3.T) {
@@ -302,8 +302,8 @@ func TestRouteMayNameItsWildcardsAsGoDoes(t *testing.T) {
 	s.wantError(t, s.send(call{}), 409, "ConflictError")
 }
 
-// An answer that breaks the document's word becomes a 500. The log says where
-// and which rule, and not what.
+// A response that does not conform to the document becomes a 500. The log says where
+// and which rule it violates, and does not quote it.
 func TestResponseThatDoesNotFitTheDocument(t *testing.T) {
 	user := func(replace ...string) string {
 		return strings.NewReplacer(replace...).Replace(`{"id":7,"name":"m0rk3r","read_only":false,"duration":14,` +
@@ -379,16 +379,16 @@ func TestStatusesThatTheImplementationWasNotWrittenFor(t *testing.T) {
 		want   string // in the error, or "" for none
 	}{
 		{"all listed", map[string][]int{"CreateUser": {409, 201, 404}}, nil, ""},
-		{"not asked", nil, func(doc *openapi3.T) { createOperation(doc).Responses.Set("402", &openapi3.ResponseRef{}) }, ""},
+		{"not checked", nil, func(doc *openapi3.T) { createOperation(doc).Responses.Set("402", &openapi3.ResponseRef{}) }, ""},
 		{"an operation that is not listed", map[string][]int{}, nil, "operation CreateUser (POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users) is not listed"},
-		{"an operation that is gone", map[string][]int{"CreateUser": {201, 404, 409}, "DeleteUser": {204}}, nil, "operation DeleteUser is listed, and the document has no such operation"},
+		{"a removed operation", map[string][]int{"CreateUser": {201, 404, 409}, "DeleteUser": {204}}, nil, "operation DeleteUser is listed, and the document has no such operation"},
 		{"a status that is new", map[string][]int{"CreateUser": {201, 404, 409}}, func(doc *openapi3.T) {
 			createOperation(doc).Responses.Set("402", &openapi3.ResponseRef{Value: openapi3.NewResponse()})
 		}, "operation CreateUser: the document declares status 402, which is not listed"},
 		{"statuses by their hundred", map[string][]int{"CreateUser": {201, 404, 409}}, func(doc *openapi3.T) {
 			createOperation(doc).Responses.Set("4XX", &openapi3.ResponseRef{Value: openapi3.NewResponse()})
 		}, "operation CreateUser: the document declares status 4XX, which is not listed"},
-		{"a status that is gone", map[string][]int{"CreateUser": {201, 402, 404, 409}}, nil, "operation CreateUser: status 402 is listed, and the document does not declare it"},
+		{"a removed status", map[string][]int{"CreateUser": {201, 402, 404, 409}}, nil, "operation CreateUser: status 402 is listed, and the document does not declare it"},
 		{"all that is wrong", map[string][]int{"CreateUser": {202, 404, 409}}, nil, "status 202 is listed, and the document does not declare it\noperation CreateUser: the document declares status 201"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -41,7 +41,7 @@ var sentinels = []struct {
 	{registryusers.ErrUserChanged, 409, "ConflictError"},
 }
 
-// errorHeaders are the headers that an answer of this status has, besides
+// errorHeaders are the headers that a response of this status has, besides
 // Content-Type, X-Request-Id and Cache-Control.
 func errorHeaders(status int) http.Header {
 	switch status {
@@ -99,7 +99,7 @@ func TestInvalidFieldsAreSent(t *testing.T) {
 		got := s.wantError(t, w, 400, "ValidationError", "name", "secret")
 		wantErrorHeaders(t, w, errorHeaders(400))
 		if !reflect.DeepEqual(got.InvalidFields, fields) || got.Message != "the request is not valid" || strings.Contains(w.Body.String(), detail) {
-			t.Errorf("error %q: got %s, want the fields and nothing else of it", err, w.Body)
+			t.Errorf("error %q: got %s, want the fields and nothing else of the error", err, w.Body)
 		}
 	}
 	s := newService(t, failing(errors.Join(invalid, context.Canceled)))
@@ -114,21 +114,21 @@ func TestUnknownErrorIsLoggedAndNotSent(t *testing.T) {
 	w := s.send(call{})
 	got := s.wantError(t, w, 500, "InternalServerError")
 	if strings.Contains(w.Body.String(), "10.0.0.7") {
-		t.Errorf("body: got %s, want it not to tell the cause", w.Body)
+		t.Errorf("body: got %s, want it without the cause", w.Body)
 	}
 	if line := s.log.line(t, got.RequestID); line.Error != cause || line.Operation != "CreateUser" {
 		t.Errorf("log line: got %+v, want the error %q of CreateUser", line, cause)
 	}
 }
 
-// When the context of an implementation ends, nobody knows what it has done:
-// 503 would say that nothing was, and that a repeat is safe.
+// When the context of an implementation ends, it is unknown what it has done:
+// 503 would mean that nothing was done, and that a repeat is safe.
 func TestContextThatEndedInTheImplementationIsAnUnknownOutcome(t *testing.T) {
 	for _, err := range []error{
 		context.Canceled,
 		context.DeadlineExceeded,
 		fmt.Errorf("reading: %w", context.Canceled),
-		errors.Join(context.DeadlineExceeded, registryusers.ErrRegistryNotFound), // what it would have found is not known
+		errors.Join(context.DeadlineExceeded, registryusers.ErrRegistryNotFound), // the second error may be a consequence of the first
 	} {
 		s := newService(t, failing(err))
 		w := s.send(call{})
@@ -153,7 +153,7 @@ func TestContextThatEndedBeforeAnythingWasDoneIsUnavailable(t *testing.T) {
 	}
 }
 
-// generated returns the generated answer that stands for status and body.
+// generated returns the generated response with the status and body.
 func generated(status int, body models.Error) apiserver.CreateUserResponseObject {
 	theirs, retry := "theirs", "true"
 	switch status {
@@ -175,10 +175,10 @@ func TestGeneratedErrorGetsTheStatusOfItsSentinel(t *testing.T) {
 			want := s.wantError(t, sentinel, test.status, test.class)
 			general := errors.Unwrap(test.err)
 			if (want.ErrorCode != "") != (general != nil) {
-				t.Errorf("error_code: got %q, want one for a specific error alone", want.ErrorCode)
+				t.Errorf("error_code: got %q, want one only for a specific error", want.ErrorCode)
 			}
 			bodies := []models.Error{{ExceptionClass: test.class, ErrorCode: want.ErrorCode, Message: test.err.Error(), RequestID: "theirs"}}
-			if general == nil { // the status says as much
+			if general == nil { // the status says it
 				bodies = append(bodies, models.Error{}, models.Error{ExceptionClass: test.class}, models.Error{Message: test.err.Error()})
 			}
 			for _, body := range bodies {
@@ -232,7 +232,7 @@ func TestGeneratedServerErrorIsLoggedAndNotSent(t *testing.T) {
 		}
 		got := s.wantError(t, w, status, class)
 		if strings.Contains(w.Body.String(), "disk") {
-			t.Errorf("status %d: got %s, want it not to tell the cause", status, w.Body)
+			t.Errorf("status %d: got %s, want it without the cause", status, w.Body)
 		}
 		if line := s.log.line(t, got.RequestID); line.Error != "the disk is full" {
 			t.Errorf("status %d: got error %q in the log, want the cause", status, line.Error)
@@ -240,7 +240,7 @@ func TestGeneratedServerErrorIsLoggedAndNotSent(t *testing.T) {
 	}
 }
 
-// An answer that is no error must not be sent as one that the document means
+// A response that is no error must not be sent as one that the document declares
 // for errors, nor the other way round.
 func TestDefaultResponseWithoutAnErrorsStatus(t *testing.T) {
 	for _, status := range []int{0, 99, 100, 103, 200, 204, 302, 600, 1000, -1} {
@@ -262,16 +262,16 @@ func TestDefaultResponseWithoutAnErrorsStatus(t *testing.T) {
 
 func TestNoResponse(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		answer apiserver.CreateUserResponseObject
-		log    string
+		name     string
+		response apiserver.CreateUserResponseObject
+		log      string
 	}{
 		{"nil", nil, "returned no response"},
 		{"a nil pointer", (*apiserver.CreateUser201JSONResponse)(nil), "using nil"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, edit := range []func(*Options){func(*Options) {}, withoutValidation} {
-				s := newService(t, responding(test.answer), edit)
+				s := newService(t, responding(test.response), edit)
 				got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
 				if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, test.log) {
 					t.Errorf("error in the log: got %q, want %q in it", line.Error, test.log)
@@ -281,7 +281,7 @@ func TestNoResponse(t *testing.T) {
 	}
 }
 
-func TestPanicDoesNotTellItsValue(t *testing.T) {
+func TestPanicValueIsNotSent(t *testing.T) {
 	type secretive struct{ Secret string }
 	for _, test := range []struct {
 		name  string
@@ -320,7 +320,7 @@ func TestPanicOfTheAuthenticator(t *testing.T) {
 	s.wantCalls(t, 0)
 }
 
-// visit is an answer that writes itself.
+// visit is a response whose Visit method is the function.
 type visit func(http.ResponseWriter) error
 
 func (v visit) VisitCreateUserResponse(w http.ResponseWriter) error { return v(w) }
@@ -329,7 +329,7 @@ func TestPanicAfterTheHeaderBreaksTheConnectionOff(t *testing.T) {
 	halfway := responding(visit(func(w http.ResponseWriter) error {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusCreated)
-		_, _ = io.WriteString(w, `{"id":7,`+strings.Repeat(" ", 1<<16)) // more than net/http keeps back
+		_, _ = io.WriteString(w, `{"id":7,`+strings.Repeat(" ", 1<<16)) // more than net/http buffers
 		panic(marker)
 	}))
 	s := newService(t, halfway, withoutValidation)
@@ -339,7 +339,7 @@ func TestPanicAfterTheHeaderBreaksTheConnectionOff(t *testing.T) {
 		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", usersPath, len(validBody), validBody))
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err == nil {
-		t.Errorf("got a whole answer of %d bytes, want one that breaks off", len(body))
+		t.Errorf("got a complete response of %d bytes, want one that breaks off", len(body))
 	}
 	server.Close() // waits for the handler, which logs last
 	if line := s.log.line(t, response.Header.Get("X-Request-Id")); !strings.HasPrefix(line.Error, "panic") || line.Stack == "" {
@@ -347,7 +347,7 @@ func TestPanicAfterTheHeaderBreaksTheConnectionOff(t *testing.T) {
 	}
 	wantUnquoted(t, "the log", s.log.String())
 
-	// An answer that waits for its validation has not begun to leave.
+	// A response that is being validated has not been sent in part.
 	s = newService(t, halfway)
 	s.wantError(t, s.send(call{}), 500, "InternalServerError")
 }
@@ -372,9 +372,9 @@ func TestAbortHandlerPassesThrough(t *testing.T) {
 	}
 }
 
-// An answer that fails after its first byte must not end as a complete one does.
+// A response that fails after its first byte must not look complete.
 func TestErrorAfterTheFirstByteClosesTheConnection(t *testing.T) {
-	for _, size := range []int{1, 1 << 16} { // below and above what net/http keeps back
+	for _, size := range []int{1, 1 << 16} { // below and above what net/http buffers
 		s := newService(t, responding(visit(func(w http.ResponseWriter) error {
 			w.WriteHeader(http.StatusCreated)
 			w.WriteHeader(http.StatusConflict) // too late, and ignored
@@ -387,7 +387,7 @@ func TestErrorAfterTheFirstByteClosesTheConnection(t *testing.T) {
 			body, readErr := io.ReadAll(response.Body)
 			response.Body.Close()
 			if readErr == nil {
-				t.Errorf("got a complete answer %d of %d bytes, want one that breaks off", response.StatusCode, len(body))
+				t.Errorf("got a complete response %d of %d bytes, want one that breaks off", response.StatusCode, len(body))
 			}
 		}
 		server.Close() // waits for the handler, which logs last
@@ -409,7 +409,7 @@ func toServer(t *testing.T, base string, c call) *http.Request {
 	return r
 }
 
-// The answer is a 201 that the document declares, so that nothing but its size
+// The response is a 201 that the document declares, so that only its size
 // makes a 500 of it.
 func TestResponseTooLargeToBeHeld(t *testing.T) {
 	var over error
@@ -433,7 +433,7 @@ func TestResponseTooLargeToBeHeld(t *testing.T) {
 	}
 }
 
-// An error that something else wrote, as text, does not leave as it is.
+// A text error that another handler wrote is replaced.
 func TestTextErrorIsBroughtIntoForm(t *testing.T) {
 	s := newService(t, responding(visit(func(w http.ResponseWriter) error {
 		w.Header().Set("Location", "/elsewhere")
@@ -451,7 +451,7 @@ func TestTextErrorIsBroughtIntoForm(t *testing.T) {
 }
 
 // The generated code decodes the bytes again when it cannot bind the value.
-// Those bytes are gone, so what was judged is used, or nothing.
+// Those bytes cannot be read again, so either the validated value is used, or nothing.
 func TestBodyThatCannotBeBoundIsNotParsedAgain(t *testing.T) {
 	s := built(t, document(t), func(mux apiserver.ServeMux) {
 		mux.HandleFunc("POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users", func(w http.ResponseWriter, r *http.Request) {

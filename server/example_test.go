@@ -17,7 +17,7 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// registry implements the API: what reaches it is authenticated and valid.
+// registry implements the API. Requests that reach it are authenticated and valid.
 type registry struct{ users map[string]bool }
 
 func (r *registry) CreateUser(_ context.Context, request apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {

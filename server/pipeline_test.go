@@ -14,8 +14,8 @@ import (
 	"github.com/registryusers/registryusers/internal/schema"
 )
 
-// synthetic has what the embedded document has not: the checks come from the
-// document, so they are tried on one that asks for more.
+// synthetic has features that the embedded document lacks. The checks come from the
+// document, so they are tested with one that has more of them.
 const synthetic = `
 openapi: 3.1.0
 info: {title: Synthetic, version: "1"}
@@ -94,7 +94,7 @@ paths:
                   additionalProperties: {type: string, maxLength: 3}
       responses: {"204": {description: none}, default: {description: failed}}
     post:
-      operationId: JudgeThing
+      operationId: CheckThing
       requestBody:
         required: true
         content:
@@ -119,7 +119,7 @@ paths:
       responses: {"204": {description: none}, default: {description: failed}}
 `
 
-// things is a service of the synthetic document that keeps what reached it.
+// env is a server of the synthetic document that keeps the last request.
 type env struct {
 	*service
 	request *http.Request // the last that reached the implementation
@@ -304,7 +304,7 @@ func TestOperationsParameterReplacesThePaths(t *testing.T) {
 	s.wantError(t, s.sendThing("DELETE", "/things/7?limit=50", nil, ""), 400, "ValidationError", "limit")
 }
 
-// validated returns the value that the generated code would bind.
+// validated returns the value that the generated code binds.
 func validated(t *testing.T, r *http.Request) any {
 	t.Helper()
 	body, ok := r.Body.(validatedBody)
@@ -343,7 +343,7 @@ func TestDefaultsAreFilledAtEveryLevel(t *testing.T) {
 		},
 	} {
 		s := newEnv(t)
-		for range 2 { // a default that was changed would show the second time
+		for range 2 { // a changed default would show the second time
 			w := s.sendThing("PUT", "/things/7", nil, test.body)
 			if w.Code != 204 {
 				t.Fatalf("body %s: got %d %s, want 204", test.body, w.Code, w.Body)
@@ -431,8 +431,8 @@ func TestOptionalBody(t *testing.T) {
 	s.wantError(t, s.sendThing("PUT", "/things/7", none, ``), 415, "HTTPError") // not optional
 }
 
-// An operation without a body gets none, so nothing that was not judged is used.
-func TestBodyThatTheDocumentDoesNotKnowIsDropped(t *testing.T) {
+// An operation without a body gets none, so nothing unvalidated is used.
+func TestUndeclaredBodyIsDropped(t *testing.T) {
 	s := newEnv(t)
 	if w := s.sendThing("DELETE", "/things/7", nil, validBody); w.Code != 204 {
 		t.Fatalf("got %d %s, want 204", w.Code, w.Body)
@@ -449,8 +449,8 @@ func TestAllowListsThePathsMethods(t *testing.T) {
 	wantHeader(t, w, "Allow", "DELETE, GET, HEAD, PATCH, POST, PUT")
 }
 
-// The document decides when kin-openapi's quick visitor would judge otherwise
-// than the engine of OpenAPI 3.1; a parameter of those costs more.
+// The document decides when kin-openapi's visitor would validate differently
+// from the engine for OpenAPI 3.1, which is slower.
 func TestParametersThatNeedTheEngineAreKnown(t *testing.T) {
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(synthetic))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // routed serves all operations of a document and returns a function that sends
-// a request, without a body, and says which operation it reached with what in
+// a request without a body, and returns the operation it reached, with the values in
 // its path, or the status if it reached none.
 func routed(t *testing.T, document string) (*service, func(method, target string) string) {
 	t.Helper()
@@ -56,8 +56,8 @@ func routed(t *testing.T, document string) (*service, func(method, target string
 	}
 }
 
-// The vendor's seventeen operations on registries each get their own requests.
-func TestTheWholeResourceIsRouted(t *testing.T) {
+// Each of the vendor's seventeen operations on registries gets its own requests.
+func TestAllOperationsAreRouted(t *testing.T) {
 	document, err := os.ReadFile("testdata/registries.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -86,9 +86,9 @@ func TestTheWholeResourceIsRouted(t *testing.T) {
 		{"GET", "/3/repositories/artifacts/artifacts", "RegistryArtifactsHandler.get 1 2 3 artifacts"},
 		{"DELETE", "/3/repositories/app/artifacts/sha256:ab", "RegistryArtifactHandler.delete 1 2 3 app sha256:ab"},
 		{"DELETE", "/3/repositories/app/artifacts/sha256%3Aab/tags/v1", "RegistryTagHandler.delete 1 2 3 app sha256:ab v1"},
-		// What none of them is.
+		// Requests of none of them.
 		{"DELETE", "/3/", "404"},                // a repository or user of no name, as a client may spell it
-		{"DELETE", "/3/repositories/..", "404"}, // which is another path to who takes it out
+		{"DELETE", "/3/repositories/..", "404"}, // which some clients remove from the path
 		{"DELETE", "/3/repositories/", "404"},
 		{"DELETE", "/3//app", "404"},
 		{"GET", "/check_limits", "400"}, // no id
@@ -105,7 +105,7 @@ func TestTheWholeResourceIsRouted(t *testing.T) {
 }
 
 // conflicts returns paths of up to five segments that each have one literal, in
-// another place: pairs of them match the same requests, and neither all of the
+// another place: each pair matches some of the same requests, and neither matches all of the
 // other's. The vendor's document has seventeen such paths.
 func conflicts() (paths []string) {
 	for length := 2; length <= 5; length++ {
@@ -128,7 +128,7 @@ func TestPathsThatServeMuxCannotHoldTogether(t *testing.T) {
 	func() {
 		defer func() {
 			if recover() == nil {
-				t.Error("http.ServeMux holds these paths together: they prove nothing")
+				t.Error("http.ServeMux accepts these paths together: they prove nothing")
 			}
 		}()
 		mux := http.NewServeMux()

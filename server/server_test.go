@@ -23,9 +23,9 @@ import (
 const (
 	usersPath = "/cloud/v1/registries/1/2/3/users"
 
-	// marker and markerNumber stand for what the caller sent. No answer that is
-	// an error and no log line may hold them. A request id, which is random,
-	// has no digit 0, so it cannot hold them by chance.
+	// marker and markerNumber mark the caller's input. No response that is
+	// an error and no log line may contain them. A request id, which is random,
+	// has no digit 0, so it cannot contain them by chance.
 	marker       = "m0rk3r"
 	markerNumber = "90210987"
 
@@ -41,7 +41,7 @@ func (f createFunc) CreateUser(ctx context.Context, r apiserver.CreateUserReques
 
 var createdAt = time.Date(2026, 5, 7, 20, 33, 46, 548242000, time.UTC)
 
-// created answers r as the document says.
+// created returns the response to r that the document declares.
 func created(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
 	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
 		ID:        7,
@@ -66,7 +66,7 @@ func responding(response apiserver.CreateUserResponseObject) createFunc {
 	}
 }
 
-// anyone lets every token in.
+// anyone accepts every token.
 var anyone = AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
 	return ctx, nil
 })
@@ -79,7 +79,7 @@ type service struct {
 	calls []apiserver.CreateUserRequestObject
 }
 
-// newService serves create; edits change the options, which are the strictest.
+// newService serves create. edits change the options, which are the strictest by default.
 func newService(t *testing.T, create createFunc, edits ...func(*Options)) *service {
 	t.Helper()
 	s := &service{log: &logBuffer{}}
@@ -113,10 +113,10 @@ func withAuthenticator(f AuthenticatorFunc) func(*Options) {
 
 func withoutValidation(o *Options) { o.ValidateResponses = false }
 
-// logBuffer keeps the log. It may be read while a server still writes.
+// logBuffer keeps the log. It may be read while a server writes.
 type logBuffer struct{ testkit.Log }
 
-// logLine is what the tests look at in a log line.
+// logLine has the fields of a log line that the tests check.
 type logLine struct {
 	Level     string
 	RequestID string `json:"request_id"`
@@ -147,7 +147,7 @@ func (b *logBuffer) line(t *testing.T, id string) logLine {
 	return found[0]
 }
 
-// call is a request: a valid create where a field says nothing else.
+// call is a request: by default, a valid create.
 type call struct {
 	method string
 	path   string
@@ -166,7 +166,7 @@ func (c call) request() *http.Request {
 		c.body = strings.NewReader(validBody)
 	}
 	r := httptest.NewRequest(c.method, c.path, c.body)
-	// All that a caller can put a word into, and that is not looked at.
+	// All parts of a request that a caller can set and that the server ignores.
 	r.URL.RawQuery = marker + "=" + marker
 	r.Header.Set("X-Request-Id", marker)
 	r.Header.Set("User-Agent", marker)
@@ -182,8 +182,8 @@ func (s *service) send(c call) *httptest.ResponseRecorder {
 	return w
 }
 
-// wantError checks that w is an error in the document's form, that the log has
-// it, that neither quotes the request, and that the fields named are these.
+// wantError checks that w is an error in the document's form, that it is
+// logged, that neither quotes the request, and that it names these fields.
 func (s *service) wantError(t *testing.T, w *httptest.ResponseRecorder, status int, class string, fields ...string) models.Error {
 	t.Helper()
 	if w.Code != status {
@@ -227,7 +227,7 @@ func (s *service) wantError(t *testing.T, w *httptest.ResponseRecorder, status i
 	if line.Status != status || line.Class != class || line.Level != level {
 		t.Errorf("log line: got %+v, want status %d, class %s, level %s", line, status, class, level)
 	}
-	wantUnquoted(t, "the answer", w.Body.String())
+	wantUnquoted(t, "the response", w.Body.String())
 	for name, values := range header {
 		wantUnquoted(t, "header "+name, strings.Join(values, " "))
 	}
@@ -251,7 +251,7 @@ func (s *service) wantCalls(t *testing.T, n int) {
 	}
 }
 
-// unread is a body that must not be looked at.
+// unread is a body that must not be read.
 type unread struct{ t *testing.T }
 
 func (u unread) Read([]byte) (int, error) {

@@ -57,7 +57,7 @@ func TestExamples(tt *testing.T) {
 	}
 }
 
-func TestServersAreApart(t *testing.T) {
+func TestServersAreSeparate(t *testing.T) {
 	for i := range 4 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -73,7 +73,7 @@ func TestServersAreApart(t *testing.T) {
 			}
 			wantIs(t, "login with the other server's user", srv.Login(user.Name, user.Secret), registryusers.ErrUnauthenticated)
 			_, err := srv.Client(client.WithAPIKey(other.APIKey.Reveal())).CreateUser(t.Context(), srv.RegistryID, client.NewUser{})
-			wantIs(t, "the failure that was asked for", err, registryusers.ErrForbidden)
+			wantIs(t, "the failure set by Fail", err, registryusers.ErrForbidden)
 			_, err = srv.Client(client.WithAPIKey(other.APIKey.Reveal())).CreateUser(t.Context(), srv.RegistryID, client.NewUser{})
 			wantIs(t, "a create with the other server's key", err, registryusers.ErrUnauthenticated)
 		})
@@ -115,24 +115,24 @@ func TestTheRulesAreTheServers(t *testing.T) {
 		t.Errorf("project %d, region %d, registry %d; want three numbers", srv.ProjectID, srv.RegionID, srv.RegistryID)
 	}
 	c := srv.Client()
-	made := create(t, srv, client.NewUser{Name: "ci", Duration: 30, ReadOnly: true})
+	created := create(t, srv, client.NewUser{Name: "ci", Duration: 30, ReadOnly: true})
 	custom := create(t, srv, client.NewUser{Name: "me", Duration: -1, Secret: registryusers.NewSecret("my own words")})
-	want := []client.User{made, custom}
+	want := []client.User{created, custom}
 	for i := range want {
 		want[i].Secret = registryusers.Secret{}
 	}
 	if got := srv.Users(); !slices.EqualFunc(got, want, func(a, b client.User) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
 		t.Errorf("Users() = %v; want %v", got, want)
 	}
-	for _, user := range []client.User{made, custom} {
+	for _, user := range []client.User{created, custom} {
 		if err := srv.Login(user.Name, user.Secret); err != nil {
 			t.Errorf("login of %s: %v", user.Name, err)
 		}
 	}
-	for range 12 { // more than are let in vain
+	for range 12 { // more failures than the limit
 		wantIs(t, "login with a wrong secret", srv.Login("me", registryusers.NewSecret("guess")), registryusers.ErrUnauthenticated)
 	}
-	wantIs(t, "login of nobody", srv.Login("you", made.Secret), registryusers.ErrUnauthenticated)
+	wantIs(t, "login of no user", srv.Login("you", created.Secret), registryusers.ErrUnauthenticated)
 
 	_, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
 	wantIs(t, "the name again", err, registryusers.ErrUserExists)
@@ -188,7 +188,7 @@ func TestTimeStandsStill(t *testing.T) {
 	}
 }
 
-func TestIdempotencyKeysEndWithTheDay(t *testing.T) {
+func TestIdempotencyKeysExpireAfter24Hours(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
 	c, user, key := srv.Client(), client.NewUser{Name: "ci", Duration: 30}, client.WithIdempotencyKey("k")
@@ -217,7 +217,7 @@ func TestFailures(t *testing.T) {
 		failure clienttest.Failure
 		again   bool // whether the client repeats the call
 		done    bool // whether the request is carried out
-		status  int  // of the client's Error, 0: no answer
+		status  int  // of the client's Error, 0: no response
 		is      error
 		unknown bool
 	}{
@@ -243,7 +243,7 @@ func TestFailures(t *testing.T) {
 			srv := clienttest.NewServer(t)
 			create(t, srv, client.NewUser{Name: "first", Duration: 30}) // so that the others find a connection
 
-			// Tried once, the call fails.
+			// Without retry, the call fails.
 			srv.Fail(test.failure)
 			_, err := srv.Client(client.WithoutRetry()).CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "once", Duration: 30})
 			wantIs(t, "a call without retry", err, test.is)
@@ -258,26 +258,26 @@ func TestFailures(t *testing.T) {
 				t.Errorf("more users after %d requests: %v; want one: %t", srv.Requests(), users, test.done)
 			}
 
-			// By default, it is repeated, and there is one user.
+			// By default, the call is repeated, and there is one user.
 			before := len(srv.Users())
 			srv.Fail(test.failure)
 			user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "again", Duration: 30})
-			made, requests := len(srv.Users())-before, srv.Requests()-2
+			created, requests := len(srv.Users())-before, srv.Requests()-2
 			if !test.again {
 				wantIs(t, "a call", err, test.is)
-				if made != 0 || requests != 1 {
-					t.Errorf("%d users of %d requests; want none of 1", made, requests)
+				if created != 0 || requests != 1 {
+					t.Errorf("%d users of %d requests; want none of 1", created, requests)
 				}
 				return
 			}
 			if err != nil {
 				t.Fatalf("a call with retries: %v", err)
 			}
-			if made != 1 || requests != 2 {
-				t.Errorf("%d users of %d requests; want 1 of 2", made, requests)
+			if created != 1 || requests != 2 {
+				t.Errorf("%d users of %d requests; want 1 of 2", created, requests)
 			}
 			if err := srv.Login("again", user.Secret); err != nil {
-				t.Errorf("login with the secret of the second answer: %v", err)
+				t.Errorf("login with the secret of the second response: %v", err)
 			}
 		})
 	}
@@ -299,11 +299,11 @@ func TestFailuresComeInOrder(t *testing.T) {
 		got = append(got, response.StatusCode)
 	}
 	if want := []int{500, 400, 418, 0, 400}; !slices.Equal(got, want) || srv.Requests() != 5 {
-		t.Errorf("statuses %d of %d requests (0: no answer); want %d of 5", got, srv.Requests(), want)
+		t.Errorf("statuses %d of %d requests (0: no response); want %d of 5", got, srv.Requests(), want)
 	}
 }
 
-// post sends a create without the client's help.
+// post sends a create without the client.
 func post(t *testing.T, srv *clienttest.Server, body string) (*http.Response, error) {
 	t.Helper()
 	path := fmt.Sprintf("/cloud/v1/registries/%d/%d/%d/users", srv.ProjectID, srv.RegionID, srv.RegistryID)
@@ -317,7 +317,7 @@ func post(t *testing.T, srv *clienttest.Server, body string) (*http.Response, er
 	return transport.RoundTrip(r)
 }
 
-// An error that is asked for looks like one of the server's own.
+// An error set by Fail has the form of the server's own errors.
 func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
@@ -350,7 +350,7 @@ func TestFailuresHaveTheDocumentsForm(t *testing.T) {
 	}
 	if own, failed := responses[0], responses[1]; own.status != 400 || own.body["exception_class"] != failed.body["exception_class"] ||
 		own.header.Get("Content-Type") != failed.header.Get("Content-Type") || own.header.Get("X-Request-Id") == failed.header.Get("X-Request-Id") {
-		t.Errorf("a failure's answer is %v; want it like the server's own, %v", failed, own)
+		t.Errorf("a failure's response is %v; want it like the server's own, %v", failed, own)
 	}
 	for _, a := range responses[:2] {
 		for _, name := range []string{"Date", "Content-Length", "X-Request-Id"} {
@@ -396,13 +396,13 @@ func TestLatency(t *testing.T) {
 	start := time.Now()
 	create(t, srv, client.NewUser{Name: "slow", Duration: 1})
 	if took := time.Since(start); took < latency {
-		t.Errorf("the answer took %v; want %v or more", took, latency)
+		t.Errorf("the response took %v; want %v or more", took, latency)
 	}
 	srv.SetLatency(0)
 	create(t, srv, client.NewUser{Name: "quick", Duration: 1})
 }
 
-// Who does not wait leaves a user behind, and the server ends its part.
+// A caller that stops waiting does not stop the create.
 func TestLatencyEndsWithTheRequest(t *testing.T) {
 	t.Parallel()
 	for name, failure := range map[string]clienttest.Failure{"carried out": nil, "failed": clienttest.Status(500)} {
@@ -445,7 +445,7 @@ func TestLoopbackOnly(t *testing.T) {
 	}
 }
 
-func TestAfterTheTestItIsClosed(t *testing.T) {
+func TestServerIsClosedAfterTheTest(t *testing.T) {
 	before := runtime.NumGoroutine()
 	var srv *clienttest.Server
 	abandoned := make(chan error, 1)
@@ -458,7 +458,7 @@ func TestAfterTheTestItIsClosed(t *testing.T) {
 		}
 		response.Body.Close()
 
-		// A call that nobody waits for does not keep the test from ending.
+		// A call in progress does not keep the test from ending.
 		srv.SetLatency(time.Hour)
 		c := srv.Client(client.WithoutRetry())
 		go func() {
@@ -480,11 +480,11 @@ func TestAfterTheTestItIsClosed(t *testing.T) {
 		t.Errorf("%d goroutines; want the %d of before\n%s", after, before, stacks[:runtime.Stack(stacks, true)])
 	}
 	if _, err := http.Get(srv.URL); err == nil {
-		t.Error("the server still answers")
+		t.Error("the server still responds")
 	}
 }
 
-// started is a test that ends when it is told to.
+// started is a running test that ends on request.
 type started struct {
 	testing.TB
 	cleanups []func()
@@ -498,7 +498,7 @@ func (s *started) end() {
 	}
 }
 
-// What a test pays for its server: to start it, and with its end.
+// BenchmarkNewServer measures starting and closing a server.
 func BenchmarkNewServer(b *testing.B) {
 	b.Run("start", func(b *testing.B) {
 		for b.Loop() {

@@ -58,7 +58,7 @@ func ExampleServer_environment() {
 func ExampleServer_Fail() {
 	srv := clienttest.NewServer(t)
 	c := srv.Client(client.WithoutRetry())
-	srv.Fail(nil, clienttest.Status(http.StatusInternalServerError)) // the first is well, the second fails
+	srv.Fail(nil, clienttest.Status(http.StatusInternalServerError)) // the first succeeds, the second fails
 
 	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "a", Duration: 1}); err != nil {
 		t.Fatal(err)
@@ -68,15 +68,15 @@ func ExampleServer_Fail() {
 	}
 }
 
-// A failure of the test's own: a proxy that answers for the server.
+// A custom failure: a proxy that responds in place of the server.
 func ExampleFailure() {
 	srv := clienttest.NewServer(t)
 	srv.Fail(func(w http.ResponseWriter, r *http.Request, server http.Handler) {
-		server.ServeHTTP(httptest.NewRecorder(), r) // it is done
+		server.ServeHTTP(httptest.NewRecorder(), r) // the server creates the user
 		http.Error(w, "<h1>Bad gateway</h1>", http.StatusBadGateway)
 	})
 
 	if _, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30}); err != nil {
-		t.Errorf("got %v; want the client to ask again", err)
+		t.Errorf("got %v; want the client to try again", err)
 	}
 }

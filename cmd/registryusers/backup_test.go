@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// A backup ends while users are created, and has all of those that were there
-// when it began. The restored server knows these and no later ones, although the
-// one before was killed and left its log.
+// A backup succeeds while users are created, and has all of those that existed
+// when it began. The restored server has these and no later ones, although the
+// previous one was killed and left its log.
 func TestBackupWhileUsersAreCreated(t *testing.T) {
 	dir := t.TempDir()
 	data, file := filepath.Join(dir, "data"), filepath.Join(dir, "backup.tar")
@@ -84,7 +84,7 @@ func TestBackupWhileUsersAreCreated(t *testing.T) {
 	}
 	t.Logf("the backup took %v, with %d creates meanwhile", took, during)
 	after := count()
-	wait() // for later ones
+	wait() // for users created after the backup
 	wait()
 	stopped.Store(true)
 	clients.Wait()

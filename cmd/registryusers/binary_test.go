@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		if out, err := build.CombinedOutput(); err != nil {
 			panic(string(out))
 		}
-		for _, entry := range os.Environ() { // the tests set their own
+		for _, entry := range os.Environ() { // the tests set their own variables
 			if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "GCORE_") || strings.HasPrefix(name, environmentPrefix) {
 				_ = os.Unsetenv(name)
 			}
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 type logBuffer struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
-	wrote *sync.Cond // on mu; made by waitFor
+	wrote *sync.Cond // on mu; created by waitFor
 }
 
 func (b *logBuffer) Write(p []byte) (int, error) {
@@ -57,7 +57,7 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-// waitFor waits until the output has a text in it, and returns all of it.
+// waitFor waits until the output contains a text, and returns the complete output.
 func (b *logBuffer) waitFor(t *testing.T, text string) string {
 	t.Helper()
 	b.mu.Lock()
@@ -93,17 +93,17 @@ type process struct {
 	url    string
 	stdout logBuffer
 	stderr logBuffer
-	read   sync.WaitGroup // until the outputs are at their end
+	read   sync.WaitGroup // waits for the end of the outputs
 	exited bool
 }
 
-// serve starts the server on a free port and waits until it says that it serves.
+// serve starts the server on a free port and waits until it logs that it serves.
 func serve(t *testing.T, args ...string) *process {
 	t.Helper()
 	return start(t, exec.Command(binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--validate-responses"}, args...)...))
 }
 
-// start starts a command that is a server and waits until it says that it serves.
+// start starts a command that is a server and waits until it logs that it serves.
 func start(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd}
@@ -144,7 +144,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	}
 	if p.url == "" {
 		p.stop(os.Kill)
-		t.Fatalf("%v did not come up:\n%s", cmd.Args, p.stderr.String())
+		t.Fatalf("%v did not start:\n%s", cmd.Args, p.stderr.String())
 	}
 	return p
 }
@@ -160,7 +160,7 @@ func (p *process) stop(signal os.Signal) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// readDev reads the file that serve --dev leaves.
+// readDev reads the file that serve --dev writes.
 func readDev(t *testing.T, data string) devFile {
 	t.Helper()
 	var file devFile
@@ -174,7 +174,7 @@ func readDev(t *testing.T, data string) devFile {
 	return file
 }
 
-// answer is what a server answered.
+// response is a response of a server.
 type response struct {
 	status int
 	header http.Header
@@ -199,7 +199,7 @@ func inCI(often, less int) int {
 	return less
 }
 
-// send sends a request with the headers ("Name: value") and returns the answer.
+// send sends a request with the headers ("Name: value") and returns the response.
 func send(t *testing.T, method, url, body string, headers ...string) response {
 	t.Helper()
 	a, err := trySend(method, url, body, headers...)

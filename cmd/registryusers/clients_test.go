@@ -13,14 +13,14 @@ import (
 
 var updateClients = flag.Bool("update-clients", false, "write docs/clients.md anew; every client must be installed")
 
-// A registryClient is a program that people use with a registry, and how it does
-// each thing: a shell script, or "" for what it does not do. The scripts have
+// A registryClient is a program that works with a registry, and how it does
+// each operation: a shell script, or "" if it does not support it. The scripts have
 // HOST, REPOSITORY (of the client alone), NAME and SECRET of a user, LAYOUT (an
 // OCI layout with the image "latest"), IMAGE (its configuration's digest) and WORK, a
 // directory of the client's own, which is also HOME.
 type registryClient struct {
 	name, from                         string
-	isLarge                            bool // takes long to build: needed with TEST_ALL alone
+	isLarge                            bool // takes long to build: required only with TEST_ALL
 	login, push, pull, attach, deletes string
 }
 
@@ -37,7 +37,7 @@ const (
 var registryClients = []registryClient{
 	{
 		name: "docker", from: "Debian 12",
-		login: `docker login -u "$NAME" --password-stdin "$HOST" <<<"$SECRET"`, // all else needs an engine
+		login: `docker login -u "$NAME" --password-stdin "$HOST" <<<"$SECRET"`, // everything else needs an engine
 	},
 	{
 		name: "podman", from: "Debian 12",
@@ -112,7 +112,7 @@ it, and deletes it. A dash means that the client has no such command, or that th
 `
 
 // TestClients runs every client that is installed against the binary, and
-// compares what worked with docs/clients.md.
+// compares the results with docs/clients.md.
 func TestClients(t *testing.T) {
 	layout, err := filepath.Abs(filepath.Join("..", "..", "testdata", "hello"))
 	if err != nil {
@@ -138,7 +138,7 @@ func TestClients(t *testing.T) {
 			}
 			tool(t, program, !client.isLarge || os.Getenv("TEST_ALL") != "")
 			secret := server.user(t, data, fmt.Sprintf("client%d", i), `"duration":1`)
-			work, err := os.MkdirTemp("", "client") // a short name, as a socket's has room for few bytes
+			work, err := os.MkdirTemp("", "client") // a short path, because paths of sockets are limited
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,7 +18,7 @@ func (p *process) createInto(t *testing.T, data, name, config string) *exec.Cmd 
 	return cmd
 }
 
-// Commands that run at once lose no login of each other.
+// Concurrent commands do not lose each other's logins.
 func TestDockerConfigOfManyCommands(t *testing.T) {
 	data, dir := filepath.Join(t.TempDir(), "data"), t.TempDir()
 	p := serve(t, "--dev", "--data", data)

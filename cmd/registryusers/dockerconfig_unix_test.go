@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// nobody is a user who is not the one that runs the tests as root.
-const nobody = 65534
+// otherUID is a user other than root, which runs the tests.
+const otherUID = 65534
 
 // A link stays a link; the file that it leads to keeps its owner and mode.
 func TestDockerConfigBehindALink(t *testing.T) {
@@ -28,8 +28,8 @@ func TestDockerConfigBehindALink(t *testing.T) {
 	}
 	uid := os.Getuid()
 	if uid == 0 {
-		uid = nobody
-		if err := os.Chown(file, nobody, nobody); err != nil {
+		uid = otherUID
+		if err := os.Chown(file, otherUID, otherUID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestDockerConfigBehindALink(t *testing.T) {
 func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := serve(t, "--dev", "--data", data)
-	open, err := os.MkdirTemp("", "registryusers") // unlike t.TempDir, not in a directory of ours alone
+	open, err := os.MkdirTemp("", "registryusers") // unlike t.TempDir, in a directory that others can enter
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +85,9 @@ func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 			cmd := p.createInto(t, data, "user1", config)
 			if os.Getuid() == 0 {
-				cmd = asNobody(t, cmd, open)
+				cmd = asOtherUser(t, cmd, open)
 			} else if what == "file of another" {
-				t.Skip("only root can make a file of another user")
+				t.Skip("only root can create a file of another user")
 			}
 			out, err := cmd.CombinedOutput()
 			if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "cannot be written") {
@@ -95,15 +95,15 @@ func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 			}
 			entries, err := os.ReadDir(dir)
 			if err != nil || len(entries) != 1 {
-				t.Errorf("the directory holds %v, %v; want the file alone", entries, err)
+				t.Errorf("the directory holds %v, %v; want only the file", entries, err)
 			}
 		})
 	}
 	p.user(t, data, "user1", `"duration":1`) // no refused command created it
 }
 
-// asNobody has a command run as nobody, with a copy of the binary in dir.
-func asNobody(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
+// asOtherUser runs a command as another user, with a copy of the binary in dir.
+func asOtherUser(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(dir, "registryusers")
 	from, err := os.Open(binary)
@@ -122,6 +122,6 @@ func asNobody(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd.Path, cmd.Args[0] = path, path
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: otherUID, Gid: otherUID}}
 	return cmd
 }

@@ -27,7 +27,7 @@ import (
 
 var (
 	faultCreates = flag.Int("creates", inCI(1000, 200), "how many users TestFaults creates")
-	faultSeed    = flag.Uint64("seed", rand.Uint64(), "of what goes wrong in TestFaults")
+	faultSeed    = flag.Uint64("seed", rand.Uint64(), "of the random faults in TestFaults")
 )
 
 // fault is what a faultProxy does to one request.
@@ -37,24 +37,24 @@ const (
 	none         fault = iota
 	dropBefore         // the connection ends before the request is passed on
 	dropMiddle         // the server gets half of the request
-	dropResponse       // the request is carried out, the connection ends before the answer
-	halfResponse       // the connection ends in the middle of the answer
-	halfJSON           // the answer comes to its end, the JSON in it does not
+	dropResponse       // the request is carried out, the connection ends before the response
+	halfResponse       // the connection ends in the middle of the response
+	halfJSON           // the response is complete, the JSON in it is not
 	badGateway         // not passed on: a 502 with a page of HTML
 	lateGateway        // carried out, and then a 502 with a page of HTML
 	unavailable        // not passed on: a 503 with Retry-After
-	faults             // how many there are
+	faults             // their number
 )
 
-// faultProxy stands between a client and the server, and fails requests.
+// faultProxy is a proxy between a client and the server that fails requests.
 type faultProxy struct {
 	*httptest.Server
 	target   atomic.Value      // string: the server's URL
 	choose   func(n int) fault // for the n-th request, concurrently
 	requests atomic.Int64      // so far
 	done     [faults]atomic.Int64
-	replayed atomic.Int64 // answers that the server gave once more
-	down     atomic.Int64 // requests that found no server
+	replayed atomic.Int64 // responses that the server replayed
+	down     atomic.Int64 // requests while the server was down
 }
 
 func newFaultProxy(t *testing.T, target string, choose func(n int) fault) *faultProxy {
@@ -130,7 +130,7 @@ func (p *faultProxy) forward(r *http.Request, body []byte) (int, http.Header, []
 		return 0, nil, nil, err
 	}
 	request.Header = r.Header.Clone()
-	request.GetBody = nil // every request once
+	request.GetBody = nil // net/http must not repeat a request
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		return 0, nil, nil, err
@@ -140,7 +140,7 @@ func (p *faultProxy) forward(r *http.Request, body []byte) (int, http.Header, []
 	return response.StatusCode, response.Header, data, err
 }
 
-// sendHalf sends the server a request whose body ends in its middle.
+// sendHalf sends the server a request whose body ends in the middle.
 func (p *faultProxy) sendHalf(r *http.Request, body []byte) {
 	target, err := url.Parse(p.target.Load().(string))
 	if err != nil {
@@ -161,8 +161,8 @@ func (p *faultProxy) sendHalf(r *http.Request, body []byte) {
 }
 
 // TestFaults creates users through a proxy that fails almost every other
-// request, of a server that is killed again and again. Every create must end in
-// one user whose secret logs in: none lost, none doubled.
+// request, to a server that is killed repeatedly. Every create must result in
+// one user whose secret logs in: none is lost, none is doubled.
 func TestFaults(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	t.Logf("to see the same faults: -seed %d -creates %d", *faultSeed, *faultCreates)
@@ -193,7 +193,7 @@ func TestFaults(t *testing.T) {
 	users := make([]client.User, *faultCreates)
 	var next atomic.Int64
 	var group sync.WaitGroup
-	t.Cleanup(group.Wait) // if the server does not come up again, the calls end with the context of the test
+	t.Cleanup(group.Wait) // if the server does not start again, the calls end with the context of the test
 	for range callers {
 		group.Go(func() {
 			for {
@@ -203,7 +203,7 @@ func TestFaults(t *testing.T) {
 				}
 				n := client.NewUser{Name: "u" + strconv.Itoa(i), Duration: int64(i%365) + 1, ReadOnly: i%2 == 0}
 				if i%50 == 0 { // argon2id takes its time
-					n.Secret = registryusers.NewSecret("chosen-" + strconv.Itoa(i))
+					n.Secret = registryusers.NewSecret("custom-" + strconv.Itoa(i))
 				}
 				u, err := c.CreateUser(t.Context(), 1, n)
 				if err != nil {
@@ -267,12 +267,12 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	if proxy.replayed.Load() == 0 || kills == 0 || proxy.down.Load() == 0 {
-		t.Errorf("%d answers were replayed, %d times the server was killed, %d requests met that; want some of each", proxy.replayed.Load(), kills, proxy.down.Load())
+		t.Errorf("%d responses were replayed, the server was killed %d times, %d requests failed while it was down; want some of each", proxy.replayed.Load(), kills, proxy.down.Load())
 	}
-	t.Logf("%d creates in %d requests; faults, from none on: %s; %d answers replayed; %d kills, met by %d requests",
+	t.Logf("%d creates in %d requests; faults, from none on: %s; %d responses replayed; %d kills, met by %d requests",
 		len(users), proxy.requests.Load(), strings.Join(counts, " "), proxy.replayed.Load(), kills, proxy.down.Load())
 
-	// And no secret lies in the database, or was logged.
+	// No secret is in the database or in the log.
 	files, err := filepath.Glob(filepath.Join(data, "registryusers.db*"))
 	if err != nil || len(files) < 2 {
 		t.Fatalf("the database's files, of a server at work: got %q, %v, want its log beside it", files, err)
@@ -297,7 +297,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// login asks the token service for a token and returns the status.
+// login requests a token and returns the status.
 func login(t *testing.T, base, name, secret string) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/token?service=registryusers", nil)

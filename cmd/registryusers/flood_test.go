@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// flood is strangers who guess secrets in a closed loop, each from an address of
-// its own, and do not care for Retry-After.
+// flood is attackers who guess secrets in a closed loop, each from an address of
+// its own, and ignore Retry-After.
 type flood struct {
 	refused, limited, busy atomic.Int64
 
@@ -79,13 +79,13 @@ func (f *flood) wait(t *testing.T, what string, state <-chan struct{}) {
 }
 
 func (f *flood) String() string {
-	return fmt.Sprintf("%d guesses were refused, %d answered 429, %d 503", f.refused.Load(), f.limited.Load(), f.busy.Load())
+	return fmt.Sprintf("%d guesses were refused, %d got 429, %d got 503", f.refused.Load(), f.limited.Load(), f.busy.Load())
 }
 
 // keepAlive holds as many idle connections as there are attackers.
 var keepAlive = &http.Transport{MaxIdleConnsPerHost: 4096}
 
-// loginFrom asks for a token, through a proxy, from an address.
+// loginFrom requests a token, through a proxy, from an address.
 func (p *process) loginFrom(t *testing.T, name, secret, from string) response {
 	t.Helper()
 	a, err := trySendBy(keepAlive, "GET", p.url+"/token?service=registryusers", "", "Authorization: Basic "+basic(name, secret), "X-Forwarded-For: "+from)
@@ -95,7 +95,7 @@ func (p *process) loginFrom(t *testing.T, name, secret, from string) response {
 	return a
 }
 
-// slowest notes the longest time that something takes.
+// slowest records the longest duration of an operation.
 type slowest time.Duration
 
 func (s *slowest) note(t *testing.T, what string, do func()) {
@@ -111,7 +111,7 @@ func (s *slowest) note(t *testing.T, what string, do func()) {
 
 func (s slowest) String() string { return time.Duration(s).Round(time.Millisecond).String() }
 
-// attackers returns how many strangers guess at once; the environment can say so,
+// attackers returns the number of concurrent attackers; the environment can set it,
 // for a measurement.
 func attackers(t *testing.T) int {
 	t.Helper()
@@ -126,10 +126,10 @@ func attackers(t *testing.T) int {
 	return n
 }
 
-// Many strangers who guess at once, from as many addresses, must not hold up who
-// has an API key, nor who has the right secret, wherever that logs in from; and
-// they learn at once that they must wait.
-func TestManyGuessesHoldUpNobody(t *testing.T) {
+// Many attackers who guess at once, from as many addresses, must not delay a caller
+// that has an API key or the right secret, from any address; and
+// they are told at once to wait.
+func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	secret := p.user(t, data, "generated", `"duration":1`)
@@ -159,10 +159,10 @@ func TestManyGuessesHoldUpNobody(t *testing.T) {
 		wantIn(&known, "1-1-demo+custom0", "correct horse 0", "192.0.2.1")
 		wantIn(&known, "generated", secret, "192.0.2.1")
 	}
-	// An attacker's first guess is as good as a login from a new address.
+	// An attacker's first guess is treated like a login from a new address.
 	start := time.Now()
 	tries := p.loginUntilIn(t, "1-1-demo+custom1", "correct horse 1", "192.0.2.100")
-	t.Logf("%d attackers: a login from a new address at the very beginning is let in after %v and %d tries", attackers(t), time.Since(start).Round(time.Millisecond), tries)
+	t.Logf("%d attackers: a login from a new address at the very beginning succeeds after %v and %d tries", attackers(t), time.Since(start).Round(time.Millisecond), tries)
 	attack.wait(t, "each attacker has failed", attack.used)
 	for i := 2; i < users; i++ {
 		create(fmt.Sprint("late", i))
@@ -177,7 +177,7 @@ func TestManyGuessesHoldUpNobody(t *testing.T) {
 	}
 }
 
-// loginUntilIn logs in as a client does that heeds Retry-After, and returns how often it tried.
+// loginUntilIn logs in as a client that respects Retry-After, and returns how often it tried.
 func (p *process) loginUntilIn(t *testing.T, name, secret, from string) (tries int) {
 	t.Helper()
 	for start := time.Now(); time.Since(start) < 5*time.Minute; {
@@ -192,12 +192,12 @@ func (p *process) loginUntilIn(t *testing.T, name, secret, from string) (tries i
 			t.Fatalf("logging in as %s: got %d %s, want 200, or 429 or 503", name, a.status, a.body)
 		}
 	}
-	t.Fatalf("%s was not let in within five minutes", name)
+	t.Fatalf("%s could not log in within five minutes", name)
 	return tries
 }
 
-// A user whose secret is guessed from many addresses gets in from one that has not failed.
-func TestAUserThatIsGuessedAtGetsIn(t *testing.T) {
+// A user whose secret is guessed from many addresses can log in from an address without failures.
+func TestGuessedUserCanLogIn(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	users := []string{"1-1-demo+early", "1-1-demo+late"} // who log in before and after the attackers have failed
@@ -208,7 +208,7 @@ func TestAUserThatIsGuessedAtGetsIn(t *testing.T) {
 	attack.wait(t, "all places are taken", attack.full)
 	start := time.Now()
 	tries := p.loginUntilIn(t, users[0], "correct horse", "192.0.2.1")
-	t.Logf("%d attackers: the right secret from a new address at the very beginning is let in after %v and %d tries", attackers(t), time.Since(start).Round(time.Millisecond), tries)
+	t.Logf("%d attackers: the right secret from a new address at the very beginning succeeds after %v and %d tries", attackers(t), time.Since(start).Round(time.Millisecond), tries)
 	attack.wait(t, "each attacker has failed", attack.used)
 	var late slowest
 	late.note(t, "the right secret from a new address", func() {

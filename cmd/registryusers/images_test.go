@@ -41,7 +41,7 @@ func digestOf(content string) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
 }
 
-// begun begins an upload, and returns the path where it goes on.
+// begun begins an upload, and returns the path where it continues.
 func (p *process) begun(t *testing.T, repository, bearer string) string {
 	t.Helper()
 	got := send(t, "POST", p.url+"/v2/"+repository+"/blobs/uploads/", "", bearer)
@@ -71,7 +71,7 @@ func manifest(config, layer string, configSize, layerSize int) string {
 		`"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":%d}]}`, ociManifest, config, configSize, layer, layerSize)
 }
 
-// peak returns the most memory that the server ever had, in bytes.
+// peak returns the server's peak memory, in bytes.
 func (p *process) peak(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
@@ -91,10 +91,10 @@ func (p *process) peak(t *testing.T) int64 {
 }
 
 // TestPullsTakeLittleMemory pulls a large blob many times at once, and has many
-// more clients ask for it and read nothing.
+// more clients request it and read nothing.
 func TestPullsTakeLittleMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("the memory of a process is read from /proc, which Linux alone has")
+		t.Skip("the memory of a process is read from /proc, which only Linux has")
 	}
 	const (
 		size    = 20 << 20
@@ -156,8 +156,8 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 	group.Wait()
 	t.Logf("%d pulls: got a peak of %.1f MiB", pulls, float64(p.peak(t))/(1<<20))
 
-	// Each of the stalled ones is read up to the first byte of the body, so that
-	// the server is known to be in the middle of its answer.
+	// Each stalled response is read up to the first byte of the body, so that
+	// the server is known to be in the middle of its response.
 	wait := make(chan struct{}, 64)
 	connections := make([]net.Conn, stalled)
 	for i := range connections {
@@ -195,7 +195,7 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 	if got >= most {
 		t.Errorf("got a peak of %d bytes, want less than %d", got, most)
 	}
-	// The limits: what is left of a user's share, of a registry's, and of all.
+	// The limits: the rest of a user's share, of a registry's, and of all.
 	var held []net.Conn
 	hold := func(user int) int {
 		conn, err := net.Dial("tcp", p.host())
@@ -239,7 +239,7 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 		t.Errorf("beyond the limit: got %d, %v %s; want 429 TOOMANYREQUESTS with Retry-After: 1", again.status, again.header, again.body)
 	}
 	if got := send(t, "GET", p.url+"/v2/", ""); got.status != 401 {
-		t.Errorf("a stranger: got %d, want 401: it has a share of its own", got.status)
+		t.Errorf("unauthenticated: got %d, want 401: it has a share of its own", got.status)
 	}
 }
 
@@ -260,16 +260,16 @@ func TestUploadGoesOnAfterARestart(t *testing.T) {
 		p.stop(os.Kill)
 		p = serve(t, "--data", data)
 	}
-	whole := strings.Join(pieces, "")
-	if got := send(t, "PUT", p.url+ending(location, digestOf(whole)), "", bearer); got.status != 201 {
+	complete := strings.Join(pieces, "")
+	if got := send(t, "PUT", p.url+ending(location, digestOf(complete)), "", bearer); got.status != 201 {
 		t.Fatalf("the end: got %d %s, want 201", got.status, got.body)
 	}
-	if got := send(t, "GET", p.url+"/v2/1-1-demo/app/blobs/"+digestOf(whole), "", bearer); got.body != whole {
-		t.Errorf("got %d %q, want %q", got.status, got.body, whole)
+	if got := send(t, "GET", p.url+"/v2/1-1-demo/app/blobs/"+digestOf(complete), "", bearer); got.body != complete {
+		t.Errorf("got %d %q, want %q", got.status, got.body, complete)
 	}
 }
 
-// waitForLog waits until a line of the server's log has the text.
+// waitForLog waits until a line of the server's log contains the text.
 func (p *process) waitForLog(t *testing.T, text string) {
 	t.Helper()
 	deadline, tick := time.After(time.Minute), time.NewTicker(10*time.Millisecond)
@@ -328,8 +328,8 @@ func gc(t *testing.T, data string) string {
 	return string(out)
 }
 
-// TestNoRestartRemovesLayers kills the server when the layers of an image are
-// pushed, and its manifest is not yet.
+// TestNoRestartRemovesLayers kills the server after the layers of an image are
+// pushed, and before its manifest is.
 func TestNoRestartRemovesLayers(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -361,7 +361,7 @@ func TestNoRestartRemovesLayers(t *testing.T) {
 	if got := send(t, "GET", p.url+"/v2/1-1-demo/app/blobs/"+loose, "", bearer); got.status != 404 {
 		t.Errorf("the loose blob: got %d, want 404", got.status)
 	}
-	// A day later, what the manifest names is kept for its sake.
+	// A day later, the manifest's layers are kept because it names them.
 	p.stop(syscall.SIGTERM)
 	age(t, filepath.Join(data, "images"))
 	if out := gc(t, data); !strings.Contains(out, "blobs 0 (0 bytes)") {
@@ -370,7 +370,7 @@ func TestNoRestartRemovesLayers(t *testing.T) {
 }
 
 // TestStartOpensNoImage starts the server on many images whose files would
-// block whoever opens them.
+// block a process that opens them.
 func TestStartOpensNoImage(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -407,7 +407,7 @@ func TestStartOpensNoImage(t *testing.T) {
 	}
 }
 
-// TestFullDisk has a user push until the disk is full: on a small file system,
+// TestFullDisk pushes until the disk is full: on a small file system,
 // with and without a reserve.
 func TestFullDisk(t *testing.T) {
 	for name, reserve := range map[string]string{"with a reserve": "24MiB", "without a reserve": "0"} {
@@ -454,7 +454,7 @@ func TestFullDisk(t *testing.T) {
 					t.Errorf("got %d bytes free, want the reserve of 24 MiB less 16 MiB at most", free)
 				}
 				full("a manifest", send(t, "PUT", p.url+"/v2/1-1-demo/app/manifests/v2", body, bearer, "Content-Type: "+ociManifest))
-				// The user is still removable.
+				// The user can still be removed.
 				p.user(t, data, "another", `"duration":1`)
 				if out, err := exec.Command(binary, "admin", "--data", data, "user", "set", "another", "--registry", "1", "--read-only").CombinedOutput(); err != nil {
 					t.Errorf("admin user set: %v\n%s", err, out)

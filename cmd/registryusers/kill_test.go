@@ -13,13 +13,13 @@ import (
 
 // TestKilledWhileCreatesAreCommittedTogether has 64 callers create users, each
 // at its own speed, and kills the server 100 times or more, each time after a
-// random number of answers: each of the 10,000 who were answered 201 is there.
+// random number of responses: each of the 10,000 users that got 201 exists.
 // (A killed process loses no page that it wrote; that each commit is synced to
-// the disk, too, is a setting that the store's tests look at.)
+// the disk, too, is a setting that the store's tests check.)
 func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 	kills, creates := inCI(100, 20), inCI(10_000, 2_000) // or more, acknowledged
 	const callers = 64
-	t.Logf("to see the same numbers of answers: -seed %d", *faultSeed)
+	t.Logf("to see the same numbers of responses: -seed %d", *faultSeed)
 	dice := rand.New(rand.NewPCG(*faultSeed, 1))
 	data := t.TempDir()
 	server := serve(t, "--dev", "--registry", "off", "--data", data)
@@ -32,7 +32,7 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 	killed := 0
 	for ; killed < kills || len(acknowledged) < creates; killed++ {
 		until := dice.Int64N(int64(2*creates/kills)) + 1
-		var answered atomic.Int64
+		var acknowledgements atomic.Int64
 		var group sync.WaitGroup
 		now := make(chan struct{})
 		for range callers {
@@ -40,17 +40,17 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 				for {
 					name := "u" + strconv.FormatInt(sent.Add(1), 10)
 					a, err := trySend("POST", server.users(), `{"name":"`+name+`","duration":1}`, isJSON, authorization)
-					if err != nil { // it is dead
+					if err != nil { // the server is down
 						return
 					}
 					if a.status != 201 {
-						t.Errorf("create %s: got %d %s, want 201 or no answer", name, a.status, a.body)
+						t.Errorf("create %s: got %d %s, want 201 or no response", name, a.status, a.body)
 						return
 					}
 					mu.Lock()
 					acknowledged[name] = a.fields.ID
 					mu.Unlock()
-					if answered.Add(1) == until {
+					if acknowledgements.Add(1) == until {
 						close(now)
 					}
 				}
@@ -64,7 +64,7 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 		select {
 		case <-now:
 		case <-ended:
-			t.Fatalf("no caller is left after %d answers, want %d before the kill", answered.Load(), until)
+			t.Fatalf("no caller is left after %d responses, want %d before the kill", acknowledgements.Load(), until)
 		}
 		server.stop(os.Kill)
 		<-ended
@@ -77,9 +77,9 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	var verdict string
-	if err := db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
-		t.Errorf("the database's integrity: got %q, %v, want ok", verdict, err)
+	var integrity string
+	if err := db.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&integrity); err != nil || integrity != "ok" {
+		t.Errorf("the database's integrity: got %q, %v, want ok", integrity, err)
 	}
 	rows, err := db.QueryContext(t.Context(), "SELECT id, name FROM users")
 	if err != nil {

@@ -38,7 +38,7 @@ func (p *process) tokens(t *testing.T, name, secret string) tokens {
 	return got
 }
 
-// enter returns the statuses of the registry and the token service for tokens.
+// enter returns the statuses of requests with the tokens to the registry and the token service.
 func (p *process) enter(t *testing.T, of tokens) [2]int {
 	t.Helper()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {of.Refresh}, "service": {"registryusers"}}
@@ -48,7 +48,7 @@ func (p *process) enter(t *testing.T, of tokens) [2]int {
 	}
 }
 
-// newSecret gives a user another secret and returns it.
+// newSecret sets a new secret of a user and returns it.
 func newSecret(t *testing.T, data, name string) string {
 	t.Helper()
 	out, err := exec.Command(binary, "admin", "--data", data, "user", "set", name, "--registry", "1", "--new-secret").Output()
@@ -58,9 +58,9 @@ func newSecret(t *testing.T, data, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// After a backup is restored, users get ids and secret versions again that others
-// had since. The tokens of those enter no more.
-func TestATokenFromBeforeARestoreEntersNobodysAccount(t *testing.T) {
+// After a backup is restored, users get ids and secret versions that others
+// had after the backup. The tokens of the others stop working.
+func TestTokenFromBeforeARestoreIsRefused(t *testing.T) {
 	data, backup := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup")
 	p := serve(t, "--dev", "--data", data)
 	p.user(t, data, "before", `"duration":1`)
@@ -134,7 +134,7 @@ func commits(t *testing.T, path string) (n int) {
 	return n
 }
 
-// Changes of a user by one command are made together or not at all.
+// All changes of a user by one command are committed together or not at all.
 func TestAdminUserSetIsOneCommit(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--registry", "off", "--data", data)
@@ -146,7 +146,7 @@ func TestAdminUserSetIsOneCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	row := func() string { // and the log stays while this is open
+	row := func() string { // the log stays while this is open
 		t.Helper()
 		var text string
 		if err := db.QueryRowContext(t.Context(), "SELECT format('%d %d %d %s', read_only, duration, secret_version, hex(secret_index)) FROM users").Scan(&text); err != nil {
@@ -181,7 +181,7 @@ func TestSecretsThatCannotLogInAreRefusedOverHTTP(t *testing.T) {
 	p := serve(t, "--dev", "--registry", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for name, secret := range map[string]string{"a control character": `a\u0001b`, "a line break": `a\nb`, "too long": strings.Repeat("a", 1025)} {
-		for _, path := range []string{p.users(), p.url + "/cloud/v1/registries/1/1/99/users"} { // before the registry is looked for
+		for _, path := range []string{p.users(), p.url + "/cloud/v1/registries/1/1/99/users"} { // before the registry is looked up
 			a := send(t, "POST", path, `{"name":"u","duration":1,"secret":"`+secret+`"}`, isJSON, authorization)
 			if a.status != 400 || a.fields.Class != "ValidationError" || len(a.fields.InvalidFields) != 1 || len(a.fields.InvalidFields["secret"]) != 1 {
 				t.Errorf("%s: got %d %s, want 400 with the invalid field secret", name, a.status, a.body)
@@ -190,7 +190,7 @@ func TestSecretsThatCannotLogInAreRefusedOverHTTP(t *testing.T) {
 	}
 	a := send(t, "POST", p.users(), `{"name":"u","duration":1,"secret":"`+strings.Repeat("a", 1024)+`"}`, isJSON, authorization)
 	if a.status != 201 {
-		t.Errorf("the longest secret: got %d %s, want 201: nothing that was refused has the name", a.status, a.body)
+		t.Errorf("the longest secret: got %d %s, want 201: no refused create took the name", a.status, a.body)
 	}
 }
 
@@ -204,8 +204,8 @@ func TestBareNames(t *testing.T) {
 			if err != nil || (a.status == 200) != want || a.status != 200 && a.status != 401 {
 				t.Errorf("--bare-names=%t: logging in as %s: %v, %d %s; want success: %t", bare, name, err, a.status, a.body, want)
 			}
-			if isTold := strings.Contains(a.body, "REGISTRY+NAME"); isTold != (!bare && !strings.Contains(name, "+")) {
-				t.Errorf("--bare-names=%t: logging in as %s: %s; want the long form named for a bare name alone", bare, name, a.body)
+			if isRefused := strings.Contains(a.body, "REGISTRY+NAME"); isRefused != (!bare && !strings.Contains(name, "+")) {
+				t.Errorf("--bare-names=%t: logging in as %s: %s; want the long form named only for a bare name", bare, name, a.body)
 			}
 		}
 	}

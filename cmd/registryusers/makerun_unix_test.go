@@ -19,14 +19,14 @@ func TestMakeRunEndsQuietlyOnInterrupt(t *testing.T) {
 	program := filepath.Join(dir, "registryusers")
 	cmd := exec.Command("make", "run", "BINARY="+program, "ARGS=--listen 127.0.0.1:0 --data "+filepath.Join(dir, "data"))
 	cmd.Dir = filepath.Join("..", "..")
-	for _, entry := range os.Environ() { // make test has run this test: make run must not take itself for a part of it
+	for _, entry := range os.Environ() { // make test has run this test: make run must not see that it runs in make test
 		if !strings.HasPrefix(entry, "MAKE") && !strings.HasPrefix(entry, "MFLAGS") {
 			cmd.Env = append(cmd.Env, entry)
 		}
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p := start(t, cmd)
-	p.exited = true // stop would signal make alone
+	p.exited = true // stop would signal only make
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestMakeRunEndsQuietlyOnInterrupt(t *testing.T) {
 		t.Errorf("output: got %q, want it to begin by saying that it builds", got)
 	}
 	if !strings.Contains(p.stdout.String(), "  "+program+" user create ") {
-		t.Errorf("output: got %q, want lines with the program that make has built, %s", p.stdout.String(), program)
+		t.Errorf("output: got %q, want lines with the program that make built, %s", p.stdout.String(), program)
 	}
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	isInterrupted := status.Signaled() && status.Signal() == syscall.SIGINT

@@ -72,7 +72,7 @@ func TestLargeImagesTakeLittleMemory(t *testing.T) {
 	const size = 200 << 20
 	switch {
 	case runtime.GOOS != "linux":
-		t.Skip("the memory of a process is read from /proc, which Linux alone has")
+		t.Skip("the memory of a process is read from /proc, which only Linux has")
 	case testing.Short():
 		t.Skip("it moves two gigabytes")
 	}
@@ -104,7 +104,7 @@ func TestLargeImagesTakeLittleMemory(t *testing.T) {
 	}
 }
 
-// The library of the registry writes a log of its own. It must be part of ours, and
+// The registry library has its own log. It must be part of ours, and
 // nothing else may be on standard error.
 func TestOnlyOurLogOnStandardError(t *testing.T) {
 	data := t.TempDir()

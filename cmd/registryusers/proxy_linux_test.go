@@ -27,7 +27,7 @@ func TestTrustedProxy(t *testing.T) {
 		client := http.Client{Transport: &http.Transport{
 			DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(test.from)}}).DialContext,
 		}}
-		// The path tells the log lines apart.
+		// The path identifies the log line.
 		r, err := http.NewRequestWithContext(t.Context(), "GET", fmt.Sprintf("%s/v2/1-1-demo/app%d/tags/list", server.url, i), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -44,7 +44,7 @@ func TestTrustedProxy(t *testing.T) {
 			t.Errorf("from %s: got the challenge %s, want %s…", test.from, got, want)
 		}
 	}
-	server.stop(os.Interrupt) // the log is whole then
+	server.stop(os.Interrupt) // the log is complete then
 	for i, test := range tests {
 		server.wantLog(fmt.Sprintf("repository=1-1-demo/app%d", i), "remote="+test.want+":")
 	}
@@ -80,7 +80,7 @@ func TestProxiesHoldAsManyConnectionsAsTheyNeed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer busy.Close()
-		if _, err := busy.Write([]byte("GET /healthz HTTP/1.1\r\n")); err != nil { // it goes on to send its header
+		if _, err := busy.Write([]byte("GET /healthz HTTP/1.1\r\n")); err != nil { // it continues to send its header
 			t.Fatal(err)
 		}
 		response, err := client.Get(server.url + "/healthz")

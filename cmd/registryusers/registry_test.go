@@ -39,7 +39,7 @@ func tool(t *testing.T, name string, required bool) string {
 	return path
 }
 
-// user makes a user in the dev registry, and returns its secret.
+// user creates a user in the dev registry, and returns its secret.
 func (p *process) user(t *testing.T, data, name, rest string) string {
 	t.Helper()
 	got := send(t, "POST", p.users(), fmt.Sprintf(`{"name":%q,%s}`, name, rest), isJSON, "Authorization: apikey "+readDev(t, data).APIKey)
@@ -49,7 +49,7 @@ func (p *process) user(t *testing.T, data, name, rest string) string {
 	return got.fields.Secret
 }
 
-// host is the address of the server, as images name it.
+// host is the address of the server, as in names of images.
 func (p *process) host() string { return strings.TrimPrefix(p.url, "http://") }
 
 // images writes an OCI layout with an image of several layers, tagged
@@ -98,8 +98,8 @@ func skopeo(t *testing.T, args ...string) (out string, ok bool) {
 	return strings.TrimSpace(string(text)), err == nil
 }
 
-// respell has skopeo write the layout's index as it spells indexes itself: it
-// would do so on its way to a registry, and change the digest there.
+// respell has skopeo rewrite the layout's index in its own form: it
+// would do so during a push, and change the digest there.
 func respell(t *testing.T, dir string) v1.Hash {
 	t.Helper()
 	other := t.TempDir()
@@ -125,7 +125,7 @@ func TestSkopeo(t *testing.T) {
 	p := serve(t, "--dev", "--data", data)
 	writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
 	reader := "1-1-demo+reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
-	custom := "chosen:" + p.user(t, data, "chosen", `"duration":1,"secret":"correct horse: battery"`)
+	custom := "custom:" + p.user(t, data, "custom", `"duration":1,"secret":"correct horse: battery"`)
 	ended := "ended:" + p.user(t, data, "ended", `"duration":0`)
 	layout, image, _ := imagesOf(t)
 	index := respell(t, layout)
@@ -144,14 +144,14 @@ func TestSkopeo(t *testing.T) {
 	for _, step := range []struct {
 		name string
 		args []string
-		says string // of a failure; "": it succeeds
+		says string // text of the failure; "": it succeeds
 	}{
 		{"push an image of several layers", push(writer, "image", repository+":v1"), ""},
 		{"push an index of two platforms", push(writer, "index", repository+":multi"), ""},
 		{"pull the image", pull(reader, repository+":v1"), ""},
 		{"pull the index", pull(reader, repository+":multi"), ""},
-		{"pull with a chosen secret", pull(custom, repository+":v1"), ""},
-		{"push with a chosen secret", push(custom, "image", repository+":v2"), ""},
+		{"pull with a custom secret", pull(custom, repository+":v1"), ""},
+		{"push with a custom secret", push(custom, "image", repository+":v2"), ""},
 		{"list tags", []string{"list-tags", "--tls-verify=false", "--creds", reader, repository}, ""},
 		{"inspect", digest(reader, repository+"@"+image.String()), ""},
 		{"inspect the index", digest(reader, repository+"@"+index.String()), ""},
@@ -161,7 +161,7 @@ func TestSkopeo(t *testing.T) {
 		{"pull from another registry", pull(writer, other+":v1"), "may use the repositories under 1-1-demo/"},
 		{"a wrong secret", pull("writer:wrong", repository+":v1"), "the name or the secret is wrong"},
 		{"no user", pull("nobody:wrong", repository+":v1"), "the name or the secret is wrong"},
-		{"a user whose days were none", pull(ended, repository+":v1"), "the user has expired"},
+		{"a user of duration 0", pull(ended, repository+":v1"), "the user has expired"},
 		{"no credentials", []string{"inspect", "--no-creds", "--tls-verify=false", repository + ":v1"}, "log in with the name and the secret"},
 		{"a writer deletes", []string{"delete", "--tls-verify=false", "--creds", writer, repository + ":v1"}, ""},
 		{"what was deleted", pull(reader, repository+":v1"), "manifest unknown"},
@@ -171,7 +171,7 @@ func TestSkopeo(t *testing.T) {
 			t.Errorf("%s: succeeded %v with\n%s\nwant it to say %q", step.name, ok, out, step.says)
 		}
 	}
-	// The very same bytes came back, each under its digest.
+	// The pulled bytes are the pushed ones, each under its digest.
 	for _, hash := range []v1.Hash{image, index} {
 		sent, err := os.ReadFile(filepath.Join(layout, "blobs", "sha256", hash.Hex))
 		if err != nil {
@@ -192,7 +192,7 @@ func TestSkopeo(t *testing.T) {
 }
 
 // TestAdminEndsAccess changes users in another process, while a client has a
-// token in hand: the next request sees it.
+// token: the next request sees the change.
 func TestAdminEndsAccess(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -280,7 +280,7 @@ func TestPodmanLogin(t *testing.T) {
 }
 
 // TestPrintedRegistryLines follows what serve --dev prints and what the README
-// says, through to a push and a pull.
+// says, up to a push and a pull.
 func TestPrintedRegistryLines(t *testing.T) {
 	tool(t, "skopeo", true)
 	data := t.TempDir()
@@ -370,11 +370,11 @@ func outside(t *testing.T, path string, auth string) string {
 		}
 	case <-time.After(time.Minute):
 	}
-	t.Fatalf("%s did not come up:\n%s", path, all.String())
+	t.Fatalf("%s did not start:\n%s", path, all.String())
 	return ""
 }
 
-// TestOutsideRegistry gives out tokens for registries that are not ours.
+// TestOutsideRegistry issues tokens for another registry.
 func TestOutsideRegistry(t *testing.T) {
 	for _, test := range []struct {
 		name, program string
@@ -428,7 +428,7 @@ func TestOutsideRegistry(t *testing.T) {
 	}
 }
 
-// TestDockerConfig has the command line write what clients read.
+// TestDockerConfig has the command line write the configuration that clients read.
 func TestDockerConfig(t *testing.T) {
 	tool(t, "skopeo", true)
 	data, config := t.TempDir(), filepath.Join(t.TempDir(), "config.json")
@@ -463,14 +463,14 @@ func TestDockerConfig(t *testing.T) {
 		cmd.Env = append(os.Environ(), "GCORE_BASE_URL="+p.url, "GCORE_API_KEY="+readDev(t, data).APIKey, "GCORE_CLOUD_PROJECT_ID=1", "GCORE_CLOUD_REGION_ID=1")
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != 2 {
-			t.Errorf("%s: %v\n%s\nwant exit code 2, before a user is made", name, err, out)
+			t.Errorf("%s: %v\n%s\nwant exit code 2, before a user is created", name, err, out)
 		}
 		if after, _ := os.ReadFile(config); string(after) != before {
 			t.Errorf("%s: the file was changed to %s", name, after)
 		}
 	}
 	if got := send(t, "POST", p.users(), `{"name":"user2","duration":1}`, isJSON, "Authorization: apikey "+readDev(t, data).APIKey); got.status != 201 {
-		t.Errorf("user2: got %d %s, want that no refused command made it", got.status, got.body)
+		t.Errorf("user2: got %d %s, want that no refused command created it", got.status, got.body)
 	}
 }
 

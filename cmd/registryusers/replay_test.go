@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A repeat is answered alike after the server was killed, and by another
+// A repeat gets the same response after the server was killed, and from another
 // process on a copy of the data directory.
 func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 	data := t.TempDir()
@@ -18,8 +18,8 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	const key = "Idempotency-Key: k-17"
 	bodies := []string{
-		`{"name":"made","duration":14}`,
-		`{"name":"chosen","duration":14,"secret":"correct horse"}`,
+		`{"name":"generated","duration":14}`,
+		`{"name":"custom","duration":14,"secret":"correct horse"}`,
 	}
 	var want []response
 	for i, body := range bodies {
@@ -50,7 +50,7 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 	}
 }
 
-// The server removes the records of creates that can be repeated no more.
+// The server removes the records of creates that can no longer be repeated.
 func TestServeDeletesExpiredRecords(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--registry", "off", "--data", data)
@@ -72,7 +72,7 @@ func TestServeDeletesExpiredRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := result.RowsAffected(); n != 1 || err != nil {
-		t.Fatalf("records that were made to end: got %d, %v, want 1", n, err)
+		t.Fatalf("records set to expire: got %d, %v, want 1", n, err)
 	}
 	serve(t, "--registry", "off", "--data", data)
 	var left []string
@@ -97,6 +97,6 @@ func TestServeDeletesExpiredRecords(t *testing.T) {
 		}
 	}
 	if !slices.Equal(left, []string{"kept"}) {
-		t.Errorf("records after the server swept: got %q, want that of kept alone", left)
+		t.Errorf("records after the server deleted the expired ones: got %q, want only that of kept", left)
 	}
 }

@@ -37,13 +37,13 @@ func TestScripts(t *testing.T) {
 				ts.Setenv("GCORE_CLOUD_REGION_ID", "1")
 				ts.Setenv("ADDRESS", strings.TrimPrefix(p.url, "http://"))
 			},
-			// losing: has the client's requests go through a proxy that loses
-			// every answer.
+			// losing: sends the client's requests through a proxy that loses
+			// every response.
 			"losing": func(ts *testscript.TestScript, _ bool, _ []string) {
 				proxy := newFaultProxy(t, ts.Getenv("GCORE_BASE_URL"), func(int) fault { return dropResponse })
 				ts.Setenv("GCORE_BASE_URL", proxy.URL)
 			},
-			// answering STATUS: has the client call a server that answers so, and
+			// answering STATUS: lets the client call a server that responds so, and
 			// is not the API.
 			"answering": func(ts *testscript.TestScript, _ bool, args []string) {
 				status, err := strconv.Atoi(args[0])
@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 				ts.Defer(s.Close)
 				ts.Setenv("GCORE_BASE_URL", s.URL)
 			},
-			// tlsserver: has the client call a server whose certificate nobody trusts.
+			// tlsserver: lets the client call a server with an untrusted certificate.
 			"tlsserver": func(ts *testscript.TestScript, _ bool, _ []string) {
 				s := httptest.NewUnstartedServer(http.NotFoundHandler())
 				s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -63,7 +63,7 @@ func TestScripts(t *testing.T) {
 				ts.Defer(s.Close)
 				ts.Setenv("GCORE_BASE_URL", s.URL)
 			},
-			// exits CODE COMMAND...: runs a command line that must exit so.
+			// exits CODE COMMAND...: runs a command line that must exit with the code.
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 				err := ts.Exec(args[1], args[2:]...)
 				got := "exit status 0"

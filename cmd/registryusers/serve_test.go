@@ -19,7 +19,7 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// printedLines returns the command lines that a server prints with --dev.
+// printedLines returns the command lines that serve --dev prints.
 func (p *process) printedLines(t *testing.T) []string {
 	t.Helper()
 	var lines []string
@@ -31,7 +31,7 @@ func (p *process) printedLines(t *testing.T) []string {
 	return lines
 }
 
-// TestPrintedLines runs the lines that --dev prints as a newcomer would: one
+// TestPrintedLines runs the lines that --dev prints as a new user would: one
 // after the other, from another directory, on the first start and on later ones.
 func TestPrintedLines(t *testing.T) {
 	tool(t, "curl", true)
@@ -57,7 +57,7 @@ func TestPrintedLines(t *testing.T) {
 	}
 
 	for _, registry := range []string{"on", "off"} {
-		data := filepath.Join(t.TempDir(), "the data's") // a path that a shell must have quoted
+		data := filepath.Join(t.TempDir(), "the data's") // a path that must be quoted in a shell
 		for start := range 3 {
 			t.Run(fmt.Sprintf("registry %s, start %d", registry, start+1), func(t *testing.T) {
 				p := serve(t, "--dev", "--data", data, "--registry", registry)
@@ -108,7 +108,7 @@ func TestPrintedLines(t *testing.T) {
 	}
 }
 
-// When the first names are taken by many, random ones are printed.
+// When many of the first names are taken, random ones are printed.
 func TestFreeNames(t *testing.T) {
 	ctx, env := t.Context(), apptest.New(t, apptest.Options{})
 	create := func(name string) {
@@ -134,7 +134,7 @@ func TestFreeNames(t *testing.T) {
 			create(fmt.Sprintf("user%d", i+1))
 		}
 	}
-	for _, name := range names() { // the server refuses one that breaks the rule, or is taken
+	for _, name := range names() { // the server refuses one that is invalid or taken
 		if !regexp.MustCompile(`^user[a-z0-9]{8}$`).MatchString(name) {
 			t.Errorf("free name beside a hundred: got %q, want a random one", name)
 		}
@@ -157,7 +157,7 @@ func TestQuoted(t *testing.T) {
 	}
 }
 
-// badInput is every way to get a create wrong, with its answer.
+// badInput is a list of invalid creates, with their responses.
 var badInput = []struct {
 	name    string
 	method  string // default POST
@@ -166,7 +166,7 @@ var badInput = []struct {
 	headers []string
 	status  int
 	class   string
-	field   string // that invalid_fields names
+	field   string // in invalid_fields
 }{
 	{name: "no key", headers: []string{isJSON}, status: 401, class: "not_authenticated"},
 	{name: "two keys", headers: []string{isJSON, "Authorization: KEY", "Authorization: KEY"}, status: 401, class: "not_authenticated"},
@@ -175,7 +175,7 @@ var badInput = []struct {
 	{name: "wrong secret", headers: []string{isJSON, "Authorization: apikey 1$m4rk3r"}, status: 401, class: "token_not_valid"},
 	{name: "no token form", headers: []string{isJSON, "Authorization: apikey m4rk3r"}, status: 401, class: "token_not_valid"},
 	{name: "no key, no such path below the API", path: "/cloud/v1/registries/m4rk3r", headers: []string{isJSON}, status: 401, class: "not_authenticated"},
-	{name: "no key, a path that nobody owns", path: "/m4rk3r", headers: []string{isJSON}, status: 404, class: "NotFoundError"},
+	{name: "no key, an unknown path", path: "/m4rk3r", headers: []string{isJSON}, status: 404, class: "NotFoundError"},
 	{name: "key of another project", path: "/cloud/v1/registries/2/1/1/users", status: 403, class: "ForbiddenError"},
 	{name: "unknown registry", path: "/cloud/v1/registries/1/1/2/users", status: 404, class: "NotFoundError"},
 	{name: "registry of another region", path: "/cloud/v1/registries/1/2/1/users", status: 404, class: "NotFoundError"},
@@ -220,7 +220,7 @@ var badInput = []struct {
 
 // TestBadInput sends each of them to the binary: one clear error, a log line
 // with the same request id, nothing changed, and no word of the request in the
-// log, in an answer or in a file.
+// log, in a response or in a file.
 func TestBadInput(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -261,17 +261,17 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("Allow: %q", got.header.Get("Allow"))
 			}
 			if strings.Contains(strings.ToLower(got.body), "m4rk3r") {
-				t.Errorf("the answer quotes the request: %s", got.body)
+				t.Errorf("the response quotes the request: %s", got.body)
 			}
 		})
 	}
 	made := send(t, "POST", p.users(), `{"name":"","duration":0}`, isJSON, "Authorization: APIKey "+key)
 	if made.status != 201 || made.fields.ID != 1 {
-		t.Errorf("after all that: got %d %s, want the first user made", made.status, made.body)
+		t.Errorf("after the invalid creates: got %d %s, want the first user created", made.status, made.body)
 	}
-	custom := send(t, "POST", p.users(), `{"name":"chosen","duration":0,"secret":"ch0s3n"}`, isJSON, "Authorization: apikey "+key)
+	custom := send(t, "POST", p.users(), `{"name":"custom","duration":0,"secret":"ch0s3n"}`, isJSON, "Authorization: apikey "+key)
 	if custom.status != 201 || custom.fields.Secret != "ch0s3n" {
-		t.Errorf("with a chosen secret: got %d %s", custom.status, custom.body)
+		t.Errorf("with a custom secret: got %d %s", custom.status, custom.body)
 	}
 	noFileHas := func(when string, words ...string) {
 		for _, word := range words {
@@ -297,11 +297,11 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 	if test := p.stdout.String(); strings.Contains(test, made.fields.Secret) {
-		t.Errorf("the standard output has the made secret")
+		t.Errorf("the standard output has the generated secret")
 	}
 }
 
-// grep returns a file under dir that has the word, or "".
+// grep returns a file under dir that contains the word, or "".
 func grep(t *testing.T, dir, word string) (found string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -320,8 +320,8 @@ func grep(t *testing.T, dir, word string) (found string) {
 	return found
 }
 
-// TestKilledAfter201 kills the server with SIGKILL right after an answer: what
-// it acknowledged is there when it comes back.
+// TestKilledAfter201 kills the server with SIGKILL right after a response: the
+// user that it acknowledged exists after a restart.
 func TestKilledAfter201(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -368,7 +368,7 @@ func TestSameNameAtOnce(t *testing.T) {
 	}
 }
 
-// TestRequestInFlightIsAnswered stops the server while it reads a request.
+// TestRequestInFlightGetsItsResponse stops the server while it reads a request.
 func TestRequestInFlightGetsItsResponse(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -386,7 +386,7 @@ func TestRequestInFlightGetsItsResponse(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for { // until it listens no more
+	for { // until it no longer listens
 		probe, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 		if err != nil {
 			break
@@ -403,7 +403,7 @@ func TestRequestInFlightGetsItsResponse(t *testing.T) {
 	}
 }
 
-// TestAdminWhileServing changes what the server's next request sees.
+// TestAdminWhileServing makes changes that the server's next request sees.
 func TestAdminWhileServing(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
@@ -439,4 +439,4 @@ func TestAdminWhileServing(t *testing.T) {
 	create(path, http.StatusUnauthorized)
 }
 
-// TestTLS serves with a certificate, and says https wherever it names itself.
+// TestTLS serves with a certificate. The server's own URLs begin with https.

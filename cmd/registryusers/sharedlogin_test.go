@@ -38,7 +38,7 @@ func TestClientsShareOneLogin(t *testing.T) {
 		}
 		step("skopeo", "copy", "--dest-tls-verify=false", "oci:"+layout+":image", "docker://"+reference+":v1")
 		step("skopeo", "inspect", "--tls-verify=false", "docker://"+reference+":v1")
-		step(podman, "login", "--tls-verify=false", p.host()) // with what is there
+		step(podman, "login", "--tls-verify=false", p.host()) // with the stored login
 		step(podman, "login", "--tls-verify=false", "-u", "user1", "--password-stdin", p.host())
 		step("skopeo", "inspect", "--tls-verify=false", "docker://"+reference+":v1")
 		for name, args := range map[string][]string{
@@ -54,7 +54,7 @@ func TestClientsShareOneLogin(t *testing.T) {
 }
 
 // A client may keep an identity token, which is our refresh token, in place of
-// the secret. Each of them asks POST /token with it.
+// the secret. Each of them sends it to POST /token.
 func TestClientsUseAStoredIdentityToken(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)

@@ -26,7 +26,7 @@ import (
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
-// house is a service over a real store, with a registry and a clock to turn.
+// env is a service over a real store, with a registry and a settable clock.
 type env struct {
 	*accounts.Service
 	store *sqlite.Store
@@ -40,29 +40,29 @@ var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_000, time.UTC)
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	h := &env{dir: t.TempDir(), now: noon}
+	e := &env{dir: t.TempDir(), now: noon}
 	var err error
-	if h.store, err = sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db")); err != nil {
+	if e.store, err = sqlite.Open(t.Context(), filepath.Join(e.dir, "test.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := h.store.Close(); err != nil {
+		if err := e.store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	h.Service = accounts.New(h.store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
-	r, err := h.CreateRegistry(t.Context(), 3, 5, "demo")
+	e.Service = accounts.New(e.store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return e.now })
+	r, err := e.CreateRegistry(t.Context(), 3, 5, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.at = accounts.RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: r.ID}
-	return h
+	e.at = accounts.RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: r.ID}
+	return e
 }
 
-// create creates a user that must come to be.
-func (h *env) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
+// create creates a user. It must succeed.
+func (e *env) create(t *testing.T, n accounts.NewUser) (accounts.User, registryusers.SecretText) {
 	t.Helper()
-	u, err := h.CreateUser(t.Context(), h.all, h.at, "", n)
+	u, err := e.CreateUser(t.Context(), e.all, e.at, "", n)
 	if err != nil || u.Replayed {
 		t.Fatalf("CreateUser(%+v): %v, replayed %t", n, err, u.Replayed)
 	}
@@ -70,22 +70,22 @@ func (h *env) create(t *testing.T, n accounts.NewUser) (accounts.User, registryu
 }
 
 // update changes a user, which must succeed, and returns its new secret.
-func (h *env) update(t *testing.T, u accounts.User, update accounts.UserUpdate) registryusers.SecretText {
+func (e *env) update(t *testing.T, u accounts.User, update accounts.UserUpdate) registryusers.SecretText {
 	t.Helper()
-	updated, secret, err := h.UpdateUser(t.Context(), u, update)
+	updated, secret, err := e.UpdateUser(t.Context(), u, update)
 	if err != nil {
 		t.Fatalf("UpdateUser(%+v): %v", update, err)
 	}
-	if stored := h.stored(t, u.Name); !reflect.DeepEqual(updated, stored) {
+	if stored := e.stored(t, u.Name); !reflect.DeepEqual(updated, stored) {
 		t.Errorf("UpdateUser = %+v; want what is stored, %+v", updated, stored)
 	}
 	return secret
 }
 
 // stored returns the user as the store has it.
-func (h *env) stored(t *testing.T, name string) accounts.User {
+func (e *env) stored(t *testing.T, name string) accounts.User {
 	t.Helper()
-	u, err := h.User(t.Context(), h.at.RegistryID, name)
+	u, err := e.User(t.Context(), e.at.RegistryID, name)
 	if err != nil {
 		t.Fatalf("User(%q): %v", name, err)
 	}
@@ -110,15 +110,15 @@ func TestExpiry(t *testing.T) {
 		{time.Date(2024, 12, 31, 1, 0, 0, 0, time.UTC), 1, noonless(2025, time.January, 1)},
 		{time.Now(), 1, time.Time{}}, // with a monotonic reading
 	} {
-		h := newEnv(t)
-		h.now = test.now
+		e := newEnv(t)
+		e.now = test.now
 		created := test.now.UTC().Truncate(time.Microsecond)
 		want := test.want
 		if want.IsZero() {
 			want = created.Add(day)
 		}
-		u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: test.days})
-		for what, got := range map[string]accounts.User{"answered": u, "stored": h.stored(t, "u")} {
+		u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: test.days})
+		for what, got := range map[string]accounts.User{"returned": u, "stored": e.stored(t, "u")} {
 			if got.CreatedAt != created || got.ExpiresAt != want || got.Duration != test.days {
 				t.Errorf("%d: at %v for %d days, %s: created %v, expires %v, duration %d; want %v, %v, %d",
 					i, test.now, test.days, what, got.CreatedAt, got.ExpiresAt, got.Duration, created, want, test.days)
@@ -127,26 +127,26 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// noonless is one o'clock at night.
+// noonless returns one o'clock at night.
 func noonless(year int, month time.Month, day int) time.Time {
 	return time.Date(year, month, day, 1, 0, 0, 0, time.UTC)
 }
 
 func TestInvalidDuration(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	for _, days := range []int64{-2, -365, math.MinInt64, 36526, 106752, 213504, math.MaxInt64} {
 		for _, key := range []string{"", "key"} {
-			got, err := h.CreateUser(t.Context(), h.all, h.at, key, accounts.NewUser{Name: "new", Duration: days})
+			got, err := e.CreateUser(t.Context(), e.all, e.at, key, accounts.NewUser{Name: "new", Duration: days})
 			if !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !got.Secret.IsZero() {
 				t.Errorf("CreateUser for %d days, with the key %q = %+v, %v; want %v", days, key, got, err, registryusers.ErrInvalid)
 			}
 		}
-		if got, secret, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: &days, ReadOnly: new(true), NewSecret: true}); !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
+		if got, secret, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: &days, ReadOnly: new(true), NewSecret: true}); !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
 			t.Errorf("UpdateUser to %d days, read-only, with a new secret = %+v, %v; want %v", days, got, err, registryusers.ErrInvalid)
 		}
 	}
-	if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || !reflect.DeepEqual(all, []accounts.User{u}) {
+	if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || !reflect.DeepEqual(all, []accounts.User{u}) {
 		t.Errorf("Users() = %+v, %v; want only %+v, unchanged", all, err, u)
 	}
 }
@@ -172,36 +172,36 @@ func TestExpiredAtTheBoundary(t *testing.T) {
 	}
 }
 
-func TestUserOfNoDaysEndsAtOnce(t *testing.T) {
-	h := newEnv(t)
-	if u, _ := h.create(t, accounts.NewUser{Name: "u"}); !u.Expired(h.now) {
-		t.Errorf("%+v is not expired at %v; want a user of 0 days to end at once", u, h.now)
+func TestUserOfDuration0ExpiresAtOnce(t *testing.T) {
+	e := newEnv(t)
+	if u, _ := e.create(t, accounts.NewUser{Name: "u"}); !u.Expired(e.now) {
+		t.Errorf("%+v is not expired at %v; want a user of duration 0 to expire at once", u, e.now)
 	}
 }
 
-// untouchable is a store that nobody may ask.
+// untouchable is a store whose methods must not be called.
 type untouchable struct {
 	accounts.Store // nil: the other methods panic
 	t              *testing.T
 }
 
 func (s untouchable) Registry(context.Context, accounts.RegistryRef) (accounts.Registry, error) {
-	s.t.Error("the store was asked for the registry")
+	s.t.Error("the store's Registry was called")
 	return accounts.Registry{}, nil
 }
 
 func (s untouchable) CreateUser(_ context.Context, _ accounts.RegistryRef, u accounts.User, _ *accounts.IdempotencyRecord) (accounts.User, error) {
-	s.t.Error("the store was asked to create a user")
+	s.t.Error("the store's CreateUser was called")
 	return u, nil
 }
 
 func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	s.t.Error("the store was asked for a record")
+	s.t.Error("the store's IdempotencyRecord was called")
 	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
 func (s untouchable) Key(context.Context, int64) (accounts.Key, error) {
-	s.t.Error("the store was asked for a key")
+	s.t.Error("the store's Key was called")
 	return accounts.Key{}, nil
 }
 
@@ -209,8 +209,8 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for _, test := range []struct{ key, project int64 }{{3, 4}, {3, 0}, {3, -1}, {3, -3}, {math.MaxInt64, math.MinInt64}} {
 		for _, n := range []accounts.NewUser{
-			{Name: "made", Duration: 1},
-			{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
+			{Name: "generated", Duration: 1},
+			{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("custom")},
 		} {
 			at := accounts.RegistryRef{ProjectID: test.project, RegionID: 5, RegistryID: 1}
 			for _, key := range []string{"", "key"} {
@@ -225,10 +225,10 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 }
 
 func TestOrderOfErrors(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "taken", Duration: 1})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "taken", Duration: 1})
 	elsewhere := func(change func(*accounts.RegistryRef)) accounts.RegistryRef {
-		at := h.at
+		at := e.at
 		change(&at)
 		return at
 	}
@@ -244,41 +244,41 @@ func TestOrderOfErrors(t *testing.T) {
 	}{
 		{"all wrong", mine, elsewhere(func(at *accounts.RegistryRef) { at.ProjectID++; at.RegistryID++ }), registryusers.ErrForbidden},
 		{"another project", mine, otherProject, registryusers.ErrForbidden},
-		{"another project, a key for all", h.all, otherProject, registryusers.ErrRegistryNotFound},
+		{"another project, a key for all", e.all, otherProject, registryusers.ErrRegistryNotFound},
 		{"no registry", mine, noRegistry, registryusers.ErrRegistryNotFound},
 		{"another region", mine, otherRegion, registryusers.ErrRegistryNotFound},
-		{"taken", mine, h.at, registryusers.ErrUserExists},
-		{"taken, a key for all", h.all, h.at, registryusers.ErrUserExists},
+		{"taken", mine, e.at, registryusers.ErrUserExists},
+		{"taken, a key for all", e.all, e.at, registryusers.ErrUserExists},
 	} {
-		for _, custom := range []string{"", "chosen"} {
-			u, err := h.CreateUser(t.Context(), test.key, test.at, "",
+		for _, custom := range []string{"", "custom"} {
+			u, err := e.CreateUser(t.Context(), test.key, test.at, "",
 				accounts.NewUser{Name: "taken", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 			if !errors.Is(err, test.want) || u.ID != 0 || !u.Secret.IsZero() {
 				t.Errorf("%s, with the secret %q: %+v, %v; want %v", test.name, custom, u, err, test.want)
 			}
 		}
 	}
-	if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || len(all) != 1 {
+	if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 {
 		t.Errorf("Users() = %+v, %v; want the one", all, err)
 	}
 }
 
-func TestMadeSecret(t *testing.T) {
-	h := newEnv(t)
-	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, ReadOnly: true})
+func TestGeneratedSecret(t *testing.T) {
+	e := newEnv(t)
+	u, secret := e.create(t, accounts.NewUser{Name: "u", Duration: 1, ReadOnly: true})
 	if form := regexp.MustCompile(`^[A-Za-z0-9]{32}$`); !form.MatchString(secret.Reveal()) {
 		t.Errorf("the secret %q does not match %s", secret.Reveal(), form)
 	}
-	if u.ID < 1 || u.RegistryID != h.at.RegistryID || u.Name != "u" || !u.ReadOnly || u.SecretVersion != 1 || u.Verifier.Hash != "" || len(u.Verifier.Index) != sha256.Size {
-		t.Errorf("CreateUser = %+v; want the user u of registry %d, read-only, secret version 1, with an index of %d bytes", u, h.at.RegistryID, sha256.Size)
+	if u.ID < 1 || u.RegistryID != e.at.RegistryID || u.Name != "u" || !u.ReadOnly || u.SecretVersion != 1 || u.Verifier.Hash != "" || len(u.Verifier.Index) != sha256.Size {
+		t.Errorf("CreateUser = %+v; want the user u of registry %d, read-only, secret version 1, with an index of %d bytes", u, e.at.RegistryID, sha256.Size)
 	}
-	if stored := h.stored(t, "u"); !reflect.DeepEqual(stored, u) {
+	if stored := e.stored(t, "u"); !reflect.DeepEqual(stored, u) {
 		t.Errorf("stored: %+v; want %+v", stored, u)
 	}
 	if plain := sha256.Sum256([]byte(secret.Reveal())); bytes.Equal(plain[:], u.Verifier.Index) {
 		t.Error("the index is the secret's plain hash; want one under the server key")
 	}
-	_, second := h.create(t, accounts.NewUser{Name: "second", Duration: 1})
+	_, second := e.create(t, accounts.NewUser{Name: "second", Duration: 1})
 	if second.Reveal() == secret.Reveal() {
 		t.Error("two users have the same secret")
 	}
@@ -305,30 +305,30 @@ func filesWith(t *testing.T, dir, text string) []string {
 }
 
 func TestNoSecretIsStored(t *testing.T) {
-	h := newEnv(t)
-	u, generated := h.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
-	h.create(t, accounts.NewUser{Name: "chosenuser", Duration: 1, Secret: registryusers.NewSecretText("chosen-Xq7wZ")})
-	_, renewed, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+	e := newEnv(t)
+	u, generated := e.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
+	e.create(t, accounts.NewUser{Name: "customuser", Duration: 1, Secret: registryusers.NewSecretText("custom-Xq7wZ")})
+	_, renewed, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := h.CreateKey(t.Context(), 3)
+	_, token, err := e.CreateKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, keySecret, _ := strings.Cut(token.Reveal(), "$")
-	if len(filesWith(t, h.dir, "chosenuser")) == 0 {
+	if len(filesWith(t, e.dir, "customuser")) == 0 {
 		t.Fatal("the files do not even have the user's name: the search is broken")
 	}
 	for what, secret := range map[string]string{
-		"made secret":      generated.Reveal(),
+		"generated secret": generated.Reveal(),
 		"renewed secret":   renewed.Reveal(),
-		"chosen secret":    "chosen-Xq7wZ",
+		"custom secret":    "custom-Xq7wZ",
 		"API key":          token.Reveal(),
 		"API key's secret": keySecret,
 		"server key":       string([]byte{1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}),
 	} {
-		if files := filesWith(t, h.dir, secret); len(files) > 0 {
+		if files := filesWith(t, e.dir, secret); len(files) > 0 {
 			t.Errorf("the %s is in the clear in %q", what, files)
 		}
 	}
@@ -350,13 +350,13 @@ func TestPrintingAUserShowsNoSecret(t *testing.T) {
 }
 
 func TestCustomSecretIsKeptAsArgon2id(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	const custom = "pässword $ with, all=sorts"
-	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
+	u, secret := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 	if secret.Reveal() != custom {
-		t.Errorf("the secret that is answered is %q; want the chosen %q", secret.Reveal(), custom)
+		t.Errorf("the returned secret is %q; want the custom secret %q", secret.Reveal(), custom)
 	}
-	v := h.stored(t, "u").Verifier
+	v := e.stored(t, "u").Verifier
 	if v.Index != nil || v.Hash != u.Verifier.Hash {
 		t.Errorf("stored: %+v; want the hash %s alone", v, u.Verifier.Hash)
 	}
@@ -380,34 +380,34 @@ func TestCustomSecretIsKeptAsArgon2id(t *testing.T) {
 			t.Errorf("the hash fits %q: %d; want %d", test.secret, got, test.want)
 		}
 	}
-	other, _ := h.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: registryusers.NewSecretText(custom)})
+	other, _ := e.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 	if other.Verifier.Hash == v.Hash {
 		t.Error("two users with the same secret have the same hash; want a salt for each")
 	}
 }
 
 func TestCanceledWhileHashing(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := h.CreateUser(ctx, h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("chosen")})
+	_, err := e.CreateUser(ctx, e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("custom")})
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("CreateUser with a canceled context: %v; want %v and %v: nothing is done", err, context.Canceled, registryusers.ErrUnavailable)
 	}
-	if _, err := h.User(t.Context(), h.at.RegistryID, "u"); !errors.Is(err, registryusers.ErrUserNotFound) {
+	if _, err := e.User(t.Context(), e.at.RegistryID, "u"); !errors.Is(err, registryusers.ErrUserNotFound) {
 		t.Errorf("User: %v; want %v", err, registryusers.ErrUserNotFound)
 	}
 }
 
 func TestOneUserFromCreateToDelete(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10})
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 10})
 	check := func(update accounts.UserUpdate) {
 		t.Helper()
-		if secret := h.update(t, u, update); !secret.IsZero() {
+		if secret := e.update(t, u, update); !secret.IsZero() {
 			t.Errorf("UpdateUser(%+v) returns a secret; want none", update)
 		}
-		if got := h.stored(t, "u"); !reflect.DeepEqual(got, u) {
+		if got := e.stored(t, "u"); !reflect.DeepEqual(got, u) {
 			t.Errorf("after UpdateUser(%+v):\n%+v; want\n%+v", update, got, u)
 		}
 	}
@@ -417,7 +417,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 	u.ReadOnly = false
 	check(accounts.UserUpdate{ReadOnly: new(false)})
 
-	h.now = noon.Add(50 * time.Hour) // what counts is when the user was created
+	e.now = noon.Add(50 * time.Hour) // the duration starts when the user was created
 	for days, end := range map[int64]time.Time{
 		0: noon, 1: noon.Add(24 * time.Hour), 365: noon.Add(365 * 24 * time.Hour), -1: accounts.Never,
 	} {
@@ -428,40 +428,40 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 	check(accounts.UserUpdate{Days: new(int64(2)), ReadOnly: new(true)})
 
 	before := u.Verifier.Index
-	secret := h.update(t, u, accounts.UserUpdate{NewSecret: true})
+	secret := e.update(t, u, accounts.UserUpdate{NewSecret: true})
 	if len(secret.Reveal()) != 32 {
 		t.Fatalf("a new secret has %d letters; want 32", len(secret.Reveal()))
 	}
-	renewed := h.stored(t, "u")
+	renewed := e.stored(t, "u")
 	if bytes.Equal(renewed.Verifier.Index, before) || renewed.SecretVersion != 2 || renewed.Incarnation == u.Incarnation {
 		t.Errorf("with a new secret: %+v; want another index, the version 2 and another incarnation", renewed)
 	}
-	if _, err := h.store.AccountBySecret(t.Context(), before); !errors.Is(err, registryusers.ErrUserNotFound) {
+	if _, err := e.store.AccountBySecret(t.Context(), before); !errors.Is(err, registryusers.ErrUserNotFound) {
 		t.Errorf("the old secret finds its user: %v; want %v", err, registryusers.ErrUserNotFound)
 	}
 
-	h.now = accounts.Never // all but this one's days are over; its name is still taken
-	if _, err := h.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
+	e.now = accounts.Never // all other users have expired; their names are still taken
+	if _, err := e.CreateUser(t.Context(), e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
 		t.Errorf("CreateUser with a taken name: %v; want %v", err, registryusers.ErrUserExists)
 	}
-	h.now = noon
-	if err := h.DeleteUser(t.Context(), u); err != nil {
+	e.now = noon
+	if err := e.DeleteUser(t.Context(), u); err != nil {
 		t.Fatalf("DeleteUser: %v", err)
 	}
-	again, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	again, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	if again.ID <= u.ID || again.SecretVersion != 1 {
 		t.Errorf("CreateUser with the freed name = %+v; want an id above %d and the secret version 1", again, u.ID)
 	}
 
-	// The deleted user's id is nobody's, also now that its name is another's.
+	// The deleted user's id is no user's, also after its name was reused.
 	for what, err := range map[string]error{
 		"UpdateUser": func() error {
-			_, _, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
+			_, _, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
 		}(),
-		"DeleteUser": h.DeleteUser(t.Context(), u),
+		"DeleteUser": e.DeleteUser(t.Context(), u),
 		"UpdateUser, with a new secret": func() error {
-			_, secret, err := h.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+			_, secret, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 			if !secret.IsZero() {
 				t.Error("UpdateUser of a deleted user returns a secret")
 			}
@@ -472,34 +472,34 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 			t.Errorf("%s of a deleted user: %v; want %v", what, err, registryusers.ErrUserNotFound)
 		}
 	}
-	if got := h.stored(t, "u"); !reflect.DeepEqual(got, again) {
+	if got := e.stored(t, "u"); !reflect.DeepEqual(got, again) {
 		t.Errorf("the name's new user is %+v; want %+v", got, again)
 	}
 }
 
 func TestExpiredUserKeepsItsName(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
-	h.now = noon.AddDate(1, 0, 0)
-	if !u.Expired(h.now) {
-		t.Fatalf("%+v is not expired at %v", u, h.now)
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	e.now = noon.AddDate(1, 0, 0)
+	if !u.Expired(e.now) {
+		t.Fatalf("%+v is not expired at %v", u, e.now)
 	}
-	if _, err := h.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
+	if _, err := e.CreateUser(t.Context(), e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1}); !errors.Is(err, registryusers.ErrUserExists) {
 		t.Errorf("CreateUser with an expired user's name: %v; want %v", err, registryusers.ErrUserExists)
 	}
 }
 
 func TestRaceForOneName(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	errs := make([]error, 64)
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
 			n := accounts.NewUser{Name: "same", Duration: 1}
-			if i%16 == 0 { // some with a chosen secret, which takes longer
-				n.Secret = registryusers.NewSecretText("chosen")
+			if i%16 == 0 { // some with a custom secret, which takes longer
+				n.Secret = registryusers.NewSecretText("custom")
 			}
-			_, errs[i] = h.CreateUser(t.Context(), h.all, h.at, "", n)
+			_, errs[i] = e.CreateUser(t.Context(), e.all, e.at, "", n)
 		})
 	}
 	wg.Wait()
@@ -517,7 +517,7 @@ func TestRaceForOneName(t *testing.T) {
 }
 
 func TestRegistryRules(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	for _, test := range []struct {
 		project, region int64
 		name            string
@@ -548,7 +548,7 @@ func TestRegistryRules(t *testing.T) {
 		{-1, 5, "negative", registryusers.ErrInvalid},
 		{3, math.MinInt64, "negative", registryusers.ErrInvalid},
 	} {
-		r, err := h.CreateRegistry(t.Context(), test.project, test.region, test.name)
+		r, err := e.CreateRegistry(t.Context(), test.project, test.region, test.name)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateRegistry(%d, %d, %q) = %+v, %v; want %v", test.project, test.region, test.name, r, err, test.want)
 		}
@@ -556,7 +556,7 @@ func TestRegistryRules(t *testing.T) {
 			t.Errorf("CreateRegistry(%d, %d, %q) = %+v; want %+v, and an id", test.project, test.region, test.name, r, want)
 		}
 	}
-	if all, err := h.Registries(t.Context()); err != nil || len(all) != 7 {
+	if all, err := e.Registries(t.Context()); err != nil || len(all) != 7 {
 		t.Errorf("Registries() = %+v, %v; want 7", all, err)
 	}
 }
@@ -570,9 +570,9 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 			t.Errorf("a key of project %d may in project %d: %t; want %t", test.key, test.project, got, test.want)
 		}
 	}
-	h := newEnv(t)
+	e := newEnv(t)
 	for _, project := range []int64{-1, math.MinInt64} {
-		k, token, err := h.CreateKey(t.Context(), project)
+		k, token, err := e.CreateKey(t.Context(), project)
 		if !errors.Is(err, registryusers.ErrInvalid) || k.ID != 0 || token.Reveal() != "" {
 			t.Errorf("CreateKey(%d) = %+v, %v; want %v", project, k, err, registryusers.ErrInvalid)
 		}
@@ -580,26 +580,26 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 }
 
 func TestAuthenticate(t *testing.T) {
-	h := newEnv(t)
-	one, oneToken, err := h.CreateKey(t.Context(), 3)
+	e := newEnv(t)
+	one, oneToken, err := e.CreateKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, allToken, err := h.CreateKey(t.Context(), 0)
+	all, allToken, err := e.CreateKey(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	removed, removedToken, err := h.CreateKey(t.Context(), 3)
+	removed, removedToken, err := e.CreateKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keys, err := h.Keys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.Key{one, all, removed}) {
+	if keys, err := e.Keys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.Key{one, all, removed}) {
 		t.Errorf("Keys() = %+v, %v; want %+v, %+v, %+v", keys, err, one, all, removed)
 	}
-	if err := h.DeleteKey(t.Context(), removed.ID); err != nil {
+	if err := e.DeleteKey(t.Context(), removed.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.DeleteKey(t.Context(), removed.ID); !errors.Is(err, registryusers.ErrKeyNotFound) {
+	if err := e.DeleteKey(t.Context(), removed.ID); !errors.Is(err, registryusers.ErrKeyNotFound) {
 		t.Errorf("DeleteKey again: %v; want %v", err, registryusers.ErrKeyNotFound)
 	}
 	if form := regexp.MustCompile(`^[1-9][0-9]*\$[A-Za-z0-9]{32}$`); !form.MatchString(oneToken.Reveal()) {
@@ -611,8 +611,8 @@ func TestAuthenticate(t *testing.T) {
 		name, token string
 		want        accounts.Key // its zero: refused
 	}{
-		{"good, one project", oneToken.Reveal(), one},
-		{"good, all projects", allToken.Reveal(), all},
+		{"valid, one project", oneToken.Reveal(), one},
+		{"valid, all projects", allToken.Reveal(), all},
 		{"removed", removedToken.Reveal(), accounts.Key{}},
 		{"empty", "", accounts.Key{}},
 		{"wrong secret", oneID + "$" + strings.Repeat("x", 32), accounts.Key{}},
@@ -639,7 +639,7 @@ func TestAuthenticate(t *testing.T) {
 		{"SQL", oneID + " OR 1=1$" + secret, accounts.Key{}},
 		{"zero bytes", "\x00$\x00", accounts.Key{}},
 	} {
-		got, err := h.Authenticate(t.Context(), registryusers.NewSecret(test.token))
+		got, err := e.Authenticate(t.Context(), registryusers.NewSecret(test.token))
 		want := error(nil)
 		if test.want.ID == 0 {
 			want = registryusers.ErrUnauthenticated
@@ -648,12 +648,12 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("%s: Authenticate = %+v, %v; want %+v, %v", test.name, got, err, test.want, want)
 		}
 		if err != nil && err.Error() != registryusers.ErrUnauthenticated.Error() {
-			t.Errorf("%s: Authenticate: %v; want nothing that tells one refusal from another", test.name, err)
+			t.Errorf("%s: Authenticate: %v; want the same error for every refusal", test.name, err)
 		}
 	}
 }
 
-func TestTokenThatIsNoneNeedsNoLookUp(t *testing.T) {
+func TestMalformedTokenNeedsNoLookUp(t *testing.T) {
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for _, token := range []string{"", "$", "x$y", "01$x", "+1$x", strings.Repeat("9", 1<<20)} {
 		if _, err := s.Authenticate(t.Context(), registryusers.NewSecret(token)); !errors.Is(err, registryusers.ErrUnauthenticated) {
@@ -662,10 +662,10 @@ func TestTokenThatIsNoneNeedsNoLookUp(t *testing.T) {
 	}
 }
 
-// broken is a store whose disk is gone.
+// broken is a store whose disk has failed.
 type broken struct{ accounts.Store }
 
-var errBroken = fmt.Errorf("%w: the disk is gone", registryusers.ErrUnavailable)
+var errBroken = fmt.Errorf("%w: the disk has failed", registryusers.ErrUnavailable)
 
 func (broken) Key(context.Context, int64) (accounts.Key, error) { return accounts.Key{}, errBroken }
 func (broken) CreateKey(_ context.Context, k accounts.Key) (accounts.Key, error) {
@@ -682,7 +682,7 @@ func (broken) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRe
 }
 func (broken) DeleteIdempotencyRecords(context.Context, time.Time) error { return errBroken }
 
-// A store that cannot answer must not make a good key look like a bad one.
+// An error of the store must not make a valid key look invalid.
 func TestStoreErrorsPassThrough(t *testing.T) {
 	s := accounts.New(broken{}, accounts.NewServerKey("k", [32]byte{}), nil)
 	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
@@ -695,14 +695,14 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			}
 			return err
 		},
-		"CreateUser, made": func() error {
+		"CreateUser, generated": func() error {
 			u, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u"})
 			if !u.Secret.IsZero() || u.Name != "" {
 				t.Error("CreateUser gave out a user that is not stored")
 			}
 			return err
 		},
-		"CreateUser, chosen": func() error {
+		"CreateUser, custom": func() error {
 			_, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
 			return err
 		},
@@ -713,7 +713,7 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			}
 			return err
 		},
-		"Sweep": func() error { return s.DeleteExpired(t.Context()) },
+		"DeleteExpired": func() error { return s.DeleteExpired(t.Context()) },
 	} {
 		if err := call(); !errors.Is(err, errBroken) || errors.Is(err, registryusers.ErrUnauthenticated) {
 			t.Errorf("%s: %v; want the store's %v", what, err, errBroken)
@@ -722,10 +722,10 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 }
 
 func TestClockDefaultsToNow(t *testing.T) {
-	h := newEnv(t)
-	s := accounts.New(h.store, accounts.NewServerKey("k", [32]byte{}), nil)
+	e := newEnv(t)
+	s := accounts.New(e.store, accounts.NewServerKey("k", [32]byte{}), nil)
 	before := time.Now().UTC().Truncate(time.Microsecond)
-	u, err := s.CreateUser(t.Context(), h.all, h.at, "", accounts.NewUser{Name: "u", Duration: 1})
+	u, err := s.CreateUser(t.Context(), e.all, e.at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if after := time.Now(); err != nil || u.CreatedAt.Before(before) || u.CreatedAt.After(after) {
 		t.Errorf("CreateUser: created at %v, %v; want between %v and %v", u.CreatedAt, err, before, after)
 	}

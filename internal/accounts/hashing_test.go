@@ -15,7 +15,7 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// accepting is a store that takes every user.
+// accepting is a store that accepts every user.
 type accepting struct{ Store }
 
 func (accepting) Registry(context.Context, RegistryRef) (Registry, error) { return Registry{}, nil }
@@ -69,7 +69,7 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := create(ctx, "chosen")
+		_, err := create(ctx, "custom")
 		done <- err
 	}()
 	cancel()
@@ -77,10 +77,10 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 		t.Fatalf("a hash that waits, its context canceled: %v; want %v and %v: nothing is done", err, context.Canceled, registryusers.ErrUnavailable)
 	}
 	if u, err := create(t.Context(), ""); err != nil || len(u.Verifier.Index) == 0 || u.Secret.IsZero() {
-		t.Errorf("a made secret: %+v, %v; want one without waiting", u, err)
+		t.Errorf("a generated secret: %+v, %v; want one without waiting", u, err)
 	}
 	empty()
-	u, err := create(t.Context(), "chosen")
+	u, err := create(t.Context(), "custom")
 	if err != nil || !strings.HasPrefix(u.Verifier.Hash, "$argon2id$") {
 		t.Errorf("with one place free: %+v, %v; want a hash", u, err)
 	}
@@ -114,7 +114,7 @@ func TestManyHashesAtOnce(t *testing.T) {
 	}
 }
 
-func TestMadeSecretsAreSpreadEvenly(t *testing.T) {
+func TestGeneratedSecretsAreSpreadEvenly(t *testing.T) {
 	const n = 2000
 	count := make(map[byte]int)
 	first := make(map[byte]int)
@@ -122,10 +122,10 @@ func TestMadeSecretsAreSpreadEvenly(t *testing.T) {
 	for range n {
 		secret := generateSecret()
 		if len(secret) != 32 {
-			t.Fatalf("a made secret has %d letters; want 32", len(secret))
+			t.Fatalf("a generated secret has %d letters; want 32", len(secret))
 		}
 		if seen[secret] {
-			t.Fatal("a secret was made twice")
+			t.Fatal("a secret was generated twice")
 		}
 		seen[secret] = true
 		first[secret[0]]++
@@ -148,7 +148,7 @@ func TestMadeSecretsAreSpreadEvenly(t *testing.T) {
 	}
 }
 
-func TestMadeSecretsAreSpelledTheSameInEveryVersion(t *testing.T) {
+func TestGeneratedSecretsAreSpelledTheSameInEveryVersion(t *testing.T) {
 	zero, ones := make([]byte, 32), bytes.Repeat([]byte{0xff}, 32)
 	small := func(n byte) []byte { return append(make([]byte, 31), n) }
 	for _, test := range []struct {
@@ -177,7 +177,7 @@ func counting(from byte, n int) []byte {
 	return b
 }
 
-// What another program made of the same key, salt and request.
+// Another program derived the secret from the same key, salt and request.
 func TestDerivedSecretIsStable(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte(counting(0, 32))), nil)
 	c := s.newCreateRequest(Key{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
@@ -192,9 +192,9 @@ func TestDerivedSecretIsStable(t *testing.T) {
 	}
 }
 
-// Each of what a made secret is derived from changes it, and what the user is
-// to be does not: a repeat must be able to make it again.
-func TestWhatADerivedSecretDependsOn(t *testing.T) {
+// Each input of a derived secret changes it, and the settings of the user
+// do not: a repeat must be able to derive it again.
+func TestDerivedSecretDependsOnEachInput(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
 	caller, at, n := Key{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
 	salt := counting(0, 32)
@@ -241,10 +241,10 @@ func TestWhatADerivedSecretDependsOn(t *testing.T) {
 	}
 }
 
-// A record's hashes tell apart whatever a caller can.
+// Requests that differ have different hashes.
 func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
-	custom, other := registryusers.NewSecretText("chosen"), registryusers.NewSecretText("other")
+	custom, other := registryusers.NewSecretText("custom"), registryusers.NewSecretText("other")
 	request := func(n NewUser) string {
 		return string(s.newCreateRequest(Key{ID: 7}, RegistryRef{3, 5, 1}, "key", n).request)
 	}
@@ -265,7 +265,7 @@ func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
 	}
 }
 
-// recorded is a store in which every create has the record and the user.
+// recorded is a store that returns the same record and user for every create.
 type recorded struct {
 	Store
 	record *IdempotencyRecord
@@ -279,11 +279,11 @@ func (s recorded) IdempotencyRecord(context.Context, []byte) (IdempotencyRecord,
 func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
-	hash, err := s.hash(t.Context(), Key{}, "chosen")
+	hash, err := s.hash(t.Context(), Key{}, "custom")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("chosen")}
+	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("custom")}
 	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: hash}}
 
@@ -305,30 +305,30 @@ func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	}
 	empty()
 	if u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n); err != nil || !u.Replayed {
-		t.Errorf("with one place free: %+v, %v; want it answered", u, err)
+		t.Errorf("with one slot free: %+v, %v; want the user", u, err)
 	}
 	if got := s.creates.unused(); got != 1 {
 		t.Errorf("%d slots are free after the repeat; want 1, its own given back", got)
 	}
 }
 
-// A hash that is not understood says nothing of the secret.
+// An unknown hash does not show whether the secret is right.
 func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
-	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("chosen")}
+	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("custom")}
 	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: "$2b$10$x"}}
 	u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n)
 	if err == nil || errors.Is(err, registryusers.ErrInvalid) || u.ID != 0 || !u.Secret.IsZero() {
-		t.Errorf("CreateUser = %+v, %v; want an error that says nothing of the request", u, err)
+		t.Errorf("CreateUser = %+v, %v; want an error that is not ErrInvalid, and no user", u, err)
 	}
 	if got := s.creates.unused(); got != 1 {
 		t.Errorf("%d slots are free; want 1", got)
 	}
 }
 
-// No secret is told that would not let anybody in.
+// A repeat never returns a secret that does not log in.
 func TestRepeatReturnsOnlyTheUsersOwnSecret(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)

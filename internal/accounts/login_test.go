@@ -20,20 +20,20 @@ import (
 )
 
 // login logs in from an address of its own, so that no limit is met by chance.
-func (h *env) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
+func (e *env) login(t *testing.T, account, secret, repository string) (accounts.Account, error) {
 	t.Helper()
-	return h.Login(t.Context(), accounts.LoginAttempt{
+	return e.Login(t.Context(), accounts.LoginAttempt{
 		Account: account, Secret: registryusers.NewSecret(secret), Repository: repository,
 		From: fmt.Sprint(t.Name(), account, secret, repository),
 	})
 }
 
-// wantLogin checks who it is that logs in; the id 0 is nobody.
+// wantLogin checks which user a login is of; the id 0 means a refusal.
 func wantLogin(t *testing.T, what string, got accounts.Account, err error, id int64) {
 	t.Helper()
 	if id == 0 {
 		if err != registryusers.ErrUnauthenticated && err != accounts.ErrBareName {
-			t.Errorf("%s: the user %d, %v; want %v and no more", what, got.ID, err, registryusers.ErrUnauthenticated)
+			t.Errorf("%s: the user %d, %v; want only %v", what, got.ID, err, registryusers.ErrUnauthenticated)
 		}
 	} else if err != nil || got.ID != id {
 		t.Errorf("%s: the user %d, %v; want %d", what, got.ID, err, id)
@@ -41,44 +41,44 @@ func wantLogin(t *testing.T, what string, got accounts.Account, err error, id in
 }
 
 func TestLogin(t *testing.T) {
-	h := newEnv(t)
-	generated, generatedSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	empty, emptySecret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
-	custom, _ := h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	e := newEnv(t)
+	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+	empty, emptySecret := e.create(t, accounts.NewUser{Name: "", Duration: 1})
+	custom, _ := e.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("pw")})
 	for _, test := range []struct {
 		account, secret, repository string
 		want                        int64
 	}{
-		{"made", generatedSecret.Reveal(), "", generated.ID},
-		{"3-5-demo+made", generatedSecret.Reveal(), "", generated.ID},
-		{"made", generatedSecret.Reveal(), "9-9-other/image", generated.ID}, // the secret says who it is
-		{"9-9-other+made", generatedSecret.Reveal(), "", 0},
-		{"chosen", generatedSecret.Reveal(), "", 0},
-		{"made", generatedSecret.Reveal() + "x", "", 0},
-		{"made", "", "", 0},
+		{"generated", generatedSecret.Reveal(), "", generated.ID},
+		{"3-5-demo+generated", generatedSecret.Reveal(), "", generated.ID},
+		{"generated", generatedSecret.Reveal(), "9-9-other/image", generated.ID}, // the secret identifies the user
+		{"9-9-other+generated", generatedSecret.Reveal(), "", 0},
+		{"custom", generatedSecret.Reveal(), "", 0},
+		{"generated", generatedSecret.Reveal() + "x", "", 0},
+		{"generated", "", "", 0},
 		{"3-5-demo+", emptySecret.Reveal(), "", empty.ID},
 		{"3-5-demo+", "", "", 0},
 		{"", "", "", 0},
-		{"chosen", "pw", "", 0}, // it does not say whose registry
-		{"chosen", "pw", "3-5-demo/image", custom.ID},
-		{"chosen", "pw", "3-5-demo", custom.ID},
-		{"chosen", "pw", "3-5-other/image", 0}, // another registry has no such user
-		{"chosen", "pw", "image", 0},
-		{"3-5-demo+chosen", "pw", "", custom.ID},
-		{"3-5-demo+chosen", "pw", "9-9-other/image", custom.ID},
-		{"03-5-demo+chosen", "pw", "", 0},
-		{"3-5+chosen", "pw", "", 0},
-		{"x-5-demo+chosen", "pw", "", 0},
-		{"demo+chosen", "pw", "", 0},
-		{"+chosen", "pw", "", 0},
-		{"chosen+", "pw", "", 0},
-		{"3-5-demo+chosen", "PW", "", 0},
-		{"3-5-demo+CHOSEN", "pw", "", 0},
-		{"chosen", "PW", "3-5-demo/image", 0},
+		{"custom", "pw", "", 0}, // the registry is unknown
+		{"custom", "pw", "3-5-demo/image", custom.ID},
+		{"custom", "pw", "3-5-demo", custom.ID},
+		{"custom", "pw", "3-5-other/image", 0}, // another registry has no such user
+		{"custom", "pw", "image", 0},
+		{"3-5-demo+custom", "pw", "", custom.ID},
+		{"3-5-demo+custom", "pw", "9-9-other/image", custom.ID},
+		{"03-5-demo+custom", "pw", "", 0},
+		{"3-5+custom", "pw", "", 0},
+		{"x-5-demo+custom", "pw", "", 0},
+		{"demo+custom", "pw", "", 0},
+		{"+custom", "pw", "", 0},
+		{"custom+", "pw", "", 0},
+		{"3-5-demo+custom", "PW", "", 0},
+		{"3-5-demo+CUSTOM", "pw", "", 0},
+		{"custom", "PW", "3-5-demo/image", 0},
 		{"nobody", "pw", "3-5-demo/image", 0},
 		{"3-5-demo+nobody", "pw", "", 0},
 	} {
-		got, err := h.login(t, test.account, test.secret, test.repository)
+		got, err := e.login(t, test.account, test.secret, test.repository)
 		wantLogin(t, fmt.Sprintf("Login(%q, %.3q, %q)", test.account, test.secret, test.repository), got, err, test.want)
 		bare := !strings.Contains(test.account, "+") && test.repository == ""
 		if errors.Is(err, accounts.ErrBareName) != (bare && test.want == 0) {
@@ -90,39 +90,39 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A login that was right must not be remembered longer than it is right.
+// A verified login must not be cached longer than it is valid.
 func TestLoginEndsWithTheUsersRights(t *testing.T) {
 	for _, custom := range []string{"", "pw"} {
-		h := newEnv(t)
-		u, text := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
+		e := newEnv(t)
+		u, text := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText(custom)})
 		secret := text.Reveal()
-		account, err := h.login(t, "3-5-demo+u", secret, "")
+		account, err := e.login(t, "3-5-demo+u", secret, "")
 		wantLogin(t, "at first", account, err, u.ID)
-		refresh := h.RefreshToken(account, "service")
+		refresh := e.RefreshToken(account, "service")
 		both := func(what string, id int64) accounts.Account {
 			t.Helper()
-			got, err := h.login(t, "3-5-demo+u", secret, "")
+			got, err := e.login(t, "3-5-demo+u", secret, "")
 			wantLogin(t, what+": Login", got, err, id)
-			got, err = h.Refresh(t.Context(), refresh, "service")
+			got, err = e.Refresh(t.Context(), refresh, "service")
 			wantLogin(t, what+": Refresh", got, err, id)
-			got, err = h.Current(t.Context(), u.ID, u.Incarnation)
+			got, err = e.Current(t.Context(), u.ID, u.Incarnation)
 			wantLogin(t, what+": Current", got, err, id)
 			return got
 		}
 		both("unchanged", u.ID)
-		h.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
+		e.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
 		if got := both("narrowed", u.ID); !got.ReadOnly {
 			t.Error("narrowed: the account may still push")
 		}
-		h.now = u.ExpiresAt.Add(-time.Microsecond)
+		e.now = u.ExpiresAt.Add(-time.Microsecond)
 		both("before its end", u.ID)
-		h.now = u.ExpiresAt
+		e.now = u.ExpiresAt
 		both("at its end", 0)
-		h.now = noon
+		e.now = noon
 		both("before its end again", u.ID)
-		h.update(t, u, accounts.UserUpdate{NewSecret: true})
+		e.update(t, u, accounts.UserUpdate{NewSecret: true})
 		both("with a new secret", 0)
-		if err := h.DeleteUser(t.Context(), u); err != nil {
+		if err := e.DeleteUser(t.Context(), u); err != nil {
 			t.Fatal(err)
 		}
 		both("deleted", 0)
@@ -130,11 +130,11 @@ func TestLoginEndsWithTheUsersRights(t *testing.T) {
 }
 
 func TestFailedLoginsAreLimited(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
-	generated, generatedSecret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: registryusers.NewSecretText("pw")})
+	generated, generatedSecret := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
 	try := func(name, secret, from string) error {
-		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
+		_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 		return err
 	}
 	for i := range 10 {
@@ -142,7 +142,7 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 			t.Fatalf("failure %d: %v; want %v", i, err, registryusers.ErrUnauthenticated)
 		}
 	}
-	for _, secret := range []string{"wrong", "pw"} { // the first is another than those before
+	for _, secret := range []string{"wrong", "pw"} { // the first differs from the earlier ones
 		err := try("u", secret, "a")
 		limit, ok := errors.AsType[*accounts.LimitError](err)
 		if !ok || !errors.Is(err, registryusers.ErrTooManyRequests) || limit.RetryAfter != 5*time.Minute {
@@ -152,41 +152,41 @@ func TestFailedLoginsAreLimited(t *testing.T) {
 	if err := try("u", "pw", "b"); err != nil {
 		t.Errorf("from another address: %v; want success", err)
 	}
-	if err := try("made", generatedSecret.Reveal(), "a"); err != nil {
-		t.Errorf("the made secret of %q: %v; want it let in regardless", generated.Name, err)
+	if err := try("generated", generatedSecret.Reveal(), "a"); err != nil {
+		t.Errorf("the generated secret of %q: %v; want success regardless of the limit", generated.Name, err)
 	}
-	h.now = noon.Add(5 * time.Minute)
+	e.now = noon.Add(5 * time.Minute)
 	if err := try("u", "pw", "a"); err != nil {
-		t.Errorf("when the five minutes are over: %v; want success", err)
+		t.Errorf("after the five minutes: %v; want success", err)
 	}
 }
 
 func TestRefreshTokenForgedOrOfAnother(t *testing.T) {
-	h := newEnv(t)
-	u, secret := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 1})
-	account, err := h.login(t, "u", secret.Reveal(), "")
+	e := newEnv(t)
+	u, secret := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 1})
+	account, err := e.login(t, "u", secret.Reveal(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := h.RefreshToken(account, "service").Reveal()
-	if strings.Contains(good, secret.Reveal()) {
+	valid := e.RefreshToken(account, "service").Reveal()
+	if strings.Contains(valid, secret.Reveal()) {
 		t.Error("the refresh token has the secret in it")
 	}
-	got, err := h.Refresh(t.Context(), registryusers.NewSecret(good), "service")
-	wantLogin(t, "good", got, err, u.ID)
-	payload, mac, _ := cutLast(good)
+	got, err := e.Refresh(t.Context(), registryusers.NewSecret(valid), "service")
+	wantLogin(t, "valid", got, err, u.ID)
+	payload, mac, _ := cutLast(valid)
 	for name, token := range map[string]string{
 		"empty": "", "dots": "..", "no code": payload, "another user": "2" + payload[1:] + "." + mac, "another incarnation": "1." + strings.Repeat("A", 22) + "." + mac,
-		"cut": good[:len(good)-1], "longer": good + "A", "only the code": "." + mac,
+		"cut": valid[:len(valid)-1], "longer": valid + "A", "only the code": "." + mac,
 	} {
-		got, err := h.Refresh(t.Context(), registryusers.NewSecret(token), "service")
+		got, err := e.Refresh(t.Context(), registryusers.NewSecret(token), "service")
 		wantLogin(t, name, got, err, 0)
 	}
-	got, err = h.Refresh(t.Context(), registryusers.NewSecret(good), "another")
+	got, err = e.Refresh(t.Context(), registryusers.NewSecret(valid), "another")
 	wantLogin(t, "another service", got, err, 0)
-	other := accounts.New(h.store, accounts.NewServerKey("other", [32]byte{9}), func() time.Time { return h.now })
-	got, err = other.Refresh(t.Context(), registryusers.NewSecret(good), "service")
+	other := accounts.New(e.store, accounts.NewServerKey("other", [32]byte{9}), func() time.Time { return e.now })
+	got, err = other.Refresh(t.Context(), registryusers.NewSecret(valid), "service")
 	wantLogin(t, "another server key", got, err, 0)
 }
 
@@ -220,13 +220,13 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// pw is a chosen secret.
+// pw is a custom secret.
 func pw(text string) registryusers.SecretText { return registryusers.NewSecretText(text) }
 
-// registry makes another registry and returns its place.
-func (h *env) registry(t *testing.T, name string) accounts.RegistryRef {
+// registry creates another registry and returns its ref.
+func (e *env) registry(t *testing.T, name string) accounts.RegistryRef {
 	t.Helper()
-	r, err := h.CreateRegistry(t.Context(), h.at.ProjectID, h.at.RegionID, name)
+	r, err := e.CreateRegistry(t.Context(), e.at.ProjectID, e.at.RegionID, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func (h *env) registry(t *testing.T, name string) accounts.RegistryRef {
 }
 
 // hashes returns how many argon2ids a function runs: each allocates its 19 MiB
-// at once, and nothing else here comes near.
+// at once, and nothing else here allocates nearly as much.
 func hashes(f func()) int {
 	const each = 19 << 20
 	var before, after runtime.MemStats
@@ -245,9 +245,9 @@ func hashes(f func()) int {
 }
 
 func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
-	h := newEnv(t)
-	first, _ := h.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
-	second, err := h.CreateUser(t.Context(), h.all, h.registry(t, "two"), "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	first, _ := e.create(t, accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
+	second, err := e.CreateUser(t.Context(), e.all, e.registry(t, "two"), "", accounts.NewUser{Name: "same", Duration: 1, Secret: pw("pw")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,59 +259,59 @@ func TestOneNameAndOneCustomSecretInTwoRegistries(t *testing.T) {
 		{"3-5-two+same", "", second.ID},
 		{"same", "3-5-demo/a", first.ID},
 		{"same", "3-5-two/a/b", second.ID},
-		{"3-5-two+same", "3-5-demo/a", second.ID}, // who says it, decides
+		{"3-5-two+same", "3-5-demo/a", second.ID}, // the prefix of the name decides
 		{"3-5-none+same", "", 0},
 	} {
-		got, err := h.login(t, test.account, "pw", test.repository)
+		got, err := e.login(t, test.account, "pw", test.repository)
 		wantLogin(t, fmt.Sprintf("Login(%q, %q)", test.account, test.repository), got, err, test.want)
 	}
-	if _, err := h.login(t, "same", "pw", ""); !errors.Is(err, accounts.ErrBareName) {
+	if _, err := e.login(t, "same", "pw", ""); !errors.Is(err, accounts.ErrBareName) {
 		t.Errorf("the bare name: %v; want %v", err, accounts.ErrBareName)
 	}
 }
 
-func TestEmptyNameWithAMadeSecret(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1})
-	u, secret := h.create(t, accounts.NewUser{Name: "", Duration: 1})
+func TestEmptyNameWithAGeneratedSecret(t *testing.T) {
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	u, secret := e.create(t, accounts.NewUser{Name: "", Duration: 1})
 	for account, want := range map[string]int64{
 		"": u.ID, "3-5-demo+": u.ID, "+": 0, "3-5-demo": 0, "3-5-demo++": 0, "3-5-two+": 0, "3-5-demo+x": 0,
 	} {
-		got, err := h.login(t, account, secret.Reveal(), "")
+		got, err := e.login(t, account, secret.Reveal(), "")
 		wantLogin(t, fmt.Sprintf("the empty name as %q", account), got, err, want)
 	}
 }
 
 // A name that the database could cut off at the NUL is another name.
-func TestNamesThatAreAlmostTheUsers(t *testing.T) {
-	h := newEnv(t)
-	_, secret := h.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	h.create(t, accounts.NewUser{Name: "chosen", Duration: 1, Secret: pw("pw")})
-	for _, account := range []string{"made\x00", "made\x00x", "made ", "MADE", "3-5-demo+made\x00", "3-5-DEMO+made"} {
-		got, err := h.login(t, account, secret.Reveal(), "")
-		wantLogin(t, fmt.Sprintf("a made secret, as %q", account), got, err, 0)
+func TestSimilarNamesAreOtherUsers(t *testing.T) {
+	e := newEnv(t)
+	_, secret := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+	e.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
+	for _, account := range []string{"generated\x00", "generated\x00x", "generated ", "GENERATED", "3-5-demo+generated\x00", "3-5-DEMO+generated"} {
+		got, err := e.login(t, account, secret.Reveal(), "")
+		wantLogin(t, fmt.Sprintf("a generated secret, as %q", account), got, err, 0)
 	}
-	const name = "chosen"
+	const name = "custom"
 	for _, account := range []string{
-		name + "\x00", name + "\x00x", "\x00" + name, name + " ", name + "\n", name + "%", "chos%", "CHOSEN",
+		name + "\x00", name + "\x00x", "\x00" + name, name + " ", name + "\n", name + "%", "cust%", "CUSTOM",
 		"3-5-demo\x00+" + name, "3-5-demo+" + name + "\x00", "3-5-DEMO+" + name, "3-5-demo++" + name, "3-5-demo+" + name + "+", "+3-5-demo+" + name,
 		"3-05-demo+" + name, "3-+5-demo+" + name, "-3-5-demo+" + name, "99999999999999999999-5-demo+" + name, "3-5-demo/+" + name, "3-5-%+" + name,
 		name + "\xff", "' OR 1=1 --",
 	} {
 		for _, repository := range []string{"", "3-5-demo/a"} {
-			got, err := h.login(t, account, "pw", repository)
-			wantLogin(t, fmt.Sprintf("a chosen secret, as %q for %q", account, repository), got, err, 0)
+			got, err := e.login(t, account, "pw", repository)
+			wantLogin(t, fmt.Sprintf("a custom secret, as %q for %q", account, repository), got, err, 0)
 		}
 	}
 }
 
 func TestOneArgon2idForFiftyLogins(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 10, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 10, Secret: pw("other")})
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 10, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 10, Secret: pw("other")})
 	fifty := func() {
 		for i := range 50 {
-			if got, err := h.login(t, "3-5-demo+u", "pw", ""); err != nil || got.ID != u.ID {
+			if got, err := e.login(t, "3-5-demo+u", "pw", ""); err != nil || got.ID != u.ID {
 				t.Fatalf("login %d: the user %d, %v; want %d", i, got.ID, err, u.ID)
 			}
 		}
@@ -319,43 +319,43 @@ func TestOneArgon2idForFiftyLogins(t *testing.T) {
 	if got := hashes(fifty); got != 1 {
 		t.Errorf("fifty logins: %d argon2ids; want 1", got)
 	}
-	h.now = noon.Add(5*time.Minute - 1)
+	e.now = noon.Add(5*time.Minute - 1)
 	if got := hashes(fifty); got != 0 {
 		t.Errorf("fifty more within five minutes: %d argon2ids; want 0", got)
 	}
-	h.now = noon.Add(5 * time.Minute)
+	e.now = noon.Add(5 * time.Minute)
 	if got := hashes(fifty); got != 1 {
 		t.Errorf("after five minutes: %d argon2ids; want 1", got)
 	}
-	// What is remembered is of the stored hash: with another one it is nothing.
-	verifier := h.stored(t, "v").Verifier
-	if _, err := h.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
+	// A cached verification is of the stored hash: another hash invalidates it.
+	verifier := e.stored(t, "v").Verifier
+	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if n := hashes(func() {
-		got, err := h.login(t, "3-5-demo+u", "pw", "")
+		got, err := e.login(t, "3-5-demo+u", "pw", "")
 		wantLogin(t, "the old secret, remembered", got, err, 0)
 	}); n != 1 {
 		t.Errorf("the old secret, remembered: %d argon2ids; want 1", n)
 	}
-	got, err := h.login(t, "3-5-demo+u", "other", "")
+	got, err := e.login(t, "3-5-demo+u", "other", "")
 	wantLogin(t, "the new secret", got, err, u.ID)
 }
 
-func TestStoredHashThatIsNotUnderstood(t *testing.T) {
+func TestUnknownStoredHash(t *testing.T) {
 	for _, hash := range []string{
 		"plain", "$", "$$$$$$", "$argon2id$", "$2b$10$abcdefghijklmnopqrstuv", "$argon2i$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ",
 		"$argon2id$v=19$m=4294967295,t=2,p=1$YWFhYQ$YWFhYQ", "$argon2id$v=19$m=19456,t=0,p=0$YWFhYQ$YWFhYQ",
 		"$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ", "$argon2id$v=19$m=19456,t=2,p=1$?$?", "$argon2id$v=19$m=19456,t=2,p=1$YWFhYQ$YWFhYQ$x",
 	} {
-		h := newEnv(t)
-		_, err := h.store.CreateUser(t.Context(), h.at, accounts.User{
+		e := newEnv(t)
+		_, err := e.store.CreateUser(t.Context(), e.at, accounts.User{
 			Name: "u", CreatedAt: noon, ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Hash: hash},
 		}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := h.login(t, "3-5-demo+u", "a-marked-secret", "")
+		got, err := e.login(t, "3-5-demo+u", "a-marked-secret", "")
 		switch {
 		case err == nil, errors.Is(err, registryusers.ErrUnauthenticated), errors.Is(err, registryusers.ErrTooManyRequests):
 			t.Errorf("the stored hash %q: the user %d, %v; want an error that is no refusal", hash, got.ID, err)
@@ -367,17 +367,17 @@ func TestStoredHashThatIsNotUnderstood(t *testing.T) {
 
 func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newEnv(t)
-		h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+		e := newEnv(t)
+		e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 		forms := []struct{ account, repository string }{{"3-5-demo+u", ""}, {"u", "3-5-demo/a"}, {"3-5-demo+u", "9-9-other/a"}}
 		if bare {
-			if err := h.AllowBareNames(t.Context()); err != nil {
+			if err := e.AllowBareNames(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			forms = append(forms, struct{ account, repository string }{"u", ""})
 		}
 		try := func(account, secret, repository string) error {
-			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(secret), Repository: repository, From: "a"})
+			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(secret), Repository: repository, From: "a"})
 			return err
 		}
 		for i := range 10 {
@@ -400,20 +400,20 @@ func TestFailedLoginsOfEveryFormOfANameCountTogether(t *testing.T) {
 	}
 }
 
-// Ten bad logins by a neighbor behind the same address must not refuse a secret
+// Ten failed logins from the same address must not refuse a secret
 // that was verified a minute ago.
 func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 1, Secret: pw("pw")})
 	try := func(name, secret string) error {
-		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
+		_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
 		return err
 	}
 	if err := try("u", "pw"); err != nil {
 		t.Fatal(err)
 	}
-	h.now = noon.Add(time.Minute)
+	e.now = noon.Add(time.Minute)
 	for _, name := range []string{"u", "v"} {
 		for i := range 11 {
 			_ = try(name, fmt.Sprint("wrong", i))
@@ -433,12 +433,12 @@ func TestAVerifiedSecretPassesAheadOfTheThrottle(t *testing.T) {
 
 // containerd sends a wrong secret several times for one login.
 func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "made", Duration: 1})
-	for _, name := range []string{"u", "made", "nobody"} {
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+	for _, name := range []string{"u", "generated", "nobody"} {
 		try := func(secret, from string) error {
-			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
+			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: from})
 			return err
 		}
 		if n := hashes(func() {
@@ -465,23 +465,23 @@ func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 			t.Errorf("%s: an eleventh wrong secret: %v; want %v", name, err, registryusers.ErrTooManyRequests)
 		}
 	}
-	// A secret that was wrong may become right, where it was tried before, too.
-	other, _ := h.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
-	if _, err := h.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
+	// A wrong secret may become right later, also where it was tried before.
+	other, _ := e.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
+	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"b", "a"} {
-		got, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: from})
+		got, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: from})
 		wantLogin(t, "the secret that was wrong before, from "+from, got, err, u.ID)
-		h.now = h.now.Add(time.Minute)
+		e.now = e.now.Add(time.Minute)
 	}
 }
 
 // The same wrong secret many times at once is one failure, too.
 func TestOneWrongSecretAtOnceIsOneFailure(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i, err := range e.together(32, func(int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("wrong"), From: "a"}
 	}) {
 		if !errors.Is(err, registryusers.ErrUnauthenticated) {
@@ -491,14 +491,14 @@ func TestOneWrongSecretAtOnceIsOneFailure(t *testing.T) {
 }
 
 func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for i := range 6 {
 		name := strconv.Itoa(i) + strings.Repeat("x", 4<<20)
 		for _, account := range []string{name, "3-5-demo+" + name, name + "+u"} {
-			_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(name), Repository: name, From: "a"})
+			_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: account, Secret: registryusers.NewSecret(name), Repository: name, From: "a"})
 			if err == nil {
 				t.Fatalf("Login(%.8q…): success; want it refused", account)
 			}
@@ -507,9 +507,9 @@ func TestNamesOfMegabytesDoNotFillTheMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
-		t.Errorf("after names of 72 MiB together the heap is %d KiB larger; want hardly any of them kept", grown>>10)
+		t.Errorf("after names of 72 MiB together the heap is %d KiB larger; want nearly none of them kept", grown>>10)
 	}
-	runtime.KeepAlive(h)
+	runtime.KeepAlive(e)
 }
 
 // gate is a store that holds back look-ups by name until it is opened.
@@ -525,10 +525,10 @@ func (s gate) AccountByName(ctx context.Context, projectID, regionID int64, regi
 	return s.Store.AccountByName(ctx, projectID, regionID, registry, name)
 }
 
-// together runs logins at once: all are past the first look at the limit, or
-// over, before any goes on.
-func (h *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
-	g := gate{h.store, make(chan struct{}, n), make(chan struct{})}
+// together runs logins at once: all have passed the first check of the limit, or
+// ended, before any continues.
+func (e *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error {
+	g := gate{e.store, make(chan struct{}, n), make(chan struct{})}
 	service := accounts.New(g, accounts.NewServerKey("test", [32]byte{1}), func() time.Time { return noon })
 	errs, done := make([]error, n), make(chan struct{}, n)
 	var wg sync.WaitGroup
@@ -549,13 +549,13 @@ func (h *env) together(n int, attempt func(i int) accounts.LoginAttempt) []error
 	return errs
 }
 
-// Guesses in parallel must not all pass before the first has failed. What is
-// at work already may end.
+// Concurrent guesses must not all pass before the first has failed. Those that
+// are being hashed may end.
 func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	guesses := 0
-	for i, err := range h.together(64, func(i int) accounts.LoginAttempt {
+	for i, err := range e.together(64, func(i int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret(fmt.Sprint("guess", i)), From: "a"}
 	}) {
 		switch {
@@ -566,14 +566,14 @@ func TestGuessesAtOnceAreLimitedAsThoseInTurn(t *testing.T) {
 		}
 	}
 	if guesses < 10 || guesses > 20 {
-		t.Errorf("64 guesses at once: %d were judged; want ten, or a few more, and the rest limited", guesses)
+		t.Errorf("64 guesses at once: %d were verified; want ten, or a few more, and the rest limited", guesses)
 	}
 }
 
-func TestGoodLoginsAtOnceAllGetIn(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	for i, err := range h.together(32, func(int) accounts.LoginAttempt {
+func TestConcurrentValidLoginsSucceed(t *testing.T) {
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	for i, err := range e.together(32, func(int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("pw"), From: "a"}
 	}) {
 		if err != nil {
@@ -598,11 +598,11 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 		}
 		return
 	}
-	h := newEnv(t)
+	e := newEnv(t)
 	for i := range logins {
-		h.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i), Duration: 1, Secret: pw("pw")})
+		e.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i), Duration: 1, Secret: pw("pw")})
 	}
-	for i, err := range h.together(logins, func(i int) accounts.LoginAttempt {
+	for i, err := range e.together(logins, func(i int) accounts.LoginAttempt {
 		return accounts.LoginAttempt{Account: "3-5-demo+u" + strconv.Itoa(i), Secret: registryusers.NewSecret("pw"), From: "a"}
 	}) {
 		if err != nil {
@@ -611,8 +611,8 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 	}
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
-	if stats.Sys > most { // what was had from the system; it is never less again
-		t.Errorf("%d logins at once had %d MiB; want at most %d", logins, stats.Sys>>20, most>>20)
+	if stats.Sys > most { // memory from the system; it never decreases
+		t.Errorf("%d logins at once took %d MiB; want at most %d", logins, stats.Sys>>20, most>>20)
 	}
 	t.Logf("%d MiB", stats.Sys>>20)
 }

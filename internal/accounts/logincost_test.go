@@ -12,29 +12,29 @@ import (
 	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
-// What a failed login costs, in argon2ids and reads of the store, is the same
-// whoever exists.
-func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
+// A failed login costs the same, in argon2ids and reads of the store, whether or not
+// the user exists.
+func TestFailedLoginCostDoesNotRevealUsers(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newEnv(t)
-		_, generated := h.create(t, accounts.NewUser{Name: "generated", Duration: 1})
-		h.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
-		h.create(t, accounts.NewUser{Name: "expired", Duration: 0, Secret: pw("pw")})
-		h.create(t, accounts.NewUser{Name: "two", Duration: 1, Secret: pw("pw")})
-		if _, err := h.CreateUser(t.Context(), h.all, h.registry(t, "second"), "", accounts.NewUser{Name: "two", Duration: 1, Secret: pw("other")}); err != nil {
+		e := newEnv(t)
+		_, generated := e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+		e.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
+		e.create(t, accounts.NewUser{Name: "expired", Duration: 0, Secret: pw("pw")})
+		e.create(t, accounts.NewUser{Name: "two", Duration: 1, Secret: pw("pw")})
+		if _, err := e.CreateUser(t.Context(), e.all, e.registry(t, "second"), "", accounts.NewUser{Name: "two", Duration: 1, Secret: pw("other")}); err != nil {
 			t.Fatal(err)
 		}
-		counting := &storetest.Counting{Store: h.store}
-		h.Service = accounts.New(counting, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
+		counting := &storetest.Counting{Store: e.store}
+		e.Service = accounts.New(counting, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return e.now })
 		if bare {
-			if err := h.AllowBareNames(t.Context()); err != nil {
+			if err := e.AllowBareNames(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		cost := func(what, account, secret, repository string, wantHashes int, wantReads ...string) error {
 			t.Helper()
 			var err error
-			n := hashes(func() { _, err = h.login(t, account, secret, repository) })
+			n := hashes(func() { _, err = e.login(t, account, secret, repository) })
 			if reads := counting.Take(); n != wantHashes || !slices.Equal(reads, wantReads) {
 				t.Errorf("bare names %t: %s, as %q for %q: %d argon2ids and the reads %q; want %d and %q", bare, what, account, repository, n, reads, wantHashes, wantReads)
 			}
@@ -76,7 +76,7 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 			}
 		}
 
-		// Nor does it show, by the cost of a wrong secret that is repeated, that a user
+		// The cost of a repeated wrong secret does not show either that a user
 		// has been created since, or has got another secret.
 		again := func(what string) {
 			t.Helper()
@@ -86,16 +86,16 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 		}
 		again("for the first time")
 		again("before the user is created")
-		later, _ := h.create(t, accounts.NewUser{Name: "later", Duration: 1, Secret: pw("pw")})
+		later, _ := e.create(t, accounts.NewUser{Name: "later", Duration: 1, Secret: pw("pw")})
 		counting.Take()
 		again("when the user has been created")
 		again("the user exists")
-		h.update(t, later, accounts.UserUpdate{NewSecret: true})
+		e.update(t, later, accounts.UserUpdate{NewSecret: true})
 		counting.Take()
 		again("when the user has another secret")
 		again("the user has that secret")
 
-		// What succeeds: a generated secret needs one read, a custom one is hashed once.
+		// A successful login reads once with a generated secret, and hashes once with a custom one.
 		for _, account := range []string{"generated", "3-5-demo+generated"} {
 			if err := cost("a generated secret", account, generated.Reveal(), "9-9-other/app", 0, "AccountBySecret"); err != nil {
 				t.Errorf("a generated secret, as %q: %v; want success", account, err)
@@ -110,15 +110,15 @@ func TestAFailedLoginCostsTheSameWhoeverExists(t *testing.T) {
 }
 
 // One secret, sent from one address with each form of a name, must not show by its
-// cost which of them mean the same user, or none.
+// cost which of them name the same user, or none.
 func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 	for _, bare := range []bool{false, true} {
-		h := newEnv(t)
-		h.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
-		h.create(t, accounts.NewUser{Name: "generated", Duration: 1})
+		e := newEnv(t)
+		e.create(t, accounts.NewUser{Name: "custom", Duration: 1, Secret: pw("pw")})
+		e.create(t, accounts.NewUser{Name: "generated", Duration: 1})
 		forms := []string{"3-5-none+", "3-5-demo+", "+", "garbled+"}
 		if bare {
-			if err := h.AllowBareNames(t.Context()); err != nil {
+			if err := e.AllowBareNames(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			forms = append(forms, "")
@@ -127,7 +127,7 @@ func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 			for _, form := range forms {
 				for i := range 2 {
 					n := hashes(func() {
-						_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: form + name, Secret: registryusers.NewSecret("no"), From: "a"})
+						_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: form + name, Secret: registryusers.NewSecret("no"), From: "a"})
 						if !errors.Is(err, registryusers.ErrUnauthenticated) {
 							t.Errorf("%s%s: %v; want %v", form, name, err, registryusers.ErrUnauthenticated)
 						}
@@ -141,27 +141,27 @@ func TestFormsOfANameCostTheSameFromOneAddress(t *testing.T) {
 	}
 }
 
-// An expired user costs what others cost, at the moment it expires too, and its
-// secret works as soon as it is given more days.
+// A login of an expired user costs the same as others, also at the moment it expires, and its
+// secret works as soon as its duration is extended.
 func TestLoginsOfAnExpiredUser(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	h.create(t, accounts.NewUser{Name: "v", Duration: 2, Secret: pw("pw")})
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e.create(t, accounts.NewUser{Name: "v", Duration: 2, Secret: pw("pw")})
 	try := func(name, secret string, wantHashes int, want error) {
 		t.Helper()
 		var err error
 		n := hashes(func() {
-			_, err = h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
+			_, err = e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+" + name, Secret: registryusers.NewSecret(secret), From: "a"})
 		})
 		if n != wantHashes || !errors.Is(err, want) {
 			t.Errorf("%s with %s: %d argon2ids, %v; want %d, %v", name, secret, n, err, wantHashes, want)
 		}
 	}
-	h.now = u.ExpiresAt.Add(-time.Minute)
+	e.now = u.ExpiresAt.Add(-time.Minute)
 	for _, name := range []string{"u", "v"} {
 		try(name, "no", 1, registryusers.ErrUnauthenticated)
 	}
-	h.now = u.ExpiresAt
+	e.now = u.ExpiresAt
 	for _, name := range []string{"u", "v"} {
 		try(name, "no", 1, registryusers.ErrUnauthenticated)
 	}
@@ -169,80 +169,80 @@ func TestLoginsOfAnExpiredUser(t *testing.T) {
 	for range 20 { // one failure, like a wrong secret
 		try("u", "pw", 1, registryusers.ErrUnauthenticated)
 	}
-	h.update(t, u, accounts.UserUpdate{Days: new(int64(3))})
+	e.update(t, u, accounts.UserUpdate{Days: new(int64(3))})
 	try("u", "pw", 1, nil)
 }
 
-// A bare name that is refused is not counted: there is nothing to guess.
+// A refused bare name is not counted: there is nothing to guess.
 func TestBareNamesAreNotCounted(t *testing.T) {
-	h := newEnv(t)
-	h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	e := newEnv(t)
+	e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i := range 200 {
-		_, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "u", Secret: registryusers.NewSecret(fmt.Sprint(i)), From: "a"})
+		_, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "u", Secret: registryusers.NewSecret(fmt.Sprint(i)), From: "a"})
 		if !errors.Is(err, accounts.ErrBareName) {
 			t.Fatalf("bare name %d: %v; want %v", i, err, accounts.ErrBareName)
 		}
 	}
-	if _, err := h.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("pw"), From: "a"}); err != nil {
+	if _, err := e.Login(t.Context(), accounts.LoginAttempt{Account: "3-5-demo+u", Secret: registryusers.NewSecret("pw"), From: "a"}); err != nil {
 		t.Errorf("the long name after 200 bare ones: %v; want success", err)
 	}
 }
 
 func TestAllowBareNames(t *testing.T) {
-	h := newEnv(t)
-	if err := h.AllowBareNames(t.Context()); err != nil {
+	e := newEnv(t)
+	if err := e.AllowBareNames(t.Context()); err != nil {
 		t.Fatalf("AllowBareNames with one registry: %v", err)
 	}
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
-	got, err := h.login(t, "u", "pw", "")
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+	got, err := e.login(t, "u", "pw", "")
 	wantLogin(t, "the only user of the name", got, err, u.ID)
-	got, err = h.login(t, "u", "pw", "3-5-demo/app")
+	got, err = e.login(t, "u", "pw", "3-5-demo/app")
 	wantLogin(t, "with a repository", got, err, u.ID)
-	got, err = h.login(t, "u", "pw", "3-5-other/app")
+	got, err = e.login(t, "u", "pw", "3-5-other/app")
 	wantLogin(t, "with another registry's repository", got, err, 0)
 
-	// A squatted name makes the bare one mean nobody, and takes nothing else.
-	second := h.registry(t, "second")
-	squatter, err := h.CreateUser(t.Context(), h.all, second, "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")})
+	// A squatted name makes the bare name ambiguous, and has no other effect.
+	second := e.registry(t, "second")
+	squatter, err := e.CreateUser(t.Context(), e.all, second, "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, secret := range []string{"pw", "squatter's"} {
-		got, err = h.login(t, "u", secret, "")
+		got, err = e.login(t, "u", secret, "")
 		wantLogin(t, "two users of the name, with "+secret, got, err, 0)
 	}
-	got, err = h.login(t, "3-5-demo+u", "pw", "")
+	got, err = e.login(t, "3-5-demo+u", "pw", "")
 	wantLogin(t, "the long name", got, err, u.ID)
-	if err := h.DeleteUser(t.Context(), squatter.User); err != nil {
+	if err := e.DeleteUser(t.Context(), squatter.User); err != nil {
 		t.Fatal(err)
 	}
-	got, err = h.login(t, "u", "pw", "")
+	got, err = e.login(t, "u", "pw", "")
 	wantLogin(t, "one user of the name again", got, err, u.ID)
 
 	// A project that is added while serving.
-	if _, err := h.CreateRegistry(t.Context(), 4, 5, "demo"); err != nil {
+	if _, err := e.CreateRegistry(t.Context(), 4, 5, "demo"); err != nil {
 		t.Fatal(err)
 	}
-	got, err = h.login(t, "u", "pw", "")
+	got, err = e.login(t, "u", "pw", "")
 	wantLogin(t, "two projects", got, err, 0)
-	if err := h.AllowBareNames(t.Context()); !errors.Is(err, registryusers.ErrInvalid) {
+	if err := e.AllowBareNames(t.Context()); !errors.Is(err, registryusers.ErrInvalid) {
 		t.Errorf("AllowBareNames with two projects: %v; want %v", err, registryusers.ErrInvalid)
 	}
 }
 
-// Four users of one name in other registries made a good login a 401.
-func TestSquattedNamesTakeNothing(t *testing.T) {
-	h := newEnv(t)
-	u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
+// Four users of one name in other registries once made a valid login fail.
+func TestSquattedNamesDoNotBlockLogins(t *testing.T) {
+	e := newEnv(t)
+	u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1, Secret: pw("pw")})
 	for i := range 6 {
-		if _, err := h.CreateUser(t.Context(), h.all, h.registry(t, fmt.Sprint("squat", i)), "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")}); err != nil {
+		if _, err := e.CreateUser(t.Context(), e.all, e.registry(t, fmt.Sprint("squat", i)), "", accounts.NewUser{Name: "u", Duration: 1, Secret: pw("squatter's")}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, form := range []struct{ account, repository string }{{"3-5-demo+u", ""}, {"u", "3-5-demo/app"}} {
-		got, err := h.login(t, form.account, "pw", form.repository)
+		got, err := e.login(t, form.account, "pw", form.repository)
 		wantLogin(t, fmt.Sprint("as ", form), got, err, u.ID)
-		got, err = h.login(t, form.account, "squatter's", form.repository)
+		got, err = e.login(t, form.account, "squatter's", form.repository)
 		wantLogin(t, fmt.Sprint("the squatter's secret, as ", form), got, err, 0)
 	}
 }

@@ -46,9 +46,9 @@ func TestOrderOfAQueue(t *testing.T) {
 	}
 }
 
-// Who waits longest of an owner with many callers is not passed by for ever by
-// those that come later.
-func TestTurnsStarveNobody(t *testing.T) {
+// The longest-waiting caller of an owner with many callers is not overtaken for ever by
+// later ones.
+func TestQueueStarvesNoOwner(t *testing.T) {
 	var q queue
 	for range 10 {
 		q.add(newWaiter("many", 0))
@@ -68,7 +68,7 @@ func TestTurnsStarveNobody(t *testing.T) {
 	t.Error("the eleventh of an owner was not served among 100")
 }
 
-func TestAFullQueueKeepsThoseThatAreServedFirst(t *testing.T) {
+func TestFullQueueDropsTheLastInOrder(t *testing.T) {
 	var q queue
 	var waiters []*waiter
 	for i := range maxQueue {
@@ -86,10 +86,10 @@ func TestAFullQueueKeepsThoseThatAreServedFirst(t *testing.T) {
 	select {
 	case served := <-lost.served:
 		if served || q.remove(lost) {
-			t.Error("who lost its place was served, or is still there")
+			t.Error("the caller that lost its place was served, or is still in the queue")
 		}
 	default:
-		t.Error("nobody lost its place")
+		t.Error("no caller lost its place")
 	}
 
 	q = queue{}
@@ -100,7 +100,7 @@ func TestAFullQueueKeepsThoseThatAreServedFirst(t *testing.T) {
 		t.Error("an owner that has all places got one more")
 	}
 	if !q.add(newWaiter("one", 0)) {
-		t.Error("an owner with no place got none of another that has all")
+		t.Error("an owner without a place got none from an owner that has all")
 	}
 	if got := served(&q); slices.Index(got, "one") != 1 {
 		t.Errorf("the newcomer is served as number %d; want 1, after the first of the owner that came before", slices.Index(got, "one"))
@@ -128,8 +128,8 @@ func (s *Service) loginTogether(ctx context.Context, attempts []*attempt) *sync.
 	return &wg
 }
 
-// A login from an address that has not failed is hashed before those of
-// addresses that have, and takes the place of one when all are taken.
+// A login from an address without failures is hashed before those from
+// addresses with failures, and takes the place of one when all are taken.
 func TestALoginWithoutFailuresGetsAheadOfGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newOne(t)
@@ -169,8 +169,8 @@ func TestALoginWithoutFailuresGetsAheadOfGuesses(t *testing.T) {
 	})
 }
 
-// An address that sends many logins at once has all places only while nobody
-// else wants one.
+// An address that sends many logins at once has all places only while no other
+// address wants one.
 func TestOneAddressDoesNotHoldAllPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newOne(t)
@@ -198,8 +198,8 @@ func TestOneAddressDoesNotHoldAllPlaces(t *testing.T) {
 }
 
 // A repeated wrong secret is no new failure, but it costs a hash: the address
-// comes after others all the same.
-func TestRepeatsComeLater(t *testing.T) {
+// is nevertheless served after others.
+func TestRepeatedWrongSecretsAreServedLater(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	g := guessAt(throttle, "u", "192.0.2.1", 0)
 	throttle.failed(g, now)
@@ -208,9 +208,9 @@ func TestRepeatsComeLater(t *testing.T) {
 	if twice := throttle.share(g, now); once <= 0 || twice <= once {
 		t.Errorf("the share after a wrong secret is %v, after a repeat %v; want more each time", once, twice)
 	}
-	// An attacker does not start afresh whenever its limits do.
+	// An attacker's share does not restart with its limits.
 	if got := throttle.share(g, now.Add(failureWindow)); got != throttle.share(g, now) {
-		t.Errorf("the share when the limits' window is over is %v; want it as before", got)
+		t.Errorf("the share after the limits' window is %v; want it unchanged", got)
 	}
 	if got := throttle.share(g, now.Add(rankWindow)); got != 0 {
 		t.Errorf("the share an hour later is %v; want 0", got)
@@ -223,23 +223,23 @@ func TestALoginThatLeavesTheQueueFreesItsPlace(t *testing.T) {
 		slots := s.logins.unused()
 		empty := s.logins.occupy(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		gone := &attempt{name: "u", secret: "pw", from: "192.0.2.1"}
-		goes := s.loginTogether(ctx, []*attempt{gone})
-		stays := s.loginTogether(t.Context(), []*attempt{{name: "u", secret: "pw", from: "192.0.2.2"}})
+		canceled := &attempt{name: "u", secret: "pw", from: "192.0.2.1"}
+		first := s.loginTogether(ctx, []*attempt{canceled})
+		other := s.loginTogether(t.Context(), []*attempt{{name: "u", secret: "pw", from: "192.0.2.2"}})
 		cancel()
-		goes.Wait()
-		if !errors.Is(gone.err, context.Canceled) || !errors.Is(gone.err, registryusers.ErrUnavailable) || s.logins.length() != 1 {
-			t.Errorf("a login that is canceled while it waits: %v, and %d wait; want %v, and the other one", gone.err, s.logins.length(), context.Canceled)
+		first.Wait()
+		if !errors.Is(canceled.err, context.Canceled) || !errors.Is(canceled.err, registryusers.ErrUnavailable) || s.logins.length() != 1 {
+			t.Errorf("a login that is canceled while it waits: %v, and %d wait; want %v, and the other one", canceled.err, s.logins.length(), context.Canceled)
 		}
 		empty()
-		stays.Wait()
+		other.Wait()
 		if s.logins.unused() != slots || s.logins.length() != 0 {
 			t.Errorf("%d slots are free and %d callers wait in the end; want %d and none", s.logins.unused(), s.logins.length(), slots)
 		}
 	})
 }
 
-// The holder of an API key whose creates take all places does not hold up the
+// The holder of an API key whose creates take all places does not delay the
 // holder of another.
 func TestCreatesOfAPIKeysTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

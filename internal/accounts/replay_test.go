@@ -27,26 +27,26 @@ import (
 	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
-// mine is the API key of whoever creates here.
+// mine is the API key of all creates here.
 var mine = accounts.Key{ID: 7, ProjectID: 3}
 
 // keyed creates with an idempotency key.
-func (h *env) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.CreatedUser, error) {
+func (e *env) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.CreatedUser, error) {
 	t.Helper()
-	return h.CreateUser(t.Context(), mine, h.at, key, n)
+	return e.CreateUser(t.Context(), mine, e.at, key, n)
 }
 
-// first creates with an idempotency key a user that must come to be.
-func (h *env) first(t *testing.T, key string, n accounts.NewUser) accounts.CreatedUser {
+// first creates a user with an idempotency key. It must succeed.
+func (e *env) first(t *testing.T, key string, n accounts.NewUser) accounts.CreatedUser {
 	t.Helper()
-	u, err := h.keyed(t, key, n)
+	u, err := e.keyed(t, key, n)
 	if err != nil || u.Replayed || u.ID < 1 || u.Secret.IsZero() {
 		t.Fatalf("CreateUser(%q, %+v) = %+v, %v; want a new user with a secret", key, n, u, err)
 	}
 	return u
 }
 
-// wantReplay checks that an answer is the first one again.
+// wantReplay checks that a create returned the first response again.
 func wantReplay(t *testing.T, what string, got accounts.CreatedUser, err error, first accounts.CreatedUser) {
 	t.Helper()
 	type response struct {
@@ -59,11 +59,11 @@ func wantReplay(t *testing.T, what string, got accounts.CreatedUser, err error, 
 		return response{u.ID, u.Duration, u.Name, u.Secret.Reveal(), u.ReadOnly, u.CreatedAt, u.ExpiresAt}
 	}
 	if err != nil || !got.Replayed || of(got) != of(first) {
-		t.Errorf("%s: %+v, %v, replayed %t; want the first answer, %+v, replayed", what, of(got), err, got.Replayed, of(first))
+		t.Errorf("%s: %+v, %v, replayed %t; want the first response, %+v, replayed", what, of(got), err, got.Replayed, of(first))
 	}
 }
 
-// wantRefusal checks that an answer is an error, and nothing else.
+// wantRefusal checks that a create returned only an error.
 func wantRefusal(t *testing.T, what string, got accounts.CreatedUser, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) || !reflect.DeepEqual(got, accounts.CreatedUser{}) {
@@ -86,14 +86,14 @@ func second(t *testing.T, file string, key accounts.ServerKey, now func() time.T
 	return accounts.New(store, key, now)
 }
 
-// testKey is the server key of [newHouse].
+// testKey is the server key of [newEnv].
 func testKey() accounts.ServerKey { return accounts.NewServerKey("test", [32]byte{1, 2, 3}) }
 
-// dump returns all of the database: what it holds must not change when a
+// dump returns the complete content of the database, which must not change when a
 // request is refused.
-func (h *env) dump(t *testing.T) string {
+func (e *env) dump(t *testing.T) string {
 	t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(h.dir, "test.db"))
+	db, err := sql.Open("sqlite", filepath.Join(e.dir, "test.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,79 +130,79 @@ func (h *env) dump(t *testing.T) string {
 }
 
 // records returns how many records there are.
-func (h *env) records(t *testing.T) int { return strings.Count(h.dump(t), "create_records") }
+func (e *env) records(t *testing.T) int { return strings.Count(e.dump(t), "create_records") }
 
-func wantRecords(t *testing.T, what string, h *env, want int) {
+func wantRecords(t *testing.T, what string, e *env, want int) {
 	t.Helper()
-	if got := h.records(t); got != want {
+	if got := e.records(t); got != want {
 		t.Errorf("%s: %d records; want %d", what, got, want)
 	}
 }
 
 func TestRepeatedCreateReturnsTheFirstResult(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	for i, n := range []accounts.NewUser{
-		{Name: "made", Duration: 14},
+		{Name: "generated", Duration: 14},
 		{Name: "", Duration: 365, ReadOnly: true},
 		{Name: "ends", Duration: 0},
 		{Name: "never", Duration: -1},
-		{Name: "chosen", Duration: 14, Secret: pw("pässword & more")},
+		{Name: "custom", Duration: 14, Secret: pw("pässword & more")},
 		{Name: "chosenreader", Duration: -1, ReadOnly: true, Secret: pw("p")},
 	} {
 		key := fmt.Sprint("key", i)
-		h.now = noon
-		first := h.first(t, key, n)
-		before := h.dump(t)
+		e.now = noon
+		first := e.first(t, key, n)
+		before := e.dump(t)
 		for _, later := range []time.Duration{0, time.Microsecond, 23 * time.Hour} {
-			h.now = noon.Add(later)
-			got, err := h.keyed(t, key, n)
+			e.now = noon.Add(later)
+			got, err := e.keyed(t, key, n)
 			wantReplay(t, fmt.Sprintf("%s, %v later", n.Name, later), got, err, first)
 		}
-		if after := h.dump(t); after != before {
+		if after := e.dump(t); after != before {
 			t.Errorf("%s: repeats changed the database from\n%sto\n%s", n.Name, before, after)
 		}
-		h.now = noon
+		e.now = noon
 		want := first.ID
 		if n.Duration == 0 {
 			want = 0
 		}
-		account, err := h.login(t, "3-5-demo+"+n.Name, first.Secret.Reveal(), "")
+		account, err := e.login(t, "3-5-demo+"+n.Name, first.Secret.Reveal(), "")
 		wantLogin(t, n.Name, account, err, want)
 	}
 }
 
 func TestWithoutAnIdempotencyKeyNothingIsRepeated(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
-	h.create(t, n)
+	e.create(t, n)
 	for _, key := range []string{"", "key", ""} {
-		got, err := h.keyed(t, key, n)
+		got, err := e.keyed(t, key, n)
 		wantRefusal(t, fmt.Sprintf("again, with the key %q", key), got, err, registryusers.ErrUserExists)
 	}
-	wantRecords(t, "without a key", h, 0)
-	h.first(t, "key", accounts.NewUser{Name: "v", Duration: 1})
-	got, err := h.keyed(t, "", accounts.NewUser{Name: "v", Duration: 1})
+	wantRecords(t, "without a key", e, 0)
+	e.first(t, "key", accounts.NewUser{Name: "v", Duration: 1})
+	got, err := e.keyed(t, "", accounts.NewUser{Name: "v", Duration: 1})
 	wantRefusal(t, "the repeat without the key", got, err, registryusers.ErrUserExists)
 }
 
-// What was answered is known after a restart, on a copy of the data directory,
-// and to a process beside this one.
+// A repeat works after a restart, on a copy of the data directory,
+// and in another process.
 func TestRepeatInAnotherProcess(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	requests := map[string]accounts.NewUser{
-		"made":   {Name: "made", Duration: 14},
-		"chosen": {Name: "chosen", Duration: 14, Secret: pw("chosen")},
+		"generated": {Name: "generated", Duration: 14},
+		"custom":    {Name: "custom", Duration: 14, Secret: pw("custom")},
 	}
 	firsts := make(map[string]accounts.CreatedUser)
 	for key, n := range requests {
-		firsts[key] = h.first(t, key, n)
+		firsts[key] = e.first(t, key, n)
 	}
 	now := func() time.Time { return noon.Add(time.Hour) }
-	file := filepath.Join(h.dir, "test.db")
+	file := filepath.Join(e.dir, "test.db")
 	copied := func(files ...string) string {
 		dir := t.TempDir()
 		for _, name := range files {
-			data, err := os.ReadFile(filepath.Join(h.dir, name))
+			data, err := os.ReadFile(filepath.Join(e.dir, name))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,11 +215,11 @@ func TestRepeatInAnotherProcess(t *testing.T) {
 	replays := func(what string, s *accounts.Service) {
 		t.Helper()
 		for key, n := range requests {
-			got, err := s.CreateUser(t.Context(), mine, h.at, key, n)
+			got, err := s.CreateUser(t.Context(), mine, e.at, key, n)
 			wantReplay(t, what+": "+key, got, err, firsts[key])
 		}
 	}
-	replays("another service on the store", accounts.New(h.store, testKey(), now))
+	replays("another service on the store", accounts.New(e.store, testKey(), now))
 	replays("another process on the file", second(t, file, testKey(), now))
 	replays("a copy of the files in use", second(t, copied("test.db", "test.db-wal"), testKey(), now))
 	backup := filepath.Join(t.TempDir(), "backup.db")
@@ -232,118 +232,118 @@ func TestRepeatInAnotherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	replays("a backup", second(t, backup, testKey(), now))
-	if err := errors.Join(db.Close(), h.store.Close()); err != nil {
+	if err := errors.Join(db.Close(), e.store.Close()); err != nil {
 		t.Fatal(err)
 	}
 	replays("after a restart", second(t, file, testKey(), now))
 }
 
-func TestAnotherServerKeyKnowsNoRepeat(t *testing.T) {
-	h := newEnv(t)
+func TestRepeatNeedsTheSameServerKey(t *testing.T) {
+	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
-	first := h.first(t, "key", n)
-	// Both its id and its bytes are other ones; the id alone does not matter.
-	other := accounts.New(h.store, accounts.NewServerKey("test", [32]byte{1, 2, 4}), func() time.Time { return h.now })
-	got, err := other.CreateUser(t.Context(), mine, h.at, "key", n)
+	first := e.first(t, "key", n)
+	// Both its id and its bytes differ; the id alone does not matter.
+	other := accounts.New(e.store, accounts.NewServerKey("test", [32]byte{1, 2, 4}), func() time.Time { return e.now })
+	got, err := other.CreateUser(t.Context(), mine, e.at, "key", n)
 	wantRefusal(t, "the same request under another server key", got, err, registryusers.ErrUserExists)
-	got, err = other.CreateUser(t.Context(), mine, h.at, "key", accounts.NewUser{Name: "v", Duration: 1})
+	got, err = other.CreateUser(t.Context(), mine, e.at, "key", accounts.NewUser{Name: "v", Duration: 1})
 	if err != nil || got.Replayed || got.ID == first.ID || got.Secret.Reveal() == first.Secret.Reveal() {
 		t.Errorf("another request under another server key: the user %d, %v, replayed %t; want a new one with a secret of its own", got.ID, err, got.Replayed)
 	}
-	got, err = h.keyed(t, "key", n)
+	got, err = e.keyed(t, "key", n)
 	wantReplay(t, "under the server key", got, err, first)
 }
 
 func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 	for _, test := range []struct {
 		what   string
-		change func(h *env, u accounts.User) error
-		want   error // nil: the first answer, whatever the user is now
+		change func(e *env, u accounts.User) error
+		want   error // nil: the first response, whatever the user is now
 	}{
-		{"narrowed", func(h *env, u accounts.User) error { return h.change(u, accounts.UserUpdate{ReadOnly: new(true)}) }, nil},
-		{"ended", func(h *env, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(0))}) }, nil},
-		{"never to end", func(h *env, u accounts.User) error { return h.change(u, accounts.UserUpdate{Days: new(int64(-1))}) }, nil},
-		{"given a new secret", func(h *env, u accounts.User) error {
-			return h.change(u, accounts.UserUpdate{NewSecret: true})
+		{"narrowed", func(e *env, u accounts.User) error { return e.change(u, accounts.UserUpdate{ReadOnly: new(true)}) }, nil},
+		{"ended", func(e *env, u accounts.User) error { return e.change(u, accounts.UserUpdate{Days: new(int64(0))}) }, nil},
+		{"never to end", func(e *env, u accounts.User) error { return e.change(u, accounts.UserUpdate{Days: new(int64(-1))}) }, nil},
+		{"given a new secret", func(e *env, u accounts.User) error {
+			return e.change(u, accounts.UserUpdate{NewSecret: true})
 		}, registryusers.ErrUserChanged},
-		{"given its own secret as a new one", func(h *env, u accounts.User) error {
-			_, err := h.store.UpdateUser(context.Background(), u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
+		{"given its own secret as a new one", func(e *env, u accounts.User) error {
+			_, err := e.store.UpdateUser(context.Background(), u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
 			return err
 		}, registryusers.ErrUserChanged},
-		{"deleted", func(h *env, u accounts.User) error { return h.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
-		{"deleted, and another made of its name", func(h *env, u accounts.User) error {
+		{"deleted", func(e *env, u accounts.User) error { return e.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
+		{"deleted, and another created with its name", func(e *env, u accounts.User) error {
 			n := accounts.NewUser{Name: u.Name, Duration: u.Duration}
 			if u.Verifier.Hash != "" {
-				n.Secret = pw("chosen")
+				n.Secret = pw("custom")
 			}
-			err := h.DeleteUser(context.Background(), u)
+			err := e.DeleteUser(context.Background(), u)
 			if err == nil {
-				_, err = h.CreateUser(context.Background(), mine, h.at, "", n)
+				_, err = e.CreateUser(context.Background(), mine, e.at, "", n)
 			}
 			return err
 		}, registryusers.ErrUserChanged},
 	} {
-		for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
-			what := fmt.Sprintf("%s, secret chosen %t", test.what, !n.Secret.IsZero())
-			h := newEnv(t)
-			first := h.first(t, "key", n)
-			if err := test.change(h, first.User); err != nil {
+		for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("custom")}} {
+			what := fmt.Sprintf("%s, custom secret %t", test.what, !n.Secret.IsZero())
+			e := newEnv(t)
+			first := e.first(t, "key", n)
+			if err := test.change(e, first.User); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
-			before := h.dump(t)
-			got, err := h.keyed(t, "key", n)
+			before := e.dump(t)
+			got, err := e.keyed(t, "key", n)
 			if test.want == nil {
 				wantReplay(t, what, got, err, first)
 			} else {
 				wantRefusal(t, what, got, err, test.want)
 			}
 			n.Duration++
-			got, err = h.keyed(t, "key", n)
+			got, err = e.keyed(t, "key", n)
 			wantRefusal(t, what+", another request", got, err, registryusers.ErrIdempotencyKeyReused)
-			if after := h.dump(t); after != before {
+			if after := e.dump(t); after != before {
 				t.Errorf("%s: repeats changed the database from\n%sto\n%s", what, before, after)
 			}
 		}
 	}
 }
 
-// The name is free after the user was removed, but its key is not: who wants
-// another user says so with another key.
+// The name is free after the user was removed, but its key is not: a caller that wants
+// another user uses another key.
 func TestAnotherKeyForTheNameOfARemovedUser(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
-	first := h.first(t, "one", n)
-	if err := h.DeleteUser(t.Context(), first.User); err != nil {
+	first := e.first(t, "one", n)
+	if err := e.DeleteUser(t.Context(), first.User); err != nil {
 		t.Fatal(err)
 	}
-	another := h.first(t, "two", n)
+	another := e.first(t, "two", n)
 	if another.ID <= first.ID || another.Secret.Reveal() == first.Secret.Reveal() {
 		t.Errorf("the second user's id is %d; want above %d, and another secret", another.ID, first.ID)
 	}
-	got, err := h.keyed(t, "two", n)
+	got, err := e.keyed(t, "two", n)
 	wantReplay(t, "the second one's key", got, err, another)
-	got, err = h.keyed(t, "one", n)
+	got, err = e.keyed(t, "one", n)
 	wantRefusal(t, "the first one's key", got, err, registryusers.ErrUserChanged)
 }
 
 func TestAnotherRequestWithTheSameKey(t *testing.T) {
 	for _, first := range []accounts.NewUser{
-		{Name: "made", Duration: 14},
+		{Name: "generated", Duration: 14},
 		{Name: "", Duration: 14},
-		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
+		{Name: "custom", Duration: 14, Secret: pw("custom")},
 	} {
-		h := newEnv(t)
-		response := h.first(t, "key", first)
-		before := h.dump(t)
+		e := newEnv(t)
+		response := e.first(t, "key", first)
+		before := e.dump(t)
 		for what, change := range map[string]func(n *accounts.NewUser){
 			"another name":            func(n *accounts.NewUser) { n.Name = "another" },
 			"a longer name":           func(n *accounts.NewUser) { n.Name += "0" },
 			"one day more":            func(n *accounts.NewUser) { n.Duration++ },
-			"no days":                 func(n *accounts.NewUser) { n.Duration = 0 },
+			"duration 0":              func(n *accounts.NewUser) { n.Duration = 0 },
 			"never to end":            func(n *accounts.NewUser) { n.Duration = -1 },
 			"read-only":               func(n *accounts.NewUser) { n.ReadOnly = true },
 			"another secret":          func(n *accounts.NewUser) { n.Secret = pw("another") },
-			"the secret made":         func(n *accounts.NewUser) { n.Secret = response.Secret },
+			"the generated secret":    func(n *accounts.NewUser) { n.Secret = response.Secret },
 			"a longer secret":         func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + " ") },
 			"a longer secret, U+00A0": func(n *accounts.NewUser) { n.Secret = pw(n.Secret.Reveal() + "\u00a0") },
 			"no secret":               func(n *accounts.NewUser) { n.Secret = registryusers.SecretText{} },
@@ -356,22 +356,22 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 			if n.Secret.Reveal() == first.Secret.Reveal() && n.Name == first.Name && n.Duration == first.Duration && n.ReadOnly == first.ReadOnly {
 				continue // no change to this one
 			}
-			got, err := h.keyed(t, "key", n)
+			got, err := e.keyed(t, "key", n)
 			wantRefusal(t, first.Name+": "+what, got, err, registryusers.ErrIdempotencyKeyReused)
 		}
-		if after := h.dump(t); after != before {
+		if after := e.dump(t); after != before {
 			t.Errorf("%s: other requests changed the database from\n%sto\n%s", first.Name, before, after)
 		}
-		got, err := h.keyed(t, "key", first)
+		got, err := e.keyed(t, "key", first)
 		wantReplay(t, first.Name+": the first request", got, err, response)
 	}
 }
 
-// One key in other hands, or for another path, is another key.
+// The same key by another API key, or for another path, is another key.
 func TestOneKeyInOtherScopes(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	place := func(project, region int64, registry string) accounts.RegistryRef {
-		r, err := h.CreateRegistry(t.Context(), project, region, registry)
+		r, err := e.CreateRegistry(t.Context(), project, region, registry)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -385,7 +385,7 @@ func TestOneKeyInOtherScopes(t *testing.T) {
 	}
 	var scopes []scope
 	for _, caller := range []accounts.Key{{ID: 1}, {ID: 11}} {
-		for _, at := range []accounts.RegistryRef{h.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
+		for _, at := range []accounts.RegistryRef{e.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
 			for _, key := range []string{"key", "Key", "KEY", "key ", "1key", "\x00key", "2\x00key", "0", strings.Repeat("k", 255), strings.Repeat("k", 254)} {
 				scopes = append(scopes, scope{caller, at, key})
 			}
@@ -395,7 +395,7 @@ func TestOneKeyInOtherScopes(t *testing.T) {
 	secrets := make(map[string]bool)
 	for i, s := range scopes {
 		var err error
-		responses[i], err = h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		responses[i], err = e.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
 		if err != nil || responses[i].Replayed {
 			t.Fatalf("%+v: %+v, %v; want a new user", s, responses[i], err)
 		}
@@ -405,158 +405,158 @@ func TestOneKeyInOtherScopes(t *testing.T) {
 		t.Errorf("%d different secrets for %d users", len(secrets), len(scopes))
 	}
 	for i, s := range scopes {
-		got, err := h.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		got, err := e.CreateUser(t.Context(), s.caller, s.at, s.key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
 		wantReplay(t, fmt.Sprintf("%+v", s), got, err, responses[i])
 	}
 }
 
 func TestAFailedCreateIsNotRecorded(t *testing.T) {
 	const key = "key"
-	good := accounts.NewUser{Name: "good", Duration: 1}
+	valid := accounts.NewUser{Name: "valid", Duration: 1}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, custom := range []string{"", "chosen"} {
+	for _, custom := range []string{"", "custom"} {
 		for _, test := range []struct {
 			what string
-			fail func(h *env) (accounts.CreatedUser, error)
+			fail func(e *env) (accounts.CreatedUser, error)
 			want error
 		}{
-			{"the name is taken", func(h *env) (accounts.CreatedUser, error) {
-				return h.keyed(t, key, accounts.NewUser{Name: "taken", Duration: 1, Secret: pw(custom)})
+			{"the name is taken", func(e *env) (accounts.CreatedUser, error) {
+				return e.keyed(t, key, accounts.NewUser{Name: "taken", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrUserExists},
-			{"no registry", func(h *env) (accounts.CreatedUser, error) {
-				at := h.at
+			{"no registry", func(e *env) (accounts.CreatedUser, error) {
+				at := e.at
 				at.RegistryID = 99
-				return h.CreateUser(t.Context(), mine, at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
+				return e.CreateUser(t.Context(), mine, at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrRegistryNotFound},
-			{"another project", func(h *env) (accounts.CreatedUser, error) {
-				return h.CreateUser(t.Context(), accounts.Key{ID: mine.ID, ProjectID: 4}, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
+			{"another project", func(e *env) (accounts.CreatedUser, error) {
+				return e.CreateUser(t.Context(), accounts.Key{ID: mine.ID, ProjectID: 4}, e.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrForbidden},
-			{"an impossible duration", func(h *env) (accounts.CreatedUser, error) {
-				return h.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(custom)})
+			{"an impossible duration", func(e *env) (accounts.CreatedUser, error) {
+				return e.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(custom)})
 			}, registryusers.ErrInvalid},
-			{"a caller who has gone", func(h *env) (accounts.CreatedUser, error) {
-				return h.CreateUser(canceled, mine, h.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
+			{"a canceled request", func(e *env) (accounts.CreatedUser, error) {
+				return e.CreateUser(canceled, mine, e.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, context.Canceled},
 		} {
-			h := newEnv(t)
-			h.create(t, accounts.NewUser{Name: "taken", Duration: 1})
-			before := h.dump(t)
-			for range 2 { // a failure is not repeated from memory either
-				got, err := test.fail(h)
+			e := newEnv(t)
+			e.create(t, accounts.NewUser{Name: "taken", Duration: 1})
+			before := e.dump(t)
+			for range 2 { // the repeat of a failure is not replayed either
+				got, err := test.fail(e)
 				wantRefusal(t, test.what, got, err, test.want)
 			}
-			if after := h.dump(t); after != before {
+			if after := e.dump(t); after != before {
 				t.Errorf("%s: the database changed from\n%sto\n%s", test.what, before, after)
 			}
-			first := h.first(t, key, good)
-			got, err := h.keyed(t, key, good)
-			wantReplay(t, test.what+", then a good one", got, err, first)
+			first := e.first(t, key, valid)
+			got, err := e.keyed(t, key, valid)
+			wantReplay(t, test.what+", then a valid one", got, err, first)
 		}
 	}
 }
 
-// The same request succeeds under its key as soon as what was in its way is gone.
+// The same request succeeds with its key as soon as the cause of the failure is removed.
 func TestTheSameRequestAfterItsFailure(t *testing.T) {
-	h := newEnv(t)
-	taken, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
+	e := newEnv(t)
+	taken, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
 	n := accounts.NewUser{Name: "u", Duration: 1}
-	got, err := h.keyed(t, "key", n)
+	got, err := e.keyed(t, "key", n)
 	wantRefusal(t, "the name is taken", got, err, registryusers.ErrUserExists)
-	if err := h.DeleteUser(t.Context(), taken); err != nil {
+	if err := e.DeleteUser(t.Context(), taken); err != nil {
 		t.Fatal(err)
 	}
-	h.first(t, "key", n)
+	e.first(t, "key", n)
 
-	at := h.at
-	at.RegistryID++ // not made yet
-	got, err = h.CreateUser(t.Context(), mine, at, "key", n)
+	at := e.at
+	at.RegistryID++ // not created yet
+	got, err = e.CreateUser(t.Context(), mine, at, "key", n)
 	wantRefusal(t, "no registry", got, err, registryusers.ErrRegistryNotFound)
-	if generated := h.registry(t, "two"); generated != at {
+	if generated := e.registry(t, "two"); generated != at {
 		t.Fatalf("the second registry is at %+v; want %+v", generated, at)
 	}
-	if got, err = h.CreateUser(t.Context(), mine, at, "key", n); err != nil || got.Replayed {
+	if got, err = e.CreateUser(t.Context(), mine, at, "key", n); err != nil || got.Replayed {
 		t.Errorf("with the registry: %+v, %v; want a new user", got, err)
 	}
 }
 
 func TestRepeatIsKnownFor24Hours(t *testing.T) {
-	for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("chosen")}} {
-		h := newEnv(t)
-		h.now = noon.Add(999) // what counts is the time that is kept, in microseconds
-		first := h.first(t, "key", n)
+	for _, n := range []accounts.NewUser{{Name: "u", Duration: 14}, {Name: "u", Duration: 14, Secret: pw("custom")}} {
+		e := newEnv(t)
+		e.now = noon.Add(999) // the stored time is in microseconds
+		first := e.first(t, "key", n)
 		end := noon.Add(24 * time.Hour)
 		for _, before := range []time.Duration{time.Second, time.Microsecond, 1} {
-			h.now = end.Add(-before)
-			got, err := h.keyed(t, "key", n)
+			e.now = end.Add(-before)
+			got, err := e.keyed(t, "key", n)
 			wantReplay(t, fmt.Sprint(before, " before the end"), got, err, first)
-			if err := h.DeleteExpired(t.Context()); err != nil {
+			if err := e.DeleteExpired(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			wantRecords(t, fmt.Sprint("swept ", before, " before the end"), h, 1)
+			wantRecords(t, fmt.Sprint("deleted expired records ", before, " before the end"), e, 1)
 		}
 		for _, after := range []time.Duration{0, 1, time.Microsecond, time.Hour} {
-			h.now = end.Add(after)
-			got, err := h.keyed(t, "key", n)
+			e.now = end.Add(after)
+			got, err := e.keyed(t, "key", n)
 			wantRefusal(t, fmt.Sprint(after, " after the end"), got, err, registryusers.ErrUserExists)
 		}
-		// The record that counts no more is in nobody's way, swept or not.
-		h.now = end
+		// The expired record blocks no create, deleted or not.
+		e.now = end
 		other := accounts.NewUser{Name: "another", Duration: 1}
-		second := h.first(t, "key", other)
+		second := e.first(t, "key", other)
 		if n.Secret.IsZero() && second.Secret.Reveal() == first.Secret.Reveal() {
 			t.Error("the second user has the first one's secret")
 		}
-		wantRecords(t, "replaced", h, 1)
-		got, err := h.keyed(t, "key", n)
+		wantRecords(t, "replaced", e, 1)
+		got, err := e.keyed(t, "key", n)
 		wantRefusal(t, "the first request, when the key is another's", got, err, registryusers.ErrIdempotencyKeyReused)
-		h.now = end.Add(24*time.Hour - time.Microsecond)
-		got, err = h.keyed(t, "key", other)
+		e.now = end.Add(24*time.Hour - time.Microsecond)
+		got, err = e.keyed(t, "key", other)
 		wantReplay(t, "the second request, before its own end", got, err, second)
 	}
 }
 
 func TestDeleteExpired(t *testing.T) {
-	h := newEnv(t)
-	if err := h.DeleteExpired(t.Context()); err != nil {
-		t.Errorf("Sweep of nothing: %v", err)
+	e := newEnv(t)
+	if err := e.DeleteExpired(t.Context()); err != nil {
+		t.Errorf("DeleteExpired of nothing:  %v", err)
 	}
 	n := accounts.NewUser{Name: "u", Duration: 14}
-	first := h.first(t, "key", n)
-	h.now = noon.Add(time.Hour)
-	later := h.first(t, "later", accounts.NewUser{Name: "later", Duration: 14})
-	h.now = noon.Add(24 * time.Hour)
+	first := e.first(t, "key", n)
+	e.now = noon.Add(time.Hour)
+	later := e.first(t, "later", accounts.NewUser{Name: "later", Duration: 14})
+	e.now = noon.Add(24 * time.Hour)
 	for range 2 {
-		if err := h.DeleteExpired(t.Context()); err != nil {
+		if err := e.DeleteExpired(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		wantRecords(t, "after 24 hours", h, 1)
+		wantRecords(t, "after 24 hours", e, 1)
 	}
-	account, err := h.login(t, "u", first.Secret.Reveal(), "")
-	wantLogin(t, "the user whose record is gone", account, err, first.ID)
-	got, err := h.keyed(t, "key", n)
+	account, err := e.login(t, "u", first.Secret.Reveal(), "")
+	wantLogin(t, "the user whose record was deleted", account, err, first.ID)
+	got, err := e.keyed(t, "key", n)
 	wantRefusal(t, "the repeat", got, err, registryusers.ErrUserExists)
-	got, err = h.keyed(t, "later", accounts.NewUser{Name: "later", Duration: 14})
+	got, err = e.keyed(t, "later", accounts.NewUser{Name: "later", Duration: 14})
 	wantReplay(t, "the other's repeat", got, err, later)
-	h.now = noon.Add(25 * time.Hour)
-	if err := h.DeleteExpired(t.Context()); err != nil {
+	e.now = noon.Add(25 * time.Hour)
+	if err := e.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantRecords(t, "after 25 hours", h, 0)
-	// The same key and name, with all trace of the first gone: another secret.
-	if err := h.DeleteUser(t.Context(), first.User); err != nil {
+	wantRecords(t, "after 25 hours", e, 0)
+	// The same key and name after the first record was deleted: another secret.
+	if err := e.DeleteUser(t.Context(), first.User); err != nil {
 		t.Fatal(err)
 	}
-	if again := h.first(t, "key", n); again.Secret.Reveal() == first.Secret.Reveal() {
-		t.Error("the same request a day later made the same secret; want a salt of its own")
+	if again := e.first(t, "key", n); again.Secret.Reveal() == first.Secret.Reveal() {
+		t.Error("the same request a day later has the same secret; want another salt")
 	}
 }
 
-// gathered is a store in which the first looks at the record wait for each
-// other, so that all creates go on to create.
+// gathered is a store in which the first lookups of the record wait for each
+// other, so that all creates continue to CreateUser.
 type gathered struct {
 	accounts.Store
-	missing *atomic.Int32 // looks that are still to come
+	missing *atomic.Int32 // lookups still to come
 	all     chan struct{} // closed by the last of them
 }
 
@@ -567,15 +567,15 @@ func (s gathered) IdempotencyRecord(ctx context.Context, key []byte) (accounts.I
 	}
 	select {
 	case <-s.all:
-	case <-time.After(3 * time.Second): // somebody does not look
+	case <-time.After(3 * time.Second): // a lookup is missing
 	}
 	return r, u, err
 }
 
 // atOnce creates n times at once, in two processes.
-func (h *env) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) ([]accounts.CreatedUser, []error) {
+func (e *env) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) ([]accounts.CreatedUser, []error) {
 	t.Helper()
-	other, err := sqlite.Open(t.Context(), filepath.Join(h.dir, "test.db"))
+	other, err := sqlite.Open(t.Context(), filepath.Join(e.dir, "test.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -583,7 +583,7 @@ func (h *env) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) 
 	g := gathered{missing: new(atomic.Int32), all: make(chan struct{})}
 	g.missing.Store(int32(n))
 	var services []*accounts.Service
-	for _, store := range []accounts.Store{h.store, other} {
+	for _, store := range []accounts.Store{e.store, other} {
 		g.Store = store
 		services = append(services, accounts.New(g, testKey(), func() time.Time { return noon }))
 	}
@@ -591,7 +591,7 @@ func (h *env) atOnce(t *testing.T, n int, request func(i int) accounts.NewUser) 
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			users[i], errs[i] = services[i%2].CreateUser(t.Context(), mine, h.at, "key", request(i))
+			users[i], errs[i] = services[i%2].CreateUser(t.Context(), mine, e.at, "key", request(i))
 		})
 	}
 	wg.Wait()
@@ -604,14 +604,14 @@ func TestOneRequestManyTimesAtOnce(t *testing.T) {
 		n    int // argon2id takes its time
 		accounts.NewUser
 	}{
-		{"made", 64, accounts.NewUser{Name: "u", Duration: 14}},
-		{"chosen", 4, accounts.NewUser{Name: "u", Duration: 14, Secret: pw("chosen")}},
+		{"generated", 64, accounts.NewUser{Name: "u", Duration: 14}},
+		{"custom", 4, accounts.NewUser{Name: "u", Duration: 14, Secret: pw("custom")}},
 	} {
-		h := newEnv(t)
-		users, errs := h.atOnce(t, test.n, func(int) accounts.NewUser { return test.NewUser })
+		e := newEnv(t)
+		users, errs := e.atOnce(t, test.n, func(int) accounts.NewUser { return test.NewUser })
 		i := slices.IndexFunc(users, func(u accounts.CreatedUser) bool { return u.ID > 0 && !u.Replayed })
 		if i < 0 {
-			t.Fatalf("%s: nobody created: %v", test.what, errs)
+			t.Fatalf("%s: no create succeeded: %v", test.what, errs)
 		}
 		first := users[i]
 		for j, u := range users {
@@ -619,10 +619,10 @@ func TestOneRequestManyTimesAtOnce(t *testing.T) {
 				wantReplay(t, fmt.Sprintf("%s, %d of %d at once", test.what, j, test.n), u, errs[j], first)
 			}
 		}
-		if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != first.ID {
+		if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != first.ID {
 			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, first.ID)
 		}
-		wantRecords(t, test.what, h, 1)
+		wantRecords(t, test.what, e, 1)
 	}
 }
 
@@ -641,8 +641,8 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 			return accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 14, Secret: pw(fmt.Sprint("secret", i))}
 		}},
 	} {
-		h := newEnv(t)
-		users, errs := h.atOnce(t, test.n, test.of)
+		e := newEnv(t)
+		users, errs := e.atOnce(t, test.n, test.of)
 		winner := -1
 		for i, u := range users {
 			if errs[i] == nil && winner < 0 {
@@ -652,23 +652,23 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 			wantRefusal(t, fmt.Sprintf("%s, %d of %d at once", test.what, i, test.n), u, errs[i], registryusers.ErrIdempotencyKeyReused)
 		}
 		if winner < 0 || users[winner].Replayed {
-			t.Fatalf("%s: nobody created", test.what)
+			t.Fatalf("%s: no create succeeded", test.what)
 		}
-		if all, err := h.Users(t.Context(), h.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != users[winner].ID {
+		if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != users[winner].ID {
 			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, users[winner].ID)
 		}
-		got, err := h.keyed(t, "key", test.of(winner))
+		got, err := e.keyed(t, "key", test.of(winner))
 		wantReplay(t, test.what+": the winner's", got, err, users[winner])
 	}
 }
 
-// Repeats must not be a cheaper way, nor a much dearer one, to have the server work.
+// Repeats must not cost the server less than other requests do, nor much more.
 func TestArgon2idsOfARepeat(t *testing.T) {
-	h := newEnv(t)
-	custom := accounts.NewUser{Name: "chosen", Duration: 14, Secret: pw("chosen")}
-	generated := accounts.NewUser{Name: "made", Duration: 14}
-	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("chosen")}
-	if err := h.DeleteUser(t.Context(), h.first(t, "gone", gone).User); err != nil {
+	e := newEnv(t)
+	custom := accounts.NewUser{Name: "custom", Duration: 14, Secret: pw("custom")}
+	generated := accounts.NewUser{Name: "generated", Duration: 14}
+	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("custom")}
+	if err := e.DeleteUser(t.Context(), e.first(t, "gone", gone).User); err != nil {
 		t.Fatal(err)
 	}
 	with := func(n accounts.NewUser, change func(*accounts.NewUser)) accounts.NewUser {
@@ -680,24 +680,24 @@ func TestArgon2idsOfARepeat(t *testing.T) {
 		n         accounts.NewUser
 		want      int
 	}{
-		{"a made secret, the first", "made", generated, 0},
-		{"a made secret, the repeat", "made", generated, 0},
-		{"a made secret, one chosen with its key", "made", with(generated, func(n *accounts.NewUser) { n.Secret = pw("chosen") }), 0},
-		{"a chosen secret, the first", "chosen", custom, 1},
-		{"a chosen secret, the repeat", "chosen", custom, 1},
-		{"another chosen secret", "chosen", with(custom, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
-		{"another request", "chosen", with(custom, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
-		{"a user that is gone", "gone", gone, 0},
+		{"a generated secret, the first", "generated", generated, 0},
+		{"a generated secret, the repeat", "generated", generated, 0},
+		{"a generated secret, a custom one with its key", "generated", with(generated, func(n *accounts.NewUser) { n.Secret = pw("custom") }), 0},
+		{"a custom secret, the first", "custom", custom, 1},
+		{"a custom secret, the repeat", "custom", custom, 1},
+		{"another custom secret", "custom", with(custom, func(n *accounts.NewUser) { n.Secret = pw("another") }), 1},
+		{"another request", "custom", with(custom, func(n *accounts.NewUser) { n.Duration = 1 }), 0},
+		{"a deleted user", "gone", gone, 0},
 		{"a name that is taken, another key", "another", custom, 1},
 	} {
-		if got := hashes(func() { _, _ = h.keyed(t, test.key, test.n) }); got != test.want {
+		if got := hashes(func() { _, _ = e.keyed(t, test.key, test.n) }); got != test.want {
 			t.Errorf("%s: %d argon2ids; want %d", test.what, got, test.want)
 		}
 	}
 }
 
-// spellings returns what a file would hold that holds the text, or a hash of
-// it that needs no key, in a form that somebody might have chosen.
+// spellings returns the byte sequences of the text, or of a hash of
+// it that needs no key, in every likely encoding.
 func spellings(text string) map[string]string {
 	sum256, sum512 := sha256.Sum256([]byte(text)), sha512.Sum512([]byte(text))
 	unkeyed := hmac.New(sha256.New, nil)
@@ -707,11 +707,11 @@ func spellings(text string) map[string]string {
 		all[what+"it"] = string(data)
 		all[what+"it, in hex"] = hex.EncodeToString(data)
 		all[what+"it, in HEX"] = strings.ToUpper(hex.EncodeToString(data))
-		for offset := range 3 { // where in a group of three bytes it begins
+		for offset := range 3 { // its start in a group of three bytes
 			shifted := append(make([]byte, offset), data...)
 			for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
 				encoded := encoding.EncodeToString(shifted)
-				first := (offset*8 + 5) / 6 // the letters that are of it alone
+				first := (offset*8 + 5) / 6 // the letters that depend only on it
 				all[fmt.Sprintf("%sit, in %s at %d", what, name, offset)] = encoded[first : len(shifted)*8/6]
 			}
 		}
@@ -720,49 +720,49 @@ func spellings(text string) map[string]string {
 }
 
 func TestNoTraceOfARepeatsSecrets(t *testing.T) {
-	h := newEnv(t)
-	const key, custom = "idempotency-key-Xq7wZ", "chosen-secret-Xq7wZ"
-	generated := h.first(t, key, accounts.NewUser{Name: "madeuser", Duration: 14})
-	n := accounts.NewUser{Name: "chosenuser", Duration: 14, Secret: pw(custom)}
-	h.first(t, key+"2", n)
-	for _, repeat := range []accounts.NewUser{n, {Name: "chosenuser", Duration: 14, Secret: pw(custom + "another")}} {
-		_, _ = h.keyed(t, key+"2", repeat)
+	e := newEnv(t)
+	const key, custom = "idempotency-key-Xq7wZ", "custom-secret-Xq7wZ"
+	generated := e.first(t, key, accounts.NewUser{Name: "madeuser", Duration: 14})
+	n := accounts.NewUser{Name: "customuser", Duration: 14, Secret: pw(custom)}
+	e.first(t, key+"2", n)
+	for _, repeat := range []accounts.NewUser{n, {Name: "customuser", Duration: 14, Secret: pw(custom + "another")}} {
+		_, _ = e.keyed(t, key+"2", repeat)
 	}
-	// The search finds what is there: a name, and the index in any form.
-	for what, text := range map[string]string{"the name": "chosenuser", "the index": string(generated.Verifier.Index)} {
-		if len(filesWith(t, h.dir, text)) == 0 {
+	// The search finds stored text: a name, and the index in any form.
+	for what, text := range map[string]string{"the name": "customuser", "the index": string(generated.Verifier.Index)} {
+		if len(filesWith(t, e.dir, text)) == 0 {
 			t.Fatalf("the files do not even have %s: the search is broken", what)
 		}
 	}
 	look := func(when string) {
 		for what, text := range map[string]string{
-			"the made secret": generated.Secret.Reveal(), "the chosen secret": custom, "the idempotency key": key, "the second idempotency key": key + "2",
+			"the generated secret": generated.Secret.Reveal(), "the custom secret": custom, "the idempotency key": key, "the second idempotency key": key + "2",
 			"the key's scope": strings.Join([]string{"7", "create user", "3", "5", "1", key}, "\x00"),
 		} {
 			for form, spelling := range spellings(text) {
-				if files := filesWith(t, h.dir, spelling); len(files) > 0 {
+				if files := filesWith(t, e.dir, spelling); len(files) > 0 {
 					t.Errorf("%s, %s: %s: it is in %q", when, what, form, files)
 				}
 			}
 		}
 	}
 	look("in use")
-	if err := h.store.Close(); err != nil { // the -wal goes into the file
+	if err := e.store.Close(); err != nil { // the -wal goes into the file
 		t.Fatal(err)
 	}
 	look("closed")
 }
 
-// What a made secret was derived with is gone with the record: from the
-// database's free space and its log, too.
+// The input of a derived secret is deleted with the record, also from the
+// database's free space and its log.
 func TestNoTraceOfAnEndedRecord(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	var salts [][]byte
 	for i := range 40 { // several pages
 		key := fmt.Sprint("key ", i)
-		h.first(t, key, accounts.NewUser{Name: fmt.Sprint("user", i), Duration: 14})
+		e.first(t, key, accounts.NewUser{Name: fmt.Sprint("user", i), Duration: 14})
 		scope := "7\x00create user\x003\x005\x001\x00" + key
-		r, _, err := h.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
+		r, _, err := e.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -770,21 +770,21 @@ func TestNoTraceOfAnEndedRecord(t *testing.T) {
 	}
 	found := func() (n int) {
 		for _, salt := range salts {
-			n += len(filesWith(t, h.dir, string(salt)))
+			n += len(filesWith(t, e.dir, string(salt)))
 		}
 		return n
 	}
 	if n := found(); n < len(salts) {
 		t.Fatalf("before they end: got %d salts in the files, want %d: the search is broken", n, len(salts))
 	}
-	h.now = h.now.Add(accounts.RecordLifetime)
-	if err := h.DeleteExpired(t.Context()); err != nil {
+	e.now = e.now.Add(accounts.RecordLifetime)
+	if err := e.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n := found(); n > 0 {
 		t.Errorf("after they ended, the database open: got %d salts in the files, want none", n)
 	}
-	if err := h.store.Close(); err != nil {
+	if err := e.store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if n := found(); n > 0 {
@@ -799,38 +799,38 @@ func (forgetful) IdempotencyRecord(context.Context, []byte) (accounts.Idempotenc
 	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
-// A record that is in the way and then gone again is no conflict that the
-// caller could do something about, but trying again is.
+// A record that conflicts and is then deleted is no conflict that the
+// caller can resolve; the caller should try again.
 func TestARecordEndsWhileARepeatLooksForIt(t *testing.T) {
-	h := newEnv(t)
-	h.first(t, "key", accounts.NewUser{Name: "user", Duration: 14})
-	h.Service = accounts.New(forgetful{h.store}, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return h.now })
-	if u, err := h.keyed(t, "key", accounts.NewUser{Name: "another", Duration: 14}); !errors.Is(err, registryusers.ErrUnavailable) {
+	e := newEnv(t)
+	e.first(t, "key", accounts.NewUser{Name: "user", Duration: 14})
+	e.Service = accounts.New(forgetful{e.store}, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return e.now })
+	if u, err := e.keyed(t, "key", accounts.NewUser{Name: "another", Duration: 14}); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("got %+v, %v; want %v", u, err, registryusers.ErrUnavailable)
 	}
 }
 
-// keyedHash is HMAC-SHA-256 under the server key of [newHouse].
+// keyedHash is HMAC-SHA-256 under the server key of [newEnv].
 func keyedHash(data string) []byte {
 	h := hmac.New(sha256.New, append([]byte{1, 2, 3}, make([]byte, 29)...))
 	h.Write([]byte(data))
 	return h.Sum(nil)
 }
 
-// What is in the records of the last 24 hours must mean the same to the next
-// version of the program, so all of it is spelled out here: the hashes, HKDF
+// The records of the last 24 hours must mean the same to the next
+// version of the program, so this test spells it out: the hashes, HKDF
 // (RFC 5869) by hand, and the digits to the base of 62.
 func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	for _, n := range []accounts.NewUser{
-		{Name: "made", Duration: 14},
+		{Name: "generated", Duration: 14},
 		{Name: "", Duration: -1, ReadOnly: true},
-		{Name: "chosen", Duration: 14, Secret: pw("chosen")},
+		{Name: "custom", Duration: 14, Secret: pw("custom")},
 	} {
 		key := "key of " + n.Name
-		u := h.first(t, key, n)
+		u := e.first(t, key, n)
 		scope := "7\x00create user\x003\x005\x001\x00" + key
-		r, of, err := h.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
+		r, of, err := e.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
 		if err != nil || of == nil || of.ID != u.ID || r.UserID != u.ID {
 			t.Fatalf("%q: the record under its key: %+v, %+v, %v; want the user %d", n.Name, r, of, err, u.ID)
 		}
@@ -861,12 +861,12 @@ func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
 }
 
 func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	seen := make(map[string]bool)
 	for i := range 50 {
 		key := fmt.Sprint("key", i)
-		h.first(t, key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
-		r, _, err := h.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
+		e.first(t, key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
+		r, _, err := e.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
 		if err != nil || len(r.Salt) != 32 || seen[string(r.Salt)] || bytes.Equal(r.Salt, make([]byte, 32)) {
 			t.Fatalf("the salt %d is %x, %v; want 32 random bytes", i, r.Salt, err)
 		}
@@ -875,7 +875,7 @@ func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
 }
 
 // change changes a user.
-func (h *env) change(u accounts.User, update accounts.UserUpdate) error {
-	_, _, err := h.UpdateUser(context.Background(), u, update)
+func (e *env) change(u accounts.User, update accounts.UserUpdate) error {
+	_, _, err := e.UpdateUser(context.Background(), u, update)
 	return err
 }

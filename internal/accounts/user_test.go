@@ -28,29 +28,29 @@ func TestNeverIsJSONInEveryTimeZone(t *testing.T) {
 	}
 }
 
-// A create that was repeated across an upgrade is answered with the new date.
+// A create that is repeated after an upgrade returns the new date.
 func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: -1}
-	first, err := h.CreateUser(t.Context(), h.all, h.at, "key", n)
+	first, err := e.CreateUser(t.Context(), e.all, e.at, "key", n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	old := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	if _, err := h.store.UpdateUser(t.Context(), first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	again, err := h.CreateUser(t.Context(), h.all, h.at, "key", n)
+	again, err := e.CreateUser(t.Context(), e.all, e.at, "key", n)
 	if err != nil || !again.Replayed || !again.ExpiresAt.Equal(accounts.Never) || again.Secret.Reveal() != first.Secret.Reveal() {
-		t.Errorf("the repeat = %+v, %v; want the first answer, with %v", again, err, accounts.Never)
+		t.Errorf("the repeat = %+v, %v; want the first response, with %v", again, err, accounts.Never)
 	}
-	if _, err := h.login(t, "u", first.Secret.Reveal(), ""); err != nil {
+	if _, err := e.login(t, "u", first.Secret.Reveal(), ""); err != nil {
 		t.Errorf("a login of a user with the old date: %v; want success", err)
 	}
 }
 
 func TestSecretsThatNoClientCanSendAreRefused(t *testing.T) {
-	// Refused before the store is asked, and before the key's project is looked at.
+	// Refused before any call of the store, and before the key's project is checked.
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for name, secret := range map[string]string{
 		"a line break": "a\nb", "a carriage return": "a\r", "NUL": "\x00", "DEL": "a\x7f", "a tab": "\t", "NEL": "a\u0085", "a C1 control": "\u009f",
@@ -89,28 +89,28 @@ func TestIncarnationText(t *testing.T) {
 }
 
 func TestEveryUserAndSecretHasAnIncarnationOfItsOwn(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	seen := map[accounts.Incarnation]bool{{}: true}
 	for range 3 {
-		u, _ := h.create(t, accounts.NewUser{Name: "u", Duration: 1})
-		h.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
-		same := h.stored(t, "u")
+		u, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
+		e.update(t, u, accounts.UserUpdate{ReadOnly: new(true)})
+		same := e.stored(t, "u")
 		if seen[u.Incarnation] || same.Incarnation != u.Incarnation {
 			t.Errorf("the incarnations of a user and after a change of its rights: %x, %x; want a new one, and no other", u.Incarnation, same.Incarnation)
 		}
-		h.update(t, u, accounts.UserUpdate{NewSecret: true})
-		renewed := h.stored(t, "u")
+		e.update(t, u, accounts.UserUpdate{NewSecret: true})
+		renewed := e.stored(t, "u")
 		if seen[renewed.Incarnation] || renewed.Incarnation == u.Incarnation {
 			t.Errorf("the incarnation after a new secret: %x; want a new one", renewed.Incarnation)
 		}
 		seen[u.Incarnation], seen[renewed.Incarnation] = true, true
-		if _, err := h.Current(t.Context(), u.ID, u.Incarnation); !errors.Is(err, registryusers.ErrUnauthenticated) {
+		if _, err := e.Current(t.Context(), u.ID, u.Incarnation); !errors.Is(err, registryusers.ErrUnauthenticated) {
 			t.Errorf("Current of the incarnation before: %v; want %v", err, registryusers.ErrUnauthenticated)
 		}
-		if got, err := h.Current(t.Context(), u.ID, renewed.Incarnation); err != nil || !reflect.DeepEqual(got.User, renewed) {
+		if got, err := e.Current(t.Context(), u.ID, renewed.Incarnation); err != nil || !reflect.DeepEqual(got.User, renewed) {
 			t.Errorf("Current of the new incarnation = %+v, %v; want %+v", got, err, renewed)
 		}
-		if err := h.DeleteUser(t.Context(), u); err != nil {
+		if err := e.DeleteUser(t.Context(), u); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // env is a server whose registry and API key are of project 3, in region 5.
 type env struct{ *apptest.Env }
 
-// noon is not a whole microsecond, as times are in a response.
+// noon is not a multiple of a microsecond, unlike the times in a response.
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_789, time.UTC)
 
 func newEnv(t *testing.T) *env {
@@ -29,15 +29,15 @@ func newEnv(t *testing.T) *env {
 	return &env{apptest.New(t, apptest.Options{ProjectID: 3, RegionID: 5, Start: noon})}
 }
 
-// path is the one of the operation, for a registry.
+// path returns the operation's path for a registry.
 func path(project, region, registry int64) string {
 	return "/cloud/v1/registries/" + strconv.FormatInt(project, 10) + "/" + strconv.FormatInt(region, 10) + "/" + strconv.FormatInt(registry, 10) + "/users"
 }
 
-// post sends a create and returns the answer and its body.
-func (h *env) post(t *testing.T, path, token, body string) (*http.Response, string) {
+// post sends a create and returns the response and its body.
+func (e *env) post(t *testing.T, path, token, body string) (*http.Response, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func (h *env) post(t *testing.T, path, token, body string) (*http.Response, stri
 	if token != "" {
 		request.Header.Set("Authorization", "apikey "+token)
 	}
-	response, err := h.Client().Do(request)
+	response, err := e.Client().Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,10 +57,10 @@ func (h *env) post(t *testing.T, path, token, body string) (*http.Response, stri
 	return response, string(data)
 }
 
-func TestEachFieldGoesThereAndBack(t *testing.T) {
-	h := newEnv(t)
+func TestEachFieldRoundTrips(t *testing.T) {
+	e := newEnv(t)
 	for _, test := range []struct {
-		body, want string // want: its secret is $ if it was made
+		body, want string // in want, $ is a generated secret
 		stored     accounts.User
 	}{
 		{
@@ -69,8 +69,8 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			accounts.User{Duration: 14},
 		},
 		{
-			`{"name":"a2","duration":-1,"read_only":true,"secret":"chosen & <kept>"}`,
-			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-30T00:00:00Z","secret":"chosen & <kept>"}`,
+			`{"name":"a2","duration":-1,"read_only":true,"secret":"custom & <kept>"}`,
+			`{"id":2,"name":"a2","read_only":true,"duration":-1,"created_at":"2024-06-18T12:00:00.123456Z","expires_at":"9999-12-30T00:00:00Z","secret":"custom & <kept>"}`,
 			accounts.User{Duration: -1, ReadOnly: true},
 		},
 		{
@@ -84,7 +84,7 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			accounts.User{Duration: 365},
 		},
 	} {
-		response, body := h.post(t, path(3, 5, h.Registry.RegistryID), h.APIKey.Reveal(), test.body)
+		response, body := e.post(t, path(3, 5, e.Registry.RegistryID), e.APIKey.Reveal(), test.body)
 		if response.StatusCode != http.StatusCreated {
 			t.Errorf("%s: %d %s; want 201", test.body, response.StatusCode, body)
 			continue
@@ -108,30 +108,30 @@ func TestEachFieldGoesThereAndBack(t *testing.T) {
 			t.Errorf("%s: %s; want the fields of %s", test.body, body, test.want)
 		}
 		name, _ := want["name"].(string)
-		stored, err := h.Accounts.User(t.Context(), h.Registry.RegistryID, name)
+		stored, err := e.Accounts.User(t.Context(), e.Registry.RegistryID, name)
 		if err != nil || stored.ReadOnly != test.stored.ReadOnly || stored.Duration != test.stored.Duration {
 			t.Errorf("%s: stored %+v, %v; want read-only %t and %d days", test.body, stored, err, test.stored.ReadOnly, test.stored.Duration)
 		}
-		if custom := stored.Verifier.Hash != ""; custom != strings.Contains(test.body, "chosen") {
-			t.Errorf("%s: stored %+v; want a chosen secret as such", test.body, stored)
+		if custom := stored.Verifier.Hash != ""; custom != strings.Contains(test.body, "custom") {
+			t.Errorf("%s: stored %+v; want a custom secret as such", test.body, stored)
 		}
 	}
 }
 
-func TestWhoMayDoWhat(t *testing.T) {
-	h := newEnv(t)
-	_, all, err := h.Accounts.CreateKey(t.Context(), 0)
+func TestAuthorization(t *testing.T) {
+	e := newEnv(t)
+	_, all, err := e.Accounts.CreateKey(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	removed, removedToken, err := h.Accounts.CreateKey(t.Context(), 3)
+	removed, removedToken, err := e.Accounts.CreateKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Accounts.DeleteKey(t.Context(), removed.ID); err != nil {
+	if err := e.Accounts.DeleteKey(t.Context(), removed.ID); err != nil {
 		t.Fatal(err)
 	}
-	here := path(3, 5, h.Registry.RegistryID)
+	here := path(3, 5, e.Registry.RegistryID)
 	const body = `{"name":"u","duration":1}`
 	for _, test := range []struct {
 		name, path, token, body string
@@ -139,60 +139,60 @@ func TestWhoMayDoWhat(t *testing.T) {
 		class                   string
 	}{
 		{"no key", here, "", body, 401, "not_authenticated"},
-		{"a wrong key", here, strconv.FormatInt(h.Key.ID, 10) + "$wrong", body, 401, "token_not_valid"},
+		{"a wrong key", here, strconv.FormatInt(e.Key.ID, 10) + "$wrong", body, 401, "token_not_valid"},
 		{"a removed key", here, removedToken.Reveal(), body, 401, "token_not_valid"},
 		{"no token", here, "nonsense", body, 401, "token_not_valid"},
 		{"no key before all else", "/cloud/v1/registries/x/y/z/users", "", "broken", 401, "not_authenticated"},
-		{"broken before another project", path(4, 5, 1), h.APIKey.Reveal(), "broken", 400, "ValidationError"},
-		{"another project", path(4, 5, h.Registry.RegistryID), h.APIKey.Reveal(), body, 403, "ForbiddenError"},
-		{"another project, no registry", path(4, 5, 99), h.APIKey.Reveal(), body, 403, "ForbiddenError"},
-		{"another project, the key for all", path(4, 5, h.Registry.RegistryID), all.Reveal(), body, 404, "NotFoundError"},
-		{"another region", path(3, 6, h.Registry.RegistryID), h.APIKey.Reveal(), body, 404, "NotFoundError"},
-		{"no registry", path(3, 5, 99), h.APIKey.Reveal(), body, 404, "NotFoundError"},
-		{"no registry, chosen secret", path(3, 5, 99), h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
-		{"good", here, h.APIKey.Reveal(), body, 201, ""},
-		{"again", here, h.APIKey.Reveal(), body, 409, "ConflictError"},
+		{"broken before another project", path(4, 5, 1), e.APIKey.Reveal(), "broken", 400, "ValidationError"},
+		{"another project", path(4, 5, e.Registry.RegistryID), e.APIKey.Reveal(), body, 403, "ForbiddenError"},
+		{"another project, no registry", path(4, 5, 99), e.APIKey.Reveal(), body, 403, "ForbiddenError"},
+		{"another project, the key for all", path(4, 5, e.Registry.RegistryID), all.Reveal(), body, 404, "NotFoundError"},
+		{"another region", path(3, 6, e.Registry.RegistryID), e.APIKey.Reveal(), body, 404, "NotFoundError"},
+		{"no registry", path(3, 5, 99), e.APIKey.Reveal(), body, 404, "NotFoundError"},
+		{"no registry, custom secret", path(3, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
+		{"valid", here, e.APIKey.Reveal(), body, 201, ""},
+		{"again", here, e.APIKey.Reveal(), body, 409, "ConflictError"},
 		{"again, the key for all", here, all.Reveal(), body, 409, "ConflictError"},
 		{"the key for all", here, all.Reveal(), `{"name":"v","duration":1}`, 201, ""},
 	} {
-		response, got := h.post(t, test.path, test.token, test.body)
+		response, got := e.post(t, test.path, test.token, test.body)
 		if response.StatusCode != test.status {
 			t.Errorf("%s: %d %s; want %d", test.name, response.StatusCode, got, test.status)
 			continue
 		}
-		var e struct {
+		var failure struct {
 			Class     string `json:"exception_class"`
 			Message   string `json:"message"`
 			RequestID string `json:"request_id"`
 		}
-		if err := json.Unmarshal([]byte(got), &e); err != nil {
+		if err := json.Unmarshal([]byte(got), &failure); err != nil {
 			t.Fatal(err)
 		}
-		if id := response.Header.Get("X-Request-Id"); id == "" || test.status >= 400 && (e.Class != test.class || e.Message == "" || e.RequestID != id) {
+		if id := response.Header.Get("X-Request-Id"); id == "" || test.status >= 400 && (failure.Class != test.class || failure.Message == "" || failure.RequestID != id) {
 			t.Errorf("%s: %s with the request id %q; want the class %s, a message, and the same id", test.name, got, id, test.class)
 		}
 	}
-	if users, err := h.Accounts.Users(t.Context(), h.Registry.RegistryID); err != nil || len(users) != 2 {
-		t.Errorf("Users() = %+v, %v; want the two that were answered 201", users, err)
+	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != 2 {
+		t.Errorf("Users() = %+v, %v; want the two whose creates got 201", users, err)
 	}
 }
 
 func TestKeyRemovedBetweenRequests(t *testing.T) {
-	h := newEnv(t)
-	here := path(3, 5, h.Registry.RegistryID)
-	if response, body := h.post(t, here, h.APIKey.Reveal(), `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
+	e := newEnv(t)
+	here := path(3, 5, e.Registry.RegistryID)
+	if response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	if err := h.Accounts.DeleteKey(t.Context(), h.Key.ID); err != nil {
+	if err := e.Accounts.DeleteKey(t.Context(), e.Key.ID); err != nil {
 		t.Fatal(err)
 	}
-	if response, body := h.post(t, here, h.APIKey.Reveal(), `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
+	if response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("%d %s; want 401", response.StatusCode, body)
 	}
 }
 
 func TestBadBodiesChangeNothing(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	for _, body := range []string{
 		``, `null`, `[]`, `{`, `"x"`, `{"name":"u","duration":1}x`, `{"name":"u","duration":1,"name":"v"}`,
 		`{"name":"u"}`, `{"duration":1}`, `{"name":null,"duration":1}`, `{"name":"u","duration":null}`,
@@ -202,29 +202,29 @@ func TestBadBodiesChangeNothing(t *testing.T) {
 		`{"name":"u","duration":1,"secret":1}`, `{"Name":"u","Duration":1}`, "\ufeff" + `{"name":"u","duration":1}`,
 		`{"name":"u","duration":1,"secret":"\ud800"}`, "{\"name\":\"u\",\"duration\":1,\"secret\":\"\xff\"}",
 	} {
-		if response, got := h.post(t, path(3, 5, h.Registry.RegistryID), h.APIKey.Reveal(), body); response.StatusCode != http.StatusBadRequest {
+		if response, got := e.post(t, path(3, 5, e.Registry.RegistryID), e.APIKey.Reveal(), body); response.StatusCode != http.StatusBadRequest {
 			t.Errorf("%q: %d %s; want 400", body, response.StatusCode, got)
 		}
 	}
-	if users, err := h.Accounts.Users(t.Context(), h.Registry.RegistryID); err != nil || len(users) != 0 {
+	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != 0 {
 		t.Errorf("Users() = %+v, %v; want none", users, err)
 	}
 }
 
 func TestRaceForOneName(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	statuses := make([]int, 64)
 	var wg sync.WaitGroup
 	for i := range statuses {
 		wg.Go(func() {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path(3, 5, h.Registry.RegistryID), strings.NewReader(`{"name":"same","duration":1}`))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path(3, 5, e.Registry.RegistryID), strings.NewReader(`{"name":"same","duration":1}`))
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			request.Header.Set("Content-Type", "application/json")
-			request.Header.Set("Authorization", "apikey "+h.APIKey.Reveal())
-			response, err := h.Client().Do(request)
+			request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
+			response, err := e.Client().Do(request)
 			if err != nil {
 				t.Error(err)
 				return
@@ -241,63 +241,63 @@ func TestRaceForOneName(t *testing.T) {
 		count[status]++
 	}
 	if count[201] != 1 || count[409] != 63 {
-		t.Errorf("answers by status: %v; want 201 once and 409 63 times", count)
+		t.Errorf("responses by status: %v; want 201 once and 409 63 times", count)
 	}
 }
 
-// What a caller sends, and the secrets that are made, are in no log line and
-// in no file; nor does an error answer repeat them.
-func TestSecretsAndMarkersStayWhereTheyBelong(t *testing.T) {
-	h := newEnv(t)
+// Log lines and files contain neither a caller's input nor a generated secret,
+// and an error response does not repeat them.
+func TestSecretsAndInputAreNotLoggedOrStored(t *testing.T) {
+	e := newEnv(t)
 	const marker = "mArKeR7f3a"
-	here := path(3, 5, h.Registry.RegistryID)
+	here := path(3, 5, e.Registry.RegistryID)
 	for _, test := range []struct{ path, token, body string }{
 		{here, marker, `{}`},
 		{here, "1$" + marker, `{"name":"u","duration":1}`},
-		{"/cloud/v1/registries/" + marker + "/5/1/users", h.APIKey.Reveal(), `{}`},
-		{"/" + marker, h.APIKey.Reveal(), `{}`},
-		{here + "?" + marker + "=" + marker, h.APIKey.Reveal(), `{"name":"` + marker + `","duration":1}`},
-		{here, h.APIKey.Reveal(), `{"name":"u","duration":"` + marker + `"}`},
-		{here, h.APIKey.Reveal(), `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
-		{here, h.APIKey.Reveal(), `{"name":"u","duration":366,"secret":"` + marker + `"}`},
-		{here, h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
-		{here, h.APIKey.Reveal(), `{"` + marker + `":1,"` + marker + `":2}`},
-		{here, h.APIKey.Reveal(), `{"name":"u","duration":1} ` + marker},
-		{path(3, 5, 99), h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
-		{path(4, 5, 99), h.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{"/cloud/v1/registries/" + marker + "/5/1/users", e.APIKey.Reveal(), `{}`},
+		{"/" + marker, e.APIKey.Reveal(), `{}`},
+		{here + "?" + marker + "=" + marker, e.APIKey.Reveal(), `{"name":"` + marker + `","duration":1}`},
+		{here, e.APIKey.Reveal(), `{"name":"u","duration":"` + marker + `"}`},
+		{here, e.APIKey.Reveal(), `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
+		{here, e.APIKey.Reveal(), `{"name":"u","duration":366,"secret":"` + marker + `"}`},
+		{here, e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
+		{here, e.APIKey.Reveal(), `{"` + marker + `":1,"` + marker + `":2}`},
+		{here, e.APIKey.Reveal(), `{"name":"u","duration":1} ` + marker},
+		{path(3, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{path(4, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
 	} {
-		response, body := h.post(t, test.path, test.token, test.body)
+		response, body := e.post(t, test.path, test.token, test.body)
 		if response.StatusCode < 400 || response.StatusCode >= 500 {
 			t.Errorf("%s %s: %d %s; want the caller's error", test.path, test.body, response.StatusCode, body)
 		}
 		if strings.Contains(body, marker) {
-			t.Errorf("%s %s: the answer repeats the marker: %s", test.path, test.body, body)
+			t.Errorf("%s %s: the response repeats the marker: %s", test.path, test.body, body)
 		}
 	}
-	response, body := h.post(t, here, h.APIKey.Reveal(), `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
+	response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
 	if response.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	response, body = h.post(t, here, h.APIKey.Reveal(), `{"name":"good2","duration":1}`)
+	response, body = e.post(t, here, e.APIKey.Reveal(), `{"name":"good2","duration":1}`)
 	var generated struct{ Secret string }
 	if err := json.Unmarshal([]byte(body), &generated); err != nil || response.StatusCode != http.StatusCreated || generated.Secret == "" {
 		t.Fatalf("%d %s; want 201 and a secret", response.StatusCode, body)
 	}
 
-	_, keySecret, _ := strings.Cut(h.APIKey.Reveal(), "$")
-	h.wantNowhere(t, "good1", marker, generated.Secret, keySecret)
+	_, keySecret, _ := strings.Cut(e.APIKey.Reveal(), "$")
+	e.wantNowhere(t, "good1", marker, generated.Secret, keySecret)
 }
 
-// wantNowhere closes the server, and wants the secrets neither in the log nor in a
-// file of the data directory. That it looks in the right places is known by name,
-// the name of a user that was created.
-func (h *env) wantNowhere(t *testing.T, name string, secrets ...string) {
+// wantNowhere closes the server and checks that neither the log nor a file of the
+// data directory contains the secrets. The name of a created user shows that the
+// search finds what is there.
+func (e *env) wantNowhere(t *testing.T, name string, secrets ...string) {
 	t.Helper()
-	h.Close() // then the log is complete
-	places := map[string][]byte{"the log": []byte(h.Log.String())}
-	err := fs.WalkDir(os.DirFS(h.Dir.Path), ".", func(path string, entry fs.DirEntry, err error) error {
+	e.Close() // then the log is complete
+	places := map[string][]byte{"the log": []byte(e.Log.String())}
+	err := fs.WalkDir(os.DirFS(e.Dir.Path), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
-			places[path], err = os.ReadFile(filepath.Join(h.Dir.Path, path))
+			places[path], err = os.ReadFile(filepath.Join(e.Dir.Path, path))
 		}
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// answered is what came back for a create.
+// wantStatus is the response to a create.
 type wantStatus struct {
 	status   int
 	replayed []string // the values of the header
@@ -23,14 +23,14 @@ type wantStatus struct {
 }
 
 // request returns a create with these Idempotency-Keys.
-func (h *env) request(t *testing.T, path, body string, keys ...string) *http.Request {
+func (e *env) request(t *testing.T, path, body string, keys ...string) *http.Request {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "apikey "+h.APIKey.Reveal())
+	request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
 	if keys != nil {
 		request.Header["Idempotency-Key"] = keys
 	}
@@ -38,9 +38,9 @@ func (h *env) request(t *testing.T, path, body string, keys ...string) *http.Req
 }
 
 // create sends a create over the wire.
-func (h *env) create(t *testing.T, path, body string, keys ...string) wantStatus {
+func (e *env) create(t *testing.T, path, body string, keys ...string) wantStatus {
 	t.Helper()
-	response, err := h.Client().Do(h.request(t, path, body, keys...))
+	response, err := e.Client().Do(e.request(t, path, body, keys...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,10 +52,10 @@ func (h *env) create(t *testing.T, path, body string, keys ...string) wantStatus
 	return wantStatus{response.StatusCode, response.Header.Values("Idempotent-Replayed"), string(data), response.Header}
 }
 
-// here is the path of the house's registry.
-func (h *env) here() string { return path(3, 5, h.Registry.RegistryID) }
+// here returns the path of the env's registry.
+func (e *env) here() string { return path(3, 5, e.Registry.RegistryID) }
 
-// wantCreated checks that an answer is a first 201.
+// wantCreated checks that a response is a 201 that is no replay.
 func wantCreated(t *testing.T, what string, got wantStatus) {
 	t.Helper()
 	if got.status != http.StatusCreated || len(got.replayed) > 0 {
@@ -63,14 +63,14 @@ func wantCreated(t *testing.T, what string, got wantStatus) {
 	}
 }
 
-// wantReplay checks that an answer is the first one, byte for byte.
+// wantReplay checks that a response is the first one, byte for byte.
 func wantReplay(t *testing.T, what string, got, first wantStatus) {
 	t.Helper()
 	if got.status != http.StatusCreated || len(got.replayed) != 1 || got.replayed[0] != "true" {
 		t.Errorf("%s: %d %s, Idempotent-Replayed %q; want 201 with the one value true", what, got.status, got.body, got.replayed)
 	}
 	if got.body != first.body {
-		t.Errorf("%s: %s; want the first answer, %s", what, got.body, first.body)
+		t.Errorf("%s: %s; want the first response, %s", what, got.body, first.body)
 	}
 	if a, b := got.header.Get("Content-Type"), first.header.Get("Content-Type"); a != b {
 		t.Errorf("%s: the content type %q; want the first one's, %q", what, a, b)
@@ -80,56 +80,56 @@ func wantReplay(t *testing.T, what string, got, first wantStatus) {
 	}
 }
 
-// wantError checks that an answer is an error in the document's form, and
+// wantError checks that a response is an error in the document's form, and
 // returns it.
-func wantError(t *testing.T, what string, got wantStatus, status int, class string) (e struct {
+func wantError(t *testing.T, what string, got wantStatus, status int, class string) (failure struct {
 	Class         string              `json:"exception_class"`
 	Message       string              `json:"message"`
 	RequestID     string              `json:"request_id"`
 	InvalidFields map[string][]string `json:"invalid_fields"`
 }) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(got.body), &e); err != nil {
+	if err := json.Unmarshal([]byte(got.body), &failure); err != nil {
 		t.Errorf("%s: %q: %v", what, got.body, err)
 	}
-	if got.status != status || e.Class != class || e.Message == "" || e.RequestID == "" || e.RequestID != got.header.Get("X-Request-Id") {
+	if got.status != status || failure.Class != class || failure.Message == "" || failure.RequestID == "" || failure.RequestID != got.header.Get("X-Request-Id") {
 		t.Errorf("%s: %d %s, request id %q; want %d, the class %s, a message and the same id", what, got.status, got.body, got.header.Get("X-Request-Id"), status, class)
 	}
 	if len(got.replayed) > 0 {
 		t.Errorf("%s: Idempotent-Replayed %q with an error", what, got.replayed)
 	}
-	return e
+	return failure
 }
 
-func (h *env) wantUsers(t *testing.T, what string, want int) {
+func (e *env) wantUsers(t *testing.T, what string, want int) {
 	t.Helper()
-	if users, err := h.Accounts.Users(t.Context(), h.Registry.RegistryID); err != nil || len(users) != want {
+	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != want {
 		t.Errorf("%s: %d users, %v; want %d", what, len(users), err, want)
 	}
 }
 
 func TestRepeatedCreateOverTheWire(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	for i, body := range []string{
-		`{"name":"made","duration":14}`,
+		`{"name":"generated","duration":14}`,
 		`{"name":"","duration":-1,"read_only":true}`,
-		`{"name":"chosen","duration":0,"secret":"chosen & <kept> \u00e4"}`,
+		`{"name":"custom","duration":0,"secret":"custom & <kept> \u00e4"}`,
 	} {
 		key := "key" + string(rune('0'+i))
-		first := h.create(t, h.here(), body, key)
+		first := e.create(t, e.here(), body, key)
 		wantCreated(t, body, first)
 		for range 2 {
-			wantReplay(t, body, h.create(t, h.here(), body, key), first)
+			wantReplay(t, body, e.create(t, e.here(), body, key), first)
 		}
-		wantError(t, body+" without the key", h.create(t, h.here(), body), 409, "ConflictError")
-		wantError(t, body+" with another key", h.create(t, h.here(), body, "another"), 409, "ConflictError")
+		wantError(t, body+" without the key", e.create(t, e.here(), body), 409, "ConflictError")
+		wantError(t, body+" with another key", e.create(t, e.here(), body, "another"), 409, "ConflictError")
 	}
-	h.wantUsers(t, "in the end", 3)
+	e.wantUsers(t, "in the end", 3)
 }
 
 func TestTheSameRequestByValue(t *testing.T) {
-	h := newEnv(t)
-	first := h.create(t, h.here(), `{"name":"u","duration":14}`, "key")
+	e := newEnv(t)
+	first := e.create(t, e.here(), `{"name":"u","duration":14}`, "key")
 	wantCreated(t, "the first", first)
 	for _, body := range []string{
 		`{"name":"u","duration":14.0}`,
@@ -142,66 +142,66 @@ func TestTheSameRequestByValue(t *testing.T) {
 		`{"name":"u","duration":14,"extra":1}`,
 		`{"name":"u","duration":14,"extra":{"name":"v","duration":1},"Duration":1,"SECRET":"x"}`,
 	} {
-		wantReplay(t, body, h.create(t, h.here(), body, "key"), first)
+		wantReplay(t, body, e.create(t, e.here(), body, "key"), first)
 	}
-	escaped := strings.Replace(h.here(), "/3/5/", "/%33/5/", 1)
-	wantReplay(t, "the path, escaped", h.create(t, escaped, `{"name":"u","duration":14}`, "key"), first)
-	wantReplay(t, "spaces around the key", h.create(t, h.here(), `{"name":"u","duration":14}`, "  key "), first)
-	h.wantUsers(t, "in the end", 1)
+	escaped := strings.Replace(e.here(), "/3/5/", "/%33/5/", 1)
+	wantReplay(t, "the path, escaped", e.create(t, escaped, `{"name":"u","duration":14}`, "key"), first)
+	wantReplay(t, "spaces around the key", e.create(t, e.here(), `{"name":"u","duration":14}`, "  key "), first)
+	e.wantUsers(t, "in the end", 1)
 }
 
 func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
-	h := newEnv(t)
-	first := h.create(t, h.here(), `{"name":"u","duration":14}`, "key")
+	e := newEnv(t)
+	first := e.create(t, e.here(), `{"name":"u","duration":14}`, "key")
 	wantCreated(t, "the first", first)
-	custom := h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen")
-	wantCreated(t, "the chosen one", custom)
+	custom := e.create(t, e.here(), `{"name":"v","duration":14,"secret":"custom-one"}`, "custom")
+	wantCreated(t, "the custom secret", custom)
 	for _, test := range []struct{ key, body string }{
 		{"key", `{"name":"u","duration":15}`},
 		{"key", `{"name":"u","duration":14,"read_only":true}`},
 		{"key", `{"name":"u0","duration":14}`},
 		{"key", `{"name":"u","duration":14,"secret":"marked-secret"}`},
-		{"chosen", `{"name":"v","duration":14,"secret":"marked-secret"}`},
-		{"chosen", `{"name":"v","duration":14}`},
+		{"custom", `{"name":"v","duration":14,"secret":"marked-secret"}`},
+		{"custom", `{"name":"v","duration":14}`},
 	} {
-		got := h.create(t, h.here(), test.body, test.key)
-		e := wantError(t, test.body, got, 422, "ValidationError")
-		if !strings.Contains(e.Message, "Idempotency-Key") {
-			t.Errorf("%s: the message %q; want it to name Idempotency-Key", test.body, e.Message)
+		got := e.create(t, e.here(), test.body, test.key)
+		failure := wantError(t, test.body, got, 422, "ValidationError")
+		if !strings.Contains(failure.Message, "Idempotency-Key") {
+			t.Errorf("%s: the message %q; want it to name Idempotency-Key", test.body, failure.Message)
 		}
-		for _, word := range []string{"marked", "chosen-one", `"` + test.key + `"`, "14"} {
+		for _, word := range []string{"marked", "custom-one", `"` + test.key + `"`, "14"} {
 			if strings.Contains(got.body, word) {
 				t.Errorf("%s: %s; want no word of either request", test.body, got.body)
 			}
 		}
 	}
-	h.wantUsers(t, "in the end", 2)
-	wantReplay(t, "the first request", h.create(t, h.here(), `{"name":"u","duration":14}`, "key"), first)
-	wantReplay(t, "the chosen one", h.create(t, h.here(), `{"name":"v","duration":14,"secret":"chosen-one"}`, "chosen"), custom)
+	e.wantUsers(t, "in the end", 2)
+	wantReplay(t, "the first request", e.create(t, e.here(), `{"name":"u","duration":14}`, "key"), first)
+	wantReplay(t, "the custom secret", e.create(t, e.here(), `{"name":"v","duration":14,"secret":"custom-one"}`, "custom"), custom)
 }
 
 func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
-	for what, change := range map[string]func(h *env, u accounts.User) error{
-		"deleted": func(h *env, u accounts.User) error { return h.Accounts.DeleteUser(t.Context(), u) },
-		"given a new secret": func(h *env, u accounts.User) error {
-			_, _, err := h.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+	for what, change := range map[string]func(e *env, u accounts.User) error{
+		"deleted": func(e *env, u accounts.User) error { return e.Accounts.DeleteUser(t.Context(), u) },
+		"given a new secret": func(e *env, u accounts.User) error {
+			_, _, err := e.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
 			return err
 		},
 	} {
-		h := newEnv(t)
+		e := newEnv(t)
 		const body = `{"name":"u","duration":14}`
-		wantCreated(t, what, h.create(t, h.here(), body, "key"))
-		u, err := h.Accounts.User(t.Context(), h.Registry.RegistryID, "u")
+		wantCreated(t, what, e.create(t, e.here(), body, "key"))
+		u, err := e.Accounts.User(t.Context(), e.Registry.RegistryID, "u")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := change(h, u); err != nil {
+		if err := change(e, u); err != nil {
 			t.Fatal(err)
 		}
-		got := h.create(t, h.here(), body, "key")
-		e := wantError(t, what, got, 409, "ConflictError")
-		if strings.Contains(e.Message, "already exists") || !strings.Contains(e.Message, "since") {
-			t.Errorf("%s: the message %q; want it to say what became of the user", what, e.Message)
+		got := e.create(t, e.here(), body, "key")
+		failure := wantError(t, what, got, 409, "ConflictError")
+		if strings.Contains(failure.Message, "already exists") || !strings.Contains(failure.Message, "since") {
+			t.Errorf("%s: the message %q; want it to say that the user has changed since", what, failure.Message)
 		}
 		if retry := got.header.Get("X-Should-Retry"); retry != "false" {
 			t.Errorf("%s: x-should-retry %q; want false", what, retry)
@@ -210,13 +210,13 @@ func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
 }
 
 func TestOneRequestManyTimesAtOnceOverTheWire(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	responses := make([]wantStatus, 64)
 	var wg sync.WaitGroup
 	for i := range responses {
-		request := h.request(t, h.here(), `{"name":"u","duration":14}`, "key")
+		request := e.request(t, e.here(), `{"name":"u","duration":14}`, "key")
 		wg.Go(func() {
-			response, err := h.Client().Do(request)
+			response, err := e.Client().Do(request)
 			if err != nil {
 				t.Error(err)
 				return
@@ -240,13 +240,13 @@ func TestOneRequestManyTimesAtOnceOverTheWire(t *testing.T) {
 		}
 	}
 	if firsts != 1 {
-		t.Errorf("%d of %d answers are without Idempotent-Replayed; want one", firsts, len(responses))
+		t.Errorf("%d of %d responses are without Idempotent-Replayed; want one", firsts, len(responses))
 	}
-	h.wantUsers(t, "in the end", 1)
+	e.wantUsers(t, "in the end", 1)
 }
 
-func TestGoodIdempotencyKeys(t *testing.T) {
-	h := newEnv(t)
+func TestValidIdempotencyKeys(t *testing.T) {
+	e := newEnv(t)
 	var all strings.Builder // every visible character
 	for c := '!'; c <= '~'; c++ {
 		all.WriteRune(c)
@@ -255,15 +255,15 @@ func TestGoodIdempotencyKeys(t *testing.T) {
 		"!", "~", "0", ",", `"`, `"quoted"`, "a,b", "%00", "null", all.String(), strings.Repeat("k", 255), strings.Repeat("~", 255),
 	} {
 		body := `{"name":"u` + string(rune('a'+i)) + `","duration":1}`
-		first := h.create(t, h.here(), body, key)
+		first := e.create(t, e.here(), body, key)
 		wantCreated(t, key, first)
-		wantReplay(t, key, h.create(t, h.here(), body, key), first)
+		wantReplay(t, key, e.create(t, e.here(), body, key), first)
 	}
-	h.wantUsers(t, "in the end", 12)
+	e.wantUsers(t, "in the end", 12)
 }
 
-func TestBadIdempotencyKeys(t *testing.T) {
-	h := newEnv(t)
+func TestInvalidIdempotencyKeys(t *testing.T) {
+	e := newEnv(t)
 	const body = `{"name":"u","duration":1}`
 	const marker = "mArKeR"
 	for what, keys := range map[string][]string{
@@ -280,19 +280,19 @@ func TestBadIdempotencyKeys(t *testing.T) {
 		"a line's end":         {marker + "\n"},
 		"two":                  {marker, "other"},
 		"the same twice":       {marker, marker},
-		"a good one and none":  {marker, ""},
-		"none and a good one":  {"", marker},
+		"a valid one and none": {marker, ""},
+		"none and a valid one": {"", marker},
 		"two, together 255":    {strings.Repeat("k", 127), strings.Repeat("k", 127)},
 		"two, one of them bad": {marker, "a b"},
 	} {
-		// To the handler, as the wire does not carry all of these.
-		request := httptest.NewRequest(http.MethodPost, h.here(), strings.NewReader(body))
-		request.Header = h.request(t, h.here(), body, keys...).Header
+		// Call the handler directly: not all of these can be sent over a connection.
+		request := httptest.NewRequest(http.MethodPost, e.here(), strings.NewReader(body))
+		request.Header = e.request(t, e.here(), body, keys...).Header
 		w := httptest.NewRecorder()
-		h.Config.Handler.ServeHTTP(w, request)
+		e.Config.Handler.ServeHTTP(w, request)
 		got := wantStatus{w.Code, w.Header().Values("Idempotent-Replayed"), w.Body.String(), w.Header()}
-		e := wantError(t, what, got, 400, "ValidationError")
-		if len(e.InvalidFields["Idempotency-Key"]) == 0 {
+		failure := wantError(t, what, got, 400, "ValidationError")
+		if len(failure.InvalidFields["Idempotency-Key"]) == 0 {
 			t.Errorf("%s: %s; want Idempotency-Key named", what, got.body)
 		}
 		if strings.Contains(got.body, marker) || strings.Contains(got.body, "kkk") || strings.Contains(got.body, "other") {
@@ -300,15 +300,15 @@ func TestBadIdempotencyKeys(t *testing.T) {
 		}
 	}
 	for what, keys := range map[string][]string{"empty": {""}, "a space": {"a b"}, "two": {"a", "b"}, "not ASCII": {"ü"}, "256 characters": {strings.Repeat("k", 256)}} {
-		wantError(t, what+", over the wire", h.create(t, h.here(), body, keys...), 400, "ValidationError")
+		wantError(t, what+", over the wire", e.create(t, e.here(), body, keys...), 400, "ValidationError")
 	}
-	// What no client of net/http sends, its server refuses by itself.
+	// net/http's server itself refuses these, which its client does not send.
 	for what, key := range map[string]string{"DEL": "a\x7f", "NUL": "a\x00"} {
-		conn, err := net.Dial("tcp", h.Listener.Addr().String())
+		conn, err := net.Dial("tcp", e.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw := "POST " + h.here() + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: apikey " + h.APIKey.Reveal() +
+		raw := "POST " + e.here() + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: apikey " + e.APIKey.Reveal() +
 			"\r\nIdempotency-Key: " + key + "\r\nContent-Length: 25\r\n\r\n" + body
 		if _, err := io.WriteString(conn, raw); err != nil {
 			t.Fatal(err)
@@ -321,30 +321,30 @@ func TestBadIdempotencyKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h.wantUsers(t, "in the end", 0)
+	e.wantUsers(t, "in the end", 0)
 }
 
-// A key does not change which answer comes first.
+// An Idempotency-Key does not change the order of errors.
 func TestOrderOfErrorsWithIdempotencyKeys(t *testing.T) {
-	h := newEnv(t)
-	const good = `{"name":"u","duration":1}`
-	wantCreated(t, "the first", h.create(t, h.here(), good, "used"))
+	e := newEnv(t)
+	const valid = `{"name":"u","duration":1}`
+	wantCreated(t, "the first", e.create(t, e.here(), valid, "used"))
 	for _, test := range []struct {
 		what, path, body, key string
 		status                int
 		class                 string
 	}{
-		{"a bad key and a bad body", h.here(), `{"name":"U"}`, "a b", 400, "ValidationError"},
-		{"a used key and a bad body", h.here(), `{"name":"U","duration":1}`, "used", 400, "ValidationError"},
-		{"a bad key in another project", path(4, 5, 1), good, "a b", 400, "ValidationError"},
-		{"a used key in another project", path(4, 5, h.Registry.RegistryID), good, "used", 403, "ForbiddenError"},
-		{"a used key for no registry", path(3, 5, 99), good, "used", 404, "NotFoundError"},
+		{"a bad key and a bad body", e.here(), `{"name":"U"}`, "a b", 400, "ValidationError"},
+		{"a used key and a bad body", e.here(), `{"name":"U","duration":1}`, "used", 400, "ValidationError"},
+		{"a bad key in another project", path(4, 5, 1), valid, "a b", 400, "ValidationError"},
+		{"a used key in another project", path(4, 5, e.Registry.RegistryID), valid, "used", 403, "ForbiddenError"},
+		{"a used key for no registry", path(3, 5, 99), valid, "used", 404, "NotFoundError"},
 	} {
-		wantError(t, test.what, h.create(t, test.path, test.body, test.key), test.status, test.class)
+		wantError(t, test.what, e.create(t, test.path, test.body, test.key), test.status, test.class)
 	}
-	request := h.request(t, h.here(), good, "a b")
+	request := e.request(t, e.here(), valid, "a b")
 	request.Header.Del("Authorization")
-	response, err := h.Client().Do(request)
+	response, err := e.Client().Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,30 +352,30 @@ func TestOrderOfErrorsWithIdempotencyKeys(t *testing.T) {
 	if response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a bad key without an API key: %d; want 401", response.StatusCode)
 	}
-	h.wantUsers(t, "in the end", 1)
+	e.wantUsers(t, "in the end", 1)
 }
 
 func TestIdempotencyKeysAreKeptAndLoggedNowhere(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	const marker = "mArKeR7f3a"
 	const body = `{"name":"goodname","duration":1}`
-	wantCreated(t, "the first", h.create(t, h.here(), body, marker))
+	wantCreated(t, "the first", e.create(t, e.here(), body, marker))
 	for what, got := range map[string]wantStatus{
-		"the repeat":         h.create(t, h.here(), body, marker),
-		"another request":    h.create(t, h.here(), `{"name":"v","duration":1}`, marker),
-		"a name taken":       h.create(t, h.here(), body, marker+"2"),
-		"no registry":        h.create(t, path(3, 5, 99), body, marker),
-		"another project":    h.create(t, path(4, 5, 1), body, marker),
-		"a bad body":         h.create(t, h.here(), `{}`, marker),
-		"a bad key":          h.create(t, h.here(), body, marker+" x"),
-		"two keys":           h.create(t, h.here(), body, marker, marker),
-		"a key too long":     h.create(t, h.here(), body, marker+strings.Repeat("k", 250)),
-		"no route":           h.create(t, "/nothing", body, marker),
-		"ids that are wrong": h.create(t, "/cloud/v1/registries/x/y/z/users", body, marker),
+		"the repeat":         e.create(t, e.here(), body, marker),
+		"another request":    e.create(t, e.here(), `{"name":"v","duration":1}`, marker),
+		"a name taken":       e.create(t, e.here(), body, marker+"2"),
+		"no registry":        e.create(t, path(3, 5, 99), body, marker),
+		"another project":    e.create(t, path(4, 5, 1), body, marker),
+		"a bad body":         e.create(t, e.here(), `{}`, marker),
+		"a bad key":          e.create(t, e.here(), body, marker+" x"),
+		"two keys":           e.create(t, e.here(), body, marker, marker),
+		"a key too long":     e.create(t, e.here(), body, marker+strings.Repeat("k", 250)),
+		"no route":           e.create(t, "/nothing", body, marker),
+		"ids that are wrong": e.create(t, "/cloud/v1/registries/x/y/z/users", body, marker),
 	} {
 		if strings.Contains(got.body, marker) {
-			t.Errorf("%s: the answer repeats the key: %s", what, got.body)
+			t.Errorf("%s: the response repeats the key: %s", what, got.body)
 		}
 	}
-	h.wantNowhere(t, "goodname", marker)
+	e.wantNowhere(t, "goodname", marker)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// failing is a store that can be made to fail where users are created.
+// failing is a store whose CreateUser fails on request.
 type failing struct {
 	accounts.Store
 	err error
@@ -33,24 +33,24 @@ func (f *failing) CreateUser(ctx context.Context, at accounts.RegistryRef, u acc
 	return f.Store.CreateUser(ctx, at, u, r)
 }
 
-// Every operation's every declared status is reached, and the answer fits the
-// document: by the server's own check, which is on, and by one from outside.
-// The default answer stands for every status that the server gives besides.
+// Each declared status of each operation occurs, and the response conforms to the
+// document: by the server's own validation, and by an independent one.
+// The default response covers all other statuses.
 func TestEveryDeclaredStatus(t *testing.T) {
-	h := newEnv(t)
-	store := &failing{Store: h.AppConfig.Store}
-	h.Shut()
-	h.AppConfig.Store = store
-	h.Open()
+	e := newEnv(t)
+	store := &failing{Store: e.AppConfig.Store}
+	e.Shut()
+	e.AppConfig.Store = store
+	e.Open()
 
 	type attempt struct {
 		operation, declared string // the status, as the document declares it
-		status              int    // as it is answered
+		status              int    // in the response
 		method, path        string
 		header              http.Header // besides the API key and the content type
 		body                string
 		err                 error  // of the store
-		replayed            string // Idempotent-Replayed, as it is answered
+		replayed            string // Idempotent-Replayed, in the response
 	}
 	const (
 		here = "/cloud/v1/registries/3/5/1/users"
@@ -72,7 +72,7 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	}
 	attempts := []attempt{
 		create("201", 201, here, user),
-		create("201", 201, here, `{"name":"v","duration":-1,"read_only":true,"secret":"chosen"}`),
+		create("201", 201, here, `{"name":"v","duration":-1,"read_only":true,"secret":"custom"}`),
 		keyed(create("201", 201, here, `{"name":"w","duration":1}`), ""),
 		keyed(create("201", 201, here, `{"name":"w","duration":1.0,"secret":""}`), "true"),
 		keyed(create("default", 422, here, `{"name":"w","duration":2}`), ""),
@@ -99,7 +99,7 @@ func TestEveryDeclaredStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	routes := map[string]*routers.Route{} // by operation
-	missing := map[string]bool{}          // operations and statuses that no attempt has reached
+	missing := map[string]bool{}          // operations and statuses without a request so far
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			routes[op.OperationID] = &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: op}
@@ -111,16 +111,16 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	for _, a := range attempts {
 		name := a.operation + " " + strconv.Itoa(a.status)
 		request := httptest.NewRequest(a.method, a.path, strings.NewReader(a.body))
-		request.Header.Set("Authorization", "apikey "+h.APIKey.Reveal())
+		request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
 		request.Header.Set("Content-Type", "application/json")
 		for key, values := range a.header {
 			request.Header[key] = values
 		}
 		store.err = a.err
 		w := httptest.NewRecorder()
-		h.Config.Handler.ServeHTTP(w, request)
+		e.Config.Handler.ServeHTTP(w, request)
 		if w.Code != a.status {
-			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, h.Log)
+			t.Errorf("%s: got %d %s, want %d\n%s", name, w.Code, w.Body, a.status, e.Log)
 			continue
 		}
 		if got := w.Header().Get("Idempotent-Replayed"); got != a.replayed {
@@ -141,7 +141,7 @@ func TestEveryDeclaredStatus(t *testing.T) {
 			Body:                   io.NopCloser(w.Body),
 			Options:                &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
 		}); err != nil {
-			t.Errorf("%s: the answer does not fit the document: %v", name, err)
+			t.Errorf("%s: the response does not conform to the document: %v", name, err)
 		}
 		delete(missing, a.operation+" "+a.declared)
 	}

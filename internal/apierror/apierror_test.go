@@ -31,7 +31,7 @@ var rows = map[string]struct {
 	err     error
 	code    int
 	class   string
-	general error // what the status alone says
+	general error // the general error of the status
 }{
 	"ErrInvalid":              {registryusers.ErrInvalid, 400, "ValidationError", registryusers.ErrInvalid},
 	"ErrIdempotencyKeyReused": {registryusers.ErrIdempotencyKeyReused, 422, "ValidationError", registryusers.ErrInvalid},
@@ -91,7 +91,7 @@ func TestEverySentinelIsInThisTest(t *testing.T) {
 }
 
 // A sentinel without a row in the package's table would be ErrInternal, and
-// one behind its general error would lose its own words.
+// one after its general error would lose its own text.
 func TestOfGivesEverySentinelItsOwnRow(t *testing.T) {
 	for name, want := range rows {
 		for form, err := range map[string]error{
@@ -102,7 +102,7 @@ func TestOfGivesEverySentinelItsOwnRow(t *testing.T) {
 		} {
 			code, body := apierror.Of(err)
 			if code != want.code || body.ExceptionClass != want.class || body.Message != want.err.Error() || body.InvalidFields != nil || body.RequestID != "" {
-				t.Errorf("Of(%s, %s): got %d, %+v, want %d, the class %s and the message %q alone", name, form, code, body, want.code, want.class, want.err)
+				t.Errorf("Of(%s, %s): got %d, %+v, want %d, the class %s and only the message %q", name, form, code, body, want.code, want.class, want.err)
 			}
 		}
 	}
@@ -112,7 +112,7 @@ func TestOfTakesUnknownErrorsForInternalOnes(t *testing.T) {
 	for _, err := range []error{
 		nil,
 		errors.New("the disk is full"),
-		errors.New(registryusers.ErrNotFound.Error()), // the same words are not the same error
+		errors.New(registryusers.ErrNotFound.Error()), // the same text is not the same error
 		context.Canceled,
 	} {
 		code, body := apierror.Of(err)
@@ -194,8 +194,8 @@ func TestClassesAreTheVendors(t *testing.T) {
 	}
 }
 
-// What one side of the wire says the other understands: every sentinel that an
-// implementation returns is the same for the caller of the client.
+// Both sides of the wire have the same errors: every sentinel that an
+// implementation returns is returned by the client, too.
 func TestErrorsSurviveTheWire(t *testing.T) {
 	for name, want := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 					continue
 				}
 				if errors.Is(err, row.err) {
-					t.Errorf("the client's error: got %v, which is %s as well; want that of %s alone", err, other, name)
+					t.Errorf("the client's error: got %v, which is also %s; want only that of %s", err, other, name)
 				}
 			}
 			var response *client.Error
@@ -222,15 +222,15 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 	}
 }
 
-// isAssumed reports whether a general error is taken for the specific one that
-// the document means by its status.
+// isAssumed reports whether a general error is read as the specific one that
+// the document declares for its status.
 func isAssumed(general, specific error) bool {
 	return general == registryusers.ErrNotFound && specific == registryusers.ErrRegistryNotFound ||
 		general == registryusers.ErrExists && specific == registryusers.ErrUserExists
 }
 
 // overTheWire returns the error of a client's call that an implementation
-// answers with err.
+// fails with err.
 func overTheWire(t *testing.T, err error) error {
 	t.Helper()
 	handler, newErr := server.New(implementation{err}, server.Options{Authenticator: implementation{}, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
@@ -247,7 +247,7 @@ func overTheWire(t *testing.T, err error) error {
 	return err
 }
 
-// implementation answers everything with one error, and knows every API key.
+// implementation fails every call with one error, and accepts every API key.
 type implementation struct{ err error }
 
 func (i implementation) CreateUser(context.Context, apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
@@ -258,7 +258,7 @@ func (implementation) Authenticate(ctx context.Context, _ registryusers.Secret) 
 	return ctx, nil
 }
 
-// The words of error_code are part of the API: the document lists them all, and
+// The values of error_code are part of the API: the document lists them all, and
 // no two errors share one.
 func TestErrorCodesAreThoseOfTheDocument(t *testing.T) {
 	doc, err := apiserver.GetSpec()
@@ -352,13 +352,13 @@ func TestWriteSetsTheHeaders(t *testing.T) {
 	}
 }
 
-func TestWriteTellsNobodyWhatFailedInside(t *testing.T) {
+func TestWriteDoesNotRevealTheCause(t *testing.T) {
 	secret := apierror.Body{ErrorCode: "user_exists", Message: "open /var/lib: denied", InvalidFields: map[string][]string{"path": {"/var/lib"}}, RequestID: "R"}
 	for _, status := range []int{500, 503, 504, 599} {
 		recorder := httptest.NewRecorder()
 		body := apierror.Write(recorder, status, secret)
 		if strings.Contains(recorder.Body.String(), "/var/lib") || body.ErrorCode != "" || !strings.HasSuffix(body.Message, "; the server's log has details under this request_id") {
-			t.Errorf("Write(%d): got %s, want the status's message alone", status, recorder.Body)
+			t.Errorf("Write(%d): got %s, want only the status's message", status, recorder.Body)
 		}
 	}
 }

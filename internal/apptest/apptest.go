@@ -1,4 +1,4 @@
-// Package apptest runs a whole server for a test: a data directory, what
+// Package apptest runs a complete server for a test: a data directory, what
 // [app.Open] wires over it, and its HTTP server on a loopback port.
 //
 //	env := apptest.New(t, apptest.Options{Images: apptest.OnDisk})
@@ -31,16 +31,16 @@ import (
 // Service is the name of the service in tokens.
 const Service = "registry.example.com"
 
-// Noon is the time that the clock shows at first, if the options do not say another.
+// Noon is the clock's first time by default.
 var Noon = time.Date(2024, 6, 18, 12, 0, 0, 0, time.UTC)
 
-// Images says who keeps the images.
+// Images says where the images are.
 type Images string
 
 // The values of [Images].
 const (
-	NoImages Images = ""        // nobody: there is the API alone
-	Outside  Images = "outside" // an outside registry: there are tokens, and no /v2/
+	NoImages Images = ""        // nowhere: there is only the API
+	Outside  Images = "outside" // in an outside registry: there are tokens, and no /v2/
 	InMemory Images = "in memory"
 	OnDisk   Images = "on disk" // in the data directory
 )
@@ -52,10 +52,10 @@ type Options struct {
 
 	ProjectID, RegionID int64 // of the registry and the API key; 0: 1
 
-	Start time.Time        // what the clock shows at first; zero: Noon
+	Start time.Time        // the clock's first time; zero: Noon
 	Now   func() time.Time // the server's time; nil: the clock's
 
-	URL string // under which clients reach the registry; "": what each request says
+	URL string // where clients reach the registry; "": the Host of each request
 	TLS bool
 
 	// Handlers replaces or wraps handlers. It is called at each Open.
@@ -145,7 +145,7 @@ func (e *Env) openDir() {
 	}
 }
 
-// listen starts the HTTP server. It is the app's, but for the handler, which Open
+// listen starts the app's HTTP server with another handler, which Open
 // and Shut replace.
 func (e *Env) listen() {
 	e.Server = httptest.NewUnstartedServer(nil)

@@ -172,7 +172,7 @@ func TestLinksAreFollowed(t *testing.T) {
 			}
 			for link, to := range map[string]string{
 				"links/dir":   filepath.Join(dir, "real", "deep"),
-				"links/two":   "dir/../file", // of real/deep, not of links
+				"links/two":   "dir/../file", // relative to real/deep, not to links
 				"links/first": "two",
 			} {
 				if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
@@ -206,7 +206,7 @@ func TestLinksAreFollowed(t *testing.T) {
 	}
 }
 
-func TestPlacesThatCannotBeWritten(t *testing.T) {
+func TestUnwritablePaths(t *testing.T) {
 	dir := t.TempDir()
 	for what, path := range map[string]string{
 		"no directory": filepath.Join(dir, "missing", "file"),

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// syncs records what is synced while change runs, in order: of a file its
-// content, of the directory the content that the file at path has by then. The
+// syncs records the syncs while change runs, in order: for a file its
+// content, for the directory the content that the file at path has at that time. The
 // sync with the index failing fails.
 func syncs(t *testing.T, path string, failing int, change func() error) ([]string, error) {
 	t.Helper()
@@ -41,7 +41,7 @@ func syncs(t *testing.T, path string, failing int, change func() error) ([]strin
 
 var errSync = errors.New("the disk is broken")
 
-// Neither the content nor the name is lost by a power loss.
+// A power loss loses neither the content nor the name.
 func TestFileAndDirectoryAreSynced(t *testing.T) {
 	for what, test := range map[string]struct {
 		old    string

@@ -22,7 +22,7 @@ import (
 	"github.com/registryusers/registryusers/internal/keys"
 )
 
-// addRegistry creates a registry in a data directory, which it opens for it.
+// addRegistry opens a data directory, creates a registry, and closes it.
 func addRegistry(t *testing.T, path, name string) {
 	t.Helper()
 	d := open(t, path)
@@ -152,7 +152,7 @@ func TestRestore(t *testing.T) {
 	addRegistry(t, path, "two")
 	writeFile(t, filepath.Join(path, "keys", "token-2.pem"), []byte("another"))
 
-	other := newDir(t) // whose key is another
+	other := newDir(t) // with another key
 	addRegistry(t, other, "three")
 	for what, test := range map[string]struct {
 		path   string
@@ -179,7 +179,7 @@ func TestRestore(t *testing.T) {
 			}
 			if test.before == nil {
 				if before != "" {
-					t.Errorf("Restore says that %s holds what was there; want nothing", before)
+					t.Errorf("Restore returns %s as the place of the old files; want none", before)
 				}
 				return
 			}
@@ -190,8 +190,8 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// A killed server leaves a log. Beside a restored database, SQLite would play it
-// into that.
+// A killed server leaves a log. Beside a restored database, SQLite would replay it
+// into the database.
 func TestRestoreBesideAnOldLog(t *testing.T) {
 	path := newDir(t)
 	addRegistry(t, path, "one")
@@ -251,8 +251,8 @@ func TestRestoreIsAlone(t *testing.T) {
 func TestRestoreOfABadBackup(t *testing.T) {
 	path := newDir(t)
 	addRegistry(t, path, "one")
-	good := readBackup(t, backup(t, path))
-	key, database := good[0], good[1]
+	valid := readBackup(t, backup(t, path))
+	key, database := valid[0], valid[1]
 	foreign := readBackup(t, backup(t, newDir(t)))[0]
 	change := func(e entry, change func(*entry)) entry {
 		e.data = bytes.Clone(e.data)
@@ -303,12 +303,12 @@ func TestRestoreOfABadBackup(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) { wantRestoreError(t, path, writeBackup(t, test.entries), test.want) })
 	}
-	whole := readFile(t, writeBackup(t, good))
+	complete := readFile(t, writeBackup(t, valid))
 	for what, text := range map[string][]byte{
 		"no archive":   []byte(strings.Repeat("no archive ", 1000)),
-		"cut":          whole[:len(whole)/2],
-		"cut a little": whole[:len(whole)-4096],
-		"a header":     whole[:512],
+		"cut":          complete[:len(complete)/2],
+		"cut a little": complete[:len(complete)-4096],
+		"a header":     complete[:512],
 	} {
 		t.Run(what, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "backup.tar")
@@ -349,7 +349,7 @@ func wantRestoreError(t *testing.T, path, file, word string) {
 }
 
 // The key that signs tokens is the same after a restore: an outside registry may
-// know no other.
+// have no other.
 func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
 	path, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup.tar")
 	d := open(t, path)

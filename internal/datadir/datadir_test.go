@@ -43,7 +43,7 @@ func closeDir(t *testing.T, d *datadir.Dir) {
 	}
 }
 
-// newDir makes a data directory with nobody in it, closed.
+// newDir creates an empty data directory, and closes it.
 func newDir(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "data")
@@ -82,8 +82,8 @@ func readKey(t *testing.T, path string) key {
 	return k
 }
 
-// index is the keyed hash under which a made secret is stored. It is spelled
-// out here because it must never change: stored secrets would be good no more.
+// index is the keyed hash under which a generated secret is stored. It is spelled
+// out here because it must never change: stored secrets would stop working.
 func index(k key, secret registryusers.SecretText) []byte {
 	h := hmac.New(sha256.New, k.Key)
 	h.Write([]byte("user secret\x00" + secret.Reveal()))
@@ -157,8 +157,8 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	}
 }
 
-// A repeat is answered alike wherever the directory is: what it needs of the
-// server key and of the database is in there.
+// A repeat gets the same response from a copy of the directory: the copy has the
+// server key and the database.
 func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
@@ -168,8 +168,8 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	}
 	caller, at := accounts.Key{ID: 1}, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	requests := []accounts.NewUser{
-		{Name: "made", Duration: 1},
-		{Name: "chosen", Duration: 1, Secret: registryusers.NewSecretText("chosen")},
+		{Name: "generated", Duration: 1},
+		{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("custom")},
 	}
 	var firsts []accounts.CreatedUser
 	for _, n := range requests {
@@ -191,7 +191,7 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 			got, err := d.Accounts(nil).CreateUser(t.Context(), caller, at, n.Name, n)
 			want := firsts[i]
 			if err != nil || !got.Replayed || got.ID != want.ID || got.CreatedAt != want.CreatedAt || got.ExpiresAt != want.ExpiresAt || got.Secret.Reveal() != want.Secret.Reveal() {
-				t.Errorf("%s: %s: %+v, %v, replayed %t; want the first answer, %+v, and its secret", what, n.Name, got, err, got.Replayed, want)
+				t.Errorf("%s: %s: %+v, %v, replayed %t; want the first response, %+v, and its secret", what, n.Name, got, err, got.Replayed, want)
 			}
 		}
 	}
@@ -210,7 +210,7 @@ func TestClockIsPassedOn(t *testing.T) {
 }
 
 // wantOpenError checks that Open fails with all of the words, and that no
-// file under the path is changed, gone or new.
+// file under the path is changed, removed or new.
 func wantOpenError(t *testing.T, path string, words ...string) error {
 	t.Helper()
 	before := snapshot(t, path)
@@ -241,8 +241,8 @@ func wantOpenError(t *testing.T, path string, words ...string) error {
 	return err
 }
 
-// snapshot returns what is in the files under path; of a database, which every
-// open may touch, only that it is there.
+// snapshot returns the content of the files under path; for a database, which every
+// open may change, only that it exists.
 func snapshot(t *testing.T, path string) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -274,7 +274,7 @@ func TestLostKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantOpenError(t, path, filepath.Join(path, keyFile), id, "lost", "restore", "backup")
-	wantOpenError(t, path, "lost") // and again: nothing was made in its place
+	wantOpenError(t, path, "lost") // and again: nothing was created in its place
 
 	if err := os.RemoveAll(filepath.Join(path, "keys")); err != nil {
 		t.Fatal(err)
@@ -285,13 +285,13 @@ func TestLostKey(t *testing.T) {
 }
 
 func TestDamagedKey(t *testing.T) {
-	good := readFile(t, filepath.Join(newDir(t), keyFile))
+	valid := readFile(t, filepath.Join(newDir(t), keyFile))
 	secret := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 31))
 	for name, data := range map[string]string{
 		"empty":          "",
-		"cut":            string(good[:len(good)/2]),
-		"bytes after":    string(good) + "x",
-		"zeros":          string(make([]byte, len(good))),
+		"cut":            string(valid[:len(valid)/2]),
+		"bytes after":    string(valid) + "x",
+		"zeros":          string(make([]byte, len(valid))),
 		"null":           "null",
 		"no fields":      "{}",
 		"no key":         `{"id":"x"}`,
@@ -320,7 +320,7 @@ func TestDamagedKey(t *testing.T) {
 				}
 				err := wantOpenError(t, path, filepath.Join(path, keyFile), "damaged", "restore", "backup")
 				if strings.Contains(err.Error(), secret) {
-					t.Errorf("Open: %v; want none of the key in it", err)
+					t.Errorf("Open: %v; want no part of the key in it", err)
 				}
 			})
 		}
@@ -428,7 +428,7 @@ func TestDamagedDatabase(t *testing.T) {
 	wantOpenError(t, path, filepath.Join(path, dbFile), "damaged", "restore", "backup")
 }
 
-func TestPlaceThatCannotBeUsed(t *testing.T) {
+func TestUnusablePath(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, nil)
 	t.Run("a file", func(t *testing.T) { wantOpenError(t, file, file, "data directory", "cannot be created") })
@@ -511,7 +511,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 			t.Errorf("keys/ holds %v, %v; want server.json alone", entries, err)
 		}
 
-		// What one hands out, each of the others knows.
+		// All of them have the server key of the database.
 		store, err := sqlite.Open(t.Context(), filepath.Join(path, dbFile))
 		if err != nil {
 			t.Fatal(err)
@@ -533,7 +533,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(index(k, u.Secret), u.Verifier.Index) {
-				t.Errorf("Dir %d made a secret under another key than the file's", i)
+				t.Errorf("Dir %d generated a secret with another key than the file's", i)
 			}
 		}
 	}

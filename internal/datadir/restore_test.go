@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A crash after any step leaves the directory as it was, or refused; the next
-// restore then ends the work, and keeps what was there.
+// A crash after any step leaves the directory unchanged, or refused at the next open; the next
+// restore then completes the work, and keeps the old files.
 func TestRestoreThatIsInterrupted(t *testing.T) {
 	build := func(t *testing.T, name string) string {
 		t.Helper()
@@ -97,13 +97,13 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 				t.Error("what was unpacked is left behind")
 			}
 			if !kept && done < steps { // else the first restore kept it
-				t.Errorf("%v: nothing holds the database and the keys from before", entries)
+				t.Errorf("%v: no file has the old database and keys", entries)
 			}
 		})
 	}
 }
 
-// A directory that cannot be moved, such as a mount, leaves all as it was.
+// If a directory cannot be moved, such as a mount, nothing is changed.
 func TestRestoreThatCannotMoveTheKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d, err := Open(t.Context(), path)
@@ -150,8 +150,8 @@ func TestRestoreThatCannotMoveTheKeys(t *testing.T) {
 	}
 }
 
-// What was there is moved away for good before anything takes its place, and all
-// is in its place for good before the mark of an unfinished restore is removed.
+// The moves of the old files are synced before new files replace them, and all new files
+// are synced before the mark of an unfinished restore is removed.
 func TestMovesAreSynced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d, err := Open(t.Context(), path)

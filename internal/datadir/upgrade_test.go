@@ -12,7 +12,7 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// firstVersion returns a copy of the data directory that the first version left.
+// firstVersion returns a copy of a data directory of the first version.
 func firstVersion(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "data")
@@ -36,11 +36,11 @@ func databaseVersion(t *testing.T, path string) (version int) {
 	return version
 }
 
-// A server of the version before goes on working: nothing is upgraded under it.
+// A running server of the previous version keeps working: the database is not upgraded while it is open.
 func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 	path := firstVersion(t)
 	before := databaseVersion(t, path)
-	unlock, err := lockShared(path) // as a process has it that has the directory open
+	unlock, err := lockShared(path) // like a process that has the directory open
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 	}
 }
 
-// Of processes that start at once, one upgrades, and the others wait for it.
+// Of processes that start at the same time, one upgrades, and the others wait for it.
 func TestConcurrentUpgrades(t *testing.T) {
 	path := firstVersion(t)
 	dirs := make([]*Dir, 8)

@@ -24,7 +24,7 @@ type backwards string
 
 func (b backwards) MarshalJSON() ([]byte, error) { return json.Marshal("backwards " + string(b)) }
 
-// loud has its own text.
+// loud marshals itself as text.
 type loud string
 
 func (l *loud) UnmarshalText(text []byte) error {
@@ -33,21 +33,21 @@ func (l *loud) UnmarshalText(text []byte) error {
 }
 func (l loud) MarshalText() ([]byte, error) { return []byte(strings.ToLower(string(l))), nil }
 
-type whole struct {
+type marshaler struct {
 	Private int
 }
 
-func (whole) MarshalJSON() ([]byte, error) { return []byte(`"whole"`), nil }
+func (marshaler) MarshalJSON() ([]byte, error) { return []byte(`"itself"`), nil }
 
 var at = time.Date(2026, 5, 7, 20, 33, 46, 548242000, time.UTC)
 
-// twice is of a type that has a name twice.
-var twice = reflect.New(reflect.StructOf([]reflect.StructField{
+// repeated is of a type that has a name twice.
+var repeated = reflect.New(reflect.StructOf([]reflect.StructField{
 	{Name: "A", Type: reflect.TypeFor[string](), Tag: `json:"a"`},
 	{Name: "B", Type: reflect.TypeFor[string](), Tag: `json:"a"`},
 })).Interface()
 
-// values are of the kinds that generated models have.
+// values have the types of the fields of generated models.
 var values = []any{
 	&models.CreatedUser{ID: 7, Name: "user1", Duration: 14, ReadOnly: true, CreatedAt: at, ExpiresAt: at.Local(), Secret: registryusers.NewSecretText("s\"<&>\u2028\x00")},
 	&models.CreatedUser{},
@@ -76,9 +76,9 @@ var values = []any{
 		A *string `json:"a"`
 		B []int64 `json:"b"`
 	}{},
-	twice,
+	repeated,
 	&struct {
-		whole
+		marshaler
 		A string `json:"a"`
 	}{},
 	&struct {
@@ -91,13 +91,13 @@ var values = []any{
 		C string
 	}{"x", 3, "c"},
 	&struct{}{},
-	&whole{1},
+	&marshaler{1},
 	new(named),
 	&[]string{"a"},
 	&map[string]int64{"a": 1},
 }
 
-// What is appended is what encoding/json makes of the value, or both refuse.
+// Append and encoding/json encode a value in the same way, or both refuse it.
 func TestAppendEncodesAsEncodingJSON(t *testing.T) {
 	for _, v := range values {
 		var want bytes.Buffer
@@ -154,11 +154,11 @@ func TestEncodeFollowsWhatIsInTheBuffer(t *testing.T) {
 	}
 }
 
-// Set binds what it can, to the same as the runtime of the generated code.
+// Set binds values in the same way as the runtime of the generated code.
 func TestSetBindsAsTheRuntime(t *testing.T) {
 	index := map[string]int{`"name"`: 0, `"duration"`: 1, `"read_only"`: 2, `"secret"`: 3, `"a"`: 4, `"B_2"`: 5, `"c"`: 6, `"created_at"`: 7}
 	types := []any{
-		models.CreateUserRequest{}, models.CreatedUser{}, models.Error{}, named(""), whole{},
+		models.CreateUserRequest{}, models.CreatedUser{}, models.Error{}, named(""), marshaler{},
 		struct {
 			A named `json:"a"`
 			B loud  `json:"B_2"`

@@ -13,7 +13,7 @@ import (
 	"github.com/registryusers/registryusers/internal/ijson"
 )
 
-// FuzzDecode states what Decode promises beside encoding/json, a parser that
+// FuzzDecode compares Decode with encoding/json, a parser that
 // is more lenient: what Decode accepts, encoding/json accepts too and reads
 // as the same value, numbers compared by value; so whatever encoding/json
 // refuses, Decode refuses. And every refusal is an *Error.

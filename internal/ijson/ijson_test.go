@@ -58,7 +58,7 @@ func TestDecodeRefuses(t *testing.T) {
 		rule, input, reason string // reason "": any
 	}{
 		{"nothing", ``, "it is empty"},
-		{"white space alone", " \n", "it is empty"},
+		{"only white space", " \n", "it is empty"},
 		{"a value cut short", `{`, truncated},
 		{"a name without a value", `{"a"`, truncated},
 		{"a colon without a value", `{"a":`, truncated},
@@ -382,7 +382,7 @@ func TestErrorsNeverQuoteTheInput(t *testing.T) {
 			}
 		}
 		if errors.Unwrap(err) != nil {
-			t.Errorf("Decode(%s): the error wraps %v, want nothing that might quote the input", abridged(input), errors.Unwrap(err))
+			t.Errorf("Decode(%s): the error wraps %v, want no error that might quote the input", abridged(input), errors.Unwrap(err))
 		}
 	}
 }

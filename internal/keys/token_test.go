@@ -69,7 +69,7 @@ func TestFirstStartMakesOneKey(t *testing.T) {
 	first := ids(t, openKeys(t, dir))
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 || len(first) != 1 {
-		t.Fatalf("files %v, ids %q, %v; want one key and nothing left over", entries, first, err)
+		t.Fatalf("files %v, ids %q, %v; want one key and no other file", entries, first, err)
 	}
 	info, err := entries[0].Info()
 	if err != nil || info.Mode() != 0o600 || !strings.HasPrefix(info.Name(), "token-") || !strings.HasSuffix(info.Name(), ".pem") {
@@ -89,7 +89,7 @@ func TestDirectoryOfNoKeys(t *testing.T) {
 	if _, err := keys.OpenFiles(dir, quiet); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("OpenFiles of a directory that is not there: %v; want an error that names %s", err, dir)
 	}
-	dir = t.TempDir() // what is no key is left alone
+	dir = t.TempDir() // other files are not touched
 	for _, name := range []string{"server.json", ".new-123", "token-1.pem.bak", "other.pem"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
@@ -100,7 +100,7 @@ func TestDirectoryOfNoKeys(t *testing.T) {
 	}
 }
 
-// Whoever opens a new directory at the same time: all must take the tokens of all.
+// Processes that open a new directory at the same time accept each other's tokens.
 func TestKeysOpenedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	issuers, texts := make([]token.Issuer, 8), make([]string, 8)
@@ -138,7 +138,7 @@ func TestKeysUsedAndChangedAtOnce(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 100 {
-				// A token of a key that is removed by now is refused; others are good.
+				// A token of a removed key is refused; others are valid.
 				text, _, _, err := issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
 				if err != nil {
 					t.Errorf("Sign: %v", err)
@@ -172,7 +172,7 @@ func wantKeys(t *testing.T, when string, keys *keys.Files, signing string, want 
 	}
 }
 
-// An outside registry must know a key before it signs.
+// An outside registry must have a key before it signs.
 func TestKeyIsPublishedBeforeItSigns(t *testing.T) {
 	dir := t.TempDir()
 	keys, elsewhere := openKeys(t, dir), openKeys(t, dir)
@@ -207,8 +207,8 @@ func TestKeyIsPublishedBeforeItSigns(t *testing.T) {
 	}
 }
 
-// A directory of an earlier version has no file that says which key signs.
-func TestNewestKeySignsWhereNothingElseIsSaid(t *testing.T) {
+// A directory of an earlier version has no file that names the signing key.
+func TestNewestKeySignsByDefault(t *testing.T) {
 	dir := t.TempDir()
 	keys := openKeys(t, dir)
 	second, err := keys.Add()
@@ -264,9 +264,9 @@ func TestRemoveKey(t *testing.T) {
 	}
 }
 
-// Many file systems' clocks tick so slowly that two changes of a directory in
-// a row have one time. The second must be noticed all the same: a removed key
-// would be good for ever.
+// The clocks of many file systems are so coarse that two successive changes of a directory
+// have the same time. The second must be noticed nevertheless: a removed key
+// would stay valid for ever.
 func TestChangesWithinOneTickOfTheFileSystemsClock(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := openKeys(t, dir).Add(); err != nil {
@@ -310,11 +310,11 @@ func TestChangesWithinOneTickOfTheFileSystemsClock(t *testing.T) {
 func TestDamagedKeyFile(t *testing.T) {
 	dir := t.TempDir()
 	openKeys(t, dir)
-	good, err := os.ReadFile(testkit.TokenKeyFiles(t, dir)[0])
+	valid, err := os.ReadFile(testkit.TokenKeyFiles(t, dir)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, rest := pem.Decode(good)
+	private, rest := pem.Decode(valid)
 	certificate, _ := pem.Decode(rest)
 	file := func(blocks ...*pem.Block) string {
 		var text []byte
@@ -343,18 +343,18 @@ func TestDamagedKeyFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, text := range map[string]string{
-		"empty":                      "",
-		"garbage":                    "garbage\x00\xff",
-		"cut":                        string(good[:len(good)/2]),
-		"cut within the key":         string(good[:60]),
-		"no certificate":             file(private),
-		"no key":                     file(certificate),
-		"the other way round":        file(certificate, private),
-		"another key's certificate":  file(pkcs8(p256), certificate),
-		"a key that is none":         file(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}, certificate),
-		"a certificate that is none": file(private, &pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}),
-		"a key of another curve":     file(pkcs8(p384), certificate),
-		"an RSA key":                 file(pkcs8(rsaKey), certificate),
+		"empty":                     "",
+		"garbage":                   "garbage\x00\xff",
+		"cut":                       string(valid[:len(valid)/2]),
+		"cut within the key":        string(valid[:60]),
+		"no certificate":            file(private),
+		"no key":                    file(certificate),
+		"the other way round":       file(certificate, private),
+		"another key's certificate": file(pkcs8(p256), certificate),
+		"an invalid key":            file(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}, certificate),
+		"an invalid certificate":    file(private, &pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}),
+		"a key of another curve":    file(pkcs8(p384), certificate),
+		"an RSA key":                file(pkcs8(rsaKey), certificate),
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
@@ -367,18 +367,18 @@ func TestDamagedKeyFile(t *testing.T) {
 				t.Errorf("OpenFiles with the file %q: %v; want an error that says that %s is damaged", text, err, path)
 			}
 			if got := testkit.TokenKeyFiles(t, dir); !slices.Equal(got, []string{path}) {
-				t.Errorf("files: %q; want the damaged one alone, and left as it is", got)
+				t.Errorf("files: %q; want only the damaged one, unchanged", got)
 			}
 		})
 	}
 }
 
-// A damaged file beside a good one takes its own tokens out of use, and no others.
-func TestDamagedKeyFileBesideAGoodOne(t *testing.T) {
+// A damaged file invalidates its own tokens, and not those of the valid file beside it.
+func TestDamagedKeyFileBesideAValidOne(t *testing.T) {
 	for _, name := range []string{"token-00000000000000000001.pem", "token-99999999999999999999.pem"} { // the last one would sign
 		t.Run(name, func(t *testing.T) {
 			dir, logged := t.TempDir(), new(testkit.Log)
-			good := ids(t, openKeys(t, dir))
+			valid := ids(t, openKeys(t, dir))
 			keys, err := keys.OpenFiles(dir, slog.New(slog.NewTextHandler(logged, nil)))
 			if err != nil {
 				t.Fatal(err)
@@ -402,24 +402,24 @@ func TestDamagedKeyFileBesideAGoodOne(t *testing.T) {
 					t.Errorf("Verify with a damaged file: %v", err)
 				}
 			}
-			if got := ids(t, keys); !slices.Equal(got, good) {
-				t.Errorf("ids with a damaged file: %q; want %q", got, good)
+			if got := ids(t, keys); !slices.Equal(got, valid) {
+				t.Errorf("ids with a damaged file: %q; want %q", got, valid)
 			}
 			set, err := keys.JWKS()
 			if err != nil || len(set.Keys) != 1 {
-				t.Errorf("JWKS with a damaged file: %v, %v; want the good key", set, err)
+				t.Errorf("JWKS with a damaged file: %v, %v; want the valid key", set, err)
 			}
 			if bundle, err := keys.Certificates(); err != nil || strings.Count(string(bundle), "BEGIN") != 1 {
-				t.Errorf("Certificates with a damaged file: %q, %v; want the good key's", bundle, err)
+				t.Errorf("Certificates with a damaged file: %q, %v; want the valid key's", bundle, err)
 			}
-			if err := keys.Remove(good[0]); !errors.Is(err, registryusers.ErrInvalid) {
+			if err := keys.Remove(valid[0]); !errors.Is(err, registryusers.ErrInvalid) {
 				t.Errorf("Remove of the only usable key: %v; want %v", err, registryusers.ErrInvalid)
 			}
 			if got := logged.Take(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR") || !strings.Contains(got, name) {
 				t.Errorf("logged %q; want one error that names %s", got, name)
 			}
-			if again := ids(t, openKeys(t, dir)); !slices.Equal(again, good) || len(testkit.TokenKeyFiles(t, dir)) != 2 {
-				t.Errorf("opened again: %q; want %q, and no other key created", again, good)
+			if again := ids(t, openKeys(t, dir)); !slices.Equal(again, valid) || len(testkit.TokenKeyFiles(t, dir)) != 2 {
+				t.Errorf("opened again: %q; want %q, and no other key created", again, valid)
 			}
 		})
 	}
@@ -441,10 +441,10 @@ func TestDirectoryWhoseNameIsAPattern(t *testing.T) {
 	}
 }
 
-// What is no file but has a key's name stops no logins.
+// A directory with a key's name does not stop logins.
 func TestDirectoryWithAKeysName(t *testing.T) {
 	dir, logged := t.TempDir(), new(testkit.Log)
-	good := ids(t, openKeys(t, dir))
+	valid := ids(t, openKeys(t, dir))
 	if err := os.Mkdir(filepath.Join(dir, "token-99999999999999999999.pem"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -452,8 +452,8 @@ func TestDirectoryWithAKeysName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ids(t, keys); !slices.Equal(got, good) {
-		t.Errorf("ids beside a directory: %q; want %q", got, good)
+	if got := ids(t, keys); !slices.Equal(got, valid) {
+		t.Errorf("ids beside a directory: %q; want %q", got, valid)
 	}
 	if got := logged.Take(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "token-99999999999999999999.pem") {
 		t.Errorf("logged %q; want one error that names it", got)

@@ -147,13 +147,13 @@ func TestMethodsOfTheClientsOwnStayOutOfTheLog(t *testing.T) {
 	}
 }
 
-// What begins a span or counts a request is called once, with the response.
+// Begin is called once for each request, and the function it returns once, with the response.
 func TestBeginIsCalledForEachRequest(t *testing.T) {
 	type key struct{}
 	var ended []int
 	handler := observe.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Value(key{}) != "span" || observe.From(r.Context()) == nil {
-			t.Error("the handler's context has not what Begin put there, or no record")
+			t.Error("the handler's context lacks the value of Begin, or the record")
 		}
 		w.WriteHeader(http.StatusAccepted)
 	}), observe.Options{
@@ -168,7 +168,7 @@ func TestBeginIsCalledForEachRequest(t *testing.T) {
 	}
 }
 
-// plain is a response writer that has nothing but its three methods, and tells a
+// plain is a response writer that has only its three methods, and detects a
 // file by ReadFrom.
 type plain struct {
 	*httptest.ResponseRecorder

@@ -21,7 +21,7 @@ import (
 
 const manifests = "/v2/1-1-demo/app/manifests/v1"
 
-// begun begins an upload and returns where it goes on.
+// begun begins an upload and returns its Location.
 func (w *env) begun(repository, header string) string {
 	w.t.Helper()
 	got := w.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", header)
@@ -37,7 +37,7 @@ func withDigest(location, digest string) string {
 	return location + "&digest=" + url.QueryEscape(digest)
 }
 
-// wantChallenge wants a 401 that says where to get a token, and for what.
+// wantChallenge wants a 401 with the realm and the scope of the token to get.
 func (w *env) wantChallenge(what string, got httpResponse, want string) {
 	w.t.Helper()
 	w.wantStatus(what, got, http.StatusUnauthorized, "UNAUTHORIZED")
@@ -46,7 +46,7 @@ func (w *env) wantChallenge(what string, got httpResponse, want string) {
 	}
 }
 
-func TestStrangerLearnsWhereToGetWhichToken(t *testing.T) {
+func TestUnauthenticatedRequestGetsAChallenge(t *testing.T) {
 	digest := sum("something")
 	requests := []struct{ method, path, scope string }{
 		{http.MethodGet, "/v2/", ""},
@@ -130,19 +130,19 @@ func TestTokenWithTooSmallAScope(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/app:v1", image)
 }
 
-// A token says what its holder might do when it was signed. The accounts say
-// what they may do now, whichever process changed them: an upload that was
-// begun does not go on.
-func TestTokenInHandEndsWithItsUser(t *testing.T) {
+// A token has its holder's rights at the time it was signed. The accounts have
+// the current rights, whichever process changed them: an upload that was
+// begun does not continue.
+func TestTokenEndsWithItsUser(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(t *testing.T, admin *accounts.Service, l login) error
-		status int // of what changes something; 403 leaves the reading
+		status int // of changes; after 403, reads still work
 		code   string
 	}{
 		"deleted": {func(t *testing.T, admin *accounts.Service, l login) error {
 			return admin.DeleteUser(t.Context(), l.User)
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
-		"deleted, and another made of its name": {func(t *testing.T, admin *accounts.Service, l login) error {
+		"deleted, and another created with its name": {func(t *testing.T, admin *accounts.Service, l login) error {
 			if err := admin.DeleteUser(t.Context(), l.User); err != nil {
 				return err
 			}
@@ -205,13 +205,13 @@ func (w *env) wantReads(bearer string, status int, code string) {
 	}
 }
 
-func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
+func TestTokenEndsWhenItsUserExpires(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	w.Clock.Advance(24*time.Hour - time.Minute)
 	endless := w.account(user)
-	endless.ExpiresAt = accounts.Never // the service signs no token that lasts so long
+	endless.ExpiresAt = accounts.Never // the service signs no token that is valid so long
 	own := w.bearer(user, scope("1-1-demo/app", all))
 	longer := w.signed(endless, oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete"}})
 	upload := w.begun("1-1-demo/app", longer)
@@ -225,7 +225,7 @@ func TestTokenInHandEndsWithItsUsersDays(t *testing.T) {
 	}
 }
 
-func TestUserWhoseDurationIs0IsOutAtOnceInRealTime(t *testing.T) {
+func TestUserOfDuration0IsRefusedAtOnceInRealTime(t *testing.T) {
 	w := newEnv(t, apptest.Options{Now: time.Now})
 	user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 	account := accounts.Account{User: user.User, Namespace: user.namespace}
@@ -263,17 +263,17 @@ func TestTokenOfARemovedKey(t *testing.T) {
 	w.wantStatus("a token of the new key", w.send(http.MethodGet, "/v2/", "", w.bearer(user)), http.StatusOK, "")
 }
 
-func TestHeadersThatAreNoToken(t *testing.T) {
+func TestHeadersWithoutAToken(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
-	good := w.bearer(user, scope("1-1-demo/app", all))
-	text := strings.TrimPrefix(good, "Authorization: Bearer ")
+	valid := w.bearer(user, scope("1-1-demo/app", all))
+	text := strings.TrimPrefix(valid, "Authorization: Bearer ")
 	basic := "Authorization: Basic " + "cHVzaGVyOnNlY3JldA=="
 	for _, headers := range [][]string{
-		{good, good},
-		{good, basic},
-		{basic, good},
-		{good, "Authorization: "},
+		{valid, valid},
+		{valid, basic},
+		{basic, valid},
+		{valid, "Authorization: "},
 		{basic},
 		{"Authorization: "},
 		{"Authorization: Bearer"},
@@ -298,11 +298,11 @@ func TestHeadersThatAreNoToken(t *testing.T) {
 			}
 		}
 	}
-	w.wantStatus("a good token in a scheme of small letters", w.send(http.MethodGet, "/v2/", "", "Authorization: bearer "+text), http.StatusOK, "")
+	w.wantStatus("a valid token with the scheme in lower case", w.send(http.MethodGet, "/v2/", "", "Authorization: bearer "+text), http.StatusOK, "")
 }
 
-// Whatever a token may say, nobody comes into another registry.
-func TestTokenThatSaysTooMuch(t *testing.T) {
+// No token gives access to another registry, whatever its claims.
+func TestTokenCannotReachAnotherRegistry(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
@@ -327,11 +327,11 @@ func TestTokenThatSaysTooMuch(t *testing.T) {
 	reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
 	bearer = w.signed(w.account(reader), oci.Access{Type: "repository", Name: "1-1-demo/app", Actions: []string{"pull", "push", "delete", "*"}})
 	got := w.send(http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/", "", bearer)
-	w.wantStatus("a read-only user's token with push in it", got, http.StatusForbidden, "DENIED", "read-only")
+	w.wantStatus("a read-only user's token that has push", got, http.StatusForbidden, "DENIED", "read-only")
 }
 
 // A mount from a repository that the user may not pull from begins an ordinary
-// upload, and does not tell whether the blob exists.
+// upload, and does not reveal whether the blob exists.
 func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
@@ -384,8 +384,8 @@ func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
 	}
 }
 
-// A digest is no key: images lie in one store, but who has not pushed a blob
-// to a registry cannot get it there.
+// A digest gives no access: all images are in one store, but a user who has not pushed
+// a blob to a registry cannot pull it there.
 func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *env) {
 		user, other := w.pusher(w.one), w.pusher(w.two)
@@ -422,7 +422,7 @@ func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/stolen", string(raw), bearer, "Content-Type: "+string(mediaType))
-		w.wantStatus("push the manifest alone", got, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
+		w.wantStatus("push only the manifest", got, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
 		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 			mediaType, digestOf(t, image), len(raw))
 		got = w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/stolen", index, bearer, "Content-Type: application/vnd.oci.image.index.v1+json")
@@ -430,7 +430,7 @@ func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
 	})
 }
 
-func TestMadeUpUpload(t *testing.T) {
+func TestForgedUploadIsUnknown(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	bearer := w.bearer(user, scope("1-1-demo/app", all), scope("1-1-demo/other", all))
@@ -460,7 +460,7 @@ func TestMadeUpUpload(t *testing.T) {
 	w.wantStatus("another registry's upload", got, http.StatusForbidden, "DENIED")
 }
 
-func TestPathsThatPlayTricks(t *testing.T) {
+func TestUncleanPathsReachNoOtherRegistry(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
@@ -519,7 +519,7 @@ func TestPathsThatPlayTricks(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, "FROB"} {
 			if method == "FROB" && len(target) > 255 {
-				continue // the library answers 500, and asks for no rights
+				continue // the library responds 500, without a check of rights
 			}
 			got, at := w.sendRaw(method, target, bearer), target
 			for n := 0; n < 5 && got.status >= 300 && got.status < 400; n++ { // as clients do
@@ -549,9 +549,9 @@ func TestAccountsThatCannotBeReadAre503(t *testing.T) {
 	}
 }
 
-// The library looks for a form in what anybody sends, before it asks who it
-// is, and keeps its files.
-func TestStrangerLeavesNoFilesBehind(t *testing.T) {
+// The library parses a form in any request before authentication,
+// and keeps its files.
+func TestUnauthenticatedFormLeavesNoFiles(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	w := newEnv(t, onDisk)
@@ -569,7 +569,7 @@ func TestStrangerLeavesNoFilesBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, headers := range [][]string{nil, {bearer}} {
-		// What is refused while its body is sent may be cut off.
+		// A request that is refused while its body is sent may be cut off.
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/v2/1-1-demo/app/blobs/uploads/", strings.NewReader(body.String()))
 		if err != nil {
 			t.Fatal(err)

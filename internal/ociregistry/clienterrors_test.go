@@ -25,7 +25,7 @@ const (
 )
 
 // wantClientError wants an error in the OCI form, without a path of the server
-// and without Go's words.
+// and without Go's error texts.
 func (w *env) wantClientError(what string, got httpResponse, status int, code string) {
 	w.t.Helper()
 	w.wantStatus(what, got, status, code)
@@ -86,7 +86,7 @@ func TestClientErrorsAre4xx(t *testing.T) {
 	})
 }
 
-func TestUploadsOfNoForm(t *testing.T) {
+func TestMalformedUploads(t *testing.T) {
 	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	for _, test := range []struct {
@@ -127,7 +127,7 @@ func TestUploadsOfNoForm(t *testing.T) {
 	w.wantNoErrorLogged()
 }
 
-func TestManifestsOfNoForm(t *testing.T) {
+func TestMalformedManifests(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
@@ -195,7 +195,7 @@ func TestManifestsOfNoForm(t *testing.T) {
 	w.wantNoErrorLogged()
 }
 
-// Windows' base layers are not in the registry: their urls say where they are.
+// Windows' base layers are not in the registry: their urls are elsewhere.
 func TestForeignLayersAreAccepted(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *env) {
 		user := w.pusher(w.one)
@@ -276,7 +276,7 @@ func TestManifestOfMoreThan4MiBIsTooLarge(t *testing.T) {
 	w.wantNoErrorLogged()
 }
 
-func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
+func TestManifestIsServedToClientsThatAcceptEverything(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
@@ -303,7 +303,7 @@ func TestManifestIsServedToWhoAcceptsEverything(t *testing.T) {
 				}
 			}
 		}
-		if mediaType != ociImage { // the library serves indexes to everybody
+		if mediaType != ociImage { // the library serves indexes for any Accept
 			continue
 		}
 		for _, accept := range []string{dockerImage, "text/html", "*/*;q=0", "image/*"} {
@@ -331,7 +331,7 @@ func TestUploadIsCancelledWithTheTokenThatBeganIt(t *testing.T) {
 	})
 }
 
-// A client may know one Location alone: the first, after a chunk whose response
+// A client may know only the first Location, after a chunk whose response
 // it never received.
 func TestUploadIsCancelledFromAnyOfItsLocations(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *env) {
@@ -354,7 +354,7 @@ func TestUploadIsCancelledFromAnyOfItsLocations(t *testing.T) {
 			first := w.begun("1-1-demo/app", bearer)
 			newest := test.send(first)
 			if newest == first {
-				t.Fatalf("%s: the upload has the Location that it had", test.name)
+				t.Fatalf("%s: the upload still has the first Location", test.name)
 			}
 			address, _, _ := strings.Cut(first, "?")
 			other := w.begun("1-1-demo/app", bearer)
@@ -456,7 +456,7 @@ func TestFailureBesideAClientErrorStaysInside(t *testing.T) {
 	}
 }
 
-// A manifest beyond 4 MiB is answered 413 (OCI distribution specification,
+// A manifest beyond 4 MiB gets 413 (OCI distribution specification,
 // "Pushing Manifests"), whether or not its length is known.
 func TestManifestThatIsTooLarge(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *env) {

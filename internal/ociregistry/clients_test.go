@@ -20,7 +20,7 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// everywhere runs a flow on images in memory, and on a disk's.
+// everywhere runs a flow on images in memory, and on disk.
 func everywhere(t *testing.T, flow func(t *testing.T, w *env)) {
 	t.Helper()
 	t.Run("in memory", func(t *testing.T) { flow(t, newEnv(t, apptest.Options{})) })
@@ -138,8 +138,8 @@ func TestMountWithinARegistry(t *testing.T) {
 	})
 }
 
-// A client that mounts from where it has no rights pushes the content instead.
-func TestClientPushesWhatItMayNotMount(t *testing.T) {
+// A client that may not pull from the mount's source pushes the content instead.
+func TestClientPushesBlobsItMayNotMount(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 2)
@@ -163,7 +163,7 @@ func TestClientPushesWhatItMayNotMount(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/target:v1", image)
 }
 
-func TestReadOnlyUserPullsAndLearnsWhyItMayNotPush(t *testing.T) {
+func TestReadOnlyUserCanPullAndNotPush(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *env) {
 		image := newImage(t, 2)
 		w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
@@ -195,7 +195,7 @@ func TestAnotherRegistrysRepositoryIsDenied(t *testing.T) {
 			wantRefused(t, "list "+repository, err, http.StatusForbidden, transport.DeniedErrorCode, words...)
 			err = remote.Tag(w.ref(repository).Context().Tag("v2"), image, options...)
 			wantRefused(t, "tag "+repository, err, http.StatusForbidden, transport.DeniedErrorCode, words...)
-			var refused *transport.Error // by the answer to a HEAD, which has no text
+			var refused *transport.Error // by the response to a HEAD, which has no text
 			if err := remote.Write(w.ref(repository+":v2"), newImage(t, 1), options...); !errors.As(err, &refused) || refused.StatusCode != http.StatusForbidden {
 				t.Errorf("push %s: got %v, want status 403", repository, err)
 			}
@@ -207,7 +207,7 @@ func TestAnotherRegistrysRepositoryIsDenied(t *testing.T) {
 	})
 }
 
-func TestCatalogIsForNobody(t *testing.T) {
+func TestCatalogIsDenied(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
@@ -218,11 +218,11 @@ func TestCatalogIsForNobody(t *testing.T) {
 	}
 	wantRefused(t, "catalog", err, http.StatusForbidden, transport.DeniedErrorCode, "catalog")
 	got := w.send(http.MethodGet, "/v2/_catalog", "")
-	w.wantStatus("a stranger asks for the catalog", got, http.StatusUnauthorized, "UNAUTHORIZED")
+	w.wantStatus("the catalog, unauthenticated", got, http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
-// Registries of one name lie in many projects.
-func TestRepositoriesOfOneBasenameAreApart(t *testing.T) {
+// Registries of the same name exist in several projects.
+func TestRepositoriesOfOneBasenameAreSeparate(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *env) {
 		users := map[string]login{"1-1-demo": w.pusher(w.one), "2-1-demo": w.pusher(w.two)}
 		images := map[string]v1.Image{"1-1-demo": newImage(t, 2), "2-1-demo": newImage(t, 2)}

@@ -19,7 +19,7 @@ import (
 	"github.com/registryusers/registryusers/internal/ociregistry"
 )
 
-// age makes all files and directories of the images older.
+// age sets the times of all files and directories of the images back.
 func (w *env) age(by time.Duration) {
 	w.t.Helper()
 	err := filepath.WalkDir(w.Dir.Images(), func(path string, entry fs.DirEntry, err error) error {
@@ -37,7 +37,7 @@ func (w *env) age(by time.Duration) {
 	}
 }
 
-// collectNow collects garbage with the times that files have.
+// collectNow collects garbage with the files' real times.
 func (w *env) collectNow() ociregistry.Garbage {
 	w.t.Helper()
 	g, err := ociregistry.GarbageCollect(w.t.Context(), w.Dir.Images(), time.Now(), w.Logger)
@@ -47,9 +47,9 @@ func (w *env) collectNow() ociregistry.Garbage {
 	return g
 }
 
-// A blob whose content is old was pushed again, mounted, or asked for a moment
-// ago: a manifest that names it may be about to come.
-func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
+// A blob with old content was pushed again, mounted, or requested a moment
+// ago: a manifest that names it may follow.
+func TestGarbageCollectKeepsRecentlyUsedBlobs(t *testing.T) {
 	const content = "a layer"
 	for name, again := range map[string]func(w *env, bearer string){
 		"pushed again": func(w *env, bearer string) {
@@ -64,7 +64,7 @@ func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 			got := w.send(http.MethodPost, "/v2/1-1-demo/other/blobs/uploads/?from=1-1-demo/app&mount="+sum(content), "", bearer)
 			w.wantStatus("mount", got, http.StatusCreated, "")
 		},
-		"asked for": func(w *env, bearer string) {
+		"requested": func(w *env, bearer string) {
 			got := w.send(http.MethodHead, "/v2/1-1-demo/app/blobs/"+sum(content), "", bearer)
 			w.wantStatus("HEAD", got, http.StatusOK, "")
 		},
@@ -78,7 +78,7 @@ func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 			w.age(48 * time.Hour)
 			if again != nil {
 				again(w, bearer)
-				// Only the links are young.
+				// Only the links are recent.
 				data := w.data(v1.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(sum(content), "sha256:")})
 				for _, path := range []string{data, filepath.Join(filepath.Dir(data), "size"), filepath.Dir(data)} {
 					if err := os.Chtimes(path, time.Time{}, time.Now().Add(-48*time.Hour)); err != nil {
@@ -96,8 +96,8 @@ func TestGarbageCollectKeepsWhatWasPushedAgain(t *testing.T) {
 	}
 }
 
-// Damage is named, and stops the collection of nothing but what it may have meant.
-func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
+// Damage is reported, and protects only the blobs that it may have referenced.
+func TestGarbageCollectKeepsBlobsOfDamagedManifests(t *testing.T) {
 	image, garbage := newImage(t, 2), newImage(t, 1)
 	manifest := digestOf(t, image)
 	layers, err := image.Layers()
@@ -141,8 +141,8 @@ func TestGarbageCollectKeepsWhatDamageMayHaveNamed(t *testing.T) {
 	}
 }
 
-// What the library once took by a sha512 digest, it kept under its sha256 one.
-func TestGarbageCollectKeepsWhatWasNamedOtherwise(t *testing.T) {
+// The library once accepted sha512 digests and stored the blobs by sha256.
+func TestGarbageCollectKeepsBlobsNamedBySHA512(t *testing.T) {
 	const content = "a layer"
 	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
@@ -164,7 +164,7 @@ func TestGarbageCollectKeepsWhatWasNamedOtherwise(t *testing.T) {
 	w.Open()
 }
 
-// Operators move repositories to other disks, and leave symbolic links.
+// Operators may move repositories to other disks and leave symbolic links.
 func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
@@ -211,7 +211,7 @@ func TestGarbageCollectEndsWithItsContext(t *testing.T) {
 	before := w.blobs()
 	_, err := ociregistry.GarbageCollect(ctx, w.Dir.Images(), time.Now(), slog.New(slog.DiscardHandler))
 	if !errors.Is(err, context.Canceled) || !slices.Equal(w.blobs(), before) {
-		t.Errorf("got %v and the blobs %q, want an end at once and %q", err, w.blobs(), before)
+		t.Errorf("got %v and the blobs %q, want it to end at once, and %q", err, w.blobs(), before)
 	}
 	if g := w.collectNow(); g.Blobs != len(before) {
 		t.Errorf("after it: got %+v, want %d blobs removed", g, len(before))

@@ -40,8 +40,8 @@ func TestOnlySHA256DigestsAreAccepted(t *testing.T) {
 			t.Errorf("GET %s: got %v, want 404", path, got)
 		}
 	}
-	// A stranger gets to know nothing but where to get a token.
+	// An unauthenticated caller gets only a challenge.
 	got := w.send(http.MethodPost, uploads+"?digest="+url.QueryEscape(other(content)), "")
-	w.wantStatus("a stranger", got, http.StatusUnauthorized, "UNAUTHORIZED")
+	w.wantStatus("unauthenticated", got, http.StatusUnauthorized, "UNAUTHORIZED")
 	w.wantPulled(user, "1-1-demo/app:v1", image)
 }

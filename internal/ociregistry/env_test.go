@@ -34,21 +34,21 @@ const service = apptest.Service
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
-// env is a server of images with registries in two projects. When its test has
+// env is a registry server with registries in two projects. When its test has
 // ended, it checks the log.
 type env struct {
 	*apptest.Env
 	t        *testing.T
 	issuer   *token.Issuer // of the server's tokens
-	registry http.Handler  // as it is without package web, and not counted
+	registry http.Handler  // without package web, and not counted
 
-	requests struct{ registry, token atomic.Int64 } // that arrived
+	requests struct{ registry, token atomic.Int64 } // received
 	mu       sync.Mutex
-	hidden   []string       // what no log line may hold
+	hidden   []string       // what no log line may contain
 	one, two imageDirectory // both are named demo
 }
 
-// imageDirectory is a registry.
+// imageDirectory is a registry with its name.
 type imageDirectory struct {
 	accounts.RegistryRef
 	namespace string
@@ -57,8 +57,8 @@ type imageDirectory struct {
 // onDisk are the options of most tests.
 var onDisk = apptest.Options{Images: apptest.OnDisk}
 
-// newEnv starts a server, which keeps its images in memory if the options do not
-// say another place.
+// newEnv starts a server, which keeps its images in memory unless the options
+// set another place.
 func newEnv(t *testing.T, o apptest.Options) *env {
 	t.Helper()
 	w := &env{t: t}
@@ -70,7 +70,7 @@ func newEnv(t *testing.T, o apptest.Options) *env {
 		w.registry = h.Registry
 		h.Token, h.Registry = counted(&w.requests.token, h.Token), counted(&w.requests.registry, h.Registry)
 	}
-	t.Cleanup(w.checkLog) // after all is closed
+	t.Cleanup(w.checkLog) // after everything is closed
 	w.Env = apptest.New(t, o)
 	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppConfig.Now}
 	w.one = imageDirectory{w.Registry, "1-1-demo"}
@@ -85,7 +85,7 @@ func counted(n *atomic.Int64, next http.Handler) http.Handler {
 	})
 }
 
-// checkLog looks for what no test may leave in the log.
+// checkLog checks that the log is JSON and contains no secret and no token.
 func (w *env) checkLog() {
 	if w.Env == nil { // the server did not start
 		return
@@ -98,7 +98,7 @@ func (w *env) checkLog() {
 			Status            int
 		}
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			w.t.Errorf("got the log line %q, want none but JSON", line)
+			w.t.Errorf("got the log line %q, want only JSON", line)
 			continue
 		}
 		if strings.HasPrefix(entry.Msg, "http") {
@@ -118,12 +118,12 @@ func (w *env) checkLog() {
 	}
 	for _, hidden := range w.hidden {
 		if strings.Contains(text, hidden) {
-			w.t.Errorf("the log holds a secret or a token:\n%s", text)
+			w.t.Errorf("the log contains a secret or a token:\n%s", text)
 		}
 	}
 }
 
-// hide wants no log line with the text.
+// hide makes checkLog refuse log lines with the text.
 func (w *env) hide(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,14 +132,14 @@ func (w *env) hide(text string) {
 	}
 }
 
-// login is a user who may log in.
+// login is a user with its secret.
 type login struct {
 	accounts.User
 	imageDirectory
 	secret string
 }
 
-// newUser creates a user, whose days have no end unless it says so.
+// newUser creates a user, which never expires unless n has a duration.
 func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	w.t.Helper()
 	u, err := w.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
@@ -194,17 +194,17 @@ func (w *env) bearer(l login, scopes ...string) string {
 		w.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	var answer struct {
+	var body struct {
 		Token string `json:"token"`
 	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil || response.StatusCode != http.StatusOK {
 		w.t.Fatalf("log in as %s for %q: got status %d, %v; want 200", l.Name, scopes, response.StatusCode, err)
 	}
-	w.hide(answer.Token)
-	return "Authorization: Bearer " + answer.Token
+	w.hide(body.Token)
+	return "Authorization: Bearer " + body.Token
 }
 
-// signed returns the header of a token that holds what it is told to.
+// signed returns the header of a token with the account and the access.
 func (w *env) signed(account accounts.Account, access ...oci.Access) string {
 	w.t.Helper()
 	text, _, _, err := w.issuer.Sign(account, access)
@@ -219,7 +219,7 @@ func scope(repository, actions string) string { return "repository:" + repositor
 
 const all = "pull,push,delete"
 
-// answer is what the server answered.
+// httpResponse is a response of the server.
 type httpResponse struct {
 	status int
 	header http.Header
@@ -238,7 +238,7 @@ func (a httpResponse) code() (string, string) {
 }
 
 // send sends a request with the headers ("Name: value") as it is, and follows
-// no redirect. The target is a path, or what a Location said.
+// no redirect. The target is a path, or a Location.
 func (w *env) send(method, target, body string, headers ...string) httpResponse {
 	w.t.Helper()
 	a, err := w.trySend(method, target, body, headers...)
@@ -288,7 +288,7 @@ func (w *env) read(what string, response *http.Response) httpResponse {
 	return a
 }
 
-// sendRaw sends a request line as no client would, over a connection of its own.
+// sendRaw sends a request line that no client would send, over a connection of its own.
 func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 	w.t.Helper()
 	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.Listener.Addr().String())
@@ -312,7 +312,7 @@ func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 
 func (w *env) host() string { return w.Listener.Addr().String() }
 
-// wantStatus wants an answer's status, and its code and words of its text
+// wantStatus wants a response's status, and its code and words of its text
 // where some are given.
 func (w *env) wantStatus(what string, got httpResponse, status int, code string, words ...string) {
 	w.t.Helper()
@@ -339,7 +339,7 @@ func (w *env) ref(text string) name.Reference {
 }
 
 // as returns the settings of a real client that logs in as the user, and
-// what it will have sent.
+// its exchanges.
 func (w *env) as(l login) (*exchanges, []remote.Option) {
 	e := &exchanges{next: w.Client().Transport}
 	return e, []remote.Option{
@@ -350,7 +350,7 @@ func (w *env) as(l login) (*exchanges, []remote.Option) {
 	}
 }
 
-// exchanges notes what a client sends, and what comes back.
+// exchanges records a client's requests and their responses.
 type exchanges struct {
 	next http.RoundTripper
 	mu   sync.Mutex
@@ -429,7 +429,7 @@ func digestOf(t *testing.T, of interface{ Digest() (v1.Hash, error) }) v1.Hash {
 	return digest
 }
 
-// push pushes an image that must be accepted.
+// push pushes an image. It must succeed.
 func (w *env) push(l login, to string, image v1.Image) {
 	w.t.Helper()
 	_, options := w.as(l)
@@ -438,7 +438,7 @@ func (w *env) push(l login, to string, image v1.Image) {
 	}
 }
 
-// wantPulled pulls an image whole, and wants it to be the one that was pushed.
+// wantPulled pulls a complete image, which must be the one that was pushed.
 func (w *env) wantPulled(l login, from string, want v1.Image) {
 	w.t.Helper()
 	_, options := w.as(l)

@@ -12,8 +12,8 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// The operator is told once of each request, and of an error where there is
-// one to mend. (That no line holds a secret, each test looks at when it ends.)
+// The log has one line for each request, and an error only where there is
+// one to fix. (Each test checks at its end that no line contains a secret.)
 func TestClientErrorsAreNotServerErrors(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
@@ -50,12 +50,12 @@ func TestClientErrorsAreNotServerErrors(t *testing.T) {
 		switch {
 		case entry.Level == "DEBUG", entry.Level == "INFO" && entry.Msg == "request":
 		default:
-			t.Errorf("after mistakes of clients: got the log line %s want none but one for each request", line)
+			t.Errorf("after mistakes of clients: got the log line %s want only one for each request", line)
 		}
 	}
 }
 
-func TestLogSaysWhoAndWhy(t *testing.T) {
+func TestLogHasUserAndReason(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))

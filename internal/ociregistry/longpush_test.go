@@ -20,7 +20,7 @@ func TestTokenHasLeeway(t *testing.T) {
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
-	w.Clock.Advance(-59 * time.Second) // a server whose clock is behind
+	w.Clock.Advance(-59 * time.Second) // a server whose clock is slow
 	w.wantReads(bearer, http.StatusOK, "")
 	w.Clock.Advance(59*time.Second + token.Lifetime + 58*time.Second)
 	w.wantReads(bearer, http.StatusOK, "")
@@ -28,8 +28,8 @@ func TestTokenHasLeeway(t *testing.T) {
 	w.wantReads(bearer, http.StatusUnauthorized, "UNAUTHORIZED")
 }
 
-// An upload goes on with the token it began with, however long it takes: a client
-// does not log in again in the middle of a layer. Nothing else does.
+// An upload continues with the token it began with, however long it takes: a client
+// does not log in again in the middle of a layer. No other request does.
 func TestUploadOutlastsItsToken(t *testing.T) {
 	everywhere(t, func(_ *testing.T, w *env) {
 		user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 9})
@@ -69,8 +69,8 @@ func TestUploadOutlastsItsToken(t *testing.T) {
 	})
 }
 
-// What a request brings is committed only if the account allows it then: it may
-// have changed while the content came.
+// A request's content is committed only if the account allows it at that time: the
+// account may have changed while the content was sent.
 func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
 	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	for _, change := range []struct {
@@ -127,7 +127,7 @@ func (w *env) sendInTwo(method, target, body string, between func(), headers ...
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
-	// The server says 100 when it reads the body, so after its account was read.
+	// The server sends 100 when it reads the body, after it has read the account.
 	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n%s\r\n\r\n",
 		method, target, w.host(), len(body), strings.Join(headers, "\r\n"))
 	reader := bufio.NewReader(conn)

@@ -34,7 +34,7 @@ func (w *env) directories() (all []string) {
 // deep is a repository with a hundred directories.
 var deep = "1-1-demo" + strings.Repeat("/a", 100)
 
-// An upload that is cancelled leaves no directories, but for those in use.
+// A cancelled upload leaves no directories except those in use.
 func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
 	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope(deep, all), scope("1-1-demo/a", all))
@@ -54,7 +54,7 @@ func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
 	}
 }
 
-// Uploads that begin while others are cancelled never miss their directories.
+// Uploads that begin while others are cancelled never lose their directories.
 func TestUploadsBesideCancelledOnes(t *testing.T) {
 	w := newEnv(t, onDisk)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/a/b/c", all))
@@ -110,7 +110,7 @@ func (w *env) glob(directory, name string) (all []string) {
 	return all
 }
 
-// What is collected leaves no directories; a symbolic link of the operator stays.
+// Collected blobs leave no directories; a symbolic link of the operator stays.
 func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 2)

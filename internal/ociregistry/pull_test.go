@@ -14,8 +14,8 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// A blob is answered the same from its file and by the library, of which the
-// images in memory come.
+// A blob served from its file gets the same response as from the library, which
+// serves the images in memory.
 func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 	const content = "0123456789 the content of a blob"
 	digest := sum(content)
@@ -59,7 +59,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 	}
 }
 
-// A blob of another repository, even of the same registry, is not one of this.
+// A blob is not found in another repository, even of the same registry.
 func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
 	const content = "the content of a blob"
 	w := newEnv(t, onDisk)
@@ -76,7 +76,7 @@ func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
 	w.wantStatus("GET of what was removed", got, http.StatusNotFound, "BLOB_UNKNOWN")
 }
 
-// Below the reserve, uploads are refused, and all else goes on.
+// Below the reserve, uploads are refused; everything else continues.
 func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user, image := w.pusher(w.one), newImage(t, 1)
@@ -100,7 +100,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 		}
 	}
 	if got := w.send(http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/", ""); got.status != http.StatusUnauthorized {
-		t.Errorf("a stranger: got %v, want status 401", got)
+		t.Errorf("unauthenticated: got %v, want status 401", got)
 	}
 	w.wantPulled(user, "1-1-demo/app:v1", image)
 	got := w.send(http.MethodDelete, "/v2/1-1-demo/app/manifests/"+digestOf(t, image).String(), "", bearer)
@@ -118,7 +118,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	}
 }
 
-// The library holds manifests whole: a user may have a few large ones in
+// The library holds complete manifests in memory: a user may have a few large ones in
 // progress, and any number of small ones.
 func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 	const mediaType = "application/vnd.oci.image.manifest.v1+json"
@@ -149,7 +149,7 @@ func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 		in *bufio.Reader
 	}
 	var pushes []push
-	for range 2 { // begun, with the body yet to come
+	for range 2 { // begun, with the body not yet sent
 		conn, err := net.Dial("tcp", w.host())
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +159,7 @@ func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 			w.host(), bearer, mediaType, len(large))
 		in := bufio.NewReader(conn)
 		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
-			t.Fatalf("got %q, %v; want to be told to go on", line, err)
+			t.Fatalf("got %q, %v; want 100 Continue", line, err)
 		}
 		if _, err := in.ReadString('\n'); err != nil {
 			t.Fatal(err)

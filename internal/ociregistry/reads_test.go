@@ -8,7 +8,7 @@ import (
 	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
-// A request to the registry asks the store for one account, once.
+// A request to the registry reads one account from the store, once.
 func TestARequestReadsOneAccount(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user := w.pusher(w.one)
@@ -22,7 +22,7 @@ func TestARequestReadsOneAccount(t *testing.T) {
 	for _, path := range []string{"/v2/", "/v2/1-1-demo/app/tags/list"} {
 		w.wantStatus(path, w.send(http.MethodGet, path, "", bearer), http.StatusOK, "")
 		if asked, want := counting.Take(), []string{"Account"}; !slices.Equal(asked, want) {
-			t.Errorf("GET %s asked the store for %q, want %q", path, asked, want)
+			t.Errorf("GET %s read %q from the store, want %q", path, asked, want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (w *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(w.ResponseRecorder, src)
 }
 
-// The server below gets a blob's file itself, which the kernel can send.
+// The response writer gets a blob's file itself, which the kernel can send.
 func TestBlobsAreGivenAsFiles(t *testing.T) {
 	const content = "the content of a blob"
 	w := newEnv(t, onDisk)

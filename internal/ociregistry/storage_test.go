@@ -25,7 +25,7 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// options are for a registry that opens, but for what a test changes.
+// options returns the options of a registry that opens. Tests change them.
 func options(t *testing.T, root string) ociregistry.Options {
 	t.Helper()
 	e := apptest.New(t, apptest.Options{Images: apptest.Outside})
@@ -33,7 +33,7 @@ func options(t *testing.T, root string) ociregistry.Options {
 	return ociregistry.Options{Root: root, Accounts: e.Accounts, Issuer: issuer, Logger: quiet}
 }
 
-// wantOpenError wants no registry, and an error with the words.
+// wantOpenError wants no registry, and an error that contains the words.
 func wantOpenError(t *testing.T, o ociregistry.Options, words ...string) {
 	t.Helper()
 	registry, err := ociregistry.Open(t.Context(), o)
@@ -83,7 +83,7 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 		t.Cleanup(func() { _ = os.Chmod(root, 0o700) })
 		wantOpenError(t, options(t, root), root, "permission denied")
 	})
-	t.Run("a URL that is none", func(t *testing.T) {
+	t.Run("an invalid URL", func(t *testing.T) {
 		root := t.TempDir()
 		o := options(t, root)
 		o.URL = "https://[::1"
@@ -147,7 +147,7 @@ func (w *env) blobs() []string {
 	return digests
 }
 
-// digestsOf returns the digests of all that images are made of.
+// digestsOf returns the digests of all manifests, configurations and layers of images.
 func digestsOf(t *testing.T, images ...v1.Image) []string {
 	t.Helper()
 	var digests []string
@@ -169,7 +169,7 @@ func digestsOf(t *testing.T, images ...v1.Image) []string {
 	return slices.Compact(digests)
 }
 
-// collect collects garbage, as if all that is there were a day old. A panic is an error.
+// collect collects garbage, as if all files were a day old. A panic is an error.
 func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
 	t.Helper()
 	defer func() {
@@ -180,7 +180,7 @@ func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
 	return ociregistry.GarbageCollect(t.Context(), root, time.Now().Add(24*time.Hour+time.Minute), quiet)
 }
 
-func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
+func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
 	w := newEnv(t, onDisk)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	_, options := w.as(user)
@@ -190,7 +190,7 @@ func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shares, err := mutate.AppendLayers(gone, layers[0]) // goes, and its shared layer stays
+	shares, err := mutate.AppendLayers(gone, layers[0]) // collected, except for its shared layer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
 	w.Shut()
 	garbage, err := ociregistry.GarbageCollect(t.Context(), w.Dir.Images(), time.Now().Add(24*time.Hour-time.Minute), quiet)
 	if after := w.blobs(); err != nil || garbage != (ociregistry.Garbage{}) || !slices.Equal(after, before) {
-		t.Errorf("while all is younger than a day: got %+v, %v and the blobs %q, want nothing removed of %q", garbage, err, after, before)
+		t.Errorf("while everything is younger than a day: got %+v, %v and the blobs %q, want nothing removed of %q", garbage, err, after, before)
 	}
 	garbage, err = collect(t, w.Dir.Images())
 	if err != nil {
@@ -246,7 +246,7 @@ func TestGarbageCollectRemovesWhatNoImageHasAndNothingElse(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/app@"+digestOf(t, platform).String(), platform)
 	w.wantPulled(other, "2-1-demo/app:kept", elsewhere)
 
-	// What is gone can come again, whole: nothing remembers that it was there.
+	// A collected image can be pushed again and is complete.
 	w.push(user, "1-1-demo/app:gone", gone)
 	w.wantPulled(user, "1-1-demo/app:gone", gone)
 	w.push(user, "1-1-demo/gone:shares", shares)
@@ -266,8 +266,8 @@ func TestGarbageCollectOfNothing(t *testing.T) {
 	}
 }
 
-// A server that is stopped during a push must start again, were it the very
-// first one.
+// A server that is stopped during a push must start again, even if it was the
+// first push.
 func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 	for _, before := range []string{"", "1-1-demo/app:v1", "1-1-demo/other:v1"} {
 		for _, piece := range []string{"", "some"} {
@@ -295,7 +295,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 	}
 }
 
-func TestReadOnlyUserCannotDeleteWhatIsThere(t *testing.T) {
+func TestReadOnlyUserCannotDelete(t *testing.T) {
 	w := newEnv(t, onDisk)
 	image := newImage(t, 1)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
@@ -308,8 +308,8 @@ func TestReadOnlyUserCannotDeleteWhatIsThere(t *testing.T) {
 	w.wantPulled(reader, "1-1-demo/app:v1", image)
 }
 
-// Whoever may push must not be able to stop the garbage collection.
-func TestNoManifestThatIsAcceptedStopsTheGarbageCollection(t *testing.T) {
+// A user who may push must not be able to stop the garbage collection.
+func TestAcceptedManifestsDoNotStopGarbageCollection(t *testing.T) {
 	const (
 		manifest   = "application/vnd.oci.image.manifest.v1+json"
 		index      = "application/vnd.oci.image.index.v1+json"
@@ -370,7 +370,7 @@ func TestNoManifestThatIsAcceptedStopsTheGarbageCollection(t *testing.T) {
 			headers = append(headers, "Content-Type: "+test.mediaType)
 		}
 		got, err := w.trySend(http.MethodPut, "/v2/"+repository+"/manifests/v1", test.body, headers...)
-		if err != nil { // a panic, as clients see it
+		if err != nil { // a panic, as a client sees it
 			t.Errorf("PUT of %q as %s: %v", test.body, test.mediaType, err)
 		}
 		if got.status != http.StatusCreated {

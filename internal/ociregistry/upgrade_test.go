@@ -22,8 +22,8 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
-// kept is what testdata/datadir says of a data directory that an earlier
-// version made.
+// kept describes a data directory in testdata/datadir that an earlier
+// version created.
 type kept struct {
 	Key1    string `json:"api_key_of_project_1"`
 	KeyAll  string `json:"api_key_of_all_projects"`
@@ -49,7 +49,7 @@ type created struct {
 }
 
 // TestDataDirectoriesOfEarlierVersions opens a copy of every data directory that
-// an earlier version left, an hour after it was made: its users log in, its
+// an earlier version left, an hour after it was created: its users log in, its
 // image is pulled and another one pushed, and its creates can be repeated.
 func TestDataDirectoriesOfEarlierVersions(t *testing.T) {
 	versions, err := filepath.Glob("../../testdata/datadir/*/expected.json")
@@ -144,7 +144,7 @@ func serveKept(t *testing.T, server *apptest.Env, want kept) {
 			continue
 		}
 		expected := u.created
-		if u.Duration == -1 { // "never" has had another date
+		if u.Duration == -1 { // "never" had another date then
 			expected.ExpiresAt = got.ExpiresAt
 		}
 		if response.StatusCode != http.StatusCreated || response.Header.Get("Idempotent-Replayed") != "true" || got != expected {

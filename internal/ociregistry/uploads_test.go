@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// writeUpload makes an upload that was begun and last written to at times.
+// writeUpload creates an upload that was begun and last written to at the times.
 func writeUpload(t *testing.T, root, repository, id, startedAt string, written time.Time) (directory string) {
 	t.Helper()
 	directory = below(root, repositoriesRoot+"/"+repository+"/_uploads/"+id)
@@ -90,7 +90,7 @@ func TestAbandonedUploadsAreRemovedWhileServing(t *testing.T) {
 	})
 }
 
-// What cannot be read is one repository's alone.
+// An unreadable repository does not affect the others.
 func TestUploadsOfOtherRepositoriesAreRemovedAllTheSame(t *testing.T) {
 	root, now := t.TempDir(), time.Now()
 	old := now.Add(-25 * time.Hour)
@@ -100,7 +100,7 @@ func TestUploadsOfOtherRepositoriesAreRemovedAllTheSame(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(broken), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(broken, nil, 0o600); err != nil { // a file for a directory
+	if err := os.WriteFile(broken, nil, 0o600); err != nil { // a file in place of a directory
 		t.Fatal(err)
 	}
 	n, err := removeUploads(t.Context(), &imageDirectory{root: root}, now)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A large body may break a rule in every few bytes. What it
-// costs to say so, and how much is said, must not grow without bound.
-func TestCheckBoundsWhatItSays(t *testing.T) {
+// A large body may have a violation in every few bytes. The time
+// to report them, and the size of the report, must be bounded.
+func TestCheckBoundsItsViolations(t *testing.T) {
 	var names strings.Builder
 	for i := range 30_000 {
 		fmt.Fprintf(&names, `,"f%d":1`, i)
@@ -21,19 +21,19 @@ func TestCheckBoundsWhatItSays(t *testing.T) {
 		{"fields of a wrong type", `{"type":"object","additionalProperties":{"type":"string"}}`, `{` + names.String()[1:] + `}`},
 	} {
 		value := decode(t, tt.value)
-		for judge, compiled := range compileBoth(t, tt.schema) {
+		for validator, compiled := range compileBoth(t, tt.schema) {
 			start := time.Now()
 			got := compiled.Check(value)
 			const limit = 20 * time.Second // a fraction of a second is usual
 			if took := time.Since(start); took > limit {
-				t.Errorf("%s, %s: Check of %d bytes took %v, want at most %v", tt.name, judge, len(tt.value), took, limit)
+				t.Errorf("%s, %s: Check of %d bytes took %v, want at most %v", tt.name, validator, len(tt.value), took, limit)
 			}
 			size := 0
 			for _, v := range got {
 				size += len(v.Field) + len(v.Why)
 			}
 			if len(got) == 0 || size > 64<<10 {
-				t.Errorf("%s, %s: Check of %d bytes: got %d violations of %d bytes in all, want some, of at most 64 KiB", tt.name, judge, len(tt.value), len(got), size)
+				t.Errorf("%s, %s: Check of %d bytes: got %d violations of %d bytes in all, want some, of at most 64 KiB", tt.name, validator, len(tt.value), len(got), size)
 			}
 		}
 	}

@@ -19,8 +19,8 @@ import (
 )
 
 // reference compiles a schema of a document with the engine that kin-openapi
-// uses for OpenAPI 3.1, from the document's own JSON. Formats are those of
-// kin-openapi, as JSON Schema leaves it open which ones bind.
+// uses for OpenAPI 3.1, from the document's JSON. Formats are those of
+// kin-openapi, because JSON Schema does not define which ones are enforced.
 func reference(t testing.TB, doc []byte, pointer string) *jsonschema.Schema {
 	t.Helper()
 	resource, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
@@ -51,8 +51,8 @@ func reference(t testing.TB, doc []byte, pointer string) *jsonschema.Schema {
 	return compiled
 }
 
-// compare judges n random values with both, which must agree on every one.
-// Each verdict must be met often, or the values prove nothing.
+// compare validates n random values with both engines, which must agree on every one.
+// Each result must occur often, or the values prove nothing.
 func compare(t *testing.T, seed uint64, n int, compiled *schema.Schema, engine *jsonschema.Schema, random func(*rand.Rand) any) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, uint64(n)))
@@ -81,8 +81,8 @@ func compare(t *testing.T, seed uint64, n int, compiled *schema.Schema, engine *
 	}
 }
 
-// The visitor judges every create as the engine for OpenAPI 3.1 does, which
-// knows the document's language best and costs too much for each request.
+// The visitor validates every create in the same way as the engine for OpenAPI 3.1, which
+// is the reference and too slow for each request.
 func TestBothEnginesValidateCreateBodiesAlike(t *testing.T) {
 	doc, err := apiserver.GetSpec()
 	if err != nil {
@@ -118,7 +118,7 @@ func TestBothEnginesValidateCreateBodiesAlike(t *testing.T) {
 
 func pick[T any](rng *rand.Rand, all ...T) T { return all[rng.IntN(len(all))] }
 
-// number gives a number ijson's type.
+// number returns a number in ijson's type.
 func number(f float64) any {
 	if f == math.Trunc(f) {
 		return int64(max(-(1<<53 - 1), min(f, 1<<53-1)))
@@ -147,10 +147,10 @@ func randomCreateBody(rng *rand.Rand) any {
 		return wild(rng)
 	}
 	name := func() any {
-		const good = "abcdefghijklmnopqrstuvwxyz0123456789"
+		const valid = "abcdefghijklmnopqrstuvwxyz0123456789"
 		text := make([]byte, pick(rng, 0, 1, 2, 8, 15, 16, 16, 17, 17, 18, 40))
 		for i := range text {
-			text[i] = good[rng.IntN(len(good))]
+			text[i] = valid[rng.IntN(len(valid))]
 		}
 		s := string(text)
 		if rng.IntN(4) > 0 {
@@ -175,7 +175,7 @@ func randomCreateBody(rng *rand.Rand) any {
 	for _, field := range []string{"name", "duration", "read_only", "secret"} {
 		switch rng.IntN(25) {
 		case 0: // missing
-		case 1: // a name in other letters
+		case 1: // a name in another case
 			body[strings.ToUpper(field[:1])+field[1:]] = fields[field]()
 		case 2:
 			body[field] = wild(rng)
@@ -191,11 +191,11 @@ func randomCreateBody(rng *rand.Rand) any {
 	return body
 }
 
-// Schemas that are simple by our reading, beyond those that the document has now.
+// Schemas that count as simple, beyond those that the document has now.
 func TestBothEnginesValidateSimpleSchemasAlike(t *testing.T) {
 	for i, tt := range []struct {
 		name, schema string
-		visitor      bool // the visitor must judge; otherwise either may
+		visitor      bool // the visitor must validate; otherwise either may
 	}{
 		{"types with null", `{"type":"object","required":["a"],"properties":{
 			"a":{"type":["string","null"],"minLength":1,"maxLength":2},
@@ -207,7 +207,7 @@ func TestBothEnginesValidateSimpleSchemasAlike(t *testing.T) {
 			"b":{"type":["number","integer"],"minimum":0.5},
 			"c":{"type":["boolean","array"],"minItems":1,"items":{"type":"integer"}},
 			"d":{"type":["integer","object"],"maximum":2,"minProperties":1}}}`, true},
-		{"no more fields", `{"type":"object","required":["a"],"additionalProperties":false,"maxProperties":2,"properties":{
+		{"no other fields", `{"type":"object","required":["a"],"additionalProperties":false,"maxProperties":2,"properties":{
 			"a":{"type":"object","additionalProperties":false,"properties":{"x":{"type":"integer"}}},
 			"b":{"type":"boolean"},"c":{"type":"string"}}}`, true},
 		{"fields of any name", `{"type":"object","minProperties":1,"maxProperties":3,"properties":{"a":{"type":"boolean"}},
@@ -272,8 +272,8 @@ func TestBothEnginesValidateSimpleSchemasAlike(t *testing.T) {
 	}
 }
 
-// A generator makes values that a schema of its document nearly accepts: at
-// every level a value of the right kind, near the bounds, or now and then any.
+// A generator generates values that a schema of its document nearly accepts: at
+// every level a value of the right type near the bounds, or sometimes any value.
 type generator struct{ document map[string]any }
 
 func (g generator) resolve(ref string) map[string]any {
@@ -284,7 +284,7 @@ func (g generator) resolve(ref string) map[string]any {
 	return node.(map[string]any)
 }
 
-// flat merges a schema with all that it refers to and is all of.
+// flat merges a schema with its references and its allOf.
 func (g generator) flat(node map[string]any) map[string]any {
 	out := map[string]any{}
 	properties := map[string]any{}

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A parser is used again for another caller's body, which must find no secret of
-// this one in its buffers, whole or in part.
+// A parser is reused for another caller's body. No secret of this one may be left
+// in its buffers, completely or in part.
 func TestSecretIsNotLeftInAParsersBuffers(t *testing.T) {
 	const secret = "correct horse battery staple"
 	s := compileScalarObject(t, createBody)

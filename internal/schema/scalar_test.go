@@ -18,7 +18,7 @@ import (
 	"github.com/registryusers/registryusers/internal/schema"
 )
 
-// quickSchemas are judged while they are read. Among them they have every
+// scalarSchemas are validated while bodies are read. Together they have every
 // keyword that such a schema may have.
 var scalarSchemas = []struct{ name, schema string }{
 	{"a create", createBody},
@@ -58,7 +58,7 @@ func compileScalarObject(t testing.TB, text string) *schema.Schema {
 	return s
 }
 
-// judgement is what becomes of a body.
+// parsed is the result of parsing a body.
 type parsed struct {
 	tree       any
 	violations []schema.Violation
@@ -73,17 +73,17 @@ func parse(s *schema.Schema, body string) parsed {
 	return parsed{value.Tree(), nil, nil}
 }
 
-// compareJudgements judges a body in both ways, which must come to the same,
+// compareParsers validates a body in both ways, which must have the same result,
 // value, violations and error, and reports whether the body is valid.
 func compareWays(t *testing.T, s *schema.Schema, body string) bool {
 	t.Helper()
 	got, want := parse(s, body), parse(s.General(), body)
-	for _, tree := range []any{got.tree, want.tree} { // what is read quickly has the declared fields alone
+	for _, tree := range []any{got.tree, want.tree} { // the fast way has only the declared fields
 		object, _ := tree.(map[string]any)
 		maps.DeleteFunc(object, func(name string, _ any) bool { return !slices.Contains(s.Fields(), name) })
 	}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("Judge(%q): got %#v while it is read, want as in the general way %#v", body, got, want)
+		t.Errorf("Parse(%q): got %#v while it is read, want the result of the general way %#v", body, got, want)
 	}
 	return want.err == nil && want.violations == nil
 }
@@ -117,7 +117,7 @@ func TestABodyIsValidatedAlikeWhileItIsReadAndAfterwards(t *testing.T) {
 	}
 }
 
-// withNumbers gives numbers the type that a generator finds bounds by.
+// withNumbers converts numbers to the type in which a generator finds bounds.
 func withNumbers(node any) any {
 	switch node := node.(type) {
 	case map[string]any:
@@ -136,7 +136,7 @@ func withNumbers(node any) any {
 
 var integers = regexp.MustCompile(`:-?[0-9]+[,}]`)
 
-// respell writes JSON in another way, which may have another meaning or none.
+// respell rewrites JSON, possibly with another meaning or as invalid JSON.
 func respell(rng *rand.Rand, text string) string {
 	at := rng.IntN(len(text) + 1)
 	switch rng.IntN(14) {
@@ -211,7 +211,7 @@ func TestBothWaysBindTheSame(t *testing.T) {
 	}
 }
 
-// What is not known whole is judged by the general validator.
+// A schema with unknown parts is validated by the general validator.
 func TestScalarObjectsAreSchemasThatAreKnownCompletely(t *testing.T) {
 	field := func(more string) string { return `{"type":"object","properties":{"a":{` + more + `}}}` }
 	for _, tt := range []struct {
@@ -255,16 +255,16 @@ func TestParseReturnsWhyABodyWasNotRead(t *testing.T) {
 	for _, s := range []*schema.Schema{compile(t, createBody), compile(t, createBody).General()} {
 		broken := errors.New("broken")
 		if _, violations, err := s.Parse(iotest.ErrReader(broken)); !errors.Is(err, broken) || violations != nil {
-			t.Errorf("Judge of a broken reader: got %q, %v, want the reader's error", violations, err)
+			t.Errorf("Parse of a broken reader: got %q, %v, want the reader's error", violations, err)
 		}
 		var refused *ijson.Error
 		if _, _, err := s.Parse(strings.NewReader(`{"name":"a","duration":1`)); !errors.As(err, &refused) {
-			t.Errorf("Judge of half a body: got %v, want a *ijson.Error", err)
+			t.Errorf("Parse of half a body: got %v, want a *ijson.Error", err)
 		}
 	}
 }
 
-// A body's bytes are taken from a pool; the next body must find none of them.
+// A body's bytes are in a pooled buffer; the next body must not see them.
 func TestThreatABodyIsReadFromAnothersBytes(t *testing.T) {
 	s := compile(t, createBody)
 	for range 100 {
@@ -273,7 +273,7 @@ func TestThreatABodyIsReadFromAnothersBytes(t *testing.T) {
 		}
 		for _, short := range []string{`{"name":"`, `{"name":"a","duration":`, `{`} {
 			if got := parse(s, short); got.err == nil {
-				t.Fatalf("Judge(%q): got %+v, want an error", short, got)
+				t.Fatalf("Parse(%q): got %+v, want an error", short, got)
 			}
 		}
 	}

@@ -53,8 +53,8 @@ func compile(t testing.TB, text string) *schema.Schema {
 	return compiled
 }
 
-// judges compiles a simple schema for the visitor, and with a keyword that
-// means nothing but is of OpenAPI 3.1 alone, so that the engine judges.
+// compileBoth compiles a simple schema for the visitor, and with a keyword that
+// has no effect but is only in OpenAPI 3.1, so that the engine validates.
 func compileBoth(t testing.TB, text string) map[string]*schema.Schema {
 	t.Helper()
 	visitor := compile(t, text)
@@ -149,7 +149,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"name":"a","children":[{"name":"b"},{"name":"c","children":[{"name":"D"}]}]}`, one("children.1.children.0.name", "must match ^[a-z]{0,4}$")},
 			{`{"name":"a","children":[{"nome":"b"}]}`, []schema.Violation{{Field: "children.0", Why: "has a field that is not allowed"}, {Field: "children.0.name", Why: "is required"}}},
 		}},
-		{"no more fields", `{"type":"object","additionalProperties":false,"properties":{"a":{"type":"integer"},
+		{"no other fields", `{"type":"object","additionalProperties":false,"properties":{"a":{"type":"integer"},
 			"b":{"type":"object","additionalProperties":false}}}`, checks{
 			{`{"a":1,"b":{}}`, nil},
 			{`{"c":1}`, one("", "has a field that is not allowed")},
@@ -221,9 +221,9 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"text":"ba"}`, one("text", "must match ^a")},
 		}},
 	} {
-		for judge, compiled := range compileBoth(t, tt.schema) {
+		for validator, compiled := range compileBoth(t, tt.schema) {
 			for _, check := range tt.checks {
-				t.Run(tt.name+"/"+judge+"/"+check.value, func(t *testing.T) {
+				t.Run(tt.name+"/"+validator+"/"+check.value, func(t *testing.T) {
 					value := decode(t, check.value)
 					got := sorted(compiled.Check(value))
 					if !slices.Equal(got, sorted(check.want)) {
@@ -238,7 +238,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 	}
 }
 
-// What only OpenAPI 3.1 can say is judged by the engine.
+// Keywords that are only in OpenAPI 3.1 are validated by the engine.
 func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 	for _, tt := range []struct {
 		name, schema string
@@ -311,7 +311,7 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 	}
 }
 
-// The two judges know the same formats, wherever in a schema they stand.
+// Both engines have the same formats, anywhere in a schema.
 func TestBothEnginesKnowTheSameFormats(t *testing.T) {
 	for _, tt := range []struct {
 		format, typ, value string
@@ -355,8 +355,8 @@ func TestBothEnginesKnowTheSameFormats(t *testing.T) {
 	}
 }
 
-// The caller chose the names of fields that the document does not know, and
-// the values: neither may come back in a message.
+// The names of unknown fields and the values are the caller's input:
+// neither may be in a message.
 func TestCheckNeverQuotesTheCaller(t *testing.T) {
 	const marker = "MARKERmarker"
 	strict := `{"type":"object","additionalProperties":false,"properties":{"a":{"type":"integer"}}}`
@@ -396,14 +396,14 @@ func TestCheckNeverQuotesTheCaller(t *testing.T) {
 		if compiled[""].Simple() {
 			compiled = compileBoth(t, tt.schema)
 		}
-		for judge, compiled := range compiled {
+		for validator, compiled := range compiled {
 			got := compiled.Check(decode(t, tt.value))
 			if len(got) == 0 {
-				t.Errorf("%s, %s: Check(%s): got no violation, want one", judge, tt.schema, tt.value)
+				t.Errorf("%s, %s: Check(%s): got no violation, want one", validator, tt.schema, tt.value)
 			}
 			for _, v := range got {
 				if strings.Contains(v.Field+v.Why, marker) {
-					t.Errorf("%s, %s: Check(%s): got %q, which quotes the caller", judge, tt.schema, tt.value, v)
+					t.Errorf("%s, %s: Check(%s): got %q, which quotes the caller", validator, tt.schema, tt.value, v)
 				}
 			}
 		}
@@ -413,9 +413,9 @@ func TestCheckNeverQuotesTheCaller(t *testing.T) {
 // A caller's name for a field may look like an array's index.
 func TestCheckTakesNoNameForAnIndex(t *testing.T) {
 	const text = `{"type":["array","object"],"items":{"type":"integer"},"additionalProperties":{"type":"integer"}}`
-	for judge, compiled := range compileBoth(t, text) {
+	for validator, compiled := range compileBoth(t, text) {
 		if got, want := compiled.Check(decode(t, `{"777000777":"x"}`)), one("*", "must be of type integer"); !slices.Equal(got, want) {
-			t.Errorf(`%s: Check({"777000777":"x"}): got %q, want %q`, judge, got, want)
+			t.Errorf(`%s: Check({"777000777":"x"}): got %q, want %q`, validator, got, want)
 		}
 	}
 }
@@ -462,7 +462,7 @@ func TestSimpleSchemasAreThoseThatBothEnginesReadAlike(t *testing.T) {
 		{`{"$ref":"#/components/schemas/Tree","type":"object","maxProperties":1}`, false},
 		{`{"type":"object","properties":{"deep":{"type":"array","items":{"type":"object","properties":{"n":{"type":"integer","multipleOf":2}}}}}}`, false},
 
-		// The visitor looks no further once null is allowed.
+		// The visitor checks nothing else if null is allowed.
 		{`{"type":["string","null"],"enum":["a"]}`, false},
 		{`{"type":["object","null"],"allOf":[{"type":"object"}]}`, false},
 		{`{"allOf":[{"type":["string","null"]}],"enum":["a"]}`, false},
@@ -486,7 +486,7 @@ func TestFillDefaultsSetsAbsentFieldsOnly(t *testing.T) {
 			`{"n":0,"s":"","b":false,"a":[]}`, `{"n":0,"s":"","b":false,"a":[]}`},
 		{"nested", `{"type":"object","properties":{"o":{"type":"object","properties":{"p":{"type":"object","properties":{"n":{"type":"integer","default":5}}}}}}}`,
 			`{"o":{"p":{}}}`, `{"o":{"p":{"n":5}}}`},
-		{"an absent object is not made", `{"type":"object","properties":{"o":{"type":"object","properties":{"n":{"type":"integer","default":5}}}}}`, `{}`, `{}`},
+		{"an absent object is not created", `{"type":"object","properties":{"o":{"type":"object","properties":{"n":{"type":"integer","default":5}}}}}`, `{}`, `{}`},
 		{"in arrays", `{"type":"array","items":{"type":"array","items":{"type":"object","properties":{"n":{"type":"integer","default":5}}}}}`,
 			`[[{},{"n":1}],[],[{}]]`, `[[{"n":5},{"n":1}],[],[{"n":5}]]`},
 		{"all of", `{"allOf":[{"type":"object","properties":{"a":{"type":"integer","default":1}}},{"allOf":[{"type":"object","properties":{"b":{"type":"integer","default":2}}}]}],"properties":{"c":{"type":"integer","default":3}}}`,
@@ -520,12 +520,12 @@ func TestFillDefaultsSetsAbsentFieldsOnly(t *testing.T) {
 	}
 }
 
-// A default stands in for an absent field that may be absent; it does not
+// A default replaces an absent optional field; it does not
 // make a required one optional.
 func TestADefaultDoesNotReplaceARequiredField(t *testing.T) {
-	for judge, compiled := range compileBoth(t, `{"type":"object","required":["n"],"properties":{"n":{"type":"integer","default":5}}}`) {
+	for validator, compiled := range compileBoth(t, `{"type":"object","required":["n"],"properties":{"n":{"type":"integer","default":5}}}`) {
 		if got, want := compiled.Check(map[string]any{}), one("n", "is required"); !slices.Equal(got, want) {
-			t.Errorf("%s: Check({}): got %q, want %q", judge, got, want)
+			t.Errorf("%s: Check({}): got %q, want %q", validator, got, want)
 		}
 	}
 }
@@ -544,18 +544,18 @@ func TestDefaultsAreNotShared(t *testing.T) {
 }
 
 func TestASchemaIsSafeForConcurrentUse(t *testing.T) {
-	for judge, compiled := range compileBoth(t, createBody) {
+	for validator, compiled := range compileBoth(t, createBody) {
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
 				for range 50 {
 					value := map[string]any{"name": "user1", "duration": int64(i)}
 					if got := compiled.Check(value); len(got) > 0 {
-						t.Errorf("%s: Check(%v): got %q, want none", judge, value, got)
+						t.Errorf("%s: Check(%v): got %q, want none", validator, value, got)
 					}
 					compiled.FillDefaults(value)
 					if got := compiled.Check(map[string]any{"name": "USER"}); len(got) != 2 {
-						t.Errorf("%s: Check of a bad value: got %q, want two violations", judge, got)
+						t.Errorf("%s: Check of a bad value: got %q, want two violations", validator, got)
 					}
 				}
 			})
@@ -580,7 +580,7 @@ func TestCompileRefusesWhatItCannotValidate(t *testing.T) {
 	}
 }
 
-func TestWhyNeedsNoFigures(t *testing.T) {
+func TestWhyWithoutASchema(t *testing.T) {
 	for _, rule := range []string{"type", "pattern", "minimum", "maximum", "minLength", "maxLength", "format", "enum", "exclusiveMinimum", "any"} {
 		for name, s := range map[string]*openapi3.Schema{"no schema": nil, "an empty schema": {}} {
 			if got, want := schema.Why(rule, s), "must satisfy "+rule; got != want {

@@ -28,7 +28,7 @@ func closeStore(t *testing.T, s store.Store) {
 	}
 }
 
-// A path is no URL: nothing in it is an escape, a query or a fragment.
+// A path is not parsed as a URL: it has no escapes, query or fragment.
 func TestOpenTakesAPathAsItIs(t *testing.T) {
 	names := []string{"plain.db", "a b.db", "a#b.db", "a%b.db", "a%20b.db", "a%3fb.db", "a+b&c=d.db", "ü\u2028.db", "[a].db", "'a'.db"}
 	if runtime.GOOS != "windows" {
@@ -60,7 +60,7 @@ func TestOpenTakesAPathAsItIs(t *testing.T) {
 				}
 			}
 			if len(got) != 2 || got[0] != name || got[1] != name+".backup" {
-				t.Errorf("files: got %q, want the database %q and its backup alone", got, name)
+				t.Errorf("files: got %q, want the database %q and its backup only", got, name)
 			}
 			s = open(t, "sqlite:"+path)
 			defer closeStore(t, s)
@@ -106,6 +106,6 @@ func TestOpenRefusesOtherURLs(t *testing.T) {
 
 func TestOpenReturnsNoStoreWithAnError(t *testing.T) {
 	if s, err := store.Open(t.Context(), "sqlite:"+t.TempDir()); err == nil || s != nil {
-		t.Errorf("Open of a directory: got %v, %v, want an error alone", s, err)
+		t.Errorf("Open of a directory: got %v, %v, want only an error", s, err)
 	}
 }

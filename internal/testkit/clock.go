@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Clock is a clock that moves only when a test moves it. It is safe for
+// Clock is a clock that only a test moves. It is safe for
 // concurrent use.
 type Clock struct {
 	mu  sync.Mutex

@@ -1,6 +1,6 @@
 // Package testkit has the small helpers that the tests of several packages share.
 // It imports no other package of the module, so that every test can import it. The
-// fixture of a whole server is package apptest.
+// fixture of a complete server is package apptest.
 package testkit
 
 import (
@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Log collects what is logged. It is safe for concurrent use.
+// Log collects log output. It is safe for concurrent use.
 type Log struct {
 	mu   sync.Mutex
 	text bytes.Buffer

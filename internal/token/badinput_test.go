@@ -13,25 +13,25 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// marker is in what is submitted, and may be in no log and no answer.
+// marker is in the input, and must be in no log and no response.
 const marker = "xmarkerx"
 
 func TestGarbledBasicHeader(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	encode := base64.StdEncoding.EncodeToString
-	good := encode([]byte("ci:" + secret))
+	valid := encode([]byte("ci:" + secret))
 	for what, header := range map[string]string{
 		"none":                     "",
-		"no scheme":                good,
-		"another scheme":           "Bearer " + good,
+		"no scheme":                valid,
+		"another scheme":           "Bearer " + valid,
 		"the scheme alone":         "Basic",
 		"nothing behind the space": "Basic ",
 		"bad base64":               "Basic !" + marker + "!",
-		"cut base64":               "Basic " + good[:len(good)-1],
-		"base64 with a space":      "Basic " + good[:8] + " " + good[8:],
-		"two in one":               "Basic " + good + ", Basic " + good,
+		"cut base64":               "Basic " + valid[:len(valid)-1],
+		"base64 with a space":      "Basic " + valid[:8] + " " + valid[8:],
+		"two in one":               "Basic " + valid + ", Basic " + valid,
 		"no colon":                 "Basic " + encode([]byte("ci"+marker)),
 		"a NUL in the name":        "Basic " + encode([]byte("ci\x00"+marker+":"+secret)),
 		"a NUL behind the name":    "Basic " + encode([]byte("ci\x00:"+secret)),
@@ -51,15 +51,15 @@ func TestGarbledBasicHeader(t *testing.T) {
 			if header != "" {
 				r.Header.Set("Authorization", header)
 			}
-			h.wantDenied(t, what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker, good)
+			e.wantDenied(t, what, do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret, marker, valid)
 		})
 	}
 }
 
 func TestScopeWithAPathTrick(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, name := range map[string]string{
 		"dots":                      "1-1-demo/../1-1-other/" + marker,
 		"dots at the end":           "1-1-demo/" + marker + "/..",
@@ -81,7 +81,7 @@ func TestScopeWithAPathTrick(t *testing.T) {
 		"a colon":                   "1-1-demo/" + marker + ":latest",
 		"a digest":                  "1-1-demo/" + marker + "@sha256",
 		"empty":                     "",
-		"the registry and no more":  "1-1-demo/",
+		"only the registry":         "1-1-demo/",
 		"a star":                    "1-1-demo/*",
 		"only a star":               "*",
 		"a name of 300 letters":     "1-1-demo/" + strings.Repeat("a", 300),
@@ -96,19 +96,19 @@ func TestScopeWithAPathTrick(t *testing.T) {
 				}),
 			} {
 				a := do(t, r)
-				if got := h.granted(t, a); len(got) != 0 || a.Scope != "" {
+				if got := e.granted(t, a); len(got) != 0 || a.Scope != "" {
 					t.Errorf("%s for the repository %q: got %v and the scope %q, want nothing granted", method, name, got, a.Scope)
 				}
-				h.wantLogged(t, what, a, secret, marker)
+				e.wantLogged(t, what, a, secret, marker)
 			}
 		})
 	}
 }
 
 func TestTenThousandScopes(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	many := func(n int) []string {
 		scopes := make([]string, n)
 		for i := range scopes {
@@ -116,10 +116,10 @@ func TestTenThousandScopes(t *testing.T) {
 		}
 		return scopes
 	}
-	if got := h.granted(t, do(t, get(t, base, "ci", secret, scope(many(50)...)))); len(got) != 50 {
+	if got := e.granted(t, do(t, get(t, base, "ci", secret, scope(many(50)...)))); len(got) != 50 {
 		t.Errorf("50 scopes: %d granted, want 50", len(got))
 	}
-	h.Log.Take()
+	e.Log.Take()
 	form := url.Values{"grant_type": {"password"}, "username": {"ci"}, "password": {secret}}
 	short := url.Values{"scope": {strings.Repeat("a ", 10_000)}}
 	for key, value := range form {
@@ -130,17 +130,17 @@ func TestTenThousandScopes(t *testing.T) {
 		"10,000":                  get(t, base, "ci", secret, scope(many(10_000)...)),
 		"10,000, spaces":          get(t, base, "ci", secret, scope(strings.Join(many(10_000), " "))),
 		"10,000 by POST":          post(t, base, short),
-		"10,000 that are no good": get(t, base, "ci", secret, scope(strings.Repeat("x ", 10_000))),
+		"10,000 that are invalid": get(t, base, "ci", secret, scope(strings.Repeat("x ", 10_000))),
 	} {
 		// Without a network: net/http would refuse the longest of them itself.
-		h.wantDenied(t, what, h.call(t, r, "192.0.2.1:9"), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+		e.wantDenied(t, what, e.call(t, r, "192.0.2.1:9"), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
 	}
 }
 
 func TestServiceOfAnotherRegistry(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for what, services := range map[string][]string{
 		"another":           {marker + ".example.com"},
 		"capitals":          {"REGISTRY.example.com"},
@@ -155,7 +155,7 @@ func TestServiceOfAnotherRegistry(t *testing.T) {
 				"POST": post(t, base, url.Values{"service": services, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}),
 			} {
 				a := do(t, r)
-				h.wantDenied(t, method+" for "+what, a, http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+				e.wantDenied(t, method+" for "+what, a, http.StatusBadRequest, "UNSUPPORTED", secret, marker)
 				if !strings.Contains(a.body, "service") || !strings.Contains(a.body, service) {
 					t.Errorf("%s for %s: got %s, want an error that names the service %s", method, what, a.body, service)
 				}
@@ -165,9 +165,9 @@ func TestServiceOfAnotherRegistry(t *testing.T) {
 }
 
 func TestAbsentServiceIsOurs(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	refresh := refreshToken(t, base, "ci", secret)
 	for what, services := range map[string][]string{"none": nil, "an empty one": {""}} {
 		for method, r := range map[string]*http.Request{
@@ -183,10 +183,10 @@ func TestAbsentServiceIsOurs(t *testing.T) {
 }
 
 func TestBadForm(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	good := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	valid := url.Values{"service": {service}, "grant_type": {"password"}, "username": {"ci"}, "password": {secret}}.Encode()
 	var parts bytes.Buffer
 	writer := multipart.NewWriter(&parts)
 	for key, value := range map[string]string{"service": service, "grant_type": "password", "username": "ci", "password": secret} {
@@ -197,20 +197,20 @@ func TestBadForm(t *testing.T) {
 	writer.Close()
 	const form = "application/x-www-form-urlencoded"
 	for what, test := range map[string]struct{ query, kind, body string }{
-		"over 64 KiB":                  {"", form, good + "&pad=" + strings.Repeat(marker, 64<<10/len(marker))},
+		"over 64 KiB":                  {"", form, valid + "&pad=" + strings.Repeat(marker, 64<<10/len(marker))},
 		"over 64 KiB of one name":      {"", form, strings.Repeat(marker, 64<<10/len(marker)+1)},
-		"an unknown grant_type":        {"", form, strings.Replace(good, "=password&", "="+marker+"&", 1)},
-		"an unknown grant_type, known": {"", form, strings.Replace(good, "=password&", "=authorization_code&", 1)},
-		"grant_type in capitals":       {"", form, strings.Replace(good, "=password&", "=PASSWORD&", 1)},
-		"no grant_type":                {"", form, strings.Replace(good, "grant_type", "grant", 1)},
+		"an unknown grant_type":        {"", form, strings.Replace(valid, "=password&", "="+marker+"&", 1)},
+		"an unknown grant_type, known": {"", form, strings.Replace(valid, "=password&", "=authorization_code&", 1)},
+		"grant_type in capitals":       {"", form, strings.Replace(valid, "=password&", "=PASSWORD&", 1)},
+		"no grant_type":                {"", form, strings.Replace(valid, "grant_type", "grant", 1)},
 		"no body":                      {"", form, ""},
-		"all in the query":             {"?" + good, form, ""},
-		"a bad escape":                 {"", form, good + "&x=%" + marker},
-		"a bad escape in the query":    {"?x=%" + marker, form, good},
-		"a semicolon":                  {"", form, strings.ReplaceAll(good, "&", ";")},
+		"all in the query":             {"?" + valid, form, ""},
+		"a bad escape":                 {"", form, valid + "&x=%" + marker},
+		"a bad escape in the query":    {"?x=%" + marker, form, valid},
+		"a semicolon":                  {"", form, strings.ReplaceAll(valid, "&", ";")},
 		"JSON":                         {"", "application/json", `{"grant_type":"password","username":"ci","password":"` + secret + `"}`},
-		"no content type":              {"", "", good},
-		"a garbled content type":       {"", "application/" + marker + "; =;;", good},
+		"no content type":              {"", "", valid},
+		"a garbled content type":       {"", "application/" + marker + "; =;;", valid},
 		"multipart":                    {"", writer.FormDataContentType(), parts.String()},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -221,29 +221,29 @@ func TestBadForm(t *testing.T) {
 			if test.kind != "" {
 				r.Header.Set("Content-Type", test.kind)
 			}
-			h.wantDenied(t, what, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+			e.wantDenied(t, what, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
 		})
 	}
 }
 
 func TestBadQuery(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	for _, query := range []string{"service=%" + marker, "service=" + service + "&scope=%zz" + marker, "service=" + service + ";" + marker, "%"} {
 		r := get(t, base, "ci", secret, nil)
 		r.URL.RawQuery = query
-		h.wantDenied(t, query, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
+		e.wantDenied(t, query, do(t, r), http.StatusBadRequest, "UNSUPPORTED", secret, marker)
 	}
 }
 
 // The secret belongs into the header, not where proxies log it.
 func TestSecretInTheQueryIsNoLogin(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	query := url.Values{"account": {"ci"}, "username": {"ci"}, "password": {secret}, "grant_type": {"password"}}
 	r := get(t, base, "", "", query)
 	r.Header.Del("Authorization")
-	h.wantDenied(t, "the secret in the query", do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret)
+	e.wantDenied(t, "the secret in the query", do(t, r), http.StatusUnauthorized, "UNAUTHORIZED", secret)
 }

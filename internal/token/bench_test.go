@@ -16,25 +16,25 @@ import (
 	"github.com/registryusers/registryusers/internal/testkit"
 )
 
-// asker returns a function that asks the handler for a token as a made secret
+// asker returns a function that asks the handler for a token as a generated secret
 // does: in process, one GET, the handlers only.
 func asker(b *testing.B) func() {
 	b.Helper()
-	h := newEnv(b)
-	h.Shut()
-	h.AppConfig.Logger = quiet
-	h.Open()
-	h.Clock.Set(time.Now())
+	e := newEnv(b)
+	e.Shut()
+	e.AppConfig.Logger = quiet
+	e.Open()
+	e.Clock.Set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are
-	if err := os.Chtimes(h.Dir.Keys(), hourAgo, hourAgo); err != nil {
+	if err := os.Chtimes(e.Dir.Keys(), hourAgo, hourAgo); err != nil {
 		b.Fatal(err)
 	}
-	_, secret := h.create(b, h.demo, accounts.NewUser{Name: "ci", Duration: -1})
+	_, secret := e.create(b, e.demo, accounts.NewUser{Name: "ci", Duration: -1})
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/token?service="+service+"&scope=repository:1-1-demo/app:pull,push", nil)
 	r.SetBasicAuth("ci", secret)
 	return func() {
 		w := httptest.NewRecorder()
-		h.Config.Handler.ServeHTTP(w, r)
+		e.Config.Handler.ServeHTTP(w, r)
 		if w.Code != http.StatusOK {
 			b.Fatalf("GET /token: got %d %s, want 200", w.Code, w.Body)
 		}

@@ -24,7 +24,7 @@ var noon = apptest.Noon
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// env is a server that gives out tokens, with two registries.
+// env is a server that issues tokens, with two registries.
 type env struct {
 	*apptest.Env
 	issuer      *token.Issuer // of the server's tokens
@@ -33,17 +33,17 @@ type env struct {
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	h := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside})}
-	h.issuer = &token.Issuer{Keys: h.Keys, Service: service, Now: h.Clock.Now}
-	h.demo, h.other = h.Registry, h.NewRegistry(1, 1, "other")
-	h.Log.Take()
-	return h
+	e := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside})}
+	e.issuer = &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
+	e.demo, e.other = e.Registry, e.NewRegistry(1, 1, "other")
+	e.Log.Take()
+	return e
 }
 
-// create creates a user that must come to be, and returns its secret.
-func (h *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) (accounts.User, string) {
+// create creates a user, and returns its secret. It must succeed.
+func (e *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) (accounts.User, string) {
 	t.Helper()
-	u, err := h.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", n)
+	u, err := e.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", n)
 	if err != nil {
 		t.Fatalf("CreateUser(%+v): %v", n, err)
 	}
@@ -52,7 +52,7 @@ func (h *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) 
 
 func custom(secret string) registryusers.SecretText { return registryusers.NewSecretText(secret) }
 
-// answer is what the token endpoint answered.
+// tokenResponse is a response of the token endpoint.
 type tokenResponse struct {
 	status int
 	header http.Header
@@ -69,7 +69,7 @@ type tokenResponse struct {
 	} `json:"errors"`
 }
 
-// do sends a request that a server must answer with JSON.
+// do sends a request. The response must be JSON.
 func do(t testing.TB, r *http.Request) tokenResponse {
 	t.Helper()
 	response, err := http.DefaultClient.Do(r)
@@ -85,11 +85,11 @@ func do(t testing.TB, r *http.Request) tokenResponse {
 }
 
 // call calls the handler without a network, from an address.
-func (h *env) call(t testing.TB, r *http.Request, from string) tokenResponse {
+func (e *env) call(t testing.TB, r *http.Request, from string) tokenResponse {
 	t.Helper()
 	r.RemoteAddr = from
 	w := httptest.NewRecorder()
-	h.Config.Handler.ServeHTTP(w, r)
+	e.Config.Handler.ServeHTTP(w, r)
 	return read(t, w.Code, w.Header(), w.Body.String())
 }
 
@@ -138,18 +138,18 @@ func post(t testing.TB, base string, form url.Values) *http.Request {
 	return r
 }
 
-// scope makes a query or a form that asks for scopes, each on its own.
+// scope returns a query or a form with scopes, one parameter for each.
 func scope(scopes ...string) url.Values { return url.Values{"scope": scopes} }
 
-// granted asks for scopes and returns what the token says, verified.
-func (h *env) granted(t testing.TB, a tokenResponse) []oci.Access {
+// granted returns the verified access of a response's token.
+func (e *env) granted(t testing.TB, a tokenResponse) []oci.Access {
 	t.Helper()
 	if a.status != http.StatusOK {
 		t.Fatalf("got %d %s, want 200 and a token", a.status, a.body)
 	}
-	claims, err := h.issuer.Verify(a.Token)
+	claims, err := e.issuer.Verify(a.Token)
 	if err != nil {
-		t.Fatalf("the token that was given: %v; want it good", err)
+		t.Fatalf("the issued token: %v; want it valid", err)
 	}
 	return claims.Access
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// What follows makes and reads tokens without the library that the package uses.
+// The functions below make and read tokens without the library that the package uses.
 
 var b64 = base64.RawURLEncoding
 
@@ -62,7 +62,7 @@ func forgeRaw(header, claims []byte, sign func(input []byte) []byte) string {
 	return input + "." + b64.EncodeToString(sign([]byte(input)))
 }
 
-// es256 signs as RFC 7518, section 3.4, has it.
+// es256 signs according to RFC 7518, section 3.4.
 func es256(t testing.TB, key *ecdsa.PrivateKey) func([]byte) []byte {
 	return func(input []byte) []byte {
 		hash := sha256.Sum256(input)
@@ -127,7 +127,7 @@ func with(o map[string]any, name string, value any) map[string]any {
 	return o
 }
 
-// idOf returns the id of the token in an answer.
+// idOf returns the id of the token in a response.
 func idOf(body io.Reader, issuer *token.Issuer) (string, error) {
 	var a tokenResponse
 	if err := json.NewDecoder(body).Decode(&a); err != nil {

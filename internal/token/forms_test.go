@@ -12,11 +12,11 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// TestSlowFormsHoldUpNobodyElse has strangers begin forms that they do not send:
-// as many as an address may, and then as many as there may be in all.
-func TestSlowFormsHoldUpNobodyElse(t *testing.T) {
-	h := newEnv(t)
-	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "u", Duration: 1})
+// TestSlowFormsDoNotBlockOthers starts forms without sending their rest:
+// as many as one address may, and then as many as the limit of all.
+func TestSlowFormsDoNotBlockOthers(t *testing.T) {
+	e := newEnv(t)
+	u, secret := e.create(t, e.demo, accounts.NewUser{Name: "u", Duration: 1})
 	form := "grant_type=password&service=" + service + "&username=" + u.Name + "&password=" + secret
 	send := func(method, from string, body io.Reader) int {
 		r := httptest.NewRequestWithContext(t.Context(), method, "/token?service="+service, body)
@@ -27,7 +27,7 @@ func TestSlowFormsHoldUpNobodyElse(t *testing.T) {
 			r.SetBasicAuth(u.Name, secret)
 		}
 		w := httptest.NewRecorder()
-		h.Config.Handler.ServeHTTP(w, r)
+		e.Config.Handler.ServeHTTP(w, r)
 		if w.Code == http.StatusServiceUnavailable && (w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"UNAVAILABLE"`)) {
 			t.Errorf("got %v %s with 503, want Retry-After and the registry's form", w.Header(), w.Body)
 		}

@@ -17,9 +17,9 @@ import (
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-// FuzzParseScopes states what a scope can give at most, whatever its text:
+// FuzzParseScopes states the most that a scope can grant, for any text:
 // each repository once, of the account's own registry, by a clean path that
-// was asked for letter by letter; each action once, and one that the account
+// was requested letter by letter; each action once, and one that the account
 // has; and no more scopes than oci.MaxScopes.
 func FuzzParseScopes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second string) {
@@ -64,14 +64,14 @@ func FuzzParseScopes(f *testing.F) {
 	})
 }
 
-// clean reports whether a name is a path that means itself alone.
+// clean reports whether a name is a path in canonical form.
 func clean(name string) bool {
 	return name != "" && path.Clean("/"+name) == "/"+name && !strings.ContainsAny(name, "\x00\\%*?@ \t\r\n") && !strings.Contains(name, "..")
 }
 
 func distinct(values []string) []string { return slices.Compact(slices.Sorted(slices.Values(values))) }
 
-// FuzzFromQuery states what a GET is taken for: one with a Basic header is the
+// FuzzFromQuery states how a GET is read: one with a Basic header is the
 // name before the first colon and the secret behind it, byte for byte, the
 // first service, and no more scopes than oci.MaxScopes; anything else is denied,
 // with a text that is always the same.

@@ -17,10 +17,10 @@ import (
 )
 
 func TestPublicKeys(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
+	e := newEnv(t)
+	base := e.URL
 	for range 2 {
-		if _, err := h.Keys.Add(); err != nil {
+		if _, err := e.Keys.Add(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,7 +41,7 @@ func TestPublicKeys(t *testing.T) {
 	if err := json.Unmarshal(body, &set); err != nil {
 		t.Fatal(err)
 	}
-	files := testkit.TokenKeyFiles(t, h.Dir.Keys())
+	files := testkit.TokenKeyFiles(t, e.Dir.Keys())
 	if len(set.Keys) != 3 || len(files) != 3 {
 		t.Fatalf("%s: %d keys of %d files; want 3", body, len(set.Keys), len(files))
 	}
@@ -54,7 +54,7 @@ func TestPublicKeys(t *testing.T) {
 		}
 	}
 
-	bundle, err := h.Keys.Certificates()
+	bundle, err := e.Keys.Certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,19 +77,19 @@ func TestPublicKeys(t *testing.T) {
 		roots.AppendCertsFromPEM(bundle)
 		for _, at := range []time.Time{time.Now(), time.Now().AddDate(10, 0, 0)} {
 			if _, err := certificate.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
-				t.Errorf("certificate %d at %v: %v; want it good under the bundle", i, at, err)
+				t.Errorf("certificate %d at %v: %v; want it valid under the bundle", i, at, err)
 			}
 		}
 	}
 }
 
 func TestPublicKeysThatCannotBeRead(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	if err := os.WriteFile(filepath.Join(h.Dir.Keys(), "token-0.pem"), []byte("x"), 0o600); err != nil {
+	e := newEnv(t)
+	base := e.URL
+	if err := os.WriteFile(filepath.Join(e.Dir.Keys(), "token-0.pem"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range testkit.TokenKeyFiles(t, h.Dir.Keys()) {
+	for _, path := range testkit.TokenKeyFiles(t, e.Dir.Keys()) {
 		if filepath.Base(path) != "token-0.pem" {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -101,11 +101,11 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := do(t, r)
-	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, h.Dir.Keys()) {
-		t.Errorf("got %d %s, want 503 and one error that tells no path", a.status, a.body)
+	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, e.Dir.Keys()) {
+		t.Errorf("got %d %s, want 503 and one error without a path", a.status, a.body)
 	}
-	var requests []string // the keys log the damage once, besides
-	for line := range strings.Lines(h.Log.Take()) {
+	var requests []string // without the keys' log line of the damage
+	for line := range strings.Lines(e.Log.Take()) {
 		if strings.Contains(line, `"msg":"request"`) {
 			requests = append(requests, line)
 		}

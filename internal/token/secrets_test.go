@@ -14,8 +14,8 @@ import (
 
 // Every custom secret that is accepted logs in, by HTTP Basic and by form.
 func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
+	e := newEnv(t)
+	base := e.URL
 	secrets := []string{
 		"a", " ", ":", "::", "a:b", " a ", "1-1-demo+u:x", "+", "%41", "%", "&a=b;c", "\"\\", "correct horse: battery", "é", "пароль", "\u00a0", "\u2028", "\ufeff", "\ufffd", "\U0001f600",
 		strings.Repeat("a", 1024), strings.Repeat("€", 341), strings.Repeat(" ", 1024),
@@ -35,7 +35,7 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 	}
 	for i, secret := range secrets {
 		name := fmt.Sprint("u", i)
-		u, _ := h.create(t, h.demo, accounts.NewUser{Name: name, Duration: 1, Secret: custom(secret)})
+		u, _ := e.create(t, e.demo, accounts.NewUser{Name: name, Duration: 1, Secret: custom(secret)})
 		for method, r := range map[string]*http.Request{
 			"GET, the long name":     get(t, base, "1-1-demo+"+name, secret, nil),
 			"GET, with a repository": get(t, base, name, secret, scope("repository:1-1-demo/app:pull")),
@@ -46,7 +46,7 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 				t.Errorf("%s with %q: got %d %s, want 200", method, secret, a.status, a.body)
 				continue
 			}
-			if claims, err := h.issuer.Verify(a.Token); err != nil || claims.UserID != u.ID {
+			if claims, err := e.issuer.Verify(a.Token); err != nil || claims.UserID != u.ID {
 				t.Errorf("%s with %q: %+v, %v; want the user %d", method, secret, claims, err, u.ID)
 			}
 		}
@@ -56,23 +56,23 @@ func TestEverySecretThatIsAcceptedLogsIn(t *testing.T) {
 	}
 }
 
-// A bare name that is refused is told the long form, whoever exists.
+// The error for a refused bare name names the long form, whether or not the user exists.
 func TestErrorForABareNameNamesTheLongForm(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
-	h.create(t, h.demo, accounts.NewUser{Name: "made", Duration: 1})
+	e := newEnv(t)
+	base := e.URL
+	e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1, Secret: custom("pw")})
+	e.create(t, e.demo, accounts.NewUser{Name: "generated", Duration: 1})
 	messages := map[string]bool{}
-	for _, name := range []string{"ci", "made", "nobody"} {
-		h.Log.Take()
+	for _, name := range []string{"ci", "generated", "nobody"} {
+		e.Log.Take()
 		a := do(t, get(t, base, name, "pw", nil))
-		h.wantDenied(t, name, a, http.StatusUnauthorized, "UNAUTHORIZED", "pw")
+		e.wantDenied(t, name, a, http.StatusUnauthorized, "UNAUTHORIZED", "pw")
 		messages[a.body] = true
 		if !strings.Contains(a.body, "REGISTRY+NAME") {
-			t.Errorf("%s: answered %s; want the long form named", name, a.body)
+			t.Errorf("%s: got %s; want the long form named", name, a.body)
 		}
 	}
 	if len(messages) != 1 {
-		t.Errorf("the answers are %v; want one, whoever exists", messages)
+		t.Errorf("the responses are %v; want one, whoever exists", messages)
 	}
 }

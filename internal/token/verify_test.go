@@ -28,11 +28,11 @@ import (
 )
 
 func TestToken(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	h.Clock.Set(noon.Add(700 * time.Millisecond))
-	u, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, h.Dir.Keys())[0])
+	e := newEnv(t)
+	base := e.URL
+	e.Clock.Set(noon.Add(700 * time.Millisecond))
+	u, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0])
 	_, id := jwk(t, &key.PublicKey)
 	text := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:push,pull"))).Token
 
@@ -59,20 +59,20 @@ func TestToken(t *testing.T) {
 		t.Errorf("claims:\n got %v\nwant %v", claims, want)
 	}
 	if !isSignedBy(t, text, &key.PublicKey) {
-		t.Error("the signature is not good under the key's public part; want ES256")
+		t.Error("the signature is not valid under the key's public part; want ES256")
 	}
 	if isSignedBy(t, text, &newKey(t).PublicKey) {
-		t.Error("the signature is good under any key")
+		t.Error("the signature is valid under any key")
 	}
 }
 
 func TestCertifiedToken(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	h.Shut()
-	h.ImageOptions.X5C = true
-	h.Open()
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	e.Shut()
+	e.ImageOptions.X5C = true
+	e.Open()
 	text := do(t, get(t, base, "ci", secret, nil)).Token
 	header := object(t, text, 0)
 	chain, _ := header["x5c"].([]any)
@@ -87,19 +87,19 @@ func TestCertifiedToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, h.Dir.Keys())[0])
+	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0])
 	if !key.PublicKey.Equal(certificate.PublicKey) || !isSignedBy(t, text, &key.PublicKey) {
 		t.Error("the certificate in the header is not that of the key which signed")
 	}
 	for _, certified := range []bool{true, false} {
-		h.issuer.Certified = certified
-		if _, err := h.issuer.Verify(text); err != nil {
+		e.issuer.Certified = certified
+		if _, err := e.issuer.Verify(text); err != nil {
 			t.Errorf("Verify, with certificates %t: %v; want the token to be valid", certified, err)
 		}
 	}
 }
 
-// hs256 signs with a secret, as who hopes that a public key is taken for one.
+// hs256 signs with a secret, as in the attack that passes a public key for one.
 func hs256(secret []byte) func([]byte) []byte {
 	return func(input []byte) []byte {
 		h := hmac.New(sha256.New, secret)
@@ -111,12 +111,12 @@ func hs256(secret []byte) func([]byte) []byte {
 func unsigned([]byte) []byte { return nil }
 
 func TestForgedTokens(t *testing.T) {
-	h := newEnv(t)
-	base := h.URL
-	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	good := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))).Token
-	header, claims := object(t, good, 0), object(t, good, 1)
-	key, attacker := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, h.Dir.Keys())[0]), newKey(t)
+	e := newEnv(t)
+	base := e.URL
+	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
+	valid := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))).Token
+	header, claims := object(t, valid, 0), object(t, valid, 1)
+	key, attacker := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0]), newKey(t)
 	ours, theirs := es256(t, key), es256(t, attacker)
 	attackerJWK, attackerID := jwk(t, &attacker.PublicKey)
 	publicJWK, _ := jwk(t, &key.PublicKey)
@@ -133,17 +133,17 @@ func TestForgedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle, err := h.Keys.Certificates()
+	bundle, err := e.Keys.Certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
 	certificate := []string{selfSigned(t, attacker)}
-	parts := strings.Split(good, ".")
+	parts := strings.Split(valid, ".")
 	now := noon.Unix()
 
-	// What is forged by hand is good as long as it lies in nothing.
-	if got, err := h.issuer.Verify(forge(t, header, claims, ours)); err != nil || got.Subject != "1-1-demo+ci" || !got.Allows("1-1-demo/app", "pull") {
-		t.Fatalf("a token made by hand: %+v, %v; want it good", got, err)
+	// A token made by hand is valid as long as its claims are right.
+	if got, err := e.issuer.Verify(forge(t, header, claims, ours)); err != nil || got.Subject != "1-1-demo+ci" || !got.Allows("1-1-demo/app", "pull") {
+		t.Fatalf("a token made by hand: %+v, %v; want it valid", got, err)
 	}
 	tests := map[string]string{
 		"alg none":                      forge(t, with(header, "alg", "none"), claims, unsigned),
@@ -201,35 +201,35 @@ func TestForgedTokens(t *testing.T) {
 		"JSON, flattened":               fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, parts[0], parts[1], parts[2]),
 		"JSON, general":                 fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, parts[1], parts[0], parts[2]),
 		"JSON, two signatures":          fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%[2]q,"signature":%[3]q},{"protected":%[2]q,"signature":%[3]q}]}`, parts[1], parts[0], parts[2]),
-		"changed claims":                parts[0] + "." + b64.EncodeToString([]byte(strings.Replace(string(segment(t, good, 1)), "pull", "push", 1))) + "." + parts[2],
+		"changed claims":                parts[0] + "." + b64.EncodeToString([]byte(strings.Replace(string(segment(t, valid, 1)), "pull", "push", 1))) + "." + parts[2],
 		"changed header":                b64.EncodeToString([]byte(`{"alg":"ES256","kid":"`+fmt.Sprint(header["kid"])+`"}`)) + "." + parts[1] + "." + parts[2],
-		"claims that are null":          forgeRaw(segment(t, good, 0), []byte("null"), ours),
-		"claims that are no object":     forgeRaw(segment(t, good, 0), []byte("[]"), ours),
-		"claims that are no JSON":       forgeRaw(segment(t, good, 0), []byte("\x00"), ours),
-		"claims that are empty":         forgeRaw(segment(t, good, 0), nil, ours),
-		"a header that is null":         forgeRaw([]byte("null"), segment(t, good, 1), ours),
-		"truncated":                     good[:len(good)-1],
-		"truncated to half":             good[:len(good)/2],
+		"claims that are null":          forgeRaw(segment(t, valid, 0), []byte("null"), ours),
+		"claims that are no object":     forgeRaw(segment(t, valid, 0), []byte("[]"), ours),
+		"claims that are no JSON":       forgeRaw(segment(t, valid, 0), []byte("\x00"), ours),
+		"claims that are empty":         forgeRaw(segment(t, valid, 0), nil, ours),
+		"a header that is null":         forgeRaw([]byte("null"), segment(t, valid, 1), ours),
+		"truncated":                     valid[:len(valid)-1],
+		"truncated to half":             valid[:len(valid)/2],
 		"without its signature":         parts[0] + "." + parts[1],
 		"with an empty signature":       parts[0] + "." + parts[1] + ".",
-		"with a part more":              good + ".",
-		"with five parts":               good + "." + parts[0] + "." + parts[1],
-		"padded":                        good + "==",
-		"twice":                         good + good,
+		"with a part more":              valid + ".",
+		"with five parts":               valid + "." + parts[0] + "." + parts[1],
+		"padded":                        valid + "==",
+		"twice":                         valid + valid,
 		"empty":                         "",
 		"dots":                          "..",
 		"garbage":                       "\x00\xff{}[]" + strings.Repeat("garbage", 20),
 		"a megabyte":                    strings.Repeat("A", 1<<20),
 		"a megabyte of dots":            strings.Repeat(".", 1<<20),
-		"a refresh token":               h.Accounts.RefreshToken(accounts.Account{}, service).Reveal(),
+		"a refresh token":               e.Accounts.RefreshToken(accounts.Account{}, service).Reveal(),
 		"the secret of the user":        secret,
-		"a bearer header":               "Bearer " + good,
+		"a bearer header":               "Bearer " + valid,
 		"alg in small letters":          forge(t, with(header, "alg", "es256"), claims, ours),
 		"a signature of another's text": parts[0] + "." + parts[1] + "." + b64.EncodeToString(ours([]byte("another text"))),
 	}
 	for what, text := range tests {
 		t.Run(what, func(t *testing.T) {
-			got, err := h.issuer.Verify(text)
+			got, err := e.issuer.Verify(text)
 			if err == nil {
 				t.Fatalf("Verify(%.200q): got %+v, want an error", text, got)
 			}
@@ -287,8 +287,8 @@ func selfSigned(t *testing.T, key *ecdsa.PrivateKey) string {
 }
 
 func TestTokenInTime(t *testing.T) {
-	h := newEnv(t)
-	text, issued, ends, err := h.issuer.Sign(accounts.Account{User: accounts.User{Name: "ci", ExpiresAt: accounts.Never}, Namespace: "1-1-demo"}, nil)
+	e := newEnv(t)
+	text, issued, ends, err := e.issuer.Sign(accounts.Account{User: accounts.User{Name: "ci", ExpiresAt: accounts.Never}, Namespace: "1-1-demo"}, nil)
 	if err != nil || !issued.Equal(noon) || !ends.Equal(noon.Add(5*time.Minute)) {
 		t.Fatalf("Sign: from %v to %v, %v; want five minutes from %v", issued, ends, err, noon)
 	}
@@ -299,31 +299,31 @@ func TestTokenInTime(t *testing.T) {
 		{-24 * time.Hour, false}, {-time.Minute - 1, false}, {-time.Minute, true}, {0, true},
 		{6*time.Minute - 1, true}, {6 * time.Minute, false}, {24 * time.Hour, false},
 	} {
-		h.Clock.Set(noon.Add(test.at))
-		if got, err := h.issuer.Verify(text); (err == nil) != test.want {
-			t.Errorf("Verify %v after it was issued: %+v, %v; want it good: %t", test.at, got, err, test.want)
+		e.Clock.Set(noon.Add(test.at))
+		if got, err := e.issuer.Verify(text); (err == nil) != test.want {
+			t.Errorf("Verify %v after it was issued: %+v, %v; want it valid: %t", test.at, got, err, test.want)
 		}
 	}
 }
 
 func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
-	h := newEnv(t)
+	e := newEnv(t)
 	sign := func() (text, id string) {
 		t.Helper()
-		text, _, _, err := h.issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
+		text, _, _, err := e.issuer.Sign(accounts.Account{User: accounts.User{ExpiresAt: accounts.Never}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return text, fmt.Sprint(object(t, text, 0)["kid"])
 	}
-	want := func(what, text string, good bool) {
+	want := func(what, text string, valid bool) {
 		t.Helper()
-		if got, err := h.issuer.Verify(text); (err == nil) != good {
-			t.Errorf("%s: %+v, %v; want it good: %t", what, got, err, good)
+		if got, err := e.issuer.Verify(text); (err == nil) != valid {
+			t.Errorf("%s: %+v, %v; want it valid: %t", what, got, err, valid)
 		}
 	}
 	old, oldID := sign()
-	elsewhere, err := keys.OpenFiles(h.Dir.Keys(), quiet) // another process
+	elsewhere, err := keys.OpenFiles(e.Dir.Keys(), quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 	}
 	want("a token of the removed key", old, false)
 	want("a token of the key that is left", text, true)
-	if err := os.Remove(testkit.TokenKeyFiles(t, h.Dir.Keys())[0]); err != nil { // by hand, the one that signs
+	if err := os.Remove(testkit.TokenKeyFiles(t, e.Dir.Keys())[0]); err != nil { // by hand, the one that signs
 		t.Fatal(err)
 	}
 	want("a token of the only key, removed by hand", text, false)
@@ -384,7 +384,7 @@ func TestAllows(t *testing.T) {
 	}
 }
 
-// incarnation is the user's as a token has it.
+// incarnation returns the user's incarnation in the form of a token.
 func incarnation(t *testing.T, u accounts.User) string {
 	t.Helper()
 	text, err := u.Incarnation.MarshalText()

@@ -10,7 +10,7 @@ import (
 	"github.com/registryusers/registryusers/internal/web"
 )
 
-func TestWhereARequestComesFrom(t *testing.T) {
+func TestClientAddress(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	for _, test := range []struct {
 		name       string
@@ -19,13 +19,13 @@ func TestWhereARequestComesFrom(t *testing.T) {
 		want       string
 	}{
 		{"no proxy", "192.0.2.1:5", nil, "192.0.2.1:5"},
-		{"nobody else is believed", "192.0.2.1:5", []string{"198.51.100.1"}, "192.0.2.1:5"},
+		{"only proxies are trusted", "192.0.2.1:5", []string{"198.51.100.1"}, "192.0.2.1:5"},
 		{"a proxy without the header", "10.0.0.1:5", nil, "10.0.0.1:5"},
 		{"a proxy's client", "10.0.0.1:5", []string{"198.51.100.1"}, "198.51.100.1:5"},
 		{"what the client sent itself is not believed", "10.0.0.1:5", []string{"203.0.113.9, 198.51.100.1"}, "198.51.100.1:5"},
 		{"two proxies", "10.0.0.1:5", []string{"203.0.113.9, 198.51.100.1, 10.0.0.2"}, "198.51.100.1:5"},
 		{"several header lines", "10.0.0.1:5", []string{"203.0.113.9", "198.51.100.1", "10.0.0.2"}, "198.51.100.1:5"},
-		{"proxies alone", "10.0.0.1:5", []string{"10.0.0.3,10.0.0.2"}, "10.0.0.3:5"},
+		{"only proxies", "10.0.0.1:5", []string{"10.0.0.3,10.0.0.2"}, "10.0.0.3:5"},
 		{"with a port", "10.0.0.1:5", []string{"198.51.100.1:1234"}, "198.51.100.1:5"},
 		{"IPv6", "10.0.0.1:5", []string{"2001:db8::1"}, "[2001:db8::1]:5"},
 		{"IPv6 in brackets", "10.0.0.1:5", []string{"[2001:db8::1]"}, "[2001:db8::1]:5"},

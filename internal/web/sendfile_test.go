@@ -19,7 +19,7 @@ import (
 )
 
 // sendfileListener counts the bytes that its connections are given to send in a
-// form of which package net has the kernel send a file.
+// form for which package net lets the kernel send a file.
 type sendfileListener struct {
 	net.Listener
 	sent atomic.Int64
@@ -39,13 +39,13 @@ type sendfileConn struct {
 }
 
 // ReadFrom implements [io.ReaderFrom] as a TCP connection does: the kernel sends
-// a file, or the start of one, and all else is copied.
+// a file, or the start of one, and everything else is copied.
 func (c *sendfileConn) ReadFrom(src io.Reader) (int64, error) {
 	n, err := c.TCPConn.ReadFrom(src)
 	if limited, ok := src.(*io.LimitedReader); ok {
 		src = limited.R
 	}
-	if _, ok := src.(syscall.Conn); ok { // as package net asks
+	if _, ok := src.(syscall.Conn); ok { // as package net checks
 		c.listener.sent.Add(n)
 	}
 	return n, err
@@ -114,7 +114,7 @@ func TestFilesAreSentByTheKernel(t *testing.T) {
 		if closeErr := response.Body.Close(); err != nil || closeErr != nil || !bytes.Equal(got, test.want) {
 			t.Errorf("%s %s: got %d bytes, %v; want the %d of the file", test.path, test.ranges, len(got), err, len(test.want))
 		}
-		<-done // so that all is counted
+		<-done // so that everything is counted
 		if sent, want := listener.sent.Swap(0), int64(len(test.want)-sniffed); sent < want {
 			t.Errorf("%s %s: the kernel sent %d bytes, want %d or more", test.path, test.ranges, sent, want)
 		}

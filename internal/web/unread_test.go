@@ -19,17 +19,17 @@ import (
 	"github.com/registryusers/registryusers/internal/web"
 )
 
-// inRefusal runs test in a bubble of fake time, beside a server that answers 401
+// inRefusal runs test in a bubble of fake time, with a server that responds 401
 // to everything and reads no body.
 func inRefusal(t *testing.T, test func(c *client)) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
-		h.conns <- there
+		e := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		e.conns <- there
 		refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 		server := web.New(web.Handlers{API: refuse, Token: refuse, JWKS: refuse, Registry: refuse}, web.Options{Logger: slog.New(slog.DiscardHandler)})
 		served := make(chan error, 1)
-		go func() { served <- server.Serve(h) }()
+		go func() { served <- server.Serve(e) }()
 		test(&client{t: t, Conn: here, reader: bufio.NewReaderSize(here, 16)})
 		_ = here.Close()
 		_ = server.Close()
@@ -39,7 +39,7 @@ func inRefusal(t *testing.T, test func(c *client)) {
 
 var allPaths = []string{"/v2/", "/v2/1-1-demo/app/blobs/uploads/", "/cloud/v1/registries/1/1/1/users", "/token", "/.well-known/jwks.json", "/healthz", "/readyz"}
 
-func TestBodyThatNobodyReadsHoldsItsConnectionBriefly(t *testing.T) {
+func TestUnreadBodyHoldsItsConnectionBriefly(t *testing.T) {
 	for _, path := range allPaths {
 		for _, length := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
 			inRefusal(t, func(c *client) {
@@ -52,7 +52,7 @@ func TestBodyThatNobodyReadsHoldsItsConnectionBriefly(t *testing.T) {
 }
 
 // A client that waits for "100 Continue" sends no body to a server that refuses
-// the request: neither may wait for the other.
+// the request: client and server must not wait for each other.
 func TestRefusalComesBeforeABodyThatWaitsForIt(t *testing.T) {
 	for _, path := range allPaths {
 		inRefusal(t, func(c *client) {

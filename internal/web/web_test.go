@@ -23,7 +23,7 @@ func handlerOf(handlers web.Handlers) http.Handler {
 	return web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler)}).Handler
 }
 
-// named answers with its name.
+// named responds with its name.
 func named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
 }
@@ -38,7 +38,7 @@ func TestEachPathHasOneHandler(t *testing.T) {
 		{"/v2/_catalog", "registry"},
 		{"/v2/1-1-demo/app/manifests/latest", "registry"},
 		{"/v2//", "registry"},
-		{"/v2/../token", "registry"}, // nobody cleans a path and then serves another one
+		{"/v2/../token", "registry"}, // paths are not cleaned
 		{"/v2/%2e%2e/token", "registry"},
 		{"/%76%32/", "registry"},
 		{"/v2x", ""},
@@ -82,7 +82,7 @@ func TestEachPathHasOneHandler(t *testing.T) {
 	}
 }
 
-// What anybody may ask for can be read and nothing else.
+// Paths without authentication accept only GET and HEAD.
 func TestPublicPathsAreRead(t *testing.T) {
 	handler := handlerOf(web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Registry: named("registry")})
 	for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json"} {
@@ -113,37 +113,37 @@ func TestTheAPIHasTheDocumentsPrefix(t *testing.T) {
 }
 
 // env is a server in a bubble of fake time, so that its limits are tested
-// whole and take no time.
+// in full length and take no real time.
 type env struct {
 	t      *testing.T
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
-	errs   chan error // what a handler's reading or writing ended with
+	errs   chan error // the results of a handler's reading or writing
 	drips  sync.WaitGroup
 }
 
-func (h *env) Accept() (net.Conn, error) {
+func (e *env) Accept() (net.Conn, error) {
 	select {
-	case c := <-h.conns:
+	case c := <-e.conns:
 		return c, nil
-	case <-h.closed:
+	case <-e.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (h *env) Close() error {
-	h.once.Do(func() { close(h.closed) })
+func (e *env) Close() error {
+	e.once.Do(func() { close(e.closed) })
 	return nil
 }
 
-func (h *env) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (e *env) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-// newEnv runs test in a bubble, beside a server whose handlers read the whole
-// body, and then answer: GET with 100 pieces, others without any body.
-func newEnv(t *testing.T, test func(t *testing.T, h *env)) {
+// newEnv runs test in a bubble, with a server whose handlers read the complete
+// body, and then respond: to GET with 100 pieces, to others without a body.
+func newEnv(t *testing.T, test func(t *testing.T, e *env)) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &env{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
+		e := &env{t: t, conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error, 100)}
 		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, err := io.Copy(io.Discard, r.Body)
 			if r.Method != http.MethodGet {
@@ -152,20 +152,20 @@ func newEnv(t *testing.T, test func(t *testing.T, h *env)) {
 			for i := 0; i < pieces && r.Method == http.MethodGet && err == nil; i++ {
 				_, err = w.Write(make([]byte, pieceSize))
 			}
-			h.errs <- err
+			e.errs <- err
 		})
 		handlers := web.Handlers{API: handler, Token: handler, JWKS: handler, Registry: handler}
 		server := web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler)})
 		served := make(chan error, 1)
-		go func() { served <- server.Serve(h) }()
-		test(t, h)
+		go func() { served <- server.Serve(e) }()
+		test(t, e)
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
 		}
-		h.drips.Wait()
+		e.drips.Wait()
 		pass(time.Second) // net/http waits half of it before it hangs up on a bad request
 	})
 }
@@ -176,8 +176,8 @@ const (
 )
 
 // drip sends a byte after each interval, n times or until the server hangs up.
-func (h *env) drip(c *client, n int, interval time.Duration) {
-	h.drips.Go(func() {
+func (e *env) drip(c *client, n int, interval time.Duration) {
+	e.drips.Go(func() {
 		for range n {
 			pass(interval)
 			if _, err := io.WriteString(c.Conn, "x"); err != nil {
@@ -188,11 +188,11 @@ func (h *env) drip(c *client, n int, interval time.Duration) {
 }
 
 // dial connects to the server.
-func (h *env) dial() *client {
+func (e *env) dial() *client {
 	here, there := net.Pipe()
-	h.conns <- there
-	c := &client{t: h.t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
-	h.t.Cleanup(func() { _ = here.Close() })
+	e.conns <- there
+	c := &client{t: e.t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
+	e.t.Cleanup(func() { _ = here.Close() })
 	return c
 }
 
@@ -209,12 +209,12 @@ func (c *client) send(text string) {
 	}
 }
 
-// receive reads the answer to a request of the method, up to its body.
+// receive reads the response to a request of the method, up to its body.
 func (c *client) receive(method string) (*http.Response, error) {
 	return http.ReadResponse(c.reader, &http.Request{Method: method})
 }
 
-// want reads an answer, and all of its body.
+// want reads a response, and all of its body.
 func (c *client) want(method string, status int) {
 	c.t.Helper()
 	response, err := c.receive(method)
@@ -229,7 +229,7 @@ func (c *client) want(method string, status int) {
 // pass lets fake time pass.
 func pass(d time.Duration) { <-time.After(d) }
 
-// wantCut waits until the server hangs up, and wants it after some time.
+// wantCut waits until the server hangs up, and checks after which time.
 func (c *client) wantCut(what string, since time.Time, want time.Duration) {
 	c.t.Helper()
 	_, _ = io.Copy(io.Discard, c.reader)
@@ -240,8 +240,8 @@ func (c *client) wantCut(what string, since time.Time, want time.Duration) {
 
 func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 	for _, text := range []string{"", "G", "GET /token HTTP/1.1\r\n", "GET /v2/ HTTP/1.1\r\nHost: h\r\nX: "} {
-		newEnv(t, func(_ *testing.T, h *env) {
-			c, start := h.dial(), time.Now()
+		newEnv(t, func(_ *testing.T, e *env) {
+			c, start := e.dial(), time.Now()
 			c.send(text)
 			c.wantCut(fmt.Sprintf("headers begin with %q", text), start, 10*time.Second)
 		})
@@ -249,10 +249,10 @@ func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 }
 
 func TestClientThatDripsItsHeadersIsCutOff(t *testing.T) {
-	newEnv(t, func(_ *testing.T, h *env) {
-		c, start := h.dial(), time.Now()
+	newEnv(t, func(_ *testing.T, e *env) {
+		c, start := e.dial(), time.Now()
 		c.send("GET /v2/ HTTP/1.1\r\nX: ")
-		h.drip(c, 60, time.Second)
+		e.drip(c, 60, time.Second)
 		c.wantCut("a byte of a header each second", start, 10*time.Second)
 	})
 }
@@ -263,12 +263,12 @@ func TestClientThatStallsInItsBodyIsCutOff(t *testing.T) {
 		"/token":                           10 * time.Second,
 		"/v2/1-1-demo/app/blobs/uploads/x": 5 * time.Minute,
 	} {
-		newEnv(t, func(t *testing.T, h *env) {
-			c, start := h.dial(), time.Now()
+		newEnv(t, func(t *testing.T, e *env) {
+			c, start := e.dial(), time.Now()
 			c.send("POST " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nsome")
 			c.wantCut(path, start, ends)
-			if err := <-h.errs; err == nil {
-				t.Errorf("%s: the handler read the whole body, want an error", path)
+			if err := <-e.errs; err == nil {
+				t.Errorf("%s: the handler read the complete body, want an error", path)
 			}
 		})
 	}
@@ -280,33 +280,33 @@ func TestOnlyTheRegistryTakesSlowUploads(t *testing.T) {
 		"/token":                           10 * time.Second,
 		"/v2/1-1-demo/app/blobs/uploads/x": 0, // not at all
 	} {
-		newEnv(t, func(t *testing.T, h *env) {
-			c, start := h.dial(), time.Now()
+		newEnv(t, func(t *testing.T, e *env) {
+			c, start := e.dial(), time.Now()
 			c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\n")
 			interval := 30 * time.Second
 			if ends == 0 {
 				interval = 5*time.Minute - time.Second
 			}
-			h.drip(c, 20, interval)
+			e.drip(c, 20, interval)
 			if ends > 0 {
 				c.wantCut(path, start, ends)
 				return
 			}
 			c.want(http.MethodPatch, http.StatusAccepted)
 			if got, want := time.Since(start), 20*interval; got != want {
-				t.Errorf("%s: got the answer after %v, want it after %v", path, got, want)
+				t.Errorf("%s: got the response after %v, want it after %v", path, got, want)
 			}
 		})
 	}
 }
 
-// A connection is used again and again: what an earlier answer was given in
-// time is over by the end of a long upload, whose own answer still must come.
+// A connection is reused: the time allowed for an earlier response
+// has passed by the end of a long upload, which must still get its response.
 func TestLongUploadGetsAResponseWhateverTheConnectionServedBefore(t *testing.T) {
 	for _, first := range []string{"/token", "/v2/"} {
 		for _, head := range []string{"", "Expect: 100-continue\r\n"} {
-			newEnv(t, func(t *testing.T, h *env) {
-				c := h.dial()
+			newEnv(t, func(t *testing.T, e *env) {
+				c := e.dial()
 				c.send("GET " + first + " HTTP/1.1\r\nHost: h\r\n\r\n")
 				c.want(http.MethodGet, http.StatusOK)
 				if head != "" {
@@ -329,29 +329,29 @@ func TestLongUploadGetsAResponseWhateverTheConnectionServedBefore(t *testing.T) 
 	}
 }
 
-// To verify a large layer takes the registry its time. Nobody stalls then, so
-// nothing of the request may be cut off.
+// Verifying a large layer takes the registry some time. No client stalls then, so
+// the request must not be cut off.
 func TestRegistryMayWorkLongOnceTheBodyHasCome(t *testing.T) {
 	for _, body := range []string{"", "all of it"} {
 		synctest.Test(t, func(t *testing.T) {
 			here, there := net.Pipe()
-			h := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{}), errs: make(chan error, 1)}
-			h.conns <- there
+			e := &env{t: t, conns: make(chan net.Conn, 1), closed: make(chan struct{}), errs: make(chan error, 1)}
+			e.conns <- there
 			server := web.New(web.Handlers{Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				pass(2 * time.Minute)
-				h.errs <- r.Context().Err()
+				e.errs <- r.Context().Err()
 				w.WriteHeader(http.StatusCreated)
 			})}, web.Options{Logger: slog.New(slog.DiscardHandler)})
 			served := make(chan error, 1)
-			go func() { served <- server.Serve(h) }()
+			go func() { served <- server.Serve(e) }()
 			c := &client{t: t, Conn: here, reader: bufio.NewReaderSize(here, 16)}
 			c.send(fmt.Sprintf("PUT /v2/1-1-demo/app/blobs/uploads/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 			response, err := c.receive(http.MethodPut)
 			if err != nil || response.StatusCode != http.StatusCreated {
 				t.Errorf("a body of %d bytes: got %v, %v; want status 201", len(body), response, err)
 			}
-			if err := <-h.errs; err != nil {
+			if err := <-e.errs; err != nil {
 				t.Errorf("a body of %d bytes, after two minutes of work: got the context's %v, want none", len(body), err)
 			}
 			_ = here.Close()
@@ -367,8 +367,8 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 		"/cloud/v1/registries/1/1/1/users": time.Minute,
 		"/v2/1-1-demo/app/blobs/x":         0, // not at all
 	} {
-		newEnv(t, func(t *testing.T, h *env) {
-			c, start := h.dial(), time.Now()
+		newEnv(t, func(t *testing.T, e *env) {
+			c, start := e.dial(), time.Now()
 			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 			response, err := c.receive(http.MethodGet)
 			if err != nil {
@@ -382,7 +382,7 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 				n += more
 			}
 			synctest.Wait()
-			served := <-h.errs
+			served := <-e.errs
 			if ends > 0 {
 				if served == nil || err == io.EOF {
 					t.Errorf("%s: got %d bytes in %v, %v, and the handler %v; want it cut off after %v", path, n, time.Since(start), err, served, ends)
@@ -396,27 +396,27 @@ func TestOnlyTheRegistryTakesSlowDownloads(t *testing.T) {
 	}
 }
 
-// However steadily a client sends or receives, it may not hold its share for ever.
-func TestImagesHaveSixHours(t *testing.T) {
+// A client that sends or receives steadily is cut off after six hours, too.
+func TestImageRequestsEndAfterSixHours(t *testing.T) {
 	const path = "/v2/1-1-demo/app/blobs/uploads/x"
-	newEnv(t, func(_ *testing.T, h *env) {
-		c, start := h.dial(), time.Now()
+	newEnv(t, func(_ *testing.T, e *env) {
+		c, start := e.dial(), time.Now()
 		c.send("PATCH " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 200\r\n\r\n")
-		h.drip(c, 200, 4*time.Minute)
+		e.drip(c, 200, 4*time.Minute)
 		c.wantCut("a byte every four minutes", start, 6*time.Hour)
 	})
-	newEnv(t, func(t *testing.T, h *env) {
-		c, start := h.dial(), time.Now()
+	newEnv(t, func(t *testing.T, e *env) {
+		c, start := e.dial(), time.Now()
 		c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 		response, err := c.receive(http.MethodGet)
 		for err == nil {
 			pass(4 * time.Minute)
 			_, err = io.CopyN(io.Discard, response.Body, pieceSize)
 		}
-		if served := <-h.errs; served == nil {
-			t.Error("a client that took 8 KiB every four minutes was served whole, want it cut off")
+		if served := <-e.errs; served == nil {
+			t.Error("a client that took 8 KiB every four minutes was served completely, want it cut off")
 		}
-		if got := time.Since(start); got < 6*time.Hour || got > 7*time.Hour { // what is buffered comes after
+		if got := time.Since(start); got < 6*time.Hour || got > 7*time.Hour { // buffered data is sent later
 			t.Errorf("a client that took 8 KiB every four minutes: got cut off after %v, want 6h", got)
 		}
 	})
@@ -426,10 +426,10 @@ func TestClientThatDoesNotReadTheResponseIsCutOff(t *testing.T) {
 	for path, want := range map[string]time.Duration{
 		"/cloud/v1/registries/1/1/1/users": time.Minute, "/token": time.Minute, "/v2/1-1-demo/app/blobs/x": 5 * time.Minute,
 	} {
-		newEnv(t, func(t *testing.T, h *env) {
-			c, start := h.dial(), time.Now()
+		newEnv(t, func(t *testing.T, e *env) {
+			c, start := e.dial(), time.Now()
 			c.send("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
-			if err := <-h.errs; err == nil {
+			if err := <-e.errs; err == nil {
 				t.Errorf("%s: the handler wrote all, want an error", path)
 			}
 			if got := time.Since(start); got != want {
@@ -440,8 +440,8 @@ func TestClientThatDoesNotReadTheResponseIsCutOff(t *testing.T) {
 }
 
 func TestIdleConnectionIsClosed(t *testing.T) {
-	newEnv(t, func(_ *testing.T, h *env) {
-		c := h.dial()
+	newEnv(t, func(_ *testing.T, e *env) {
+		c := e.dial()
 		c.send("GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n")
 		c.want(http.MethodGet, http.StatusOK)
 		c.wantCut("idle", time.Now(), 2*time.Minute)
@@ -450,9 +450,9 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 
 func TestHeadersTooLargeAre431(t *testing.T) {
 	for _, size := range []int{1 << 10, 16 << 10, 80 << 10, 1 << 20} {
-		newEnv(t, func(t *testing.T, h *env) {
-			c := h.dial()
-			h.drips.Go(func() { // the server may hang up before the end
+		newEnv(t, func(t *testing.T, e *env) {
+			c := e.dial()
+			e.drips.Go(func() { // the server may hang up before the end
 				_, _ = io.WriteString(c.Conn, "GET /token HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", size)+"\r\n\r\n")
 			})
 			want := http.StatusOK

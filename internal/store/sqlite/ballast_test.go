@@ -18,9 +18,9 @@ func wantBallast(t *testing.T, what string, s *Store, want bool) {
 	}
 }
 
-// TestAFullDatabaseIsLeftToThoseWhoAddNothing fills the database to the limit of
+// TestFullDatabaseAllowsDeletes fills the database to the limit of
 // its pages, which SQLite reports as it reports a full disk.
-func TestAFullDatabaseIsLeftToThoseWhoAddNothing(t *testing.T) {
+func TestFullDatabaseAllowsDeletes(t *testing.T) {
 	s := openStore(t, newPath(t))
 	_, at, u := sample(t, s)
 	if kept, err := s.KeepBallast(); !kept || err != nil {
@@ -35,7 +35,7 @@ func TestAFullDatabaseIsLeftToThoseWhoAddNothing(t *testing.T) {
 	if err := create("first"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.write.ExecContext(t.Context(), "PRAGMA max_page_count = 1"); err != nil { // no more than there are
+	if _, err := s.write.ExecContext(t.Context(), "PRAGMA max_page_count = 1"); err != nil { // the limit is the current number
 		t.Fatal(err)
 	}
 	var err error
@@ -60,7 +60,7 @@ func TestAFullDatabaseIsLeftToThoseWhoAddNothing(t *testing.T) {
 		t.Errorf("a create without the ballast: %v; want %v", err, registryusers.ErrUnavailable)
 	}
 	if kept, err := s.KeepBallast(); !kept || err != nil {
-		t.Errorf("KeepBallast = %v, %v; want it made again", kept, err)
+		t.Errorf("KeepBallast = %v, %v; want it created again", kept, err)
 	}
 	if err := create("later"); err != nil {
 		t.Errorf("a create when there is room again: %v", err)
@@ -117,7 +117,7 @@ func TestReadsEndWhenTheDatabaseIsReplaced(t *testing.T) {
 	if err := os.Rename(dir, dir+".moved"); err != nil {
 		t.Fatal(err)
 	}
-	s.file.seen.Store(0) // an interval ago
+	s.file.seen.Store(0) // as after the interval
 	if _, err := s.Key(t.Context(), 1); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("a read after the directory was moved: %v; want %v", err, registryusers.ErrUnavailable)
 	}

@@ -31,7 +31,7 @@ func TestStoreContractInMemory(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) accounts.Store { return openMemory(t) })
 }
 
-func TestStoresInMemoryAreApart(t *testing.T) {
+func TestStoresInMemoryAreSeparate(t *testing.T) {
 	t.Chdir(t.TempDir())
 	a, b := openMemory(t), openMemory(t)
 	sample(t, a)
@@ -43,7 +43,7 @@ func TestStoresInMemoryAreApart(t *testing.T) {
 	}
 }
 
-// The connection is the database, so it must outlive what its users break off.
+// The connection is the database, so it must outlive canceled calls.
 func TestStoreInMemoryOutlivesCanceledCalls(t *testing.T) {
 	s := openMemory(t)
 	r, at, u := sample(t, s)
@@ -88,7 +88,7 @@ func TestClosedStoreInMemory(t *testing.T) {
 	}
 }
 
-func TestOpenMemoryWithAContextThatIsDone(t *testing.T) {
+func TestOpenMemoryWithACanceledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if s, err := OpenMemory(ctx); !errors.Is(err, context.Canceled) {

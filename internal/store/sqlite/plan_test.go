@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What a request reads or writes costs the same whatever the number of users:
+// The cost of a request does not depend on the number of users:
 // SQLite finds every row by an index.
 func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
@@ -25,7 +25,7 @@ func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 				t.Errorf("%s\nthe plan has a step %q: %q", query, step, plan)
 			}
 		}
-		if len(plan) == 0 && query != insertRecord { // which finds nothing first
+		if len(plan) == 0 && query != insertRecord { // which reads nothing first
 			t.Errorf("%s\nno plan", query)
 		}
 	}

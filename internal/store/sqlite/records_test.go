@@ -108,7 +108,7 @@ func TestRecordSurvivesReopening(t *testing.T) {
 	}
 }
 
-// Beyond the thousand that are removed in one step.
+// More than the thousand records that are deleted in one step.
 func TestDeleteManyRecords(t *testing.T) {
 	const n = 2500
 	for _, open := range []func(t *testing.T) *Store{
@@ -131,7 +131,7 @@ func TestDeleteManyRecords(t *testing.T) {
 		var left, lasting int
 		row := s.read.QueryRowContext(t.Context(), "SELECT count(*), count(*) FILTER (WHERE ends_at > ? AND user_id % 5 = 0) FROM create_records", now)
 		if err := row.Scan(&left, &lasting); err != nil || left != n/5 || lasting != n/5 {
-			t.Errorf("after DeleteRecords, of %d records %d are left, %d of them not over, %v; want %d", n, left, lasting, err, n/5)
+			t.Errorf("after DeleteRecords, of %d records %d are left, %d of them not expired, %v; want %d", n, left, lasting, err, n/5)
 		}
 	}
 }
@@ -163,7 +163,7 @@ func TestUpgradeFromVersionOne(t *testing.T) {
 	}
 }
 
-// Who waits for another's write must not hold what that one needs, nor go on
+// A write that waits for another process must not hold a lock that the other needs, nor wait
 // for ever.
 func TestRecordWhileAnotherWrites(t *testing.T) {
 	path := newPath(t)
@@ -200,9 +200,9 @@ func logSize(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// Who reads for long keeps the log from being emptied; then the next call
-// does it, also of another process and with nothing left to delete.
-func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
+// A long read keeps the log from being emptied; then the next call
+// empties it, also in another process and with nothing left to delete.
+func TestTheLogIsEmptiedWhenReadersHaveEnded(t *testing.T) {
 	path := newPath(t)
 	s := openStore(t, path)
 	_, at, u := sample(t, s)
@@ -222,7 +222,7 @@ func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if logSize(t, path) == 0 {
-		t.Fatal("the log is empty although somebody reads: this test shows nothing")
+		t.Fatal("the log is empty during a read: this test shows nothing")
 	}
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func TestTheLogIsEmptiedWhenNobodyReadsAnyMore(t *testing.T) {
 	}
 }
 
-// A record may replace one that has ended before anybody removed it.
+// A record may replace an expired one that has not been deleted yet.
 func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 	path := newPath(t)
 	s := openStore(t, path)
@@ -254,7 +254,7 @@ func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 	for i := range 2 {
 		u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
 		u.CreatedAt = u.CreatedAt.Add(48 * time.Hour)
-		if err := s.DeleteIdempotencyRecords(t.Context(), time.Unix(0, 0)); err != nil { // none has ended by then
+		if err := s.DeleteIdempotencyRecords(t.Context(), time.Unix(0, 0)); err != nil { // none has expired by then
 			t.Fatal(err)
 		}
 		if size := logSize(t, path); size != 0 {
@@ -269,8 +269,8 @@ func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 	}
 }
 
-// While the log is emptied the write connection has little patience; no write
-// may get it like that.
+// While the log is emptied, the write connection has a short busy timeout; no write
+// may run with it.
 func TestWritesKeepTheirPatienceWhenTheLogIsEmptied(t *testing.T) {
 	s := openStore(t, newPath(t))
 	var wg sync.WaitGroup

@@ -196,7 +196,7 @@ func TestPathIsTakenAsItIs(t *testing.T) {
 			}
 			want := []string{name, name + "-shm", name + "-wal"}
 			if !slices.Equal(got, want) {
-				t.Errorf("Open(%q) made %q; want %q", name, got, want)
+				t.Errorf("Open(%q) created %q; want %q", name, got, want)
 			}
 		})
 	}
@@ -231,8 +231,8 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 	}
 }
 
-// wantOpenError checks that Open fails, names the path and says why, and does
-// not change what is there.
+// wantOpenError checks that Open fails with an error that has the path and the words, and does
+// not change any file.
 func wantOpenError(t *testing.T, path string, words ...string) {
 	t.Helper()
 	before, _ := os.ReadFile(path)
@@ -262,7 +262,7 @@ func TestGarbageFile(t *testing.T) {
 	wantOpenError(t, path, "damaged", "backup")
 }
 
-// manyUsers makes a database of many pages, closed, and returns its path.
+// manyUsers creates a database of many pages, closes it, and returns its path.
 func manyUsers(t *testing.T) string {
 	t.Helper()
 	path := newPath(t)
@@ -308,7 +308,7 @@ func TestDamagedInTheMiddle(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, err := Open(t.Context(), path)
-			if err == nil { // then whoever meets the damage says so
+			if err == nil { // then the call that reads the damage fails
 				defer s.Close()
 				var users []accounts.User
 				if users, err = s.Users(t.Context(), 1); err == nil {
@@ -383,7 +383,7 @@ func TestCanceledOpen(t *testing.T) {
 	if s, err := Open(ctx, path); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open = %v, %v; want %v", s, err, context.Canceled)
 	}
-	openStore(t, path) // what was left there harms nobody
+	openStore(t, path) // the canceled call left nothing that prevents opening
 }
 
 func TestLockedByAnotherWriter(t *testing.T) {
@@ -394,7 +394,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The pool has one connection, so this is the setting of all that follow.
+	// The pool has one connection, so this setting holds for all later calls.
 	if _, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +421,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
-		t.Errorf("CreateUser after the lock is gone: %v", err)
+		t.Errorf("CreateUser after the lock was released: %v", err)
 	}
 }
 
@@ -507,12 +507,12 @@ func TestServerKeyID(t *testing.T) {
 	}
 }
 
-// The contract has no words for these; still, the driver's text must not pass
-// for one of the API's errors.
+// The contract does not cover these errors, but they must not be mistaken
+// for errors of the API.
 func TestUnexpectedErrorsAreNotTheAPIs(t *testing.T) {
 	s := openStore(t, newPath(t))
 	_, at, u := sample(t, s)
-	u.Verifier = accounts.Verifier{} // neither a made nor a chosen secret
+	u.Verifier = accounts.Verifier{} // neither a generated nor a custom secret
 	_, err := s.CreateUser(t.Context(), at, u, nil)
 	if err == nil || !strings.Contains(err.Error(), "SQLite error") {
 		t.Errorf("CreateUser of a user without a verifier: %v; want SQLite's refusal", err)

@@ -26,7 +26,7 @@ func TestUpgradeAfterAnUncleanStop(t *testing.T) {
 	}
 }
 
-// versionTwo makes a database as the program's second version left it: the users
+// versionTwo creates a database of the program's second version: the users
 // 1 to 3, of which the second was deleted, and 4 also.
 func versionTwo(t *testing.T) (path string) {
 	t.Helper()
@@ -86,7 +86,7 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 	if _, u, err := s.IdempotencyRecord(t.Context(), []byte("k")); err != nil || u == nil || u.ID != 3 {
 		t.Errorf("Record: its user is %+v, %v; want the user 3", u, err)
 	}
-	// Ids are still never used again, nor a row without an incarnation.
+	// Ids are still never reused, and every row has an incarnation.
 	u, err := s.CreateUser(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1},
 		accounts.User{Name: "new", Verifier: accounts.Verifier{Index: []byte("new")}, Incarnation: accounts.Incarnation{1}}, nil)
 	if err != nil || u.ID != 5 {
@@ -130,7 +130,7 @@ func mustJSON(t *testing.T, v any) string {
 	return string(text)
 }
 
-// schema returns the statements that made a database's tables and indexes.
+// schema returns the statements that created a database's tables and indexes.
 func schema(t *testing.T, path string) map[string]string {
 	t.Helper()
 	db, err := sql.Open("sqlite", dsn(path, url.Values{}))

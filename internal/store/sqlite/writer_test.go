@@ -17,7 +17,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// stalled is a store whose next writes wait for the one at work, until resume is
+// stalled is a store whose next writes wait for the current one, until resume is
 // called.
 type stalled struct {
 	*Store
@@ -26,7 +26,7 @@ type stalled struct {
 	resume func()
 }
 
-// newStalled must be called in a [synctest] bubble, whose Wait returns when all
+// newStalled must be called in a [synctest] bubble. Its Wait returns when all
 // writes that were begun wait.
 func newStalled(t *testing.T) *stalled {
 	t.Helper()
@@ -104,22 +104,22 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 		synctest.Wait()
 		s.resume()
 		wg.Wait()
-		good, conflicts := 0, 0
+		valid, conflicts := 0, 0
 		for i, err := range errs {
 			switch {
 			case err == nil:
-				good++
+				valid++
 			case errors.Is(err, registryusers.ErrUserExists) && i%4 == 0:
 				conflicts++
 			default:
 				t.Errorf("create %d: %v", i, err)
 			}
 		}
-		if good != 151 || conflicts != 49 {
-			t.Errorf("%d were created, %d conflicted; want 151 and 49", good, conflicts)
+		if valid != 151 || conflicts != 49 {
+			t.Errorf("%d were created, %d conflicted; want 151 and 49", valid, conflicts)
 		}
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != good {
-			t.Errorf("%d users are stored, %v; want %d", len(users), err, good)
+		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != valid {
+			t.Errorf("%d users are stored, %v; want %d", len(users), err, valid)
 		}
 		if got := s.commits(t) - before; got != 1 {
 			t.Errorf("%d commits, want 1", got)
@@ -136,7 +136,7 @@ func TestALoneWriteCostsOneCommit(t *testing.T) {
 			if err := s.create(t.Context(), "u"+strconv.Itoa(i), i); err != nil {
 				t.Fatal(err)
 			}
-			if waited := time.Since(began); waited != 0 { // by the bubble's clock: no timer was waited for
+			if waited := time.Since(began); waited != 0 { // in the bubble's time: no timer was awaited
 				t.Errorf("it waited for %v, want no wait", waited)
 			}
 			if got := s.commits(t) - before; got != 1 {
@@ -168,23 +168,23 @@ func TestWritesBeyondTheQueueAreRefusedAtOnce(t *testing.T) {
 		if refused.Load() != 100 {
 			t.Errorf("%d writes were refused, want 100", refused.Load())
 		}
-		cancel() // and those that gave up write nothing
+		cancel() // canceled writes write nothing
 		wg.Wait()
 		s.resume()
 		if other.Load() > 0 || gaveUp.Load() == 0 {
 			t.Errorf("%d writes ended in another way than refused (%d) or given up (%d)", other.Load(), refused.Load(), gaveUp.Load())
 		}
-		synctest.Wait() // until the queue is empty of those that were given up
+		synctest.Wait() // until the canceled writes have left the queue
 		if err := s.create(t.Context(), "last", -1); err != nil {
 			t.Fatal(err)
 		}
 		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 1 {
-			t.Errorf("%d users are stored, %v; want the last one alone", len(users), err)
+			t.Errorf("%d users are stored, %v; want only the last one", len(users), err)
 		}
 	})
 }
 
-func TestCloseLetsWhatWaitsBeWritten(t *testing.T) {
+func TestCloseWritesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStalled(t)
 		const callers = 50
@@ -212,7 +212,7 @@ func TestCloseLetsWhatWaitsBeWritten(t *testing.T) {
 	})
 }
 
-// A write that fails in the middle leaves nothing of itself, alone or with others.
+// A write that fails in the middle is undone completely, alone or with others.
 func TestAFailedWriteIsUndone(t *testing.T) {
 	for _, others := range []int{0, 3} {
 		t.Run(strconv.Itoa(others)+" others", func(t *testing.T) {
@@ -247,17 +247,17 @@ func failedWrite(t *testing.T, others int) {
 	s.resume()
 	wg.Wait()
 	if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
-		t.Errorf("%d registries, %v; want 1: what the write made is gone", len(all), err)
+		t.Errorf("%d registries, %v; want 1: the failed write is undone", len(all), err)
 	}
 	if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != others {
 		t.Errorf("%d users, %v; want the %d of the others", len(users), err, others)
 	}
 }
 
-// Who reads does not wait for who writes, and sees what was committed.
+// A read does not wait for a write, and sees the committed state.
 func TestReadersDoNotWaitForTheWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStalled(t) // in a transaction
+		s := newStalled(t) // with a transaction open
 		if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
 			t.Errorf("%d registries, %v; want 1", len(all), err)
 		}
@@ -265,9 +265,9 @@ func TestReadersDoNotWaitForTheWriter(t *testing.T) {
 	})
 }
 
-// When the commit fails nobody is told anything else than that: not even a write
-// that conflicted, perhaps with one of those that were not committed.
-func TestAFailedCommitIsEverybodysFailure(t *testing.T) {
+// When a commit fails, all its writes return that error, even a write
+// that conflicted, perhaps with one that was not committed.
+func TestFailedCommitFailsAllItsWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStalled(t)
 		var wg sync.WaitGroup
@@ -280,7 +280,7 @@ func TestAFailedCommitIsEverybodysFailure(t *testing.T) {
 		}
 		wg.Go(func() {
 			_ = s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
-				// A reference that is looked at when the transaction ends.
+				// A reference that is checked when the transaction ends.
 				_, _ = tx.ExecContext(ctx, "PRAGMA defer_foreign_keys = ON")
 				_, err := tx.ExecContext(ctx, "INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1, randomblob(16))")
 				return err

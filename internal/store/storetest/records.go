@@ -19,7 +19,7 @@ func record(key string, at time.Time) accounts.IdempotencyRecord {
 	return accounts.IdempotencyRecord{Key: index("key " + key), Request: index("request " + key), Salt: index("salt " + key), End: at.Add(24 * time.Hour)}
 }
 
-// createWith creates a user of that name with the record, which must come to be.
+// createWith creates a user of that name with the record. It must succeed.
 func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string, record accounts.IdempotencyRecord) (accounts.User, accounts.IdempotencyRecord) {
 	t.Helper()
 	u, err := s.CreateUser(t.Context(), registryRef(r), user(name), &record)
@@ -30,7 +30,7 @@ func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string
 	return u, record
 }
 
-// wantRecord checks the record of a key, and its user; nil: it is gone.
+// wantRecord checks the record of a key, and its user; nil: there must be none.
 func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.IdempotencyRecord, user *accounts.User) {
 	t.Helper()
 	got, u, err := s.IdempotencyRecord(t.Context(), want.Key)
@@ -75,7 +75,7 @@ func testRecords(t *testing.T, s accounts.Store) {
 		wantNoRecord(t, what, s, key)
 	}
 
-	// The record is as it was, its user as it is now.
+	// The record is unchanged; its user is the current one.
 	if err := setReadOnly(t.Context(), s, a.ID, true); err != nil {
 		t.Fatal(err)
 	}
@@ -118,12 +118,12 @@ func testRecordOfRefusedUser(t *testing.T, s accounts.Store) {
 
 		over := record("old", old.End)
 		over.Salt = index("another salt")
-		u.CreatedAt = old.End // so that the record of this key could be replaced
+		u.CreatedAt = old.End // so that the record of this key may be replaced
 		_, err = s.CreateUser(t.Context(), test.at, u, &over)
 		wantIs(t, test.what+", over an old record", err, test.want)
 		wantRecord(t, test.what+", over an old record", s, old, &taken)
 	}
-	// Nothing that was refused is in the way.
+	// A refused create leaves nothing behind.
 	createWith(t, s, r, "new", record("fresh", created))
 }
 
@@ -149,7 +149,7 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 	wantIs(t, "the name and the key again", err, registryusers.ErrExists)
 
 	b := createUser(t, s, r, "b") // its name and its secret are free
-	// A record outlasts its user: it says that there was one.
+	// A record outlives its user: it shows that there was one.
 	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 	if err := s.DeleteUser(t.Context(), gone.ID); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time there is nothing to do
+	for range 2 { // the second time, there is nothing to delete
 		if err := s.DeleteIdempotencyRecords(t.Context(), created); err != nil {
 			t.Fatalf("DeleteRecords: %v", err)
 		}
@@ -221,7 +221,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 			u := users[name]
 			wantRecord(t, name, s, records[name], &u)
 		}
-		wantRecord(t, "of a user that is gone", s, records["later"], nil)
+		wantRecord(t, "of a deleted user", s, records["later"], nil)
 	}
 	createWith(t, s, r, "new", record("now", created)) // the key is free
 }
@@ -235,7 +235,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 		{"same", func(int) string { return "same" }},
 	} {
 		what, r := names.what+" names", registry(t, s, names.what)
-		for _, now := range []time.Time{created, created.Add(24 * time.Hour)} { // at first, and over the record that is old by then
+		for _, now := range []time.Time{created, created.Add(24 * time.Hour)} { // first, and then replacing the old record
 			before, err := s.Users(t.Context(), r.ID)
 			if err != nil {
 				t.Fatal(err)
@@ -243,7 +243,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 			winners := make([]accounts.User, racers)
 			salt := func(i int) []byte { return index(fmt.Sprint("salt ", i, now)) }
 			errs := race(func(i int) error {
-				u := user(names.of(i) + fmt.Sprint(now.Day())) // not taken by who won before
+				u := user(names.of(i) + fmt.Sprint(now.Day())) // not the name of an earlier winner
 				u.CreatedAt, u.Verifier.Index = now, index(fmt.Sprint(what, i, now))
 				kept := record(what, now)
 				kept.Salt = salt(i)
@@ -264,7 +264,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 	}
 }
 
-// One name, each with a key of its own: the losers leave no record.
+// Creates of one name, each with its own key: the losers leave no record.
 func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	errs := race(func(i int) error {
@@ -282,7 +282,7 @@ func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
 	}
 }
 
-// What is removed is what was over, whoever writes meanwhile.
+// Only expired records are removed, also while others write.
 func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	old := record("old", created.AddDate(0, 0, -1)) // ends now
@@ -314,7 +314,7 @@ func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 		}
 		if i%2 == 1 {
 			if _, u, err := s.IdempotencyRecord(t.Context(), record(key(i), created).Key); err != nil || u == nil {
-				t.Errorf("the record %s, which is not over: %v, its user %v; want both", key(i), err, u)
+				t.Errorf("the record %s, which has not expired: %v, its user %v; want both", key(i), err, u)
 			}
 		}
 	}
@@ -323,7 +323,7 @@ func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 	}
 }
 
-// Whenever a create is broken off, both are there, or neither.
+// A create that is interrupted at any time stores both the user and the record, or neither.
 func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	const n = 200

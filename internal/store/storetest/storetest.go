@@ -16,8 +16,8 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// Run tests the stores that open returns: each an empty one of its own, which
-// open closes when its test ends.
+// Run tests the stores that open returns. Each is new and empty;
+// open closes it when its test ends.
 func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 	for _, test := range []struct {
 		name string
@@ -33,7 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 		{"Accounts", testAccounts},
 		{"SoleAccountByName", testSoleAccountByName},
 		{"ChangesOfOneUser", testChanges},
-		{"ChangesOfNobody", testChangesOfNobody},
+		{"ChangesOfNobody", testChangesOfNoUser},
 		{"UpdateUser", testUpdateUser},
 		{"SetSecretEndsTheOldOne", testSetSecret},
 		{"DeleteUser", testDeleteUser},
@@ -60,7 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 	}
 }
 
-// created is when everything here was made.
+// created is the time of all creates here.
 var created = time.Date(2024, 6, 18, 9, 36, 53, 335_001_000, time.UTC)
 
 func testEmpty(t *testing.T, s accounts.Store) {
@@ -125,8 +125,8 @@ func testRegistryNames(t *testing.T, s accounts.Store) {
 		{2, 1, "demo", nil},
 		{2, 1, "demo", registryusers.ErrRegistryExists},
 		{1, 1, "demo2", nil},
-		{1, 1, "Demo", nil},  // a store knows no rules
-		{1, 1, "demo ", nil}, // for names
+		{1, 1, "Demo", nil},  // a store does not validate
+		{1, 1, "demo ", nil}, // names
 	} {
 		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: test.project, RegionID: test.region, Name: test.name, CreatedAt: created})
 		if !errors.Is(err, test.want) {
@@ -175,8 +175,8 @@ func testUsers(t *testing.T, s accounts.Store) {
 	r, other := registry(t, s, "demo"), registry(t, s, "other")
 	var want []accounts.User
 	for i, u := range []accounts.User{
-		{Name: "made", ReadOnly: true, Duration: 365, CreatedAt: created, ExpiresAt: created.AddDate(1, 0, 0), Verifier: accounts.Verifier{Index: index("made")}, SecretVersion: 1},
-		{Name: "chosen", Duration: -1, CreatedAt: created, ExpiresAt: accounts.Never, Verifier: accounts.Verifier{Hash: "$argon2id$v=19$m=1,t=1,p=1$YQ$YQ"}, SecretVersion: 1},
+		{Name: "generated", ReadOnly: true, Duration: 365, CreatedAt: created, ExpiresAt: created.AddDate(1, 0, 0), Verifier: accounts.Verifier{Index: index("generated")}, SecretVersion: 1},
+		{Name: "custom", Duration: -1, CreatedAt: created, ExpiresAt: accounts.Never, Verifier: accounts.Verifier{Hash: "$argon2id$v=19$m=1,t=1,p=1$YQ$YQ"}, SecretVersion: 1},
 		{Name: "", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("")}, SecretVersion: 1},
 		{Name: "'; DROP TABLE users; --\x00ü", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("sql")}, SecretVersion: 3},
 	} {
@@ -191,7 +191,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 		wantUser(t, "CreateUser", got, u)
 		want = append(want, u)
 	}
-	elsewhere := createUser(t, s, other, "made elsewhere")
+	elsewhere := createUser(t, s, other, "generated elsewhere")
 
 	all, err := s.Users(t.Context(), r.ID)
 	if err != nil || len(all) != len(want) {
@@ -211,7 +211,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 	for _, test := range []struct {
 		registry int64
 		name     string
-	}{{r.ID, "mad"}, {r.ID, "made "}, {r.ID, "MADE"}, {r.ID, "%"}, {other.ID, "made"}, {0, "made"}, {-1, "made"}} {
+	}{{r.ID, "generate"}, {r.ID, "generated "}, {r.ID, "GENERATED"}, {r.ID, "%"}, {other.ID, "generated"}, {0, "generated"}, {-1, "generated"}} {
 		_, err := s.User(t.Context(), test.registry, test.name)
 		wantIs(t, fmt.Sprintf("User(%d, %q)", test.registry, test.name), err, registryusers.ErrUserNotFound)
 	}
@@ -256,7 +256,7 @@ func testUserNames(t *testing.T, s accounts.Store) {
 func testAccountBySecret(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
-	custom := user("chosen")
+	custom := user("custom")
 	custom.Verifier = accounts.Verifier{Hash: "$argon2id$"}
 	if _, err := s.CreateUser(t.Context(), registryRef(r), custom, nil); err != nil {
 		t.Fatal(err)
@@ -269,12 +269,12 @@ func testAccountBySecret(t *testing.T, s accounts.Store) {
 		wantUser(t, "AccountBySecret", got.User, want)
 	}
 	for name, index := range map[string][]byte{
-		"nobody's":      index("nobody"),
+		"no user's":     index("nobody"),
 		"nil":           nil,
 		"empty":         {},
 		"cut":           a.Verifier.Index[:31],
 		"longer":        append(a.Verifier.Index[:32:32], 0),
-		"a chosen hash": []byte(custom.Verifier.Hash),
+		"a custom hash": []byte(custom.Verifier.Hash),
 	} {
 		got, err := s.AccountBySecret(t.Context(), index)
 		if !errors.Is(err, registryusers.ErrUserNotFound) {
@@ -317,7 +317,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 		_, err := s.Account(t.Context(), id)
 		wantIs(t, fmt.Sprintf("Account(%d)", id), err, registryusers.ErrUserNotFound)
 	}
-	for name, index := range map[string][]byte{"nobody's": index("nobody"), "nil": nil, "empty": {}, "cut": all[0].Verifier.Index[:31]} {
+	for name, index := range map[string][]byte{"no user's": index("nobody"), "nil": nil, "empty": {}, "cut": all[0].Verifier.Index[:31]} {
 		_, err := s.AccountBySecret(t.Context(), index)
 		wantIs(t, "AccountBySecret("+name+")", err, registryusers.ErrUserNotFound)
 	}
@@ -338,7 +338,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 		wantIs(t, fmt.Sprintf("AccountByName(%+v)", test), err, registryusers.ErrUserNotFound)
 	}
 
-	// What changed is seen at once.
+	// A change is visible at once.
 	want := all[0]
 	want.ReadOnly, want.Verifier, want.SecretVersion = true, accounts.Verifier{Hash: "$argon2id$"}, 2
 	for _, err := range []error{setReadOnly(t.Context(), s, want.ID, true), setSecret(t.Context(), s, want.ID, want.Verifier), s.DeleteUser(t.Context(), all[1].ID)} {
@@ -409,7 +409,7 @@ func testChanges(t *testing.T, s accounts.Store) {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		for _, want := range []accounts.User{before, want, after} { // nobody else changes
+		for _, want := range []accounts.User{before, want, after} { // the other users do not change
 			got, err := s.User(t.Context(), r.ID, want.Name)
 			if err != nil {
 				t.Errorf("%s: User(%q): %v", what, want.Name, err)
@@ -427,13 +427,13 @@ func testChanges(t *testing.T, s accounts.Store) {
 	u.Duration, u.ExpiresAt = 0, u.CreatedAt
 	check("SetEnd(at once)", setEnd(t.Context(), s, u.ID, u.Duration, u.ExpiresAt), u)
 	u.Verifier, u.SecretVersion = accounts.Verifier{Hash: "$argon2id$1"}, 2
-	check("SetSecret(chosen)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
+	check("SetSecret(custom)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
 	u.Verifier, u.SecretVersion = accounts.Verifier{Index: index("new")}, 3
-	check("SetSecret(made)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
+	check("SetSecret(generated)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
 	check("SetSecret(the same)", setSecret(t.Context(), s, u.ID, u.Verifier), func() accounts.User { u.SecretVersion = 4; return u }())
 }
 
-func testChangesOfNobody(t *testing.T, s accounts.Store) {
+func testChangesOfNoUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "a")
 	for _, id := range []int64{u.ID + 1, 0, -1, 1<<63 - 1, -1 << 63} {
@@ -451,7 +451,7 @@ func testChangesOfNobody(t *testing.T, s accounts.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantUser(t, "after changes of nobody", got, u)
+	wantUser(t, "after changes of no user", got, u)
 }
 
 func testUpdateUser(t *testing.T, s accounts.Store) {
@@ -481,14 +481,14 @@ func testUpdateUser(t *testing.T, s accounts.Store) {
 		t.Errorf("UpdateUser with a change that fails = %+v, %v; want %v", got, err, refused)
 	}
 	_, err = s.UpdateUser(t.Context(), other.ID+1, func(u *accounts.User) error {
-		t.Errorf("change is called with %+v for nobody", u)
+		t.Errorf("change is called with %+v for no user", u)
 		return nil
 	})
-	wantIs(t, "UpdateUser of nobody", err, registryusers.ErrUserNotFound)
+	wantIs(t, "UpdateUser of no user", err, registryusers.ErrUserNotFound)
 	wantUsers(t, "after what failed", s, r, want, other)
 }
 
-// Updates at once do not undo one another.
+// Concurrent updates do not undo each other.
 func testRaceToUpdateUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "u")
@@ -854,7 +854,7 @@ func registry(t *testing.T, s accounts.Store, name string) accounts.Registry {
 	return r
 }
 
-// user returns a user with a made secret, to create.
+// user returns a user with a generated secret, to create.
 func user(name string) accounts.User {
 	return accounts.User{
 		Name:          name,
@@ -892,7 +892,7 @@ func setSecret(ctx context.Context, s accounts.Store, id int64, v accounts.Verif
 	return err
 }
 
-// index returns an index as long as those of made secrets.
+// index returns an index as long as those of generated secrets.
 func index(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]

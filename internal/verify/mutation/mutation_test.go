@@ -67,24 +67,24 @@ func doc(before, after string) edit { return edit{document, before, after} }
 
 // Places in the document that the mutations change.
 const (
-	namePattern    = "          pattern: ^[a-z0-9]{0,16}$\n"
-	nameRequest    = "          pattern: ^[a-z0-9]{0,16}$\n          title: Name\n          type: string\n"
-	maximum        = "          maximum: 365\n"
-	secretField    = "        secret:\n          default: ''\n          description: User secret\n          title: Secret\n          type: string\n"
-	readOnly       = "          description: Read-only user\n          example: false\n          examples:\n            - false\n          title: Read Only\n          type: boolean\n"
-	requestEnd     = "      required:\n        - name\n        - duration\n      title: RegistryUserCreateSerializer\n"
-	answerFields   = "    RegistryUserCreateResponseSerializer:\n      properties:\n"
-	answerSecret   = "        secret:\n          description: User secret\n          title: Secret\n          type: string\n      required:\n        - id\n"
-	created        = "        '201':\n          description: Created user details\n"
-	conflict       = "        '409':\n          description: User already exists\n"
-	parameters     = "      parameters:\n"
-	usersPath      = "  /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users:\n"
-	securityEnd    = "  securitySchemes:\n"
-	globalSecurity = "security:\n  - APIKey: []\n"
-	bodySchema     = "          application/json:\n            schema:\n              $ref: '#/components/schemas/RegistryUserCreateSerializer'\n"
-	listUsers      = "    get:\n      operationId: RegistryUsersHandler.get\n      parameters:\n        - {in: path, name: project_id, required: true, schema: {type: integer}}\n        - {in: path, name: region_id, required: true, schema: {type: integer}}\n        - {in: path, name: registry_id, required: true, schema: {type: integer}}\n      responses:\n        '200':\n          description: Users\n"
-	answerReadOnly = "        read_only:\n" + readOnly
-	requestProps   = "    RegistryUserCreateSerializer:\n      properties:\n"
+	namePattern      = "          pattern: ^[a-z0-9]{0,16}$\n"
+	nameRequest      = "          pattern: ^[a-z0-9]{0,16}$\n          title: Name\n          type: string\n"
+	maximum          = "          maximum: 365\n"
+	secretField      = "        secret:\n          default: ''\n          description: User secret\n          title: Secret\n          type: string\n"
+	readOnly         = "          description: Read-only user\n          example: false\n          examples:\n            - false\n          title: Read Only\n          type: boolean\n"
+	requestEnd       = "      required:\n        - name\n        - duration\n      title: RegistryUserCreateSerializer\n"
+	responseFields   = "    RegistryUserCreateResponseSerializer:\n      properties:\n"
+	responseSecret   = "        secret:\n          description: User secret\n          title: Secret\n          type: string\n      required:\n        - id\n"
+	created          = "        '201':\n          description: Created user details\n"
+	conflict         = "        '409':\n          description: User already exists\n"
+	parameters       = "      parameters:\n"
+	usersPath        = "  /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users:\n"
+	securityEnd      = "  securitySchemes:\n"
+	globalSecurity   = "security:\n  - APIKey: []\n"
+	bodySchema       = "          application/json:\n            schema:\n              $ref: '#/components/schemas/RegistryUserCreateSerializer'\n"
+	listUsers        = "    get:\n      operationId: RegistryUsersHandler.get\n      parameters:\n        - {in: path, name: project_id, required: true, schema: {type: integer}}\n        - {in: path, name: region_id, required: true, schema: {type: integer}}\n        - {in: path, name: registry_id, required: true, schema: {type: integer}}\n      responses:\n        '200':\n          description: Users\n"
+	responseReadOnly = "        read_only:\n" + readOnly
+	requestProps     = "    RegistryUserCreateSerializer:\n      properties:\n"
 )
 
 const users = "/cloud/v1/registries/1/1/1/users"
@@ -172,15 +172,15 @@ var table = []mutation{
 	{
 		name: "a new required field of the response",
 		edits: []edit{
-			doc(answerFields, answerFields+"        team:\n          type: string\n"),
-			doc(answerSecret, strings.Replace(answerSecret, "        - id\n", "        - id\n        - team\n", 1)),
+			doc(responseFields, responseFields+"        team:\n          type: string\n"),
+			doc(responseSecret, strings.Replace(responseSecret, "        - id\n", "        - id\n        - team\n", 1)),
 		},
 		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
 	},
 	{
 		name:  "a new optional field of the response",
-		edits: []edit{doc(answerFields, answerFields+"        team:\n          type: string\n")},
+		edits: []edit{doc(responseFields, responseFields+"        team:\n          type: string\n")},
 		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
 		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
 	},
@@ -209,7 +209,7 @@ var table = []mutation{
 		name: "a removed property of the request that the overlay changes (`secret`, in both)",
 		edits: []edit{
 			doc(secretField, ""),
-			doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1)),
+			doc(responseSecret, strings.Replace(responseSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1)),
 		},
 		want: noGenerate, where: "`$.components.schemas.RegistryUserCreateSerializer.properties.secret`, and the other's",
 		says: []string{"RegistryUserCreateSerializer.properties.secret", "RegistryUserCreateResponseSerializer.properties.secret"},
@@ -217,7 +217,7 @@ var table = []mutation{
 	{
 		name: "a removed property of the response",
 		edits: []edit{
-			doc(answerReadOnly, ""),
+			doc(responseReadOnly, ""),
 			doc("        - read_only\n        - duration\n        - created_at\n", "        - duration\n        - created_at\n"),
 		},
 		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
@@ -225,7 +225,7 @@ var table = []mutation{
 	},
 	{
 		name:  "a removed property of the response that the overlay changes (`secret`)",
-		edits: []edit{doc(answerSecret, strings.Replace(answerSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1))},
+		edits: []edit{doc(responseSecret, strings.Replace(responseSecret, "        secret:\n          description: User secret\n          title: Secret\n          type: string\n", "", 1))},
 		want:  noGenerate, where: "`$.components.schemas.RegistryUserCreateResponseSerializer.properties.secret`",
 		says: []string{"RegistryUserCreateResponseSerializer.properties.secret"},
 	},
@@ -269,7 +269,7 @@ var table = []mutation{
 		name:  "a default response",
 		edits: []edit{doc(conflict, conflict+"        default:\n          description: Failed\n          content:\n            application/json:\n              schema:\n                type: object\n")},
 		want:  noTest, where: "`document_test.go`: `$.paths[\"…/users\"].post.responses`",
-		says: []string{`users"].post.responses adds the answer default`, "has its own now: revise the action"},
+		says: []string{`users"].post.responses adds the response default`, "has its own now: revise the action"},
 	},
 	{
 		name:  "a schema, header or response with a name that the overlay also adds",

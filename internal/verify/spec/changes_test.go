@@ -49,14 +49,14 @@ func TestChangesAreReported(t *testing.T) {
 		{"exclusive maximum", []string{"maximum: 365", "exclusiveMaximum: 365"}, []string{breaks + in("the `duration` request property's exclusiveMaximum was set"), other}},
 		{"length", []string{name, name + "\n          minLength: 1"}, []string{breaks + in("the `name` request property's minLength was set to `1`")}},
 		{"nullable request field", []string{name, strings.Replace(name, "type: string", "type: [string, 'null']", 1)}, []string{other + in("the request property `name` became nullable")}},
-		{"nullable answer field", []string{id, strings.Replace(id, "integer", "[integer, 'null']", 1)}, []string{breaks + in("the response property `id` became nullable")}},
-		{"type of an answer field", []string{id, strings.Replace(id, "integer", "string", 1)}, []string{breaks + in("the `id` response's property `type` changed")}},
+		{"nullable response field", []string{id, strings.Replace(id, "integer", "[integer, 'null']", 1)}, []string{breaks + in("the response property `id` became nullable")}},
+		{"type of a response field", []string{id, strings.Replace(id, "integer", "string", 1)}, []string{breaks + in("the `id` response's property `type` changed")}},
 		{"new required field", []string{"        read_only:\n", "        role:\n          type: string\n        read_only:\n", "      required:\n        - name\n", "      required:\n        - role\n        - name\n"},
 			[]string{breaks + in("added the new required request property `role`")}},
 		{"new optional field", []string{"        read_only:\n", "        role:\n          type: string\n        read_only:\n"}, []string{other + in("added the new optional request property `role`")}},
 		{"removed request field", []string{"        read_only:\n          default: false\n", "        writable:\n          default: false\n"},
 			[]string{may + in("removed the request property `read_only`"), other + in("added the new optional request property `writable`")}},
-		{"removed answer field", []string{"        expires_at:\n", "        ends_at:\n", "        - expires_at\n", "        - ends_at\n"},
+		{"removed response field", []string{"        expires_at:\n", "        ends_at:\n", "        - expires_at\n", "        - ends_at\n"},
 			[]string{breaks + in("removed the required property `expires_at` from the response with the `201` status"), other}},
 		{"default", []string{"default: false", "default: true"}, []string{other + in("the `read_only` request property default value changed from `false` to `true`")}},
 		{"new status", []string{"        '404':\n", "        '422':\n          description: Invalid\n        '404':\n"}, []string{other + in("added the non-success response with the status `422`")}},
@@ -145,7 +145,7 @@ func TestDocumentsThatCannotBeCompared(t *testing.T) {
 }
 
 // A property may have the name of a part.
-func TestANameIsNoPart(t *testing.T) {
+func TestPropertyNamedLikeAPartIsCompared(t *testing.T) {
 	base := edit(t, vendored(t), "        read_only:\n", "        style:\n          type: string\n        read_only:\n")
 	got := compare(t, base, edit(t, base, "        style:\n          type: string\n", "        style:\n          type: integer\n"))
 	if !strings.HasPrefix(got, "Breaks callers:\n") || strings.Contains(got, "not judged") {
@@ -155,7 +155,7 @@ func TestANameIsNoPart(t *testing.T) {
 
 // oasdiff has no rule for the parts in notCompared. If this fails, oasdiff has a
 // rule by now: remove the part from the list.
-func TestWhatIsNotComparedIsNamed(t *testing.T) {
+func TestUncomparedPartsAreListed(t *testing.T) {
 	const title = "      title: RegistryUserCreateSerializer\n"
 	inSchema := func(text string) []string { return []string{title, title + "      " + text + "\n"} }
 	const nothing = "          description: Registry not found\n"

@@ -46,7 +46,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		if describeChanges(base, revision, func(string) bool { return len(data)%2 == 0 }) == "" {
-			t.Error("nothing is said")
+			t.Error("no output")
 		}
 	})
 }

@@ -165,9 +165,9 @@ func TestTheDocumentIsTakenByteForByte(t *testing.T) {
 		{"CRLF page", "page.md", strings.ReplaceAll(page(fence("````", document)), "\n", "\r\n"), crlf},
 		{"JSON block", "page.md", page("```json\n" + asJSON(t, document) + "\n```"), asJSON(t, document) + "\n"},
 		{"YAML", "cloud_api.yaml", document, document},
-		{"an example that is none", "cloud_api.yaml", edit(t, document, "example: user1", "example: 1"), edit(t, document, "example: user1", "example: 1")},
+		{"an invalid example", "cloud_api.yaml", edit(t, document, "example: user1", "example: 1"), edit(t, document, "example: user1", "example: 1")},
 		{"a pattern that Go cannot match", "cloud_api.yaml", edit(t, document, "^[a-z0-9]{0,16}$", "^(?!x)[a-z]+$"), edit(t, document, "^[a-z0-9]{0,16}$", "^(?!x)[a-z]+$")},
-		{"YAML, whatever it is called", "cloud_api.md", document, document},
+		{"YAML with another extension", "cloud_api.md", document, document},
 		{"YAML with marks and comments", "cloud_api", "# a comment\n---\n" + document + "...\n", "# a comment\n---\n" + document + "...\n"},
 		{"YAML with CRLF", "cloud_api.yaml", crlf, crlf},
 		{"YAML with a fence in a description", "cloud_api.yaml",
@@ -365,7 +365,7 @@ func TestAnotherOverlayRegenerates(t *testing.T) {
 
 // For a document of many operations the command prints the number of operations, of
 // generated ones, and of the targets of each action of the overlay.
-func TestWhatIsGeneratedIsCounted(t *testing.T) {
+func TestGeneratedOperationsAreCounted(t *testing.T) {
 	root := checkout(t)
 	var paths strings.Builder
 	paths.WriteString("paths:\n")
@@ -397,7 +397,7 @@ func TestWhatIsGeneratedIsCounted(t *testing.T) {
 	}
 	models := read(t, root, "gen", "models", "models.gen.go")
 	if strings.Contains(models, "Thing") || !strings.Contains(models, "CreateUserRequest") {
-		t.Errorf("gen/models has not the listed operation alone:\n%s", models)
+		t.Errorf("gen/models has more than the listed operation:\n%s", models)
 	}
 
 	// The numbers are those of the document.
@@ -601,7 +601,7 @@ func TestTheGeneratorStops(t *testing.T) {
 
 // After a failure of the generator, a repeated run continues. The document is
 // recorded as vendored only after a success.
-func TestAStoppedRunGoesOn(t *testing.T) {
+func TestStoppedRunContinues(t *testing.T) {
 	root := checkout(t)
 	file, overlay := filepath.Join(t.TempDir(), "new.yaml"), filepath.Join(root, "api", "overlay.yaml")
 	write(t, file, strings.ReplaceAll(vendored(t), "RegistryUserCreateSerializer", "NewUser"))
