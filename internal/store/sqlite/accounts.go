@@ -49,7 +49,7 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accou
 	u.RegistryID = at.RegistryID
 	err := s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
-		u.ID, err = s.insertIn(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
+		u.ID, err = s.exec(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
 			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:],
 			at.RegistryID, at.ProjectID, at.RegionID)
@@ -57,8 +57,9 @@ func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accou
 			return err
 		}
 		s.walDirty.Store(true) // the record may replace one that has expired
-		return s.changeIn(ctx, tx, registryusers.ErrExists, insertRecord,
+		_, err = s.exec(ctx, tx, registryusers.ErrExists, nil, insertRecord,
 			r.Key, r.Request, r.Salt, u.ID, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
+		return err
 	})
 	return u, err
 }
@@ -206,8 +207,9 @@ func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accou
 			return err
 		}
 		u.ID, u.RegistryID, u.Name, u.CreatedAt = before.ID, before.RegistryID, before.Name, before.CreatedAt
-		return s.changeIn(ctx, tx, registryusers.ErrUserNotFound, updateUser,
+		_, err = s.exec(ctx, tx, registryusers.ErrUserNotFound, nil, updateUser,
 			u.ReadOnly, u.Duration, u.ExpiresAt.UnixMicro(), u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:], u.ID)
+		return err
 	})
 	if err != nil {
 		return accounts.User{}, err
@@ -255,18 +257,28 @@ func (s *Store) DeleteKey(ctx context.Context, id int64) error {
 	return s.change(ctx, registryusers.ErrKeyNotFound, "DELETE FROM api_keys WHERE id = ?", id)
 }
 
-// insert runs an INSERT and returns the new row's id. It returns the error none if
-// no row was inserted, and exists if the row violates a unique index.
+// insert runs a write of one statement that adds rows, as [Store.exec] does.
 func (s *Store) insert(ctx context.Context, none, exists error, query string, args ...any) (id int64, err error) {
 	err = s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
-		id, err = s.insertIn(ctx, tx, none, exists, query, args...)
+		id, err = s.exec(ctx, tx, none, exists, query, args...)
 		return err
 	})
 	return id, err
 }
 
-func (s *Store) insertIn(ctx context.Context, tx *transaction, none, exists error, query string, args ...any) (int64, error) {
+// change runs a write of one statement that adds no rows, as [Store.exec] does.
+func (s *Store) change(ctx context.Context, none error, query string, args ...any) error {
+	return s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
+		_, err := s.exec(ctx, tx, none, nil, query, args...)
+		return err
+	})
+}
+
+// exec runs a statement and returns the id of the row that it inserted. It returns
+// the error none if no row was changed, and exists, unless that is nil, if the row
+// violates a unique index.
+func (s *Store) exec(ctx context.Context, tx *transaction, none, exists error, query string, args ...any) (id int64, err error) {
 	result, err := tx.ExecContext(ctx, query, args...)
 	if exists != nil && isUnique(err) {
 		return 0, exists
@@ -278,25 +290,6 @@ func (s *Store) insertIn(ctx context.Context, tx *transaction, none, exists erro
 		return 0, errors.Join(none, err)
 	}
 	return result.LastInsertId()
-}
-
-// change runs a statement that changes rows. It returns the error none if no row
-// was changed.
-func (s *Store) change(ctx context.Context, none error, query string, args ...any) error {
-	return s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
-		return s.changeIn(ctx, tx, none, query, args...)
-	})
-}
-
-func (s *Store) changeIn(ctx context.Context, tx *transaction, none error, query string, args ...any) error {
-	result, err := tx.ExecContext(ctx, query, args...)
-	if err != nil {
-		return s.translateError(err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(none, err)
-	}
-	return nil
 }
 
 // The statements of create requests, which are prepared.
