@@ -152,17 +152,15 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	if verified() {
 		return candidate, nil
 	}
-	if err := s.throttle.check(g, s.now()); err != nil {
-		return Account{}, err
-	}
-	if err := s.throttle.delay(ctx, g, s.now()); err != nil {
+	known, share, err := s.throttle.admit(ctx, g, s.now)
+	if err != nil {
 		return Account{}, err
 	}
 	slots := s.logins
-	if s.throttle.isKnown(g, s.now()) {
+	if known {
 		slots = s.knownLogins
 	}
-	release, err := slots.acquire(ctx, g.network, s.throttle.share(g, s.now()))
+	release, err := slots.acquire(ctx, g.network, share)
 	if err != nil {
 		return Account{}, err
 	}
