@@ -2,70 +2,11 @@ package accounts
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/base64"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/registryusers/registryusers"
 )
-
-// Account is a user and the namespace of its registry's images.
-type Account struct {
-	User
-	// Namespace is the first element of its repositories' names,
-	// "{project}-{region}-{registry's name}".
-	Namespace string
-}
-
-// FullName returns the login name "NAMESPACE+NAME", which is unique among all users.
-func (a Account) FullName() string { return a.Namespace + "+" + a.Name }
-
-// The actions on a repository, as the registry's token protocol names them.
-const (
-	Pull   = "pull"
-	Push   = "push"
-	Delete = "delete"
-)
-
-// Actions returns the actions that the account may perform on a repository.
-func (a Account) Actions(repository string) []string {
-	switch {
-	case !a.Owns(repository):
-		return nil
-	case a.ReadOnly:
-		return []string{Pull}
-	default:
-		return []string{Pull, Push, Delete}
-	}
-}
-
-// Owns reports whether a repository belongs to the account's registry.
-func (a Account) Owns(repository string) bool {
-	rest, ok := strings.CutPrefix(repository, a.Namespace+"/")
-	return ok && rest != ""
-}
-
-// Namespace returns the first element of the names of a registry's repositories.
-func Namespace(projectID, regionID int64, name string) string {
-	return strconv.FormatInt(projectID, 10) + "-" + strconv.FormatInt(regionID, 10) + "-" + name
-}
-
-// parseNamespace is the reverse of [Namespace]. For any other text it returns the
-// project 0, which has no registries.
-func parseNamespace(namespace string) (projectID, regionID int64, name string) {
-	parts := strings.SplitN(namespace, "-", 3)
-	if len(parts) != 3 {
-		return 0, 0, ""
-	}
-	projectID, err1 := strconv.ParseInt(parts[0], 10, 64)
-	regionID, err2 := strconv.ParseInt(parts[1], 10, 64)
-	if err1 != nil || err2 != nil || Namespace(projectID, regionID, parts[2]) != namespace {
-		return 0, 0, ""
-	}
-	return projectID, regionID, parts[2]
-}
 
 // LoginAttempt holds what a client sends to log in.
 type LoginAttempt struct {
@@ -152,17 +93,15 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	if verified() {
 		return candidate, nil
 	}
-	if err := s.throttle.check(g, s.now()); err != nil {
-		return Account{}, err
-	}
-	if err := s.throttle.delay(ctx, g, s.now()); err != nil {
+	known, share, err := s.throttle.admit(ctx, g, s.now)
+	if err != nil {
 		return Account{}, err
 	}
 	slots := s.logins
-	if s.throttle.isKnown(g, s.now()) {
+	if known {
 		slots = s.knownLogins
 	}
-	release, err := slots.acquire(ctx, g.network, s.throttle.share(g, s.now()))
+	release, err := slots.acquire(ctx, g.network, share)
 	if err != nil {
 		return Account{}, err
 	}
@@ -187,57 +126,10 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g gue
 	return s.current(candidate)
 }
 
-// Current returns the current state of an account, for a client that logged in
-// earlier as that incarnation of the user. ErrUnauthenticated: the user was
-// deleted, has expired, or got another secret.
-func (s *Service) Current(ctx context.Context, userID int64, incarnation Incarnation) (Account, error) {
-	account, err := s.store.Account(ctx, userID)
-	if isNotFound(err) {
-		return Account{}, registryusers.ErrUnauthenticated
-	}
-	if err != nil {
-		return Account{}, err
-	}
-	if subtle.ConstantTimeCompare(account.Incarnation[:], incarnation[:]) != 1 {
-		return Account{}, registryusers.ErrUnauthenticated
-	}
-	return s.current(account)
-}
-
 // current returns the account, or ErrUnauthenticated if it has expired.
 func (s *Service) current(account Account) (Account, error) {
 	if account.Expired(s.now()) {
 		return Account{}, registryusers.ErrUnauthenticated
 	}
 	return account, nil
-}
-
-// RefreshToken returns a token that replaces the account's secret at one service,
-// as long as the account has that secret. Nothing is stored.
-func (s *Service) RefreshToken(account Account, service string) registryusers.Secret {
-	incarnation, _ := account.Incarnation.MarshalText() // never fails
-	payload := strconv.FormatInt(account.ID, 10) + "." + string(incarnation)
-	return registryusers.NewSecret(payload + "." + s.refreshMAC(payload, service))
-}
-
-func (s *Service) refreshMAC(payload, service string) string {
-	return base64.RawURLEncoding.EncodeToString(s.key.mac("refresh token", payload+"\x00"+service))
-}
-
-// Refresh returns the current state of the account of a refresh token.
-// ErrUnauthenticated: as for [Service.Current], or the token is malformed or was
-// issued for another service.
-func (s *Service) Refresh(ctx context.Context, token registryusers.Secret, service string) (Account, error) {
-	text := token.Reveal()
-	i := strings.LastIndexByte(text, '.')
-	if i < 0 || subtle.ConstantTimeCompare([]byte(text[i+1:]), []byte(s.refreshMAC(text[:i], service))) != 1 {
-		return Account{}, registryusers.ErrUnauthenticated
-	}
-	id, rest, _ := strings.Cut(text[:i], ".")
-	userID, err := strconv.ParseInt(id, 10, 64)
-	var incarnation Incarnation
-	if err != nil || incarnation.UnmarshalText([]byte(rest)) != nil { // an older version issued it
-		return Account{}, registryusers.ErrUnauthenticated
-	}
-	return s.Current(ctx, userID, incarnation)
 }

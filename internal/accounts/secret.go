@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -33,6 +32,11 @@ func (k ServerKey) mac(purpose, data string) []byte {
 	h.Write([]byte(purpose + "\x00" + data))
 	return h.Sum(nil)
 }
+
+// DeriveKey derives a key of 32 bytes for one purpose from the server key. Every
+// process with the same server key gets the same bytes. A derived key reveals
+// nothing about the keys for other purposes or about the server key.
+func (s *Service) DeriveKey(purpose string) []byte { return s.key.mac("derived key", purpose) }
 
 // Verifier is stored in place of a user's secret. One of its fields is set.
 type Verifier struct {
@@ -85,5 +89,3 @@ func spell(random []byte) string {
 	}
 	return string(secret)
 }
-
-func isNotFound(err error) bool { return errors.Is(err, registryusers.ErrNotFound) }

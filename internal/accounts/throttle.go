@@ -3,12 +3,9 @@ package accounts
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -38,9 +35,9 @@ type loginThrottle struct {
 
 	mu     sync.Mutex
 	counts map[digest]failureCount
-	wrong  map[digest]time.Time // until when a wrong secret is remembered
-	known  map[digest]time.Time // until when a user is known at an address
-	slowed map[digest]*queue    // delayed attempts, by user
+	wrong  *expiringSet      // wrong secrets
+	known  *expiringSet      // users at addresses where they have logged in
+	slowed map[digest]*queue // delayed attempts, by user
 }
 
 type failureCount struct {
@@ -74,8 +71,8 @@ func newLoginThrottle() *loginThrottle {
 	return &loginThrottle{
 		key:    newHashKey(),
 		counts: make(map[digest]failureCount),
-		wrong:  make(map[digest]time.Time),
-		known:  make(map[digest]time.Time),
+		wrong:  newExpiringSet(failureWindow, maxWrongSecrets),
+		known:  newExpiringSet(knownLifetime, maxKnownAddresses),
 		slowed: make(map[digest]*queue),
 	}
 }
@@ -121,18 +118,41 @@ func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
 	return g
 }
 
-// check returns a [*LimitError] if the guess is over a limit. Repeats of a wrong
-// secret have a limit of their own.
+// admit waits until a guess may wait for a slot to hash its secret. It returns
+// whether the user is known at the address, and the guess's share, as of then. A
+// [*LimitError]: the guess is over a limit, or too many wait that are served before
+// it.
+func (t *loginThrottle) admit(ctx context.Context, g guess, now func() time.Time) (isKnown bool, share float64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	start := now()
+	err = t.limit(g, start)
+	if err == nil && t.isSlow(g, start) {
+		err = t.delay(ctx, g, start)
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	return t.known.has(g.address, now()), t.share(g, now()), nil
+}
+
+// check returns a [*LimitError] if the guess is over a limit.
 func (t *loginThrottle) check(g guess, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.limit(g, now)
+}
+
+// limit is check while t.mu is locked. Repeats of a wrong secret have a limit of
+// their own.
+func (t *loginThrottle) limit(g guess, now time.Time) error {
 	over := func(key digest, most int) error {
 		if t.failures(key, now) < most {
 			return nil
 		}
 		return &LimitError{RetryAfter: t.counts[key].end.Sub(now)}
 	}
-	isRepeat, isSlow := now.Before(t.wrong[g.secret]), t.isSlow(g, now)
+	isRepeat, isSlow := t.wrong.has(g.secret, now), t.isSlow(g, now)
 	for _, c := range g.counts {
 		if isRepeat {
 			if err := over(c.repeats, c.maxAll); err != nil {
@@ -153,12 +173,6 @@ func (t *loginThrottle) check(g guess, now time.Time) error {
 // share returns the share of their limits that the networks of a guess have spent
 // on failed hashes in the last hour: the largest share of one of them.
 func (t *loginThrottle) share(g guess, now time.Time) (share float64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.spent(g, now)
-}
-
-func (t *loginThrottle) spent(g guess, now time.Time) (share float64) {
 	for _, c := range g.counts {
 		share = max(share, float64(t.failures(c.inVain, now))/float64(c.maxAll))
 	}
@@ -176,79 +190,41 @@ func (t *loginThrottle) failures(key digest, now time.Time) int {
 // isSlow reports whether the user's secret is guessed from many addresses and the
 // user has not logged in from this one lately.
 func (t *loginThrottle) isSlow(g guess, now time.Time) bool {
-	return t.failures(g.user, now) > maxNameFailures && !now.Before(t.known[g.address])
+	return t.failures(g.user, now) > maxNameFailures && !t.known.has(g.address, now)
 }
 
-// delay waits for slowDelay if [loginThrottle.isSlow] reports true. A
+// delay waits for slowDelay in the user's queue, and unlocks t.mu meanwhile. A
 // [*LimitError]: another attempt for the user from this address waits, or too many
 // wait that are served before this one.
-func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) error {
-	w, err := t.enter(g, now)
-	if w == nil || err != nil {
-		return err
-	}
-	defer t.leave(g, w)
-	timer := time.NewTimer(slowDelay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-w.served: // replaced by another
-		return &LimitError{RetryAfter: slowDelay}
-	case <-ctx.Done():
-		t.gaveUp(g, now)
-		return fmt.Errorf("%w: waiting to log in: %w", registryusers.ErrUnavailable, ctx.Err())
-	}
-}
-
-// isKnown reports whether the user has logged in from the address lately.
-func (t *loginThrottle) isKnown(g guess, now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return now.Before(t.known[g.address])
-}
-
-// enter adds an attempt to the user's queue and returns its waiter, or nil if the
-// attempt need not wait.
-func (t *loginThrottle) enter(g guess, now time.Time) (*waiter, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.isSlow(g, now) {
-		return nil, nil
-	}
+func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) (err error) {
 	q := t.slowed[g.user]
 	if q == nil {
 		q = new(queue)
 		t.slowed[g.user] = q
 	}
-	w := newWaiter(g.network, t.spent(g, now))
+	w := newWaiter(g.network, t.share(g, now))
 	hasPlace := slices.ContainsFunc(q.waiters, func(other *waiter) bool { return other.owner == g.network })
 	if hasPlace || !q.add(w) {
-		return nil, &LimitError{RetryAfter: slowDelay}
+		return &LimitError{RetryAfter: slowDelay}
 	}
-	return w, nil
-}
-
-func (t *loginThrottle) leave(g guess, w *waiter) {
+	t.mu.Unlock()
+	select {
+	case <-time.After(slowDelay):
+	case <-w.served: // replaced by another
+		err = &LimitError{RetryAfter: slowDelay}
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: waiting to log in: %w", registryusers.ErrUnavailable, ctx.Err())
+	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	q := t.slowed[g.user]
-	if q == nil { // w was replaced, and the others have left
-		return
+	if errors.Is(err, registryusers.ErrUnavailable) {
+		// Otherwise, clients could fill the queue at no cost. The secret may have been
+		// right, so it is not remembered as wrong.
+		t.countFailure(g, now)
 	}
-	q.remove(w)
-	if len(q.waiters) == 0 {
+	if q.remove(w) && len(q.waiters) == 0 {
 		delete(t.slowed, g.user)
 	}
-}
-
-// gaveUp counts a failure for an attempt whose client left while it waited:
-// otherwise, clients could fill the queue at no cost. The secret may have been
-// right, so it is not remembered as wrong.
-func (t *loginThrottle) gaveUp(g guess, now time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.countFailure(g, now)
+	return err
 }
 
 // failed counts a wrong secret, or the right secret of an expired user, as a
@@ -256,14 +232,14 @@ func (t *loginThrottle) gaveUp(g guess, now time.Time) {
 func (t *loginThrottle) failed(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if now.Before(t.wrong[g.secret]) {
+	if t.wrong.has(g.secret, now) {
 		for _, c := range g.counts {
 			t.count(c.repeats, now, failureWindow)
 			t.count(c.inVain, now, rankWindow)
 		}
 		return
 	}
-	remember(t.wrong, g.secret, now, failureWindow, maxWrongSecrets)
+	t.wrong.add(g.secret, now)
 	t.count(g.user, now, failureWindow)
 	t.countFailure(g, now)
 }
@@ -290,86 +266,5 @@ func (t *loginThrottle) count(key digest, now time.Time, window time.Duration) {
 func (t *loginThrottle) succeeded(g guess, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	remember(t.known, g.address, now, knownLifetime, maxKnownAddresses)
-}
-
-// verifiedSecrets remembers which custom secrets were right, so that a client
-// that logs in for every layer costs one argon2id. The stored hash is part of the
-// key, so an old secret is not accepted once the user has another one.
-type verifiedSecrets struct {
-	key   hashKey
-	mu    sync.Mutex
-	until map[digest]time.Time
-}
-
-const (
-	verifiedLifetime   = 5 * time.Minute
-	maxVerifiedSecrets = 1024
-)
-
-func newVerifiedSecrets() *verifiedSecrets {
-	return &verifiedSecrets{key: newHashKey(), until: make(map[digest]time.Time)}
-}
-
-func (v *verifiedSecrets) has(hash, secret string, now time.Time) bool {
-	key := v.key.hash(hash, secret)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return now.Before(v.until[key])
-}
-
-func (v *verifiedSecrets) add(hash, secret string, now time.Time) {
-	key := v.key.hash(hash, secret)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	remember(v.until, key, now, verifiedLifetime, maxVerifiedSecrets)
-}
-
-// hashKey is a random key for hashes that only this process can compute.
-type hashKey [32]byte
-
-type digest [sha256.Size]byte
-
-func newHashKey() (k hashKey) {
-	_, _ = rand.Read(k[:]) // never fails: crypto/rand
-	return k
-}
-
-// hash returns the keyed hash of texts. Their lengths are part of it, so "ab", "c"
-// and "a", "bc" have different hashes.
-func (k hashKey) hash(texts ...string) (d digest) {
-	h := hmac.New(sha256.New, k[:])
-	for _, text := range texts {
-		h.Write([]byte(strconv.Itoa(len(text)) + ":"))
-		h.Write([]byte(text))
-	}
-	h.Sum(d[:0])
-	return d
-}
-
-// remember stores a key in m for lifetime from now on. m has at most that many keys.
-func remember(m map[digest]time.Time, key digest, now time.Time, lifetime time.Duration, most int) {
-	if _, ok := m[key]; !ok {
-		bound(m, most, func(until time.Time) bool { return !now.Before(until) })
-	}
-	m[key] = now.Add(lifetime)
-}
-
-// bound makes room in m if it is full: it deletes the expired entries, and then
-// others, down to 3/4 of the limit, so that the next calls find room.
-func bound[K comparable, V any](m map[K]V, most int, expired func(V) bool) {
-	if len(m) < most {
-		return
-	}
-	for key, value := range m {
-		if expired(value) {
-			delete(m, key)
-		}
-	}
-	for key := range m {
-		if len(m) <= most*3/4 {
-			return
-		}
-		delete(m, key)
-	}
+	t.known.add(g.address, now)
 }

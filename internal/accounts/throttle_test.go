@@ -71,8 +71,8 @@ func TestAWrongSecretIsCountedOnce(t *testing.T) {
 	if err := throttle.check(next, now); err != nil {
 		t.Errorf("after five wrong secrets, each many times: %v; want another one allowed", err)
 	}
-	if slow, err := throttle.enter(guessAt(throttle, "u", "192.0.2.2", 5), now); slow != nil || err != nil {
-		t.Errorf("after five wrong secrets, each many times: slowed down %t, %v; want not", slow != nil, err)
+	if throttle.isSlow(guessAt(throttle, "u", "192.0.2.2", 5), now) {
+		t.Error("after five wrong secrets, each many times: slowed down; want not")
 	}
 	// Repeats have a limit of their own: 5 times 20 is the most.
 	if limit, ok := errors.AsType[*LimitError](throttle.check(guessAt(throttle, "u", "192.0.2.1", 0), now)); !ok || limit.RetryAfter != failureWindow {
@@ -159,9 +159,9 @@ func TestMemoryOfTheThrottleIsBounded(t *testing.T) {
 		g := throttle.guess(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", fmt.Sprint(i))
 		throttle.failed(g, now)
 		throttle.succeeded(g, now)
-		if len(throttle.counts) > maxFailureCounts || len(throttle.wrong) > maxWrongSecrets || len(throttle.known) > maxKnownAddresses {
+		if len(throttle.counts) > maxFailureCounts || len(throttle.wrong.until) > maxWrongSecrets || len(throttle.known.until) > maxKnownAddresses {
 			t.Fatalf("after %d failures %d counts, %d secrets and %d addresses are kept; want at most %d, %d and %d",
-				i, len(throttle.counts), len(throttle.wrong), len(throttle.known), maxFailureCounts, maxWrongSecrets, maxKnownAddresses)
+				i, len(throttle.counts), len(throttle.wrong.until), len(throttle.known.until), maxFailureCounts, maxWrongSecrets, maxKnownAddresses)
 		}
 	}
 

@@ -3,6 +3,7 @@
 package apierror
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,18 +12,23 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// table lists the errors, specific ones before general ones, so that the first
-// match gives an error's own text. The classes are those of the vendor's service.
-// An error_code distinguishes a specific error from others with its status, and
-// never changes its meaning.
-var table = []struct {
+// row is an error and the status, class and error_code of its response.
+type row struct {
 	err       error
 	code      int
 	class     string
 	errorCode string // error_code in the body, or ""
-}{
+}
+
+// table lists the errors, specific ones before general ones, so that the first
+// match gives an error's own text. The first row of a status without an error_code
+// is the status's own. The classes are those of the vendor's service. An error_code
+// distinguishes a specific error from others with its status, and never changes its
+// meaning.
+var table = []row{
 	{registryusers.ErrIdempotencyKeyReused, http.StatusUnprocessableEntity, "ValidationError", "idempotency_key_reused"},
 	{registryusers.ErrInvalid, http.StatusBadRequest, "ValidationError", ""},
+	{registryusers.ErrInvalid, http.StatusUnprocessableEntity, "ValidationError", ""},
 	{registryusers.ErrUnauthenticated, http.StatusUnauthorized, "token_not_valid", ""},
 	{registryusers.ErrForbidden, http.StatusForbidden, "ForbiddenError", ""},
 	{registryusers.ErrRegistryNotFound, http.StatusNotFound, "NotFoundError", "registry_not_found"},
@@ -35,6 +41,7 @@ var table = []struct {
 	{registryusers.ErrExists, http.StatusConflict, "ConflictError", ""},
 	{registryusers.ErrTooManyRequests, http.StatusTooManyRequests, "HTTPError", ""},
 	{registryusers.ErrUnavailable, http.StatusServiceUnavailable, "ServiceUnavailable", ""},
+	{registryusers.ErrUnavailable, http.StatusBadGateway, "InternalServerError", ""},
 	{registryusers.ErrOutcomeUnknown, http.StatusGatewayTimeout, "GatewayTimeout", ""},
 	{registryusers.ErrInternal, http.StatusInternalServerError, "InternalServerError", ""},
 }
@@ -77,25 +84,23 @@ func Err(status int, errorCode string) error {
 			return row.err
 		}
 	}
-	switch status {
-	case http.StatusUnprocessableEntity:
-		return registryusers.ErrInvalid
-	case http.StatusNotFound:
-		return registryusers.ErrNotFound
-	case http.StatusConflict:
-		return registryusers.ErrExists
-	case http.StatusBadGateway, http.StatusGatewayTimeout:
+	if status == http.StatusGatewayTimeout { // perhaps a proxy's
 		return registryusers.ErrUnavailable
 	}
+	return general(status).err
+}
+
+// general returns the row of a status. Its err is nil if the status has no error.
+func general(status int) row {
 	for _, row := range table {
-		if row.code == status {
-			return row.err
+		if row.errorCode == "" && row.code == status {
+			return row
 		}
 	}
 	if status >= 500 {
-		return registryusers.ErrInternal
+		return general(http.StatusInternalServerError)
 	}
-	return nil
+	return row{class: "HTTPError"}
 }
 
 // noStore is shared by all responses; it must not be changed.
@@ -110,15 +115,14 @@ var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
 // keeps a Retry-After in w's header (nil: send none); else it sends one of a second
 // with 429 and 503.
 func Write(w http.ResponseWriter, status int, body Body) Body {
-	if body.ExceptionClass == "" {
-		body.ExceptionClass = class(status)
-	}
+	row := general(status)
+	body.ExceptionClass = cmp.Or(body.ExceptionClass, row.class)
 	if status >= 500 {
-		body.Message, body.ErrorCode, body.InvalidFields = message(status)+"; the server's log has details under this request_id", "", nil
+		body.Message, body.ErrorCode, body.InvalidFields = row.err.Error()+"; the server's log has details under this request_id", "", nil
+	} else if body.Message == "" && row.err != nil {
+		body.Message = row.err.Error()
 	}
-	if body.Message == "" {
-		body.Message = message(status)
-	}
+	body.Message = cmp.Or(body.Message, http.StatusText(status), fmt.Sprintf("status %d", status))
 	header := w.Header()
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
 		header.Del(name) // they belong to a response that this one replaces
@@ -145,32 +149,4 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(body) // fails only if the client has disconnected
 	return body
-}
-
-// class returns the exception class of a status.
-func class(status int) string {
-	for _, row := range table {
-		if row.code == status {
-			return row.class
-		}
-	}
-	if status >= 500 {
-		return "InternalServerError"
-	}
-	return "HTTPError"
-}
-
-// message returns the message of a status.
-func message(status int) string {
-	err := Err(status, "")
-	if status == http.StatusGatewayTimeout {
-		err = registryusers.ErrOutcomeUnknown
-	}
-	switch {
-	case err != nil:
-		return err.Error()
-	case http.StatusText(status) != "":
-		return http.StatusText(status)
-	}
-	return fmt.Sprintf("status %d", status)
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/store"
 )
 
 // Backup writes the database's current state and the keys, without the images, to
@@ -32,7 +32,7 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 	if err := d.Store.Backup(ctx, database); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	if _, err := sqlite.CheckBackup(ctx, database); err != nil {
+	if _, err := store.CheckBackup(ctx, databaseURL(temp)); err != nil {
 		return fmt.Errorf("the copy of the database cannot be used, and the database itself may be damaged: %w", err)
 	}
 	return atomicfile.CreateFrom(file, 0o600, func(f *os.File) error {

@@ -27,7 +27,6 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/store"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
 // The names in a data directory.
@@ -37,6 +36,9 @@ const (
 	lockName      = ".lock"
 	restoringName = "restore-in-progress"
 )
+
+// databaseURL returns the URL of the database in a directory, for package store.
+func databaseURL(dir string) string { return "sqlite:" + filepath.Join(dir, databaseName) }
 
 // Dir is an open data directory.
 type Dir struct {
@@ -85,7 +87,7 @@ func open(ctx context.Context, path string, isNew bool) (*Dir, error) {
 	}
 	for start := time.Now(); ; {
 		d, err := openShared(ctx, path, isNew)
-		if errors.Is(err, sqlite.ErrEarlierVersion) {
+		if errors.Is(err, store.ErrEarlierVersion) {
 			if err = upgrade(ctx, path); err == nil {
 				continue
 			}
@@ -105,13 +107,13 @@ func open(ctx context.Context, path string, isNew bool) (*Dir, error) {
 func upgrade(ctx context.Context, path string) (err error) {
 	unlock, err := lockAlone(path)
 	if err != nil {
-		return fmt.Errorf("%w: %w", sqlite.ErrEarlierVersion, err)
+		return fmt.Errorf("%w: %w", store.ErrEarlierVersion, err)
 	}
 	defer func() { err = withoutBreak(err, unlock()) }()
 	if err := checkDatabase(path, false); err != nil { // again: the directory was unlocked in between
 		return err
 	}
-	return sqlite.Upgrade(ctx, filepath.Join(path, databaseName))
+	return store.Upgrade(ctx, databaseURL(path))
 }
 
 func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error) {
@@ -128,7 +130,7 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 	if err := checkDatabase(path, isNew); err != nil {
 		return d, err
 	}
-	if d.Store, err = store.Open(ctx, "sqlite:"+filepath.Join(path, databaseName)); err != nil {
+	if d.Store, err = store.Open(ctx, databaseURL(path)); err != nil {
 		return d, err
 	}
 	id, key, err := keys.ServerKey(ctx, d.Keys(), d.Store)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/store"
 )
 
 // The limits of a backup. A database is limited only by the size of the backup file.
@@ -148,11 +148,10 @@ func (r *restore) unpackFile(header *tar.Header, content io.Reader, owner fs.Fil
 
 // check returns an error if the unpacked files cannot be used.
 func (r *restore) check(ctx context.Context) error {
-	database := filepath.Join(r.staged, databaseName)
-	if _, err := os.Stat(database); err != nil {
+	if _, err := os.Stat(filepath.Join(r.staged, databaseName)); err != nil {
 		return notABackup(errors.New("it has no database"))
 	}
-	known, err := sqlite.CheckBackup(ctx, database)
+	known, err := store.CheckBackup(ctx, databaseURL(r.staged))
 	if err != nil {
 		return fmt.Errorf("its database: %w", err)
 	}
@@ -198,7 +197,7 @@ func (r *restore) steps() []func() error {
 	}}
 	// The keys come first: if they are on another file system, the move fails before
 	// anything has been moved.
-	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm", databaseName + sqlite.DamagedSuffix} {
+	for _, name := range []string{keysName, databaseName, databaseName + "-journal", databaseName + "-wal", databaseName + "-shm", databaseName + store.DamagedSuffix} {
 		steps = append(steps, func() error {
 			path, before := filepath.Join(r.dir, name), filepath.Join(r.before, name)
 			if _, err := os.Lstat(before); err == nil { // then the interrupted restore put the file at path there

@@ -9,7 +9,6 @@ import (
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/store"
-	"github.com/registryusers/registryusers/internal/store/sqlite"
 )
 
 func open(t *testing.T, url string) store.Store {
@@ -45,7 +44,7 @@ func TestOpenTakesAPathAsItIs(t *testing.T) {
 			backup := path + ".backup"
 			if err := s.Backup(t.Context(), backup); err != nil {
 				t.Errorf("Backup: %v", err)
-			} else if _, err := sqlite.CheckBackup(t.Context(), backup); err != nil {
+			} else if _, err := store.CheckBackup(t.Context(), "sqlite:"+backup); err != nil {
 				t.Errorf("CheckBackup: %v", err)
 			}
 			closeStore(t, s)
@@ -101,6 +100,21 @@ func TestOpenRefusesOtherURLs(t *testing.T) {
 		if err == nil || s != nil || !strings.Contains(err.Error(), "sqlite:PATH") || !strings.Contains(err.Error(), "sqlite::memory:") || strings.Contains(err.Error(), "word") {
 			t.Errorf("Open(%q): got %v, %v, want an error that names the URLs there are, and not this one", url, s, err)
 		}
+	}
+}
+
+func TestUpgradeAndCheckBackupRefuseOtherURLs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, url := range []string{"", "data.db", "postgres://user:word@host/db", "sqlite::memory:"} {
+		if err := store.Upgrade(t.Context(), url); err == nil || !strings.Contains(err.Error(), "sqlite:PATH") {
+			t.Errorf("Upgrade(%q): got %v, want an error that names the URLs there are", url, err)
+		}
+		if _, err := store.CheckBackup(t.Context(), url); err == nil || !strings.Contains(err.Error(), "sqlite:PATH") {
+			t.Errorf("CheckBackup(%q): got %v, want an error that names the URLs there are", url, err)
+		}
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
+		t.Errorf("files: got %v, %v, want none", entries, err)
 	}
 }
 

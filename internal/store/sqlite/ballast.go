@@ -49,8 +49,7 @@ func (s *Store) KeepBallast() (bool, error) {
 	return !s.file.ballast.isReleased(), err
 }
 
-// IsFull reports whether the ballast is missing: the disk was full, and there is
-// not yet room to create the ballast again.
+// IsFull implements store.Maintainer: it reports whether the ballast is missing.
 func (s *Store) IsFull() bool { return s.file.ballast.isReleased() }
 
 func (b *ballast) isReleased() bool {

@@ -2,7 +2,11 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
 	"strings"
 )
 
@@ -39,4 +43,34 @@ func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
 func scanText(row scanner) (string, error) {
 	var text string
 	return text, row.Scan(&text)
+}
+
+// CheckBackup looks for damage in a database file that no process has open, as
+// [Store.Backup] writes it, and returns the id of the server key that the database
+// was created with.
+func CheckBackup(ctx context.Context, path string) (id string, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	name := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"mode": {"ro"}, "immutable": {"1"}}.Encode()}
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(translateError(err), db.Close()) }()
+	var found string // "ok", or the first finding
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
+		return "", err
+	}
+	if found != "ok" {
+		return "", fmt.Errorf("%s: %w", strings.ReplaceAll(found, "\n", "; "), errDamaged)
+	}
+	version, _, err := schemaVersion(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	if version == 0 {
+		return "", errDamaged
+	}
+	return serverKeyID(ctx, db)
 }

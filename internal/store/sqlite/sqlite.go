@@ -78,23 +78,47 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
-	err = migrateBusy(ctx, s.write, upgrade)
-	if s.file.ballast.release(err) { // SQLite needs room for its -shm and -wal
-		err = migrateBusy(ctx, s.write, upgrade)
-	}
-	if err != nil {
-		return nil, errors.Join(translateError(err), s.closeWrite())
-	}
-	if err := s.file.noteLog(); err != nil {
-		return nil, errors.Join(err, s.closeWrite())
-	}
 	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
 		return nil, errors.Join(err, s.closeWrite())
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	if err := s.prepare(ctx); err != nil {
+	return s.start(ctx, upgrade)
+}
+
+// OpenMemory creates a store in memory, for tests. It is not shared with other
+// stores, and its content is lost when it is closed. All calls take turns on one
+// connection, so they never wait for a lock of the database.
+func OpenMemory(ctx context.Context) (*Store, error) {
+	db, err := sql.Open("sqlite", dsn("/memory", url.Values{"mode": {"memory"}, "_txlock": {"immediate"}}))
+	if err != nil {
+		return nil, fmt.Errorf("database in memory: %w", err)
+	}
+	db.SetMaxOpenConns(1) // a second connection would have a database of its own
+	s, err := (&Store{path: "in memory", write: db, read: db}).start(ctx, false)
+	if err != nil {
+		return nil, fmt.Errorf("database in memory: %w", err)
+	}
+	return s, nil
+}
+
+// start migrates the database and prepares its statements. After an error it closes
+// the connections.
+func (s *Store) start(ctx context.Context, upgrade bool) (*Store, error) {
+	err := migrateBusy(ctx, s.write, upgrade)
+	if s.file != nil {
+		if s.file.ballast.release(err) { // SQLite needs room for its -shm and -wal
+			err = migrateBusy(ctx, s.write, upgrade)
+		}
+		if err == nil {
+			err = s.file.noteLog()
+		}
+	}
+	if err == nil {
+		err = s.prepare(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(translateError(err), s.Close())
 	}
 	return s, nil
@@ -179,24 +203,14 @@ func migrateBusy(ctx context.Context, db *sql.DB, upgrade bool) error {
 // transaction. PRAGMA user_version is their number. If the database is not new and
 // upgrade is false, migrate returns ErrEarlierVersion instead.
 func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return err
-	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	var version int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	version, names, err := schemaVersion(ctx, tx)
+	if err != nil {
 		return err
-	}
-	if version < 0 {
-		return fmt.Errorf("its schema has the version %d, which does not exist: %w", version, errDamaged)
-	}
-	if version > len(names) {
-		return fmt.Errorf("a newer version of this program wrote it (its schema has version %d, this program supports up to %d): use that version", version, len(names))
 	}
 	if version == len(names) {
 		return nil
@@ -217,6 +231,25 @@ func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// schemaVersion returns the version of a database's schema, 0 for a new database,
+// and the names of the migrations, whose number is the current version.
+func schemaVersion(ctx context.Context, db interface {
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}) (version int, names []string, err error) {
+	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil {
+		return 0, nil, err
+	}
+	if err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return 0, nil, err
+	}
+	if version < 0 {
+		err = fmt.Errorf("its schema has the version %d, which does not exist: %w", version, errDamaged)
+	} else if version > len(names) {
+		err = fmt.Errorf("a newer version of this program wrote it (its schema has version %d, this program supports up to %d): use that version", version, len(names))
+	}
+	return version, names, err
 }
 
 var errDamaged = errors.New("the file is damaged or not a database; restore it from a backup")
@@ -275,19 +308,21 @@ func isUnique(err error) bool {
 	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
 }
 
-// ServerKeyID returns the id of the server key that the database was created with,
-// or "" if it has none yet.
+// ServerKeyID implements store.Store.
 func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
-	var id string
-	err := s.read.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
+	id, err := serverKeyID(ctx, s.read)
 	return id, s.translateError(err)
 }
 
-// ClaimServerKey stores id as the id of the server key if there is none yet, and
-// returns the stored one.
+func serverKeyID(ctx context.Context, db *sql.DB) (id string, err error) {
+	err = db.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
+}
+
+// ClaimServerKey implements store.Store.
 func (s *Store) ClaimServerKey(ctx context.Context, id string) (string, error) {
 	err := s.change(ctx, nil, "INSERT INTO settings (name, value) VALUES ('server_key_id', ?) ON CONFLICT DO NOTHING", id)
 	if err != nil {

@@ -116,7 +116,7 @@ var table = []mutation{
 	{
 		name:  "a new enum",
 		edits: []edit{doc(nameRequest, nameRequest+"          enum: [ci, cd]\n")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`: the field has a type of its own",
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`: the field has a type of its own",
 		says: []string{"client/users.go", "CreateUserRequest"},
 	},
 	{
@@ -138,20 +138,20 @@ var table = []mutation{
 			doc(requestProps, requestProps+"        team:\n          type: string\n"),
 			doc(requestEnd, strings.Replace(requestEnd, "        - name\n", "        - name\n        - team\n", 1)),
 		},
-		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/users.go", "NewUser"},
 	},
 	{
 		name:  "a new optional field of the request, with a default",
 		edits: []edit{doc(requestProps, requestProps+"        quota:\n          type: integer\n          default: 10\n")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/users.go", "NewUser"},
 	},
 	{
 		name:  "another default (`read_only` becomes true)",
 		edits: []edit{doc("          default: false\n", "          default: true\n")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`: an absent field no longer means Go's zero value, so the field is a pointer",
-		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`: an absent field no longer means Go's zero value, so the field is a pointer",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/users.go", "NewUser"},
 	},
 	{
 		name:  "an optional field becomes required, and keeps its default",
@@ -175,20 +175,20 @@ var table = []mutation{
 			doc(responseFields, responseFields+"        team:\n          type: string\n"),
 			doc(responseSecret, strings.Replace(responseSecret, "        - id\n", "        - id\n        - team\n", 1)),
 		},
-		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "createdUser", "internal/api/users.go", "CreatedUser"},
 	},
 	{
 		name:  "a new optional field of the response",
 		edits: []edit{doc(responseFields, responseFields+"        team:\n          type: string\n")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "createdUser", "internal/api/users.go", "CreatedUser"},
 	},
 	{
 		name:  "a new header of the response",
 		edits: []edit{doc(created, created+"          headers:\n            X-Quota:\n              schema:\n                type: integer\n")},
-		want:  noCompile, where: "the conversions of the headers in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserResponse201Headers", "internal/api/api.go", "CreateUser201ResponseHeaders"},
+		want:  noCompile, where: "the conversions of the headers in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserResponse201Headers", "internal/api/users.go", "CreateUser201ResponseHeaders"},
 	},
 	{
 		name: "a renamed property of the request",
@@ -196,14 +196,14 @@ var table = []mutation{
 			doc("        duration:\n          description: User account operating time, days\n          example: 14\n          examples:\n            - 14\n          maximum", "        days:\n          description: User account operating time, days\n          example: 14\n          examples:\n            - 14\n          maximum"),
 			doc(requestEnd, strings.Replace(requestEnd, "- duration", "- days", 1)),
 		},
-		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/users.go", "NewUser"},
 	},
 	{
 		name:  "a removed property of the request",
 		edits: []edit{doc("        read_only:\n          default: false\n"+readOnly, "")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/users.go", "NewUser"},
 	},
 	{
 		name: "a removed property of the request that the overlay changes (`secret`, in both)",
@@ -220,8 +220,8 @@ var table = []mutation{
 			doc(responseReadOnly, ""),
 			doc("        - read_only\n        - duration\n        - created_at\n", "        - duration\n        - created_at\n"),
 		},
-		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "createdUser", "internal/api/api.go", "CreatedUser"},
+		want: noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "createdUser", "internal/api/users.go", "CreatedUser"},
 	},
 	{
 		name:  "a removed property of the response that the overlay changes (`secret`)",
@@ -232,8 +232,8 @@ var table = []mutation{
 	{
 		name:  "a property of another type",
 		edits: []edit{doc("          maximum: 365\n          minimum: -1\n          title: Duration\n          type: integer\n", "          title: Duration\n          type: string\n")},
-		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserRequest", "internal/api/api.go", "NewUser"},
+		want:  noCompile, where: "the conversions in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserRequest", "internal/api/users.go", "NewUser"},
 	},
 	{
 		name:  "a new status of an error",
@@ -310,8 +310,8 @@ var table = []mutation{
 	{
 		name:  "a new query or header parameter",
 		edits: []edit{doc(parameters, parameters+"        - in: query\n          name: dry_run\n          schema:\n            type: boolean\n")},
-		want:  noCompile, where: "the conversions of the parameters in `client/users.go` and `internal/api/api.go`",
-		says: []string{"client/users.go", "CreateUserParams", "internal/api/api.go", "createParams"},
+		want:  noCompile, where: "the conversions of the parameters in `client/users.go` and `internal/api/users.go`",
+		says: []string{"client/users.go", "CreateUserParams", "internal/api/users.go", "createParams"},
 	},
 	{
 		name:  "a parameter that the overlay also adds",
@@ -355,8 +355,8 @@ var table = []mutation{
 	{
 		name:  "a second media type of the request",
 		edits: []edit{doc(bodySchema, bodySchema+strings.Replace(bodySchema, "application/json", "application/xml", 1))},
-		want:  noCompile, where: "`internal/api/api.go`: the body is a reader; and `server.New` refuses",
-		says: []string{"internal/api/api.go", "r.Body"},
+		want:  noCompile, where: "`internal/api/users.go`: the body is a reader; and `server.New` refuses",
+		says: []string{"internal/api/users.go", "r.Body"},
 	},
 }
 

@@ -1,0 +1,40 @@
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/registryusers/registryusers"
+)
+
+// RegistryRef refers to a registry by its id, within its project and region: the
+// id of a registry in another project or region is not found.
+type RegistryRef struct{ ProjectID, RegionID, RegistryID int64 }
+
+// Registry is a container registry, which has users.
+type Registry struct {
+	ID        int64 // 1 or more
+	ProjectID int64 // 1 or more
+	RegionID  int64 // 1 or more
+	Name      string
+	CreatedAt time.Time
+}
+
+// registryName is the pattern of registry names in the vendor's API.
+var registryName = regexp.MustCompile(`^[a-z][-a-z0-9]{0,22}[a-z0-9]$`)
+
+// CreateRegistry creates a registry. ErrInvalid, ErrRegistryExists.
+func (s *Service) CreateRegistry(ctx context.Context, projectID, regionID int64, name string) (Registry, error) {
+	if projectID < 1 || regionID < 1 {
+		return Registry{}, fmt.Errorf("%w: project and region must be 1 or more", registryusers.ErrInvalid)
+	}
+	if !registryName.MatchString(name) {
+		return Registry{}, fmt.Errorf("%w: a registry's name must match %s", registryusers.ErrInvalid, registryName)
+	}
+	return s.store.CreateRegistry(ctx, Registry{ProjectID: projectID, RegionID: regionID, Name: name, CreatedAt: s.clock()})
+}
+
+// Registries returns all registries, by id.
+func (s *Service) Registries(ctx context.Context) ([]Registry, error) { return s.store.Registries(ctx) }

@@ -1,0 +1,92 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/registryusers/registryusers"
+)
+
+// Store keeps the state. Each method is one atomic step, durable when it
+// returns nil, and safe for concurrent use by several processes. The errors
+// named here are package registryusers' sentinels, or wrap them; every method
+// may also return [registryusers.ErrUnavailable]. Package storetest tests this
+// contract.
+type Store interface {
+	RegistryStore
+	UserStore
+	IdempotencyStore
+	AccountStore
+	KeyStore
+}
+
+// RegistryStore keeps the registries.
+type RegistryStore interface {
+	// CreateRegistry stores r under a new id. ErrRegistryExists: its project
+	// and region have a registry of that name.
+	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
+	// Registry returns the registry that at refers to. ErrRegistryNotFound.
+	Registry(ctx context.Context, at RegistryRef) (Registry, error)
+	// Registries returns all registries, by id.
+	Registries(ctx context.Context) ([]Registry, error)
+}
+
+// UserStore keeps the users.
+type UserStore interface {
+	// CreateUser stores u under a new id, in the registry that at refers to. If
+	// r is not nil, it stores r with it. ErrRegistryNotFound, ErrUserExists.
+	// ErrExists: there is a record with the key of r that ends after u.CreatedAt.
+	CreateUser(ctx context.Context, at RegistryRef, u User, r *IdempotencyRecord) (User, error)
+	// User returns the registry's user of that name. ErrUserNotFound.
+	User(ctx context.Context, registryID int64, name string) (User, error)
+	// Users returns a registry's users, by id. ErrRegistryNotFound.
+	Users(ctx context.Context, registryID int64) ([]User, error)
+	// UpdateUser calls change with a user, and stores and returns the changed
+	// user. No other update comes in between. If change returns an error,
+	// UpdateUser returns it and stores nothing. Changes of ID, RegistryID, Name
+	// and CreatedAt are ignored. change must not wait, and may be called more
+	// than once. ErrUserNotFound.
+	UpdateUser(ctx context.Context, userID int64, change func(*User) error) (User, error)
+	// DeleteUser deletes a user. ErrUserNotFound.
+	DeleteUser(ctx context.Context, userID int64) error
+}
+
+// IdempotencyStore keeps the idempotency records, which [UserStore].CreateUser
+// stores with their users.
+type IdempotencyStore interface {
+	// IdempotencyRecord returns the record with that key, and its user, which
+	// is nil if it was deleted. ErrNotFound.
+	IdempotencyRecord(ctx context.Context, key []byte) (IdempotencyRecord, *User, error)
+	// DeleteIdempotencyRecords deletes the records that have expired at now.
+	DeleteIdempotencyRecords(ctx context.Context, now time.Time) error
+}
+
+// AccountStore finds the accounts of those who log in.
+type AccountStore interface {
+	// AccountBySecret returns the account of the user whose verifier has the
+	// index. ErrUserNotFound.
+	AccountBySecret(ctx context.Context, index []byte) (Account, error)
+	// Account returns the account of the user with the id. ErrUserNotFound.
+	Account(ctx context.Context, userID int64) (Account, error)
+	// AccountByName returns the account of the user of that name in the registry
+	// of that name. ErrUserNotFound.
+	AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (Account, error)
+	// SoleAccountByName returns the account of the only user of that name with a
+	// custom secret, if all registries are in one project. ErrUserNotFound.
+	SoleAccountByName(ctx context.Context, name string) (Account, error)
+}
+
+// KeyStore keeps the API keys.
+type KeyStore interface {
+	// CreateKey stores k under a new id.
+	CreateKey(ctx context.Context, k Key) (Key, error)
+	// Key returns an API key. ErrKeyNotFound.
+	Key(ctx context.Context, id int64) (Key, error)
+	// Keys returns all API keys, by id.
+	Keys(ctx context.Context) ([]Key, error)
+	// DeleteKey deletes an API key. ErrKeyNotFound.
+	DeleteKey(ctx context.Context, id int64) error
+}
+
+func isNotFound(err error) bool { return errors.Is(err, registryusers.ErrNotFound) }

@@ -1,0 +1,22 @@
+package api
+
+import (
+	"context"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+type callerKey struct{}
+
+// Authenticate implements server.Authenticator with API keys.
+func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
+	key, err := a.accounts.Authenticate(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return context.WithValue(ctx, callerKey{}, key), nil
+}
+
+// caller returns the API key that Authenticate put into the context.
+func caller(ctx context.Context) accounts.Key { return ctx.Value(callerKey{}).(accounts.Key) }

@@ -1,0 +1,57 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// createdUser and createdHeaders have the fields of the document's response, and
+// createParams has those of its parameters outside the path: a conversion that no
+// longer compiles shows that the document's fields have changed.
+type (
+	createdUser struct {
+		CreatedAt time.Time
+		Duration  int64
+		ExpiresAt time.Time
+		ID        int64
+		Name      string
+		ReadOnly  bool
+		Secret    registryusers.SecretText
+	}
+	createdHeaders struct {
+		IdempotentReplayed *string
+		XRequestID         *string // package server sets it
+	}
+	createParams struct{ IdempotencyKey string }
+)
+
+// CreateUser implements [apiserver.StrictServerInterface].
+func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+	at := accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.RegistryID}
+	user, err := a.accounts.CreateUser(ctx, caller(ctx), at, createParams(r.Params).IdempotencyKey, accounts.NewUser(*r.Body))
+	if err != nil {
+		return nil, err
+	}
+	var headers createdHeaders
+	if user.Replayed {
+		replayed := "true"
+		headers.IdempotentReplayed = &replayed
+	}
+	return apiserver.CreateUser201JSONResponse{
+		Headers: apiserver.CreateUser201ResponseHeaders(headers),
+		Body: models.CreatedUser(createdUser{
+			CreatedAt: user.CreatedAt,
+			Duration:  user.Duration,
+			ExpiresAt: user.ExpiresAt,
+			ID:        user.ID,
+			Name:      user.Name,
+			ReadOnly:  user.ReadOnly,
+			Secret:    user.Secret,
+		}),
+	}, nil
+}

@@ -1,0 +1,43 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+// CreateKey implements [accounts.Store].
+func (s *Store) CreateKey(ctx context.Context, k accounts.Key) (accounts.Key, error) {
+	var err error
+	k.ID, err = s.insert(ctx, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
+		k.ProjectID, k.Hash[:], k.CreatedAt.UnixMicro())
+	return k, err
+}
+
+const selectKey = "SELECT id, project_id, hash, created_at FROM api_keys "
+
+// Key implements [accounts.Store].
+func (s *Store) Key(ctx context.Context, id int64) (accounts.Key, error) {
+	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
+}
+
+// Keys implements [accounts.Store].
+func (s *Store) Keys(ctx context.Context) ([]accounts.Key, error) {
+	return all(ctx, s, scanKey, selectKey+"ORDER BY id")
+}
+
+func scanKey(row scanner) (accounts.Key, error) {
+	var k accounts.Key
+	var hash []byte
+	var created int64
+	err := row.Scan(&k.ID, &k.ProjectID, &hash, &created)
+	copy(k.Hash[:], hash)
+	k.CreatedAt = instant(created)
+	return k, err
+}
+
+// DeleteKey implements [accounts.Store].
+func (s *Store) DeleteKey(ctx context.Context, id int64) error {
+	return s.change(ctx, registryusers.ErrKeyNotFound, "DELETE FROM api_keys WHERE id = ?", id)
+}

@@ -1,0 +1,40 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
+)
+
+var _ accounts.Store = (*Store)(nil)
+
+// CreateRegistry implements [accounts.Store].
+func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accounts.Registry, error) {
+	var err error
+	r.ID, err = s.insert(ctx, nil, registryusers.ErrRegistryExists,
+		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (?, ?, ?, ?)",
+		r.ProjectID, r.RegionID, r.Name, r.CreatedAt.UnixMicro())
+	return r, err
+}
+
+const selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM registries "
+
+// Registry implements [accounts.Store].
+func (s *Store) Registry(ctx context.Context, at accounts.RegistryRef) (accounts.Registry, error) {
+	return one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
+		registryByPlace, at.RegistryID, at.ProjectID, at.RegionID)
+}
+
+// Registries implements [accounts.Store].
+func (s *Store) Registries(ctx context.Context) ([]accounts.Registry, error) {
+	return all(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
+}
+
+func scanRegistry(row scanner) (accounts.Registry, error) {
+	var r accounts.Registry
+	var created int64
+	err := row.Scan(&r.ID, &r.ProjectID, &r.RegionID, &r.Name, &created)
+	r.CreatedAt = instant(created)
+	return r, err
+}
