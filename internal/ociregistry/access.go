@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/distribution/reference"
@@ -49,8 +48,8 @@ type principal struct {
 type principalKey struct{}
 
 // ServeHTTP implements [http.Handler]. It must run behind [observe.Handler].
-func (c *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
-	e := &exchange{Record: observe.From(r.Context())}
+func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := &exchange{Record: observe.From(r.Context()), w: w}
 	defer e.end()
 	r.Form = r.URL.Query() // so that the library never parses a blob as a form
 	match := c.match(r)
@@ -71,15 +70,25 @@ func (c *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		e.Add(slog.String("message", err.Error())) // the library sends the response, as for a request without a token
 	case err != nil:
-		refused = oci.Unavailable("requests cannot be checked now", err)
+		refused = oci.Unavailable(cannotCheck, err)
 	default:
 		refused = c.check(e, r, p, match)
 	}
 	if refused != nil {
-		e.refuse(refused)
+		e.respond(refused)
 		return
 	}
 	c.serve(e, r, p)
+}
+
+// The messages of 503, before and behind the library.
+const (
+	cannotStore = "the registry cannot store images now"
+	cannotCheck = "requests cannot be checked now"
+)
+
+func denied(reason string) *oci.Error {
+	return &oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}
 }
 
 // enter counts a request, and the bytes of its manifest, until the exchange ends. It
@@ -115,7 +124,7 @@ func (c *accessController) enter(e *exchange, r *http.Request, p *principal) *oc
 func (c *accessController) check(e *exchange, r *http.Request, p *principal, match mux.RouteMatch) *oci.Error {
 	if p != nil {
 		if reason := p.forbidden(r.Method, e.route, match.Vars["name"]); reason != "" {
-			return &oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}
+			return denied(reason)
 		}
 	}
 	if match.Route == nil { // not NAME_UNKNOWN, which would stop clients that look for referrers
@@ -131,7 +140,7 @@ func (c *accessController) check(e *exchange, r *http.Request, p *principal, mat
 	case namesOtherDigest(r, match.Vars["reference"]):
 		return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: "only sha256 digests are supported"}
 	case !c.images.isThere():
-		return oci.Unavailable("the registry cannot store images now", errImagesMoved)
+		return oci.Unavailable(cannotStore, errImagesMoved)
 	case c.reserve.look(r.Context()):
 		return errDiskFull
 	}
@@ -141,6 +150,7 @@ func (c *accessController) check(e *exchange, r *http.Request, p *principal, mat
 // serve passes a request to the library. p is nil without a valid token.
 func (c *accessController) serve(e *exchange, r *http.Request, p *principal) {
 	ctx := context.WithValue(r.Context(), exchangeKey{}, e)
+	ctx = context.WithValue(ctx, logField, e) //nolint:staticcheck // the library's key
 	if p != nil {
 		ctx = context.WithValue(ctx, principalKey{}, p)
 		p.dropForeignMount(r.Form)
@@ -161,7 +171,7 @@ func (c *accessController) serve(e *exchange, r *http.Request, p *principal) {
 		r.Header.Del("Content-Type")
 	}
 	e.Writer.Replace(e.replaceFailure)
-	c.next.ServeHTTP(&e.Writer, r)
+	c.next.ServeHTTP(e.w, r)
 }
 
 // manifestSize returns how many bytes the library keeps in memory while a manifest
@@ -268,30 +278,28 @@ func uploadAccess(repository auth.Resource) []auth.Access {
 }
 
 // recheck reads the account of a request again before the uploaded content is
-// committed: a push may take hours. The library sends the returned error.
+// committed: a push may take hours. It returns an error for the library.
 func (c *accessController) recheck(ctx context.Context, repository string) error {
 	e := exchangeOf(ctx)
 	p, hasPrincipal := ctx.Value(principalKey{}).(*principal)
 	if e == nil || !hasPrincipal { // impossible behind ServeHTTP
-		return errcode.ErrorCodeDenied
+		return errRefused
 	}
 	if !c.images.isThere() {
-		e.Writer.Header().Set("Retry-After", "1")
-		return errcode.ErrorCodeUnavailable.WithMessage("the registry cannot store images now")
+		return e.refuse(oci.Unavailable(cannotStore, errImagesMoved))
 	}
 	account, err := c.accounts.Current(ctx, p.claims.UserID, p.claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		needed := uploadAccess(auth.Resource{Type: oci.RepositoryType, Name: repository})
-		(&challenge{access: c, needed: needed, reason: "invalid_token"}).SetHeaders(e.Request, &e.Writer)
-		return errcode.ErrorCodeUnauthorized.WithMessage("the user was deleted, has expired or has a new secret: log in again")
+		(&challenge{access: c, needed: needed, reason: "invalid_token"}).SetHeaders(e.Request, e.w)
+		return e.refuse(&oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: "the user was deleted, has expired or has a new secret: log in again"})
 	case err != nil:
-		e.Writer.Header().Set("Retry-After", "1")
-		return errcode.ErrorCodeUnavailable.WithMessage("requests cannot be checked now")
+		return e.refuse(oci.Unavailable(cannotCheck, err))
 	}
 	now := &principal{p.claims, account}
 	if reason := now.forbidden(http.MethodPut, v2.RouteNameBlobUploadChunk, repository); reason != "" {
-		return errcode.ErrorCodeDenied.WithMessage(reason)
+		return e.refuse(denied(reason))
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		return g, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	c := &collector{root: root, before: now.Add(-minAge), logger: logger, marked: make(map[digest.Digest]struct{})}
+	c := &collector{root: root, before: now.Add(-minAge), logger: logger.With(component), marked: make(map[digest.Digest]struct{})}
 	err = eachRepository(ctx, root, func(repository string, err error) error {
 		if err != nil {
 			return err // a manifest in the unreadable directory may name any blob
@@ -289,5 +289,5 @@ func (c *collector) isOld(path string) bool {
 
 func (c *collector) damaged(path, what string, attrs ...slog.Attr) {
 	attrs = append(attrs, slog.String("path", relative(c.root, path)))
-	c.logger.LogAttrs(context.Background(), slog.LevelError, "registry: "+what, attrs...)
+	c.logger.LogAttrs(context.Background(), slog.LevelError, what, attrs...)
 }

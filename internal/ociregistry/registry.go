@@ -70,6 +70,7 @@ type Registry struct {
 // on the number of images. Until the registry is closed or ctx ends, it removes
 // abandoned uploads in the background.
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
+	o.Logger = o.Logger.With(component)
 	logTo(o.Logger)
 	unlock := func() error { return nil }
 	if o.Root != "" {

@@ -39,7 +39,7 @@ func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bo
 		size, err = strconv.ParseInt(string(content), 10, 64)
 	}
 	if err != nil || strconv.FormatInt(size, 10) != string(content) || size < 0 {
-		f.logger.LogAttrs(ctx, slog.LevelError, "registry: the size file of a blob is damaged; the blob is served unchecked until it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
+		f.logger.LogAttrs(ctx, slog.LevelError, "the size file of a blob is damaged; the blob is served unchecked until it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
 		return 0, false
 	}
 	return size, true
