@@ -19,11 +19,12 @@ type exchangeKey struct{}
 // texts of the library's failures, because they contain file paths.
 type exchange struct {
 	*observe.Record
-	w        http.ResponseWriter // which the library wraps, without sendfile
-	route    string              // name of the library's route; "": none
-	diskFull atomic.Bool         // a full disk is why the request fails, if it fails
-	bodyErr  error               // the error that ended the request's body early
-	atEnd    []func()            // called when the request has ended
+	w         http.ResponseWriter // which the library wraps, without sendfile
+	principal *principal          // nil without a valid token
+	route     string              // name of the library's route; "": none
+	diskFull  atomic.Bool         // a full disk is why the request fails, if it fails
+	bodyErr   error               // the error that ended the request's body early
+	atEnd     []func()            // called when the request has ended
 
 	refused atomic.Pointer[oci.Error] // the response to a request that was refused behind the library
 }

@@ -129,26 +129,17 @@ type link struct {
 // links returns the links at DIRECTORY/ALGORITHM/HEX/link. It removes empty
 // directories, which deleted links leave behind.
 func (c *collector) links(directory string) (all []link, err error) {
-	algorithms, err := directories(directory)
-	if err != nil {
-		return nil, err
-	}
-	for _, algorithm := range algorithms {
-		names, err := directories(filepath.Join(directory, algorithm))
-		if err != nil {
-			return nil, err
+	err = eachDirectory(directory, 2, func(directory string) error {
+		d, ok := directoryDigest(filepath.Dir(directory), directory)
+		file := filepath.Join(directory, "link")
+		if _, err := os.Stat(file); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
+			removeEmpty(directory, below(c.root, repositoriesRoot))
+			return nil
 		}
-		for _, name := range names {
-			d, ok := pathDigest(algorithm, name)
-			file := filepath.Join(directory, algorithm, name, "link")
-			if _, err := os.Stat(file); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
-				removeEmpty(filepath.Dir(file), below(c.root, repositoriesRoot))
-				continue
-			}
-			all = append(all, link{file, d})
-		}
-	}
-	return all, nil
+		all = append(all, link{file, d})
+		return nil
+	})
+	return all, err
 }
 
 // targets returns the blobs that a link names. For a damaged link these are the
@@ -219,36 +210,21 @@ func readAtMost(path string, max int64) ([]byte, error) {
 
 // collectBlobs removes old blobs that are not marked.
 func (c *collector) collectBlobs(ctx context.Context) error {
-	top := below(c.root, blobsRoot)
-	algorithms, err := directories(top)
-	if err != nil {
-		return err
-	}
-	for _, algorithm := range algorithms {
-		prefixes, err := directories(filepath.Join(top, algorithm))
-		if err != nil {
+	return eachDirectory(below(c.root, blobsRoot), 3, func(directory string) error {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, prefix := range prefixes {
-			names, err := directories(filepath.Join(top, algorithm, prefix))
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				d, ok := pathDigest(algorithm, name)
-				if _, marked := c.marked[d]; !ok || marked {
-					continue
-				}
-				if err := c.collectBlob(filepath.Join(top, algorithm, prefix, name)); err != nil {
-					return err
-				}
-			}
+		d, ok := directoryDigest(filepath.Dir(filepath.Dir(directory)), directory)
+		if _, marked := c.marked[d]; !ok || marked {
+			return nil
 		}
-	}
-	return nil
+		return c.collectBlob(directory)
+	})
+}
+
+// directoryDigest returns the digest that the names of two directories form.
+func directoryDigest(algorithm, encoded string) (d digest.Digest, ok bool) {
+	return pathDigest(filepath.Base(algorithm), filepath.Base(encoded))
 }
 
 // collectBlob removes the directory of a blob if everything in it is old.

@@ -59,8 +59,8 @@ type Options struct {
 
 // Registry serves /v2/. Close it after the last request.
 type Registry struct {
+	http.Handler
 	app    *handlers.App
-	access *accessController
 	unlock func() error
 	purge  sync.WaitGroup
 	cancel context.CancelFunc // ends purge
@@ -97,17 +97,12 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 		return nil, err
 	}
 	c.next = app
-	r = &Registry{app: app, access: c, unlock: unlock}
+	r = &Registry{Handler: c, app: app, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
 		r.purge.Go(func() { purgeUploads(ctx, images, o.Logger) })
 	}
 	return r, nil
-}
-
-// ServeHTTP implements [http.Handler].
-func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	r.access.ServeHTTP(w, request)
 }
 
 // Close stops the background work, closes the library and unlocks the directory.

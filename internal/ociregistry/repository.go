@@ -178,13 +178,8 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 		return m.ManifestService.Get(ctx, d, options...)
 	}
 	e := exchangeOf(ctx)
-	p, hasPrincipal := ctx.Value(principalKey{}).(*principal)
-	if e != nil && hasPrincipal { // always, behind the access controller
-		release, status := m.access.limits.hold(p, info.Size())
-		if release == nil {
-			return nil, e.refuse(busy(status))
-		}
-		e.atEnd = append(e.atEnd, release)
+	if refused := m.access.take(e, use{manifests: info.Size()}); refused != nil {
+		return nil, e.refuse(refused)
 	}
 	return m.ManifestService.Get(ctx, d, options...)
 }

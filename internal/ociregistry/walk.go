@@ -47,6 +47,21 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 	return nil
 }
 
+// eachDirectory calls visit with the directories that are depth levels below a
+// directory.
+func eachDirectory(directory string, depth int, visit func(directory string) error) error {
+	if depth == 0 {
+		return visit(directory)
+	}
+	names, err := directories(directory)
+	for _, name := range names {
+		if err := eachDirectory(filepath.Join(directory, name), depth-1, visit); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // directories returns the names of the directories in the directory at path, and of
 // symbolic links to directories, with which operators move parts to other disks. A
 // broken link is an error, because it may lead to a disk that is not mounted. If
