@@ -2,10 +2,13 @@ package oci
 
 import (
 	"encoding/json"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
 // The codes of [Error]: those of the OCI distribution specification ("Error
@@ -41,13 +44,17 @@ func Unavailable(message string, cause error) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: message, RetryAfter: time.Second, Cause: cause}
 }
 
-// IsBusy reports whether the error says that too many requests are in progress.
-func (e *Error) IsBusy() bool { return e.Status == http.StatusServiceUnavailable && e.Cause == nil }
-
-// Write writes the error in the form of the OCI distribution specification. Headers
-// of another response may have been set before: Write replaces their Content-Type
-// and Content-Length.
-func (e *Error) Write(w http.ResponseWriter) {
+// Respond sends the error in the form of the OCI distribution specification, and
+// adds it to the request's record. Headers of another response may have been set
+// before: Respond replaces their Content-Type and Content-Length. A 503 without a
+// cause says that too many requests are in progress.
+func (e *Error) Respond(w http.ResponseWriter, record *observe.Record) {
+	record.Add(slog.String("message", e.Message))
+	if e.Cause != nil {
+		record.Fail(e.Cause)
+	} else if e.Status == http.StatusServiceUnavailable {
+		record.Busy()
+	}
 	type entry struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`

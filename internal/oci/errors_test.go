@@ -11,10 +11,11 @@ import (
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
 )
 
-func TestErrorWrite(t *testing.T) {
+func TestErrorRespond(t *testing.T) {
 	for _, tt := range []struct {
 		err     oci.Error
 		headers http.Header
@@ -39,7 +40,7 @@ func TestErrorWrite(t *testing.T) {
 		recorder := httptest.NewRecorder()
 		recorder.Header().Set("Content-Length", "3")
 		recorder.Header().Set("Content-Type", "text/plain")
-		tt.err.Write(recorder)
+		tt.err.Respond(recorder, new(observe.Record))
 		if recorder.Code != tt.err.Status || !reflect.DeepEqual(recorder.Header(), tt.headers) || recorder.Body.String() != tt.body {
 			t.Errorf("%+v: got %d, %v, %s, want %v, %s", tt.err, recorder.Code, recorder.Header(), recorder.Body, tt.headers, tt.body)
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
 	"github.com/distribution/reference"
@@ -46,76 +45,84 @@ type principal struct {
 	account accounts.Account
 }
 
-type principalKey struct{}
-
 // ServeHTTP implements [http.Handler]. It must run behind [observe.Handler].
-func (c *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
-	e := &exchange{Record: observe.From(r.Context())}
+func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := &exchange{Record: observe.From(r.Context()), w: w}
 	defer e.end()
 	r.Form = r.URL.Query() // so that the library never parses a blob as a form
-	match := c.match(r)
+	var match mux.RouteMatch
 	repository := ""
-	if match.Route != nil {
+	if !c.routes.Match(r, &match) { // the library does not serve the request
+		match.Route = nil
+	} else { // the routes match only valid repository names
 		e.route, repository = match.Route.GetName(), match.Vars["name"]
 	}
-	p, err := c.identify(r, e.route)
-	if p != nil {
-		e.Add(slog.Int64("user_id", p.account.ID))
+	var err error
+	e.principal, err = c.identify(r, e.route)
+	if e.principal != nil {
+		e.Add(slog.Int64("user_id", e.principal.account.ID))
 	}
 	if repository != "" {
 		e.Add(slog.String("repository", repository))
 	}
-	refused := c.enter(e, r, p)
+	refused := c.enter(e, r)
 	switch {
 	case refused != nil:
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		e.Add(slog.String("message", err.Error())) // the library sends the response, as for a request without a token
 	case err != nil:
-		refused = oci.Unavailable("requests cannot be checked now", err)
+		refused = oci.Unavailable(cannotCheck, err)
 	default:
-		refused = c.check(e, r, p, match)
+		refused = c.check(e, r, match)
 	}
 	if refused != nil {
-		e.refuse(refused)
+		e.respond(refused)
 		return
 	}
-	c.serve(e, r, p)
+	c.serve(e, r)
+}
+
+// The messages of 503, before and behind the library.
+const (
+	cannotStore = "the registry cannot store images now"
+	cannotCheck = "requests cannot be checked now"
+)
+
+func denied(reason string) *oci.Error {
+	return &oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}
 }
 
 // enter counts a request, and the bytes of its manifest, until the exchange ends. It
-// returns an error if a limit is reached. p is nil without a valid token.
-func (c *accessController) enter(e *exchange, r *http.Request, p *principal) *oci.Error {
-	leave, status := c.limits.enter(p)
-	if leave == nil {
-		return busy(status)
-	}
-	e.atEnd = append(e.atEnd, leave)
-	size := int64(0)
+// returns an error if a limit is reached.
+func (c *accessController) enter(e *exchange, r *http.Request) *oci.Error {
+	more := use{requests: 1}
 	switch {
-	case p == nil:
+	case e.principal == nil:
 	case e.route == v2.RouteNameManifest && r.Method == http.MethodPut:
-		size = manifestSize(r)
+		more.manifests = manifestSize(r)
 	case e.route == v2.RouteNameTags:
-		size = tagListSize
+		more.manifests = tagListSize
 	}
-	if size == 0 {
-		return nil
+	return c.take(e, more)
+}
+
+// take counts what a request uses until the exchange ends, or returns an error.
+func (c *accessController) take(e *exchange, more use) *oci.Error {
+	release, refused := c.limits.take(e.principal, more)
+	if refused == nil {
+		e.atEnd = append(e.atEnd, release)
 	}
-	release, status := c.limits.hold(p, size)
-	if release == nil {
-		return busy(status)
-	}
-	e.atEnd = append(e.atEnd, release)
-	return nil
+	return refused
 }
 
 // check returns the error of a request that is refused before it reaches the
 // library, or nil. Afterwards the library calls Authorized, whose challenge says
 // where to get a token.
-func (c *accessController) check(e *exchange, r *http.Request, p *principal, match mux.RouteMatch) *oci.Error {
+func (c *accessController) check(e *exchange, r *http.Request, match mux.RouteMatch) *oci.Error {
+	p := e.principal
 	if p != nil {
 		if reason := p.forbidden(r.Method, e.route, match.Vars["name"]); reason != "" {
-			return &oci.Error{Status: http.StatusForbidden, Code: oci.CodeDenied, Message: reason}
+			return denied(reason)
 		}
 	}
 	if match.Route == nil { // not NAME_UNKNOWN, which would stop clients that look for referrers
@@ -131,19 +138,19 @@ func (c *accessController) check(e *exchange, r *http.Request, p *principal, mat
 	case namesOtherDigest(r, match.Vars["reference"]):
 		return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: "only sha256 digests are supported"}
 	case !c.images.isThere():
-		return oci.Unavailable("the registry cannot store images now", errImagesMoved)
+		return oci.Unavailable(cannotStore, errImagesMoved)
 	case c.reserve.look(r.Context()):
 		return errDiskFull
 	}
 	return nil
 }
 
-// serve passes a request to the library. p is nil without a valid token.
-func (c *accessController) serve(e *exchange, r *http.Request, p *principal) {
+// serve passes a request to the library.
+func (c *accessController) serve(e *exchange, r *http.Request) {
 	ctx := context.WithValue(r.Context(), exchangeKey{}, e)
-	if p != nil {
-		ctx = context.WithValue(ctx, principalKey{}, p)
-		p.dropForeignMount(r.Form)
+	ctx = context.WithValue(ctx, logField, e) //nolint:staticcheck // the library's key
+	if e.principal != nil {
+		e.principal.dropForeignMount(r.Form)
 	}
 	r = r.WithContext(ctx)
 	if r.ContentLength != 0 {
@@ -161,7 +168,7 @@ func (c *accessController) serve(e *exchange, r *http.Request, p *principal) {
 		r.Header.Del("Content-Type")
 	}
 	e.Writer.Replace(e.replaceFailure)
-	c.next.ServeHTTP(&e.Writer, r)
+	c.next.ServeHTTP(e.w, r)
 }
 
 // manifestSize returns how many bytes the library keeps in memory while a manifest
@@ -217,15 +224,6 @@ func (c *accessController) identify(r *http.Request, route string) (*principal, 
 	return &principal{claims, account}, nil
 }
 
-// match returns how the library routes a request; Route is nil if it does not. The
-// routes match only valid repository names.
-func (c *accessController) match(r *http.Request) (match mux.RouteMatch) {
-	if !c.routes.Match(r, &match) {
-		match.Route = nil
-	}
-	return match
-}
-
 // forbidden returns why the principal may never make such a request, with any token,
 // or "" if it may.
 func (p *principal) forbidden(method, route, repository string) string {
@@ -268,30 +266,25 @@ func uploadAccess(repository auth.Resource) []auth.Access {
 }
 
 // recheck reads the account of a request again before the uploaded content is
-// committed: a push may take hours. The library sends the returned error.
+// committed: a push may take hours. It returns an error for the library.
 func (c *accessController) recheck(ctx context.Context, repository string) error {
 	e := exchangeOf(ctx)
-	p, hasPrincipal := ctx.Value(principalKey{}).(*principal)
-	if e == nil || !hasPrincipal { // impossible behind ServeHTTP
-		return errcode.ErrorCodeDenied
-	}
+	p := e.principal
 	if !c.images.isThere() {
-		e.Writer.Header().Set("Retry-After", "1")
-		return errcode.ErrorCodeUnavailable.WithMessage("the registry cannot store images now")
+		return e.refuse(oci.Unavailable(cannotStore, errImagesMoved))
 	}
 	account, err := c.accounts.Current(ctx, p.claims.UserID, p.claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
 		needed := uploadAccess(auth.Resource{Type: oci.RepositoryType, Name: repository})
-		(&challenge{access: c, needed: needed, reason: "invalid_token"}).SetHeaders(e.Request, &e.Writer)
-		return errcode.ErrorCodeUnauthorized.WithMessage("the user was deleted, has expired or has a new secret: log in again")
+		(&challenge{access: c, needed: needed, reason: "invalid_token"}).SetHeaders(e.Request, e.w)
+		return e.refuse(&oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: "the user was deleted, has expired or has a new secret: log in again"})
 	case err != nil:
-		e.Writer.Header().Set("Retry-After", "1")
-		return errcode.ErrorCodeUnavailable.WithMessage("requests cannot be checked now")
+		return e.refuse(oci.Unavailable(cannotCheck, err))
 	}
 	now := &principal{p.claims, account}
 	if reason := now.forbidden(http.MethodPut, v2.RouteNameBlobUploadChunk, repository); reason != "" {
-		return errcode.ErrorCodeDenied.WithMessage(reason)
+		return e.refuse(denied(reason))
 	}
 	return nil
 }
@@ -299,8 +292,9 @@ func (c *accessController) recheck(ctx context.Context, repository string) error
 // Authorized implements [auth.AccessController]. needed is all the access that a
 // request needs; the token and the account must both allow all of it.
 func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
-	p, _ := r.Context().Value(principalKey{}).(*principal)
-	if e := exchangeOf(r.Context()); e != nil && e.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
+	e := exchangeOf(r.Context())
+	p := e.principal
+	if e.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
 		needed = uploadAccess(needed[0].Resource) // whoever may start an upload may cancel it
 	}
 	challenge := &challenge{access: c, needed: needed}

@@ -86,9 +86,13 @@ type manifestFields struct {
 
 // checkManifest returns what is wrong with a manifest that the library accepts, or
 // takes for a failure of its own, or nil.
-func checkManifest(manifest distribution.Manifest, fields manifestFields) error {
+func checkManifest(manifest distribution.Manifest, payload []byte) *oci.Error {
+	var fields manifestFields
+	if json.Unmarshal(payload, &fields) != nil { // the library has parsed it
+		return manifestInvalid("the manifest's schemaVersion must be a number, and its subject a descriptor")
+	}
 	if fields.SchemaVersion != 2 {
-		return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest's schemaVersion must be 2")
+		return manifestInvalid("the manifest's schemaVersion must be 2")
 	}
 	named := manifest.References()
 	if fields.Subject != nil {
@@ -96,13 +100,13 @@ func checkManifest(manifest distribution.Manifest, fields manifestFields) error 
 	}
 	for _, desc := range named {
 		if desc.Digest.Validate() != nil || desc.Digest.Algorithm() != digest.SHA256 {
-			return errcode.ErrorCodeDigestInvalid.WithMessage("the manifest has an invalid digest: a digest must be sha256: and 64 hexadecimal digits")
+			return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: "the manifest has an invalid digest: a digest must be sha256: and 64 hexadecimal digits"}
 		}
 	}
 	for _, desc := range manifest.References() {
 		_, isDocker := manifest.(*schema2.DeserializedManifest)
 		if isDocker && desc.MediaType == schema2.MediaTypeForeignLayer && len(desc.URLs) == 0 {
-			return errcode.ErrorCodeManifestInvalid.WithMessage("the manifest has a foreign layer without urls")
+			return manifestInvalid("the manifest has a foreign layer without urls")
 		}
 		isOCILayer := !isDocker && (desc.MediaType == v1.MediaTypeImageLayer || desc.MediaType == v1.MediaTypeImageLayerGzip)
 		if !isOCILayer && !slices.Contains(foreignLayers, desc.MediaType) {
@@ -111,11 +115,15 @@ func checkManifest(manifest distribution.Manifest, fields manifestFields) error 
 		for _, text := range desc.URLs {
 			u, err := url.Parse(text)
 			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" {
-				return errcode.ErrorCodeManifestInvalid.WithMessage("the urls of a layer must be http or https, without a fragment")
+				return manifestInvalid("the urls of a layer must be http or https, without a fragment")
 			}
 		}
 	}
 	return nil
+}
+
+func manifestInvalid(message string) *oci.Error {
+	return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeManifestInvalid, Message: message}
 }
 
 // checkReferences returns an error if an image manifest refers to a blob that

@@ -342,4 +342,12 @@ func TestFailuresDoNotNameFiles(t *testing.T) {
 	if length := got.header.Get("Content-Length"); length != "" && length != fmt.Sprint(len(got.body)) {
 		t.Errorf("got the length %s of %d bytes", length, len(got.body))
 	}
+	w.Close() // waits for the log
+	if n := strings.Count(w.Log.String(), `"level":"ERROR"`); n != 1 {
+		t.Errorf("got %d errors in the log\n%s\nwant only the line of the request", n, w.Log)
+	}
+	line := w.logLine(`"request_id":"` + got.header.Get("X-Request-Id"))
+	if !strings.Contains(line, `is a directory"`) || strings.Contains(line, w.Dir.Path) {
+		t.Errorf("got the line %swant the cause in it, without the path", line)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -20,10 +19,14 @@ type exchangeKey struct{}
 // texts of the library's failures, because they contain file paths.
 type exchange struct {
 	*observe.Record
-	route    string      // name of the library's route; "": none
-	diskFull atomic.Bool // a full disk is why the request fails, if it fails
-	bodyErr  error       // the error that ended the request's body early
-	atEnd    []func()    // called when the request has ended
+	w         http.ResponseWriter // which the library wraps, without sendfile
+	principal *principal          // nil without a valid token
+	route     string              // name of the library's route; "": none
+	diskFull  atomic.Bool         // a full disk is why the request fails, if it fails
+	bodyErr   error               // the error that ended the request's body early
+	atEnd     []func()            // called when the request has ended
+
+	refused atomic.Pointer[oci.Error] // the response to a request that was refused behind the library
 }
 
 // exchangeOf returns the exchange of a context that was passed to the library, or
@@ -33,21 +36,24 @@ func exchangeOf(ctx context.Context) *exchange {
 	return e
 }
 
+// String returns the request's id. logrus formats the fields of its entries.
+func (e *exchange) String() string { return e.ID }
+
 func (e *exchange) end() {
 	for _, release := range e.atEnd {
 		release()
 	}
 }
 
-// refuse sends an error and records it for the log.
-func (e *exchange) refuse(err *oci.Error) {
-	e.Add(slog.String("message", err.Message))
-	if err.IsBusy() {
-		e.Busy()
-	} else if err.Cause != nil {
-		e.Fail(err.Cause)
-	}
-	err.Write(&e.Writer)
+// errRefused is the error that the library gets for a request that this package
+// refuses behind the library.
+var errRefused = errors.New("the request is refused")
+
+// refuse makes err the response to a request that the library serves, whatever error
+// response the library sends. It returns an error for the library.
+func (e *exchange) refuse(err *oci.Error) error {
+	e.refused.Store(err)
+	return errRefused
 }
 
 // statusClientGone is nginx's "client closed request". No client receives it, but it
@@ -57,11 +63,14 @@ const statusClientGone = 499
 // replaceFailure sends another response in place of some of the library's error
 // responses, and then reports true. The library's body is dropped.
 func (e *exchange) replaceFailure(status int) bool {
-	switch isJSON := e.Writer.Header().Get("Content-Type") == "application/json"; {
+	refused := e.refused.Load()
+	switch isJSON := e.w.Header().Get("Content-Type") == "application/json"; {
+	case status >= http.StatusBadRequest && refused != nil:
+		e.respond(refused)
 	case status >= http.StatusBadRequest && e.bodyErr != nil:
 		e.refuseBody()
 	case status == http.StatusInternalServerError && e.diskFull.Load():
-		e.refuse(errDiskFull)
+		e.respond(errDiskFull)
 	case status == http.StatusInternalServerError && e.Request.Context().Err() != nil:
 		e.replace(statusClientGone, oci.CodeUnknown, "the client has disconnected")
 	case status == http.StatusInternalServerError:
@@ -72,7 +81,7 @@ func (e *exchange) replaceFailure(status int) bool {
 		e.replace(status, oci.CodeUnsupported, http.StatusText(status))
 	default:
 		if status >= http.StatusBadRequest {
-			e.Writer.Header().Del("Content-Length")
+			e.w.Header().Del("Content-Length")
 			e.Writer.Rewrite(rewriteErrors)
 		}
 		return false
@@ -80,9 +89,11 @@ func (e *exchange) replaceFailure(status int) bool {
 	return true
 }
 
+func (e *exchange) respond(err *oci.Error) { err.Respond(e.w, e.Record) }
+
 // refuseBody responds to a request whose body could not be read to its end.
 func (e *exchange) refuseBody() {
-	e.Writer.Header().Set("Connection", "close")
+	e.w.Header().Set("Connection", "close")
 	if tooLarge := new(http.MaxBytesError); errors.As(e.bodyErr, &tooLarge) {
 		e.replace(http.StatusRequestEntityTooLarge, oci.CodeManifestInvalid, manifestTooLarge)
 		return
@@ -95,7 +106,7 @@ func (e *exchange) refuseBody() {
 }
 
 func (e *exchange) replace(status int, code, message string) {
-	e.refuse(&oci.Error{Status: status, Code: code, Message: message})
+	e.respond(&oci.Error{Status: status, Code: code, Message: message})
 }
 
 // errBody is the error that the library gets for a body that could not be read to

@@ -252,7 +252,10 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 		return 0, noteFull(w.ctx, errReserve)
 	}
 	n, err := w.FileWriter.Write(p)
-	return n, noteFull(w.ctx, err)
+	if noteFull(w.ctx, err) != nil {
+		err = withoutPath(err) // the library logs the text
+	}
+	return n, err
 }
 
 func (w *fileWriter) Commit(ctx context.Context) error {
@@ -263,6 +266,6 @@ func (w *fileWriter) Close() error { return noteFull(w.ctx, w.FileWriter.Close()
 
 // damaged logs that a file is damaged and returns a "not found" error.
 func (f *files) damaged(ctx context.Context, path, what string) error {
-	f.logger.LogAttrs(ctx, slog.LevelError, "registry: "+what+"; it is not served until it is pushed again", slog.String("path", strings.TrimPrefix(path, "/")))
+	f.logger.LogAttrs(ctx, slog.LevelError, what+"; it is not served until it is pushed again", slog.String("path", strings.TrimPrefix(path, "/")))
 	return driver.PathNotFoundError{Path: path, DriverName: f.Name()}
 }

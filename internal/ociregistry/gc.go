@@ -41,7 +41,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		return g, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	c := &collector{root: root, before: now.Add(-minAge), logger: logger, marked: make(map[digest.Digest]struct{})}
+	c := &collector{root: root, before: now.Add(-minAge), logger: logger.With(component), marked: make(map[digest.Digest]struct{})}
 	err = eachRepository(ctx, root, func(repository string, err error) error {
 		if err != nil {
 			return err // a manifest in the unreadable directory may name any blob
@@ -129,26 +129,17 @@ type link struct {
 // links returns the links at DIRECTORY/ALGORITHM/HEX/link. It removes empty
 // directories, which deleted links leave behind.
 func (c *collector) links(directory string) (all []link, err error) {
-	algorithms, err := directories(directory)
-	if err != nil {
-		return nil, err
-	}
-	for _, algorithm := range algorithms {
-		names, err := directories(filepath.Join(directory, algorithm))
-		if err != nil {
-			return nil, err
+	err = eachDirectory(directory, 2, func(directory string) error {
+		d, ok := directoryDigest(filepath.Dir(directory), directory)
+		file := filepath.Join(directory, "link")
+		if _, err := os.Stat(file); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
+			removeEmpty(directory, below(c.root, repositoriesRoot))
+			return nil
 		}
-		for _, name := range names {
-			d, ok := pathDigest(algorithm, name)
-			file := filepath.Join(directory, algorithm, name, "link")
-			if _, err := os.Stat(file); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
-				removeEmpty(filepath.Dir(file), below(c.root, repositoriesRoot))
-				continue
-			}
-			all = append(all, link{file, d})
-		}
-	}
-	return all, nil
+		all = append(all, link{file, d})
+		return nil
+	})
+	return all, err
 }
 
 // targets returns the blobs that a link names. For a damaged link these are the
@@ -229,6 +220,11 @@ func (c *collector) collectBlobs(ctx context.Context) error {
 	})
 }
 
+// directoryDigest returns the digest that the names of two directories form.
+func directoryDigest(algorithm, encoded string) (d digest.Digest, ok bool) {
+	return pathDigest(filepath.Base(algorithm), filepath.Base(encoded))
+}
+
 // collectBlob removes the directory of a blob if everything in it is old.
 func (c *collector) collectBlob(directory string) error {
 	entries, err := os.ReadDir(directory)
@@ -267,5 +263,5 @@ func (c *collector) isOld(path string) bool {
 
 func (c *collector) damaged(path, what string, attrs ...slog.Attr) {
 	attrs = append(attrs, slog.String("path", relative(c.root, path)))
-	c.logger.LogAttrs(context.Background(), slog.LevelError, "registry: "+what, attrs...)
+	c.logger.LogAttrs(context.Background(), slog.LevelError, what, attrs...)
 }

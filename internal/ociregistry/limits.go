@@ -53,11 +53,8 @@ const (
 type limits struct {
 	requests requestLimits
 
-	mu         sync.Mutex
-	users      map[int64]use  // by user id; only of users with requests
-	registries map[string]use // by namespace; only of registries with requests
-	total      use            // of all users
-	strangers  int            // requests without a valid token
+	mu   sync.Mutex
+	used map[any]use // by [limit.key]
 }
 
 type use struct {
@@ -65,90 +62,63 @@ type use struct {
 	manifests int64 // bytes
 }
 
-// enter counts a request; p is nil without a valid token. leave must be called at
-// the end of the request. If a limit is reached, leave is nil, and status is the
-// status to refuse the request with.
-func (l *limits) enter(p *principal) (leave func(), status int) {
+// limit is the most that those with the same key may use.
+type limit struct {
+	key     any
+	most    use
+	refusal *oci.Error // beyond it
+}
+
+var (
+	errOverloaded = oci.Unavailable("too many requests are in progress: try again", nil)
+	errTooMany    = &oci.Error{Status: http.StatusTooManyRequests, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
+)
+
+// of returns the limits of a request; p is nil without a valid token.
+func (l *limits) of(p *principal) []limit {
+	if p == nil {
+		return []limit{{"unauthenticated", use{requests: maxStrangerRequests}, errOverloaded}}
+	}
+	return []limit{
+		{p.account.ID, use{l.requests.user, maxUserManifestBytes}, errTooMany},
+		{"registry " + p.account.Namespace, use{l.requests.registry, maxRegistryManifestBytes}, errTooMany},
+		{"all users", use{l.requests.total, maxManifestBytes}, errOverloaded},
+	}
+}
+
+// take counts what a request uses until release is called. If a limit is reached, it
+// returns the error to refuse the request with.
+func (l *limits) take(p *principal, more use) (release func(), refused *oci.Error) {
+	if more.manifests <= smallManifestSize {
+		more.manifests = 0
+	}
+	all := l.of(p)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p == nil {
-		if l.strangers >= maxStrangerRequests {
-			return nil, http.StatusServiceUnavailable
+	for _, one := range all {
+		used := l.used[one.key]
+		if used.requests+more.requests > one.most.requests || used.manifests+more.manifests > one.most.manifests {
+			return nil, one.refusal
 		}
-		l.strangers++
-		return func() { l.leave(nil) }, 0
 	}
-	switch {
-	case l.users[p.account.ID].requests >= l.requests.user,
-		l.registries[p.account.Namespace].requests >= l.requests.registry:
-		return nil, http.StatusTooManyRequests
-	case l.total.requests >= l.requests.total:
-		return nil, http.StatusServiceUnavailable
-	}
-	l.add(p, use{requests: 1})
-	return func() { l.leave(p) }, 0
-}
-
-func (l *limits) leave(p *principal) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p == nil {
-		l.strangers--
-		return
-	}
-	l.add(p, use{requests: -1})
-}
-
-// hold counts the bytes of a manifest. release must be called at the end of the
-// request. If a limit is reached, release is nil, and status is the status to refuse
-// the request with.
-func (l *limits) hold(p *principal, size int64) (release func(), status int) {
-	if size <= smallManifestSize {
-		return func() {}, 0
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.users[p.account.ID].manifests+size > maxUserManifestBytes,
-		l.registries[p.account.Namespace].manifests+size > maxRegistryManifestBytes:
-		return nil, http.StatusTooManyRequests
-	case l.total.manifests+size > maxManifestBytes:
-		return nil, http.StatusServiceUnavailable
-	}
-	l.add(p, use{manifests: size})
+	l.add(all, more)
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.add(p, use{manifests: -size})
-	}, 0
+		l.add(all, use{-more.requests, -more.manifests})
+	}, nil
 }
 
-// add adds to the counts of a user. mu must be locked.
-func (l *limits) add(p *principal, more use) {
-	if l.users == nil {
-		l.users, l.registries = make(map[int64]use), make(map[string]use)
+// add adds to what is used. mu must be locked.
+func (l *limits) add(all []limit, more use) {
+	if l.used == nil {
+		l.used = make(map[any]use)
 	}
-	addTo(l.users, p.account.ID, more)
-	addTo(l.registries, p.account.Namespace, more)
-	l.total = l.total.plus(more)
-}
-
-func addTo[K comparable](uses map[K]use, key K, more use) {
-	sum := uses[key].plus(more)
-	uses[key] = sum
-	if sum == (use{}) {
-		delete(uses, key)
+	for _, one := range all {
+		sum := use{l.used[one.key].requests + more.requests, l.used[one.key].manifests + more.manifests}
+		l.used[one.key] = sum
+		if sum == (use{}) {
+			delete(l.used, one.key)
+		}
 	}
-}
-
-func (u use) plus(more use) use {
-	return use{u.requests + more.requests, u.manifests + more.manifests}
-}
-
-// busy returns the error for a status that enter or hold returned.
-func busy(status int) *oci.Error {
-	if status == http.StatusTooManyRequests {
-		return &oci.Error{Status: status, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
-	}
-	return oci.Unavailable("too many requests are in progress: try again", nil)
 }

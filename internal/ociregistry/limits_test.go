@@ -20,6 +20,19 @@ func user(id int64) *principal {
 	return &principal{account: accounts.Account{User: accounts.User{ID: id}, Namespace: fmt.Sprint("1-1-", id/3)}}
 }
 
+func (l *limits) request(p *principal) (release func(), status int) {
+	return l.statusOf(p, use{requests: 1})
+}
+
+// statusOf takes more; status is that of the refusal, or 0.
+func (l *limits) statusOf(p *principal, more use) (release func(), status int) {
+	release, refused := l.take(p, more)
+	if refused != nil {
+		status = refused.Status
+	}
+	return release, status
+}
+
 func TestLimitsOfUsers(t *testing.T) {
 	for _, total := range []int{16, 32, MaxRequests} {
 		t.Run(fmt.Sprint(total), func(t *testing.T) { testLimitsOfUsers(t, total) })
@@ -31,7 +44,7 @@ func testLimitsOfUsers(t *testing.T, total int) {
 	var leaves []func()
 	enter := func(v *principal, want int) {
 		t.Helper()
-		leave, status := l.enter(v)
+		leave, status := l.request(v)
 		if status != want || (leave == nil) != (want != 0) {
 			t.Fatalf("user %v after %d requests: got %d, want %d", v, len(leaves), status, want)
 		}
@@ -56,8 +69,8 @@ func testLimitsOfUsers(t *testing.T, total int) {
 	for _, leave := range leaves {
 		leave()
 	}
-	if len(l.users) != 0 || len(l.registries) != 0 || l.total != (use{}) || l.strangers != 0 {
-		t.Errorf("when all have left: got %+v, want nothing", l.users)
+	if len(l.used) != 0 {
+		t.Errorf("when all have left: got %+v, want nothing", l.used)
 	}
 }
 
@@ -65,11 +78,11 @@ func testLimitsOfUsers(t *testing.T, total int) {
 func TestLeastShareOfAUser(t *testing.T) {
 	l := limits{requests: newRequestLimits(4)}
 	for range 4 {
-		if leave, status := l.enter(user(0)); leave == nil {
+		if leave, status := l.request(user(0)); leave == nil {
 			t.Errorf("one of 4 requests in all: got %d, want it to be accepted", status)
 		}
 	}
-	if _, status := l.enter(user(0)); status != http.StatusTooManyRequests {
+	if _, status := l.request(user(0)); status != http.StatusTooManyRequests {
 		t.Errorf("one more: got %d, want 429", status)
 	}
 }
@@ -111,11 +124,11 @@ func TestLimitOfStrangers(t *testing.T) {
 }
 
 func TestLimitsOfManifests(t *testing.T) {
-	var l limits
+	l := limits{requests: newRequestLimits(MaxRequests)}
 	var releases []func()
 	hold := func(id, size int64, want int) {
 		t.Helper()
-		release, status := l.hold(user(id), size)
+		release, status := l.statusOf(user(id), use{manifests: size})
 		if status != want || (release == nil) != (want != 0) {
 			t.Fatalf("user %d, %d bytes: got %d, want %d", id, size, status, want)
 		}
@@ -141,7 +154,7 @@ func TestLimitsOfManifests(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	if len(l.users) != 0 || len(l.registries) != 0 || l.total != (use{}) {
-		t.Errorf("when all have ended: got %+v, want nothing", l.users)
+	if len(l.used) != 0 {
+		t.Errorf("when all have ended: got %+v, want nothing", l.used)
 	}
 }

@@ -1,8 +1,10 @@
 package ociregistry
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -12,18 +14,21 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// sink receives the library's log. The library logs through logrus' global logger,
-// so there is one sink: the logger of the registry that was opened last.
-var sink atomic.Pointer[slog.Logger]
+// component is in the lines that this package logs, but for the access log.
+var component = slog.String("component", "registry")
+
+// logTarget receives the library's log. The library logs through logrus' global logger,
+// so there is one target: the logger of the registry that was opened last.
+var logTarget atomic.Pointer[slog.Logger]
 
 // logTo passes the library's errors to logger. The library's other messages are
 // dropped: package observe writes the access log.
 func logTo(logger *slog.Logger) {
-	sink.Store(logger)
-	adopt()
+	logTarget.Store(logger)
+	installHook()
 }
 
-var adopt = sync.OnceFunc(func() {
+var installHook = sync.OnceFunc(func() {
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.ErrorLevel)
 	logrus.AddHook(hook{})
@@ -33,22 +38,46 @@ type hook struct{}
 
 func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.ErrorLevel+1] }
 
+// logField is the field of the library's log entries that has the exchange of the
+// request: the library copies the value from the request's context.
+const logField = "instance.id"
+
 // Fire implements [logrus.Hook]. The code UNKNOWN stands for failures of the
-// registry itself, which are logged at level Error. The library's other errors are
+// registry itself. The cause of one goes into the line of its request in the access
+// log; without a request it is logged at level Error. The library's other errors are
 // client errors or follow from them; their level is Debug.
 func (hook) Fire(entry *logrus.Entry) error {
+	e, _ := entry.Data[logField].(*exchange)
+	detail := entry.Data["err.detail"]
+	isFailure := entry.Data["err.code"] == errcode.ErrorCodeUnknown && !isClientGone(detail)
 	level := slog.LevelDebug
-	if entry.Data["err.code"] == errcode.ErrorCodeUnknown && !isClientGone(entry.Data["err.detail"]) || entry.Level < logrus.ErrorLevel {
+	switch {
+	case e != nil && e.refused.Load() != nil: // what the library makes of errRefused
+	case e != nil && isFailure:
+		e.Fail(failure(detail, entry.Data["err.message"]))
+		return nil
+	case isFailure || entry.Level < logrus.ErrorLevel:
 		level = slog.LevelError
 	}
 	var attrs []slog.Attr
+	if e != nil {
+		attrs = append(attrs, slog.String("request_id", e.ID))
+	}
 	for _, name := range []string{"err.code", "err.message", "err.detail", "vars.name"} {
 		if value, ok := entry.Data[name]; ok {
 			attrs = append(attrs, slog.Any(name, value))
 		}
 	}
-	sink.Load().LogAttrs(context.Background(), level, "registry: "+entry.Message, attrs...)
+	logTarget.Load().LogAttrs(context.Background(), level, entry.Message, attrs...)
 	return nil
+}
+
+// failure returns the cause of a failure from the fields of the library's log entry.
+func failure(detail, message any) error {
+	if err, ok := detail.(error); ok {
+		return withoutPath(err)
+	}
+	return fmt.Errorf("%v", cmp.Or(detail, message))
 }
 
 // isClientGone reports whether the detail of the library's error says that the

@@ -59,18 +59,29 @@ func TestLogHasUserAndReason(t *testing.T) {
 	w := newEnv(t, apptest.Options{})
 	user := w.pusher(w.one)
 	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))
+	w.send(http.MethodPut, manifests, `{"schemaVersion":1}`, w.bearer(user, scope("1-1-demo/app", all)), "Content-Type: application/vnd.oci.image.index.v1+json")
 	w.Close() // waits for the log
-	const want = `"method":"GET","status":403,`
-	for line := range strings.Lines(w.Log.String()) {
-		if !strings.Contains(line, want) {
-			continue
-		}
-		for _, part := range []string{fmt.Sprintf(`"user_id":%d`, user.ID), `"remote":"127.0.0.1:`, `may use the repositories under 1-1-demo/`} {
+	for want, reason := range map[string]string{
+		`"method":"GET","status":403,`: `may use the repositories under 1-1-demo/`,
+		`"method":"PUT","status":400,`: `schemaVersion must be 2`, // refused behind the library
+	} {
+		line := w.logLine(want)
+		for _, part := range []string{fmt.Sprintf(`"user_id":%d`, user.ID), `"remote":"127.0.0.1:`, reason} {
 			if !strings.Contains(line, part) {
-				t.Errorf("the line of a denied request: got %s want %q in it", line, part)
+				t.Errorf("the line of a refused request: got %s want %q in it", line, part)
 			}
 		}
-		return
 	}
-	t.Errorf("got the log\n%s\nwant a line with %q in it", w.Log, want)
+}
+
+// logLine returns the line of the log that contains text.
+func (w *env) logLine(text string) string {
+	w.t.Helper()
+	for line := range strings.Lines(w.Log.String()) {
+		if strings.Contains(line, text) {
+			return line
+		}
+	}
+	w.t.Errorf("got the log\n%s\nwant a line with %q in it", w.Log, text)
+	return ""
 }

@@ -59,8 +59,8 @@ type Options struct {
 
 // Registry serves /v2/. Close it after the last request.
 type Registry struct {
+	http.Handler
 	app        *handlers.App
-	access     *accessController
 	unlock     func() error
 	background sync.WaitGroup
 	cancel     context.CancelFunc // ends background
@@ -71,6 +71,7 @@ type Registry struct {
 // abandoned uploads in the background, and verifies blobs that earlier versions
 // stored: see verifyBlobs.
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
+	o.Logger = o.Logger.With(component)
 	logTo(o.Logger)
 	unlock := func() error { return nil }
 	if o.Root != "" {
@@ -98,18 +99,13 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 		return nil, err
 	}
 	c.next = app
-	r = &Registry{app: app, access: c, unlock: unlock}
+	r = &Registry{Handler: c, app: app, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
 	if o.Root != "" {
 		r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
 		r.background.Go(func() { store.verifyBlobs(ctx) })
 	}
 	return r, nil
-}
-
-// ServeHTTP implements [http.Handler].
-func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	r.access.ServeHTTP(w, request)
 }
 
 // Close stops the background work, closes the library and unlocks the directory.

@@ -2,11 +2,9 @@ package ociregistry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"path"
 	"time"
@@ -19,6 +17,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // repository is the library's repository with three differences: blobs are served
@@ -80,12 +80,12 @@ func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if r.Method == http.MethodHead {
 		b.files.touch(b.repository, desc.Digest)
 	}
-	header := e.Writer.Header()
+	header := e.w.Header()
 	header.Set("ETag", fmt.Sprintf("%q", desc.Digest))
 	header.Set("Cache-Control", fmt.Sprintf("max-age=%.f", blobMaxAge.Seconds()))
 	header.Set("Docker-Content-Digest", desc.Digest.String())
 	header.Set("Content-Type", "application/octet-stream")
-	http.ServeContent(&e.Writer, r, "", time.Time{}, file)
+	http.ServeContent(e.w, r, "", time.Time{}, file)
 	return nil
 }
 
@@ -178,15 +178,8 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 		return m.ManifestService.Get(ctx, d, options...)
 	}
 	e := exchangeOf(ctx)
-	p, hasPrincipal := ctx.Value(principalKey{}).(*principal)
-	if e != nil && hasPrincipal { // always, behind the access controller
-		release, status := m.access.limits.hold(p, info.Size())
-		if release == nil {
-			e.Writer.Header().Set("Retry-After", "1")
-			refused := busy(status)
-			return nil, errcode.ParseErrorCode(refused.Code).WithMessage(refused.Message)
-		}
-		e.atEnd = append(e.atEnd, release)
+	if refused := m.access.take(e, use{manifests: info.Size()}); refused != nil {
+		return nil, e.refuse(refused)
 	}
 	return m.ManifestService.Get(ctx, d, options...)
 }
@@ -201,12 +194,8 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	if err != nil {
 		return "", err
 	}
-	var fields manifestFields
-	if err := json.Unmarshal(payload, &fields); err != nil { // the library has parsed it
-		return "", errcode.ErrorCodeManifestInvalid.WithMessage("the manifest's schemaVersion must be a number, and its subject a descriptor")
-	}
-	if err := checkManifest(manifest, fields); err != nil {
-		return "", err
+	if refused := checkManifest(manifest, payload); refused != nil {
+		return "", exchangeOf(ctx).refuse(refused)
 	}
 	ctx = replacing(ctx, digest.FromBytes(payload))
 	switch manifest.(type) {
@@ -245,13 +234,10 @@ func (m *manifests) Delete(ctx context.Context, d digest.Digest) error {
 
 // Tags implements [distribution.Repository].
 func (r *repository) Tags(ctx context.Context) distribution.TagService {
-	return &tags{r.Repository.Tags(ctx), r.files.logger}
+	return &tags{r.Repository.Tags(ctx)}
 }
 
-type tags struct {
-	distribution.TagService
-	logger *slog.Logger
-}
+type tags struct{ distribution.TagService }
 
 // Untag implements [distribution.TagService]. Its errors contain no file path: the
 // library would send the paths of tags that do not exist or cannot be removed.
@@ -263,10 +249,5 @@ func (t *tags) Untag(ctx context.Context, tag string) error {
 	if _, isMissing := err.(driver.PathNotFoundError); isMissing { //nolint:errorlint // as the library returns it
 		return distribution.ErrTagUnknown{Tag: tag}
 	}
-	cause := storageCause(err)
-	if file := new(fs.PathError); errors.As(cause, &file) {
-		cause = file.Err // without the path
-	}
-	t.logger.LogAttrs(ctx, slog.LevelError, "registry: a tag could not be removed", slog.String("tag", tag), slog.String("error", cause.Error()))
-	return errcode.ErrorCodeUnknown.WithMessage("the tag could not be removed")
+	return exchangeOf(ctx).refuse(&oci.Error{Status: http.StatusInternalServerError, Code: oci.CodeUnknown, Message: "the tag could not be removed", Cause: withoutPath(err)})
 }

@@ -3,7 +3,9 @@ package ociregistry
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"sync/atomic"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver"
@@ -63,9 +65,9 @@ func (r *reserve) look(ctx context.Context) bool {
 	low := reason != ""
 	if r.low.Swap(low) != low {
 		if low {
-			r.logger.LogAttrs(ctx, slog.LevelError, "registry: uploads are refused: "+reason, attrs...)
+			r.logger.LogAttrs(ctx, slog.LevelError, "uploads are refused: "+reason, attrs...)
 		} else {
-			r.logger.LogAttrs(ctx, slog.LevelInfo, "registry: uploads are accepted again", attrs...)
+			r.logger.LogAttrs(ctx, slog.LevelInfo, "uploads are accepted again", attrs...)
 		}
 	}
 	return low
@@ -125,4 +127,16 @@ func storageCause(err error) error {
 		return wrapped.Detail
 	}
 	return err
+}
+
+// withoutPath returns the cause of a storage error without the path of its file.
+func withoutPath(err error) error {
+	cause := storageCause(err)
+	if file := new(fs.PathError); errors.As(cause, &file) {
+		return file.Err
+	}
+	if link := new(os.LinkError); errors.As(cause, &link) {
+		return link.Err
+	}
+	return cause
 }

@@ -65,7 +65,7 @@ func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bo
 		return size, true
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		f.logger.LogAttrs(ctx, slog.LevelError, "registry: the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
+		f.logger.LogAttrs(ctx, slog.LevelError, "the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
 	}
 	_ = os.Remove(below(f.root, sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
 	return 0, false

@@ -30,10 +30,10 @@ func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logg
 	for {
 		n, err := removeUploads(ctx, images, time.Now())
 		if n > 0 {
-			logger.LogAttrs(ctx, slog.LevelInfo, "registry: removed abandoned uploads", slog.Int("uploads", n))
+			logger.LogAttrs(ctx, slog.LevelInfo, "removed abandoned uploads", slog.Int("uploads", n))
 		}
 		if err != nil && ctx.Err() == nil {
-			logger.LogAttrs(ctx, slog.LevelError, "registry: not all abandoned uploads could be removed", slog.String("error", err.Error()))
+			logger.LogAttrs(ctx, slog.LevelError, "not all abandoned uploads could be removed", slog.String("error", err.Error()))
 		}
 		select {
 		case <-ctx.Done():

@@ -47,10 +47,10 @@ func (f *files) verifyBlobs(ctx context.Context) {
 		return
 	}
 	if n := v.sound + v.damaged; n > 0 {
-		f.logger.LogAttrs(ctx, slog.LevelInfo, "registry: verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
+		f.logger.LogAttrs(ctx, slog.LevelInfo, "verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
 	}
 	if err != nil {
-		f.logger.LogAttrs(ctx, slog.LevelError, "registry: not all blobs of which no size is known could be verified; the next start goes on", slog.String("error", withoutPath(err).Error()))
+		f.logger.LogAttrs(ctx, slog.LevelError, "not all blobs of which no size is known could be verified; the next start goes on", slog.String("error", withoutPath(err).Error()))
 	}
 }
 
@@ -64,14 +64,6 @@ func (f *files) markSizesComplete() error {
 		return err
 	}
 	return atomicfile.Write(mark, nil, sizeMode)
-}
-
-// withoutPath returns the cause of an error about a file.
-func withoutPath(err error) error {
-	if file := new(fs.PathError); errors.As(err, &file) {
-		return file.Err
-	}
-	return err
 }
 
 type blobVerifier struct {
@@ -149,7 +141,7 @@ func (v *blobVerifier) log(ctx context.Context, what, path string, err error) {
 	if err != nil {
 		attrs = append(attrs, slog.String("error", withoutPath(err).Error()))
 	}
-	v.files.logger.LogAttrs(ctx, slog.LevelError, "registry: "+what, attrs...)
+	v.files.logger.LogAttrs(ctx, slog.LevelError, what, attrs...)
 }
 
 // pause waits as long as n bytes take at [verifyRate].

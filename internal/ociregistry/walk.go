@@ -51,42 +51,37 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 
 // eachBlob calls visit with each blob and its directory, until it fails or ctx ends.
 func eachBlob(ctx context.Context, root string, visit func(d digest.Digest, directory string) error) error {
-	top := below(root, blobsRoot)
-	algorithms, err := directories(top)
-	if err != nil {
-		return err
-	}
-	for _, algorithm := range algorithms {
-		prefixes, err := directories(filepath.Join(top, algorithm))
-		if err != nil {
+	return eachDirectory(below(root, blobsRoot), 3, func(directory string) error {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, prefix := range prefixes {
-			names, err := directories(filepath.Join(top, algorithm, prefix))
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				d, ok := pathDigest(algorithm, name)
-				if !ok {
-					continue
-				}
-				if err := visit(d, filepath.Join(top, algorithm, prefix, name)); err != nil {
-					return err
-				}
-			}
+		d, ok := directoryDigest(filepath.Dir(filepath.Dir(directory)), directory)
+		if !ok {
+			return nil
 		}
-	}
-	return nil
+		return visit(d, directory)
+	})
 }
 
-// directories returns the names of the directories in one, and of symbolic
-// links to directories: operators move parts to other disks. It fails for a link
-// to what is missing, which may be a disk that is not mounted. There are none in
-// a directory that does not exist.
+// eachDirectory calls visit with the directories that are depth levels below a
+// directory.
+func eachDirectory(directory string, depth int, visit func(directory string) error) error {
+	if depth == 0 {
+		return visit(directory)
+	}
+	names, err := directories(directory)
+	for _, name := range names {
+		if err := eachDirectory(filepath.Join(directory, name), depth-1, visit); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// directories returns the names of the directories in the directory at path, and of
+// symbolic links to directories, with which operators move parts to other disks. A
+// broken link is an error, because it may lead to a disk that is not mounted. If
+// path does not exist, directories returns no names.
 func directories(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {

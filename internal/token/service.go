@@ -74,13 +74,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
 	}
-	refused.Write(w)
-	record.Add(slog.String("message", refused.Message))
-	if refused.IsBusy() {
-		record.Busy()
-	} else if refused.Cause != nil {
-		record.Fail(refused.Cause)
-	}
+	refused.Respond(w, record)
 }
 
 // fromQuery parses a GET request. It ignores offline_token, which docker sends:
@@ -203,8 +197,7 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
 	set, err := h.Issuer.Keys.JWKS()
 	if err != nil {
-		observe.From(r.Context()).Fail(err)
-		oci.Unavailable("the keys cannot be read now", err).Write(w)
+		oci.Unavailable("the keys cannot be read now", err).Respond(w, observe.From(r.Context()))
 		return
 	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")
