@@ -177,7 +177,7 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for probes (choose another address with --admin-listen): %w", err)
 	}
-	server := web.NewAdmin(ready, logger)
+	server := web.New(web.Handlers{Ready: ready}, web.Options{Logger: logger})
 	listener = web.LimitConnections(listener, server, web.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
