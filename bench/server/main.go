@@ -23,7 +23,7 @@ import (
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -58,15 +58,10 @@ func serve(ctx context.Context, variant, data, listen, addressFile string) (err 
 	default:
 		return fmt.Errorf("there is no store %q", variant)
 	}
-	tokenKeys, err := keys.OpenFiles(dir.Keys(), logger)
-	if err != nil {
-		return err
-	}
-	a, err := app.Open(ctx, app.Config{
-		Store:     store,
-		ServerKey: dir.ServerKey,
-		Logger:    logger,
-		Images:    images.New(images.Options{Keys: tokenKeys, Service: "registryusers", Logger: logger, Root: dir.Images()}),
+	a, err := images.Open(ctx, dir, images.Options{
+		Config:   app.Config{Store: store, Logger: logger},
+		Service:  "registryusers",
+		Registry: &ociregistry.Options{Root: dir.Images()},
 	})
 	if err != nil {
 		return err

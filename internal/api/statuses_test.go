@@ -38,9 +38,9 @@ func (f *failing) CreateUser(ctx context.Context, at accounts.RegistryRef, u acc
 // The default answer stands for every status that the server gives besides.
 func TestEveryDeclaredStatus(t *testing.T) {
 	h := newEnv(t)
-	store := &failing{Store: h.AppConfig.Store}
+	store := &failing{Store: h.AppOptions.Store}
 	h.Shut()
-	h.AppConfig.Store = store
+	h.AppOptions.Store = store
 	h.Open()
 
 	type attempt struct {

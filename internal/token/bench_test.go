@@ -22,7 +22,7 @@ func asker(b *testing.B) func() {
 	b.Helper()
 	h := newEnv(b)
 	h.Shut()
-	h.AppConfig.Logger = quiet
+	h.AppOptions.Logger = quiet
 	h.Open()
 	h.Clock.Set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are

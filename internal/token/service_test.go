@@ -353,7 +353,7 @@ func TestRefreshTokenMisused(t *testing.T) {
 
 	elsewhere := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside, Data: h.Dir.Path})} // the same accounts and keys
 	elsewhere.Shut()
-	elsewhere.ImageOptions.Service = "other.example.com"
+	elsewhere.AppOptions.Service = "other.example.com"
 	elsewhere.Open()
 	elsewhere.Log.Take()
 	a := do(t, post(t, elsewhere.URL, url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {good.RefreshToken}}))
@@ -604,7 +604,7 @@ func TestALoginReadsOneAccount(t *testing.T) {
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	counting := &storetest.Counting{Store: h.Dir.Store}
 	h.Shut()
-	h.AppConfig.Store = counting
+	h.AppOptions.Store = counting
 	h.Open()
 	base := h.URL
 	for _, query := range []url.Values{nil, scope("repository:1-1-demo/app:pull,push")} {

@@ -71,7 +71,7 @@ func TestCertifiedToken(t *testing.T) {
 	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	h.Shut()
-	h.ImageOptions.X5C = true
+	h.AppOptions.X5C = true
 	h.Open()
 	text := do(t, get(t, base, "ci", secret, nil)).Token
 	header := object(t, text, 0)
