@@ -159,8 +159,8 @@ var imports = []importRow{
 	}, not: []string{"database/sql"}},
 
 	// The wiring. What serves images is apart, so that clienttest does not link it.
-	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/web"}, not: []string{"database/sql"}},
-	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/keys", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/store", "internal/web"}, not: []string{"database/sql"}},
+	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
 		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/datadir",
 		"internal/keys", "internal/ociregistry", "internal/web",

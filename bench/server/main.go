@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/app"
@@ -86,7 +85,7 @@ func dev(ctx context.Context, dir *datadir.Dir) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	a := dir.Accounts(time.Now)
+	a := dir.Accounts()
 	registry, err := a.CreateRegistry(ctx, 1, 1, "demo")
 	if err != nil {
 		return err

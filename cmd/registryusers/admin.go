@@ -33,7 +33,7 @@ func checkCommand() *cobra.Command {
 		Short: "Look for damage in the database, also while serve runs",
 		Args:  noArguments,
 		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
-			findings, err := dir.Check(ctx)
+			findings, err := dir.Store.QuickCheck(ctx)
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 // withAccounts returns a RunE that calls f with the accounts of the data directory.
 func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
-		return f(ctx, dir.Accounts(nil), out, args)
+		return f(ctx, dir.Accounts(), out, args)
 	})
 }
 
@@ -153,7 +153,7 @@ func registryListCommand() *cobra.Command {
 	}
 	return listCommand("List the registries", []string{"ID", "PROJECT", "REGION", "NAME", "CREATED"},
 		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			registries, err := dir.Accounts(nil).Registries(ctx)
+			registries, err := dir.Accounts().Registries(ctx)
 			rows := make([]row, 0, len(registries))
 			for _, r := range registries {
 				rows = append(rows, row{
@@ -192,7 +192,7 @@ func keyListCommand() *cobra.Command {
 	}
 	return listCommand("List the API keys, without their tokens", []string{"ID", "PROJECT", "CREATED"},
 		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			keys, err := dir.Accounts(nil).Keys(ctx)
+			keys, err := dir.Accounts().Keys(ctx)
 			rows := make([]row, 0, len(keys))
 			for _, k := range keys {
 				project := "all"
@@ -232,7 +232,7 @@ func userListCommand() *cobra.Command {
 	var registry int64
 	cmd := listCommand("List a registry's users", []string{"ID", "NAME", "ACCESS", "CREATED", "EXPIRES"},
 		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			users, err := dir.Accounts(nil).Users(ctx, registry)
+			users, err := dir.Accounts().Users(ctx, registry)
 			rows := make([]row, 0, len(users))
 			for _, u := range users {
 				rows = append(rows, row{

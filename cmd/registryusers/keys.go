@@ -18,7 +18,7 @@ import (
 // withKeys returns a RunE that calls f with the token keys of the data directory.
 func withKeys(f func(keys *keys.Files, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
-		keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
+		keys, err := dir.Keys.TokenKeys(slog.Default())
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func tokenKeyListCommand() *cobra.Command {
 	}
 	return listCommand("List the ids of the keys, and which key signs", []string{"ID", "SIGNS"},
 		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
-			keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
+			keys, err := dir.Keys.TokenKeys(slog.Default())
 			if err != nil {
 				return nil, err
 			}

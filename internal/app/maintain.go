@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/store"
 )
 
 const (
@@ -12,18 +14,11 @@ const (
 	ballastInterval       = 10 * time.Second // between two checks of the ballast
 )
 
-// Database is a store that [App.Maintain] maintains; see package store.
-type Database interface {
-	KeepBallast() (bool, error)
-	WasUnclean() bool
-	QuickCheck(ctx context.Context) (findings string, err error)
-}
-
 // Maintain maintains the app's database in the background until ctx is done or stop
 // is called: it deletes expired records, creates the ballast again when there is
 // room, and checks a database that was not closed the last time. stop waits until it
 // has ended.
-func (a *App) Maintain(ctx context.Context, database Database) (stop func()) {
+func (a *App) Maintain(ctx context.Context, database store.Store) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -57,7 +52,7 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
-func keepBallast(ctx context.Context, database Database, logger *slog.Logger) {
+func keepBallast(ctx context.Context, database store.Store, logger *slog.Logger) {
 	wasKept := true
 	every(ctx, ballastInterval, func() {
 		isKept, err := database.KeepBallast()
@@ -73,7 +68,7 @@ func keepBallast(ctx context.Context, database Database, logger *slog.Logger) {
 	})
 }
 
-func checkDatabase(ctx context.Context, database Database, logger *slog.Logger) {
+func checkDatabase(ctx context.Context, database store.Store, logger *slog.Logger) {
 	logger.Info("the database was not closed the last time: checking it while the server runs")
 	start := time.Now()
 	findings, err := database.QuickCheck(ctx)

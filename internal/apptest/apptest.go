@@ -137,7 +137,7 @@ func (e *Env) openDir() {
 			e.t.Errorf("close the data directory: %v", err)
 		}
 	})
-	if e.Keys, err = keys.OpenFiles(e.Dir.Keys(), e.Logger); err != nil {
+	if e.Keys, err = e.Dir.Keys.TokenKeys(e.Logger); err != nil {
 		e.t.Fatalf("open the token keys: %v", err)
 	}
 }

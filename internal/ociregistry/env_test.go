@@ -177,7 +177,7 @@ func (w *env) otherProcess() *accounts.Service {
 			w.t.Error(err)
 		}
 	})
-	return dir.Accounts(w.AppOptions.Now)
+	return accounts.New(dir.Store, dir.ServerKey(), w.AppOptions.Now)
 }
 
 // bearer logs in and returns the header of a token for the scopes.

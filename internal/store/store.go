@@ -13,11 +13,8 @@ import (
 // Store is an open database.
 type Store interface {
 	accounts.Store
-	// ServerKeyID returns the id of the server key that the database was created
-	// with, or "" if it has none yet.
+	// See package keys, whose interface this package does not link.
 	ServerKeyID(ctx context.Context) (string, error)
-	// ClaimServerKey stores id as the id of the server key if there is none yet,
-	// and returns the stored one.
 	ClaimServerKey(ctx context.Context, id string) (string, error)
 	// Backup writes a copy of the database to a new file.
 	Backup(ctx context.Context, path string) error

@@ -26,7 +26,7 @@ func asker(b *testing.B) func() {
 	h.Open()
 	h.Clock.Set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are
-	if err := os.Chtimes(h.Dir.Keys(), hourAgo, hourAgo); err != nil {
+	if err := os.Chtimes(h.Dir.Keys.Dir, hourAgo, hourAgo); err != nil {
 		b.Fatal(err)
 	}
 	_, secret := h.create(b, h.demo, accounts.NewUser{Name: "ci", Duration: -1})

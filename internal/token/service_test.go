@@ -478,7 +478,7 @@ func TestKeysThatAreLost(t *testing.T) {
 	h := newEnv(t)
 	base := h.URL
 	_, secret := h.create(t, h.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	removeKeys(t, h.Dir.Keys())
+	removeKeys(t, h.Dir.Keys.Dir)
 	h.wantDenied(t, "no key", do(t, get(t, base, "ci", secret, nil)), http.StatusServiceUnavailable, "UNAVAILABLE", secret)
 }
 

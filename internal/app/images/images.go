@@ -9,7 +9,6 @@ import (
 
 	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 )
@@ -32,9 +31,9 @@ func Open(ctx context.Context, dir *datadir.Dir, o Options) (*app.App, error) {
 	if o.Store == nil {
 		o.Store = dir.Store
 	}
-	o.ServerKey = dir.ServerKey
+	o.ServerKey = dir.ServerKey()
 	o.Images = func(ctx context.Context, a *app.App) (func() error, error) {
-		keys, err := keys.OpenFiles(dir.Keys(), a.Logger)
+		keys, err := dir.Keys.TokenKeys(a.Logger)
 		if err != nil {
 			return nil, err
 		}
