@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +16,7 @@ import (
 
 func adminCommand() *cobra.Command {
 	admin := group("admin", "Manage the data directory of a server, also while serve runs",
+		initCommand(),
 		group("registry", "Create and list registries", registryCreateCommand(), registryListCommand()),
 		group("key", "Create, list and remove API keys", keyCreateCommand(), keyListCommand(), keyRemoveCommand()),
 		group("user", "List, change and remove users", userListCommand(), userRemoveCommand(), userSetCommand()),
@@ -22,6 +25,30 @@ func adminCommand() *cobra.Command {
 	addConfigFlag(admin)
 	admin.PersistentFlags().String("data", "data", "directory of the database and the keys")
 	return admin
+}
+
+func initCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Create the data directory, with an empty database and the keys, and print its path",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			path := cmd.Flag("data").Value.String()
+			if datadir.Exists(path) {
+				return usagef("there is already a data directory %s: use it, or name another one with --data", path)
+			}
+			dir, err := datadir.Open(cmd.Context(), path)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, dir.Close()) }()
+			if _, err := dir.Keys.TokenKeys(slog.Default()); err != nil { // creates the first one
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
+			return err
+		},
+	}
 }
 
 // group returns a command that only has subcommands. Without one of them it fails,
@@ -54,7 +81,7 @@ func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args [
 	return func(cmd *cobra.Command, args []string) (err error) {
 		path := cmd.Flag("data").Value.String()
 		if !datadir.Exists(path) && cmd.Name() != "create" {
-			return usagef("there is no data directory %s: name it with --data", path)
+			return usagef("there is no data directory %s: name it with --data, or create it with 'registryusers admin init'", path)
 		}
 		dir, err := datadir.Open(cmd.Context(), path)
 		if err != nil {
