@@ -41,8 +41,8 @@ var binaries = []binary{
 	{name: "with an Idempotency-Key", line: serve, users: few, header: "Idempotency-Key: " + freshName + "\r\n"},
 }
 
-// complete has the results of a binary.
-type complete struct {
+// measured has the results of a binary.
+type measured struct {
 	name      string
 	durable   traffic // creates, each of a new user
 	first     float64 // ms from the start to the first 201, with an empty data directory
@@ -193,14 +193,14 @@ func (b binary) firstResponse(ctx context.Context, built map[string]string, unde
 }
 
 // measureBinaries measures all binaries in turns, with their data under a directory.
-func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]complete, error) {
-	complete, instances := make([]complete, len(all)), make([]*instance, len(all))
+func measureBinaries(ctx context.Context, all []binary, under string, rounds int, length time.Duration) ([]measured, error) {
+	results, instances := make([]measured, len(all)), make([]*instance, len(all))
 	built, err := build(ctx, under)
 	if err != nil {
 		return nil, err
 	}
 	for i, b := range all {
-		complete[i].name = b.name
+		results[i].name = b.name
 		if instances[i], err = b.open(ctx, built, under); err != nil {
 			return nil, fmt.Errorf("%s: %w", b.name, err)
 		}
@@ -208,9 +208,9 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 	}
 	time.Sleep(min(length, time.Second)) // let the work of the start end
 	for i, in := range instances {
-		complete[i].rest = residentMiB(in.command.Process.Pid)
+		results[i].rest = residentMiB(in.command.Process.Pid)
 	}
-	if err := measureLone(ctx, complete, instances, under, rounds, length); err != nil {
+	if err := measureLone(ctx, results, instances, under, rounds, length); err != nil {
 		return nil, err
 	}
 	loads := make([]func(time.Duration) (float64, float64, error), len(instances))
@@ -218,7 +218,7 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 		loads[i] = func(length time.Duration) (float64, float64, error) {
 			watched := watchResident(in.command.Process.Pid)
 			rate, p99, err := load(ctx, in.address, in.wire, length)
-			complete[i].busy = max(complete[i].busy, watched())
+			results[i].busy = max(results[i].busy, watched())
 			return rate, p99, err
 		}
 	}
@@ -236,16 +236,16 @@ func measureBinaries(ctx context.Context, all []binary, under string, rounds int
 			firsts[i] = append(firsts[i], ms)
 		}
 	}
-	for i := range complete {
-		complete[i].durable, complete[i].first = traffics[i], median(firsts[i])
+	for i := range results {
+		results[i].durable, results[i].first = traffics[i], median(firsts[i])
 	}
-	return complete, nil
+	return results, nil
 }
 
 // measureLone measures creates without other load. Between two creates it measures a
 // durable append to a file on the same disk, of the size of a page of the database's
 // log.
-func measureLone(ctx context.Context, complete []complete, instances []*instance, under string, rounds int, length time.Duration) error {
+func measureLone(ctx context.Context, results []measured, instances []*instance, under string, rounds int, length time.Duration) error {
 	file, err := os.CreateTemp(under, "append")
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func measureLone(ctx context.Context, complete []complete, instances []*instance
 		}
 	}
 	for i := range instances {
-		complete[i].lone, complete[i].loneRatio = median(p99s[i]), median(rs[i])
+		results[i].lone, results[i].loneRatio = median(p99s[i]), median(rs[i])
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestBoundsAreReadFromTheTables(t *testing.T) {
 			{"stock", [kinds]cost{{80, 8_000, 10, 1}, {81, 8_100, 10, 1}, {82, 8_200, 10, 1}}, traffic{1_500, 0.075, 200}},
 		},
 		calls: []cost{{1, 200, 20, 5}, {1.6, 320, 20, 6}},
-		binaries: []complete{
+		binaries: []measured{
 			{"registryusers", traffic{4_000, 1, 20}, 40, 21, 42, 1.5, 1.75},
 			{"one commit each", traffic{999, 0.25, 20}, 40, 22, 43, 1.5, 1.8},
 			{"no-op store", traffic{16_001, 4, 20}, 40, 23, 44, 1.5, 1.9},

@@ -17,7 +17,7 @@ type results struct {
 	how      string // number and length of the measurements
 	rows     []row  // of the peers
 	calls    []cost // of bare and ours
-	binaries []complete
+	binaries []measured
 	notes    []string
 }
 

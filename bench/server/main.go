@@ -16,14 +16,13 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -58,15 +57,10 @@ func serve(ctx context.Context, variant, data, listen, addressFile string) (err 
 	default:
 		return fmt.Errorf("there is no store %q", variant)
 	}
-	tokenKeys, err := keys.OpenFiles(dir.Keys(), logger)
-	if err != nil {
-		return err
-	}
-	a, err := app.Open(ctx, app.Config{
-		Store:     store,
-		ServerKey: dir.ServerKey,
-		Logger:    logger,
-		Images:    images.New(images.Options{Keys: tokenKeys, Service: "registryusers", Logger: logger, Root: dir.Images()}),
+	a, err := images.Open(ctx, dir, images.Options{
+		Config:   app.Config{Store: store, Logger: logger},
+		Service:  "registryusers",
+		Registry: &ociregistry.Options{Root: dir.Images()},
 	})
 	if err != nil {
 		return err
@@ -91,7 +85,7 @@ func dev(ctx context.Context, dir *datadir.Dir) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	a := dir.Accounts(time.Now)
+	a := dir.Accounts()
 	registry, err := a.CreateRegistry(ctx, 1, 1, "demo")
 	if err != nil {
 		return err

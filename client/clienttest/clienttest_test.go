@@ -517,3 +517,23 @@ func BenchmarkNewServer(b *testing.B) {
 		}
 	})
 }
+
+func TestThereAreNoImages(t *testing.T) {
+	t.Parallel()
+	srv := clienttest.NewServer(t)
+	for _, path := range []string{"/token", "/.well-known/jwks.json", "/v2/"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Errorf("GET %s: %v", path, err)
+			continue
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusNotFound {
+			t.Errorf("GET %s: %s; want 404", path, response.Status)
+		}
+	}
+}

@@ -115,3 +115,14 @@ func access(readOnly bool) string {
 	}
 	return "pull, push"
 }
+
+// userJSON is a user in JSON, with the names of the API.
+type userJSON struct {
+	ID        int64     `json:"id"`
+	Name      string    `json:"name"`
+	ReadOnly  bool      `json:"read_only"`
+	Duration  int64     `json:"duration"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Secret    string    `json:"secret,omitempty"` // only of a created user
+}

@@ -21,7 +21,6 @@ import (
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/keys"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/web"
 )
@@ -116,7 +115,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	defer maintain(ctx, dir, a.Accounts, logger)()
+	defer a.Maintain(ctx, dir.Store)()
 	stopAdmin, err := o.serveAdmin(ctx, a.Accounts.Ready, logger)
 	if err != nil {
 		return err
@@ -177,7 +176,7 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for probes (choose another address with --admin-listen): %w", err)
 	}
-	server := web.NewAdmin(ready, logger)
+	server := web.New(web.Handlers{Ready: ready}, web.Options{Logger: logger})
 	listener = web.LimitConnections(listener, server, web.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -204,29 +203,15 @@ func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 
 // app wires the server for a data directory.
 func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (*app.App, error) {
-	keys, err := keys.OpenFiles(dir.Keys(), logger)
-	if err != nil {
-		return nil, err
+	settings := images.Options{
+		Config:  app.Config{Logger: logger, BareNames: o.bareNames, ValidateResponses: o.validateResponses},
+		Service: o.service,
+		X5C:     o.tokenX5C,
 	}
-	a, err := app.Open(ctx, app.Config{
-		Store:             dir.Store,
-		ServerKey:         dir.ServerKey,
-		Logger:            logger,
-		BareNames:         o.bareNames,
-		ValidateResponses: o.validateResponses,
-		Images: images.New(images.Options{
-			Keys:         keys,
-			Service:      o.service,
-			X5C:          o.tokenX5C,
-			Logger:       logger,
-			Outside:      o.registry == "off",
-			Root:         dir.Images(),
-			URL:          o.url,
-			Reserve:      o.reserve.bytes,
-			Requests:     o.imageRequests,
-			AccountsFull: dir.IsFull,
-		}),
-	})
+	if o.registry == "on" {
+		settings.Registry = &ociregistry.Options{Root: dir.Images(), URL: o.url, Reserve: o.reserve.bytes, Requests: o.imageRequests}
+	}
+	a, err := images.Open(ctx, dir, settings)
 	if o.bareNames && errors.Is(err, registryusers.ErrInvalid) {
 		return nil, usagef("--bare-names: %w", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -143,15 +142,7 @@ func (o *createOptions) print(out io.Writer, u client.User) error {
 		return err
 	}
 	if o.output == asJSON {
-		return printJSON(out, struct { // the names of the API
-			ID        int64     `json:"id"`
-			Name      string    `json:"name"`
-			ReadOnly  bool      `json:"read_only"`
-			Duration  int64     `json:"duration"`
-			CreatedAt time.Time `json:"created_at"`
-			ExpiresAt time.Time `json:"expires_at"`
-			Secret    string    `json:"secret"`
-		}{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
+		return printJSON(out, userJSON{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
 	}
 	end, isEnding := u.Expires()
 	return printRows(out, asTable, []string{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"}, []row{

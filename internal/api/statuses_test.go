@@ -38,9 +38,9 @@ func (f *failing) CreateUser(ctx context.Context, at accounts.RegistryRef, u acc
 // The default response covers all other statuses.
 func TestEveryDeclaredStatus(t *testing.T) {
 	e := newEnv(t)
-	store := &failing{Store: e.AppConfig.Store}
+	store := &failing{Store: e.AppOptions.Store}
 	e.Shut()
-	e.AppConfig.Store = store
+	e.AppOptions.Store = store
 	e.Open()
 
 	type attempt struct {

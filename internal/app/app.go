@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -24,34 +25,29 @@ type Config struct {
 	BareNames         bool // see [accounts.Service.AllowBareNames]
 	ValidateResponses bool // see [server.Options]
 
-	// Images opens the token service and the registry; nil: only the API is served.
-	// Package images has the constructor; a program that does not import it does not
-	// link the registry.
-	Images func(ctx context.Context, a *accounts.Service) (Images, error)
-}
-
-// Images are the handlers that [Config.Images] returns.
-type Images struct {
-	Token, JWKS http.Handler
-	Registry    http.Handler // nil: another registry stores the images
-	Close       func() error // nil: nothing has to be closed
+	// Images opens the token service and the registry, and puts their handlers into
+	// the App's. nil: only the API is served. The returned close may be nil. Package
+	// images has such a function; a program that does not import it does not link
+	// the registry.
+	Images func(ctx context.Context, a *App) (close func() error, err error)
 }
 
 // App is a wired server; [App.Server] returns its HTTP server.
 type App struct {
 	Accounts *accounts.Service
 	Handlers web.Handlers
+	Now      func() time.Time
+	Logger   *slog.Logger
 
-	logger *slog.Logger
-	close  func() error
+	close func() error
 }
 
 // Open wires a server.
 func Open(ctx context.Context, c Config) (*App, error) {
-	a := &App{Accounts: accounts.New(c.Store, c.ServerKey, c.Now), logger: c.Logger}
-	if a.logger == nil {
-		a.logger = slog.Default()
+	if c.Now == nil {
+		c.Now = time.Now
 	}
+	a := &App{Accounts: accounts.New(c.Store, c.ServerKey, c.Now), Now: c.Now, Logger: cmp.Or(c.Logger, slog.Default())}
 	if c.BareNames {
 		if err := a.Accounts.AllowBareNames(ctx); err != nil {
 			return nil, err
@@ -60,7 +56,7 @@ func Open(ctx context.Context, c Config) (*App, error) {
 	implementation := api.New(a.Accounts)
 	handler, err := server.New(implementation, server.Options{
 		Authenticator:     implementation,
-		Logger:            a.logger,
+		Logger:            a.Logger,
 		Statuses:          api.Statuses,
 		ValidateResponses: c.ValidateResponses,
 	})
@@ -68,22 +64,18 @@ func Open(ctx context.Context, c Config) (*App, error) {
 		return nil, err
 	}
 	a.Handlers = web.Handlers{API: handler, Ready: a.Accounts.Ready}
-	if c.Images == nil {
-		return a, nil
+	if c.Images != nil {
+		if a.close, err = c.Images(ctx, a); err != nil {
+			return nil, err
+		}
 	}
-	images, err := c.Images(ctx, a.Accounts)
-	if err != nil {
-		return nil, err
-	}
-	a.Handlers.Token, a.Handlers.JWKS, a.Handlers.Registry = images.Token, images.JWKS, images.Registry
-	a.close = images.Close
 	return a, nil
 }
 
 // Server returns an HTTP server for the app. It replaces the options' Logger by the
 // app's.
 func (a *App) Server(o web.Options) *http.Server {
-	o.Logger = a.logger
+	o.Logger = a.Logger
 	return web.New(a.Handlers, o)
 }
 

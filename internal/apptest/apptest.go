@@ -1,5 +1,5 @@
 // Package apptest runs a complete server for a test: a data directory, what
-// [app.Open] wires over it, and its HTTP server on a loopback port.
+// [images.Open] wires over it, and its HTTP server on a loopback port.
 //
 //	env := apptest.New(t, apptest.Options{Images: apptest.OnDisk})
 //	user, err := env.Accounts.CreateUser(t.Context(), accounts.Key{}, env.Registry, "", accounts.NewUser{Name: "ci", Duration: 1})
@@ -24,6 +24,7 @@ import (
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/keys"
+	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/testkit"
 	"github.com/registryusers/registryusers/internal/web"
 )
@@ -39,13 +40,12 @@ type Images string
 
 // The values of [Images].
 const (
-	NoImages Images = ""        // nowhere: there is only the API
-	Outside  Images = "outside" // in an outside registry: there are tokens, and no /v2/
+	Outside  Images = "" // an outside registry: there are tokens, and no /v2/
 	InMemory Images = "in memory"
 	OnDisk   Images = "on disk" // in the data directory
 )
 
-// Options of the zero value make an API without images.
+// Options of the zero value make an API and a token service, without a registry.
 type Options struct {
 	Images Images
 	Data   string // an existing data directory, whose registries and keys stay as they are; "": a new one
@@ -80,10 +80,8 @@ type Env struct {
 	Key      accounts.Key
 	APIKey   registryusers.Secret
 
-	// AppConfig and ImageOptions are what Open uses. A test may change them while
-	// the server is shut.
-	AppConfig    app.Config
-	ImageOptions images.Options
+	// AppOptions is what Open uses. A test may change it while the server is shut.
+	AppOptions images.Options
 
 	t       testing.TB
 	options Options
@@ -104,13 +102,12 @@ func New(t testing.TB, o Options) *Env {
 	}
 	e.Logger = slog.New(slog.NewJSONHandler(e.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e.openDir()
-	e.AppConfig = app.Config{Store: e.Dir.Store, ServerKey: e.Dir.ServerKey, Now: now, Logger: e.Logger, ValidateResponses: true}
-	e.ImageOptions = images.Options{
-		Keys: e.Keys, Service: Service, Now: now, Logger: e.Logger,
-		Outside: o.Images == Outside, URL: o.URL, AccountsFull: e.Dir.IsFull,
-	}
-	if o.Images == OnDisk {
-		e.ImageOptions.Root = e.Dir.Images()
+	e.AppOptions = images.Options{Config: app.Config{Store: e.Dir.Store, Now: now, Logger: e.Logger, ValidateResponses: true}, Service: Service}
+	switch o.Images {
+	case InMemory:
+		e.AppOptions.Registry = &ociregistry.Options{URL: o.URL}
+	case OnDisk:
+		e.AppOptions.Registry = &ociregistry.Options{URL: o.URL, Root: e.Dir.Images()}
 	}
 	e.Open()
 	t.Cleanup(e.Shut)
@@ -140,7 +137,7 @@ func (e *Env) openDir() {
 			e.t.Errorf("close the data directory: %v", err)
 		}
 	})
-	if e.Keys, err = keys.OpenFiles(e.Dir.Keys(), e.Logger); err != nil {
+	if e.Keys, err = e.Dir.Keys.TokenKeys(e.Logger); err != nil {
 		e.t.Fatalf("open the token keys: %v", err)
 	}
 }
@@ -190,11 +187,8 @@ func (e *Env) Shut() {
 // Open opens the server again after Shut, as a restart does. The URL stays.
 func (e *Env) Open() {
 	e.t.Helper()
-	if e.options.Images != NoImages {
-		e.AppConfig.Images = images.New(e.ImageOptions)
-	}
 	var err error
-	if e.app, err = app.Open(e.t.Context(), e.AppConfig); err != nil {
+	if e.app, err = images.Open(e.t.Context(), e.Dir, e.AppOptions); err != nil {
 		e.t.Fatalf("open the server: %v", err)
 	}
 	if e.options.Handlers != nil {

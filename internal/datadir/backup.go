@@ -37,7 +37,7 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 	}
 	return atomicfile.CreateFrom(file, 0o600, func(f *os.File) error {
 		archive := tar.NewWriter(f)
-		entries, err := os.ReadDir(d.Keys())
+		entries, err := os.ReadDir(d.Keys.Dir)
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (d *Dir) Backup(ctx context.Context, file string) error {
 			if !keys.IsFile(entry.Name()) {
 				continue
 			}
-			err := archiveFile(archive, path.Join(keysName, entry.Name()), filepath.Join(d.Keys(), entry.Name()))
+			err := archiveFile(archive, path.Join(keysName, entry.Name()), filepath.Join(d.Keys.Dir, entry.Name()))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have been removed since
 				return err
 			}

@@ -27,7 +27,7 @@ func addRegistry(t *testing.T, path, name string) {
 	t.Helper()
 	d := open(t, path)
 	defer closeDir(t, d)
-	if _, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, name); err != nil {
+	if _, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, name); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -37,7 +37,7 @@ func registries(t *testing.T, path string) []string {
 	t.Helper()
 	d := open(t, path)
 	defer closeDir(t, d)
-	found, err := d.Accounts(nil).Registries(t.Context())
+	found, err := d.Accounts().Registries(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestRestoreBesideAnOldLog(t *testing.T) {
 	file := backup(t, path)
 	d := open(t, path)
 	for _, name := range []string{"two", "three"} {
-		if _, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, name); err != nil {
+		if _, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -354,7 +354,7 @@ func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
 	path, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup.tar")
 	d := open(t, path)
 	logger := slog.New(slog.DiscardHandler)
-	files, err := keys.OpenFiles(d.Keys(), logger)
+	files, err := keys.OpenFiles(d.Keys.Dir, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

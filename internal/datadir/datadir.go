@@ -42,10 +42,10 @@ func databaseURL(dir string) string { return "sqlite:" + filepath.Join(dir, data
 
 // Dir is an open data directory.
 type Dir struct {
-	Path      string
-	Store     store.Store
-	ServerKey accounts.ServerKey
-	unlock    func() error
+	Path   string
+	Store  store.Store
+	Keys   *keys.Keyring
+	unlock func() error
 }
 
 // Open opens the data directory at path, or creates one where there is none.
@@ -109,7 +109,7 @@ func upgrade(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", store.ErrEarlierVersion, err)
 	}
-	defer func() { err = withoutBreak(err, unlock()) }()
+	defer func() { err = errors.Join(err, unlock()) }()
 	if err := checkDatabase(path, false); err != nil { // again: the directory was unlocked in between
 		return err
 	}
@@ -123,7 +123,7 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 	}
 	defer func() {
 		if err != nil {
-			err = withoutBreak(err, d.Close())
+			err = errors.Join(err, d.Close())
 			d = nil
 		}
 	}()
@@ -133,27 +133,17 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 	if d.Store, err = store.Open(ctx, databaseURL(path)); err != nil {
 		return d, err
 	}
-	id, key, err := keys.ServerKey(ctx, d.Keys(), d.Store)
-	if err != nil {
+	if d.Keys, err = keys.Open(ctx, filepath.Join(path, keysName), d.Store); err != nil {
 		return d, err
 	}
 	// The secrets of users who are created without it would be lost with it.
-	if err := d.Store.Require(keys.ServerKeyPath(d.Keys())); err != nil {
+	if err := d.Store.Require(keys.ServerKeyPath(d.Keys.Dir)); err != nil {
 		return d, fmt.Errorf("server key: %w", err)
 	}
 	if _, err := d.Store.KeepBallast(); err != nil {
 		return d, fmt.Errorf("the file that reserves disk space for the database cannot be created: %w", err)
 	}
-	d.ServerKey = accounts.NewServerKey(id, key)
 	return d, nil
-}
-
-// withoutBreak joins two errors. If other is nil it returns err itself.
-func withoutBreak(err, other error) error {
-	if other == nil {
-		return err
-	}
-	return errors.Join(err, other)
 }
 
 // checkDatabase refuses a directory whose database is lost or only partly restored.
@@ -193,11 +183,15 @@ func hasKeys(path string) (bool, error) {
 	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return keys.IsFile(entry.Name()) }), nil
 }
 
-// Keys returns the directory of the keys.
-func (d *Dir) Keys() string { return filepath.Join(d.Path, keysName) }
-
 // Images returns the directory of the images.
 func (d *Dir) Images() string { return filepath.Join(d.Path, "images") }
+
+// ServerKey returns the server key.
+func (d *Dir) ServerKey() accounts.ServerKey { return accounts.NewServerKey(d.Keys.ServerKey()) }
+
+// Accounts returns a service over the directory's database, for commands that use
+// the database while a server runs.
+func (d *Dir) Accounts() *accounts.Service { return accounts.New(d.Store, d.ServerKey(), nil) }
 
 // Close closes the database and unlocks the directory.
 func (d *Dir) Close() error {
@@ -205,30 +199,5 @@ func (d *Dir) Close() error {
 	if d.Store != nil {
 		err = d.Store.Close()
 	}
-	return withoutBreak(err, d.unlock())
-}
-
-// KeepBallast creates the file again that reserves disk space, if it was removed
-// on a full disk and there is room now. It reports whether the file exists: without
-// it, nothing can be added to the accounts.
-func (d *Dir) KeepBallast() (bool, error) { return d.Store.KeepBallast() }
-
-// IsFull reports whether the file that reserves disk space is missing: without it,
-// nothing can be added to the accounts.
-func (d *Dir) IsFull() bool { return d.Store.IsFull() }
-
-// WasUnclean reports whether the database was not closed the last time, or another
-// process has it open.
-func (d *Dir) WasUnclean() bool { return d.Store.WasUnclean() }
-
-// Check looks for damage in the database and returns what it found. A damaged
-// database refuses all further writes.
-func (d *Dir) Check(ctx context.Context) (findings string, err error) {
-	return d.Store.QuickCheck(ctx)
-}
-
-// Accounts returns a service over the directory's database, for commands that use
-// the database while a server runs. now is the clock; nil means [time.Now].
-func (d *Dir) Accounts(now func() time.Time) *accounts.Service {
-	return accounts.New(d.Store, d.ServerKey, now)
+	return errors.Join(err, d.unlock())
 }

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -125,16 +124,16 @@ func TestFirstOpen(t *testing.T) {
 func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	r, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
-	u, err := d.Accounts(nil).CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
+	u, err := d.Accounts().CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := d.Accounts(nil).CreateKey(t.Context(), 1)
+	_, token, err := d.Accounts().CreateKey(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,10 +145,10 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	if after := readFile(t, filepath.Join(path, keyFile)); !bytes.Equal(after, before) {
 		t.Error("opening again changed the key file")
 	}
-	if got, err := d.Accounts(nil).User(t.Context(), r.ID, "u"); err != nil || got.ID != u.ID {
+	if got, err := d.Accounts().User(t.Context(), r.ID, "u"); err != nil || got.ID != u.ID {
 		t.Errorf("User after opening again = %+v, %v; want %+v", got, err, u)
 	}
-	if _, err := d.Accounts(nil).Authenticate(t.Context(), token); err != nil {
+	if _, err := d.Accounts().Authenticate(t.Context(), token); err != nil {
 		t.Errorf("Authenticate after opening again: %v", err)
 	}
 	if got := index(readKey(t, path), u.Secret); !bytes.Equal(got, u.Verifier.Index) {
@@ -162,7 +161,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	r, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +172,7 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	}
 	var firsts []accounts.CreatedUser
 	for _, n := range requests {
-		first, err := d.Accounts(nil).CreateUser(t.Context(), caller, at, n.Name, n)
+		first, err := d.Accounts().CreateUser(t.Context(), caller, at, n.Name, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,24 +187,12 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 		d := open(t, place)
 		defer closeDir(t, d)
 		for i, n := range requests {
-			got, err := d.Accounts(nil).CreateUser(t.Context(), caller, at, n.Name, n)
+			got, err := d.Accounts().CreateUser(t.Context(), caller, at, n.Name, n)
 			want := firsts[i]
 			if err != nil || !got.Replayed || got.ID != want.ID || got.CreatedAt != want.CreatedAt || got.ExpiresAt != want.ExpiresAt || got.Secret.Reveal() != want.Secret.Reveal() {
 				t.Errorf("%s: %s: %+v, %v, replayed %t; want the first response, %+v, and its secret", what, n.Name, got, err, got.Replayed, want)
 			}
 		}
-	}
-}
-
-func TestClockIsPassedOn(t *testing.T) {
-	now := time.Date(2024, 6, 18, 9, 36, 53, 0, time.UTC)
-	d, err := datadir.Open(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeDir(t, d)
-	if r, err := d.Accounts(func() time.Time { return now }).CreateRegistry(t.Context(), 1, 1, "demo"); err != nil || !r.CreatedAt.Equal(now) {
-		t.Errorf("a registry was created at %v, %v; want %v", r.CreatedAt, err, now)
 	}
 }
 
@@ -386,7 +373,7 @@ func TestNewDatabase(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if registries, err := d.Accounts(nil).Registries(t.Context()); err != nil || len(registries) != 0 {
+			if registries, err := d.Accounts().Registries(t.Context()); err != nil || len(registries) != 0 {
 				t.Errorf("Registries = %v, %v; want none", registries, err)
 			}
 			closeDir(t, d)
@@ -520,7 +507,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		if id, err := store.ServerKeyID(t.Context()); err != nil || id != readKey(t, path).ID {
 			t.Errorf("the database was created with the key %q, %v; want the file's, %q", id, err, readKey(t, path).ID)
 		}
-		r, err := dirs[0].Accounts(nil).CreateRegistry(t.Context(), 1, 1, "demo")
+		r, err := dirs[0].Accounts().CreateRegistry(t.Context(), 1, 1, "demo")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -528,7 +515,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		k := readKey(t, path)
 		for i, d := range dirs {
 			name := string(rune('a' + i))
-			u, err := d.Accounts(nil).CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1})
+			u, err := d.Accounts().CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

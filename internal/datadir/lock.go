@@ -36,7 +36,7 @@ func lock(path string, try func(*flock.Flock) (bool, error), taken string) (unlo
 		return nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
 	}
 	if !ok {
-		return nil, withoutBreak(fmt.Errorf("%w %s %s", errLocked, path, taken), l.Close())
+		return nil, errors.Join(fmt.Errorf("%w %s %s", errLocked, path, taken), l.Close())
 	}
 	if errors.Is(before, fs.ErrNotExist) { // root may have created the file; the directory's owner must be able to lock it, too
 		if info, err := os.Stat(path); err == nil {

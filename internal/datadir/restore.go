@@ -39,7 +39,7 @@ func Restore(ctx context.Context, path, file string) (before string, err error) 
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = withoutBreak(err, unlock()) }()
+	defer func() { err = errors.Join(err, unlock()) }()
 	r := &restore{dir: path, staged: filepath.Join(path, ".restore")}
 	if err := os.RemoveAll(r.staged); err != nil { // of a restore that was interrupted
 		return "", err

@@ -19,7 +19,7 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Accounts(nil).CreateRegistry(t.Context(), 1, 1, name); err != nil {
+		if _, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, name); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {
@@ -34,7 +34,7 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 			return "", err
 		}
 		defer d.Close()
-		registries, err := d.Accounts(nil).Registries(t.Context())
+		registries, err := d.Accounts().Registries(t.Context())
 		if err != nil || len(registries) != 1 {
 			t.Fatalf("registries = %v, %v; want one", registries, err)
 		}

@@ -66,7 +66,7 @@ func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 	if got := databaseVersion(t, path); got <= before {
 		t.Errorf("the database has the version %d after Open; want a later one than %d", got, before)
 	}
-	if registries, err := d.Accounts(nil).Registries(t.Context()); err != nil || len(registries) == 0 {
+	if registries, err := d.Accounts().Registries(t.Context()); err != nil || len(registries) == 0 {
 		t.Errorf("Registries = %v, %v; want those of before", registries, err)
 	}
 	other, err := Open(t.Context(), path)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -21,38 +22,52 @@ type Database interface {
 	ClaimServerKey(ctx context.Context, id string) (string, error)
 }
 
-// ServerKey returns the key that the database was created with, from a directory
-// of keys. For a new database it creates the key, unless there is one.
-func ServerKey(ctx context.Context, dir string, database Database) (id string, key [32]byte, err error) {
+// Keyring is the keys of one database, in a directory.
+type Keyring struct {
+	Dir string
+
+	id  string
+	key func() [32]byte // a function, so that nothing prints the key
+}
+
+// Open opens the keys that the database was created with. For a new database it
+// creates the server key, unless there is one.
+func Open(ctx context.Context, dir string, database Database) (*Keyring, error) {
 	path := ServerKeyPath(dir)
 	known, err := database.ServerKeyID(ctx)
 	if err != nil {
-		return "", key, err
+		return nil, err
 	}
 	if known == "" {
 		if err := createServerKey(path); err != nil {
-			return "", key, fmt.Errorf("server key %s cannot be created: %w", path, err)
+			return nil, fmt.Errorf("server key %s cannot be created: %w", path, err)
 		}
 	}
-	id, key, err = ReadServerKey(dir)
+	id, key, err := ReadServerKey(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", key, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no generated secret works", path, known)
+		return nil, fmt.Errorf("server key %s (id %s) is lost: restore the file from a backup; without it no generated secret works", path, known)
 	case errors.Is(err, errServerKeyDamaged):
-		return "", key, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
+		return nil, fmt.Errorf("server key %s: %w: restore it from a backup", path, err)
 	case err != nil:
-		return "", key, fmt.Errorf("server key cannot be read: %w", err)
+		return nil, fmt.Errorf("server key cannot be read: %w", err)
 	}
 	if known == "" {
 		if known, err = database.ClaimServerKey(ctx, id); err != nil {
-			return "", key, err
+			return nil, err
 		}
 	}
 	if id != known {
-		return "", key, fmt.Errorf("server key %s has the id %s, but the database was created with the key %s: restore that key from a backup", path, id, known)
+		return nil, fmt.Errorf("server key %s has the id %s, but the database was created with the key %s: restore that key from a backup", path, id, known)
 	}
-	return id, key, nil
+	return &Keyring{dir, id, func() [32]byte { return key }}, nil
 }
+
+// ServerKey returns the server key and its id.
+func (k *Keyring) ServerKey() (id string, key [32]byte) { return k.id, k.key() }
+
+// TokenKeys opens the token keys; see [OpenFiles].
+func (k *Keyring) TokenKeys(logger *slog.Logger) (*Files, error) { return OpenFiles(k.Dir, logger) }
 
 // serverKey is the content of the server key's file. In JSON, Key is in base64.
 type serverKey struct {

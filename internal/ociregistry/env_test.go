@@ -62,7 +62,7 @@ var onDisk = apptest.Options{Images: apptest.OnDisk}
 func newEnv(t *testing.T, o apptest.Options) *env {
 	t.Helper()
 	w := &env{t: t}
-	if o.Images == apptest.NoImages {
+	if o.Images == apptest.Outside {
 		o.Images = apptest.InMemory
 	}
 	o.Start = start
@@ -72,7 +72,7 @@ func newEnv(t *testing.T, o apptest.Options) *env {
 	}
 	t.Cleanup(w.checkLog) // after everything is closed
 	w.Env = apptest.New(t, o)
-	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppConfig.Now}
+	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppOptions.Now}
 	w.one = imageDirectory{w.Registry, "1-1-demo"}
 	w.two = imageDirectory{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
 	return w
@@ -177,7 +177,7 @@ func (w *env) otherProcess() *accounts.Service {
 			w.t.Error(err)
 		}
 	})
-	return dir.Accounts(w.AppConfig.Now)
+	return accounts.New(dir.Store, dir.ServerKey(), w.AppOptions.Now)
 }
 
 // bearer logs in and returns the header of a token for the scopes.

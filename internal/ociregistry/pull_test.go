@@ -83,7 +83,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
-	w.ImageOptions.Reserve = 1 << 62
+	w.AppOptions.Registry.Reserve = 1 << 62
 	w.Shut()
 	w.Open()
 	manifest := w.send(http.MethodGet, manifests, "", bearer)
@@ -108,7 +108,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	if n := strings.Count(w.Log.String(), "uploads are refused"); n != 1 {
 		t.Errorf("got %d lines that uploads are refused in the log, want one", n)
 	}
-	w.ImageOptions.Reserve = 0
+	w.AppOptions.Registry.Reserve = 0
 	w.Shut()
 	w.Open()
 	got = w.send(http.MethodPut, withDigest(location, sum("some")), "some", bearer)

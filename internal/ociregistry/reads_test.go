@@ -16,8 +16,8 @@ func TestARequestReadsOneAccount(t *testing.T) {
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 
 	w.Shut()
-	counting := &storetest.Counting{Store: w.AppConfig.Store}
-	w.AppConfig.Store = counting
+	counting := &storetest.Counting{Store: w.AppOptions.Store}
+	w.AppOptions.Store = counting
 	w.Open()
 	for _, path := range []string{"/v2/", "/v2/1-1-demo/app/tags/list"} {
 		w.wantStatus(path, w.send(http.MethodGet, path, "", bearer), http.StatusOK, "")

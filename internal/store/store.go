@@ -14,11 +14,8 @@ import (
 type Store interface {
 	accounts.Store
 	Maintainer
-	// ServerKeyID returns the id of the server key that the database was created
-	// with, or "" if it has none yet.
+	// See package keys, whose interface this package does not link.
 	ServerKeyID(ctx context.Context) (string, error)
-	// ClaimServerKey stores id as the id of the server key if there is none yet,
-	// and returns the stored one.
 	ClaimServerKey(ctx context.Context, id string) (string, error)
 	Close() error
 }

@@ -22,11 +22,11 @@ func asker(b *testing.B) func() {
 	b.Helper()
 	e := newEnv(b)
 	e.Shut()
-	e.AppConfig.Logger = quiet
+	e.AppOptions.Logger = quiet
 	e.Open()
 	e.Clock.Set(time.Now())
 	hourAgo := time.Now().Add(-time.Hour) // as keys mostly are
-	if err := os.Chtimes(e.Dir.Keys(), hourAgo, hourAgo); err != nil {
+	if err := os.Chtimes(e.Dir.Keys.Dir, hourAgo, hourAgo); err != nil {
 		b.Fatal(err)
 	}
 	_, secret := e.create(b, e.demo, accounts.NewUser{Name: "ci", Duration: -1})

@@ -41,7 +41,7 @@ func TestPublicKeys(t *testing.T) {
 	if err := json.Unmarshal(body, &set); err != nil {
 		t.Fatal(err)
 	}
-	files := testkit.TokenKeyFiles(t, e.Dir.Keys())
+	files := testkit.TokenKeyFiles(t, e.Dir.Keys.Dir)
 	if len(set.Keys) != 3 || len(files) != 3 {
 		t.Fatalf("%s: %d keys of %d files; want 3", body, len(set.Keys), len(files))
 	}
@@ -86,10 +86,10 @@ func TestPublicKeys(t *testing.T) {
 func TestPublicKeysThatCannotBeRead(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
-	if err := os.WriteFile(filepath.Join(e.Dir.Keys(), "token-0.pem"), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(e.Dir.Keys.Dir, "token-0.pem"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range testkit.TokenKeyFiles(t, e.Dir.Keys()) {
+	for _, path := range testkit.TokenKeyFiles(t, e.Dir.Keys.Dir) {
 		if filepath.Base(path) != "token-0.pem" {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -101,7 +101,7 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := do(t, r)
-	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, e.Dir.Keys()) {
+	if a.status != http.StatusServiceUnavailable || len(a.Errors) != 1 || strings.Contains(a.body, e.Dir.Keys.Dir) {
 		t.Errorf("got %d %s, want 503 and one error without a path", a.status, a.body)
 	}
 	var requests []string // without the keys' log line of the damage

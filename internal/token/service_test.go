@@ -353,7 +353,7 @@ func TestRefreshTokenMisused(t *testing.T) {
 
 	elsewhere := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside, Data: e.Dir.Path})} // the same accounts and keys
 	elsewhere.Shut()
-	elsewhere.ImageOptions.Service = "other.example.com"
+	elsewhere.AppOptions.Service = "other.example.com"
 	elsewhere.Open()
 	elsewhere.Log.Take()
 	a := do(t, post(t, elsewhere.URL, url.Values{"service": {"other.example.com"}, "grant_type": {"refresh_token"}, "refresh_token": {valid.RefreshToken}}))
@@ -478,7 +478,7 @@ func TestKeysThatAreLost(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	removeKeys(t, e.Dir.Keys())
+	removeKeys(t, e.Dir.Keys.Dir)
 	e.wantDenied(t, "no key", do(t, get(t, base, "ci", secret, nil)), http.StatusServiceUnavailable, "UNAVAILABLE", secret)
 }
 
@@ -604,7 +604,7 @@ func TestALoginReadsOneAccount(t *testing.T) {
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	counting := &storetest.Counting{Store: e.Dir.Store}
 	e.Shut()
-	e.AppConfig.Store = counting
+	e.AppOptions.Store = counting
 	e.Open()
 	base := e.URL
 	for _, query := range []url.Values{nil, scope("repository:1-1-demo/app:pull,push")} {

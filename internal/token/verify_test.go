@@ -32,7 +32,7 @@ func TestToken(t *testing.T) {
 	base := e.URL
 	e.Clock.Set(noon.Add(700 * time.Millisecond))
 	u, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0])
+	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys.Dir)[0])
 	_, id := jwk(t, &key.PublicKey)
 	text := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:push,pull"))).Token
 
@@ -71,7 +71,7 @@ func TestCertifiedToken(t *testing.T) {
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	e.Shut()
-	e.ImageOptions.X5C = true
+	e.AppOptions.X5C = true
 	e.Open()
 	text := do(t, get(t, base, "ci", secret, nil)).Token
 	header := object(t, text, 0)
@@ -87,7 +87,7 @@ func TestCertifiedToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0])
+	key := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys.Dir)[0])
 	if !key.PublicKey.Equal(certificate.PublicKey) || !isSignedBy(t, text, &key.PublicKey) {
 		t.Error("the certificate in the header is not that of the key which signed")
 	}
@@ -116,7 +116,7 @@ func TestForgedTokens(t *testing.T) {
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	valid := do(t, get(t, base, "ci", secret, scope("repository:1-1-demo/app:pull"))).Token
 	header, claims := object(t, valid, 0), object(t, valid, 1)
-	key, attacker := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys())[0]), newKey(t)
+	key, attacker := testkit.PrivateKey(t, testkit.TokenKeyFiles(t, e.Dir.Keys.Dir)[0]), newKey(t)
 	ours, theirs := es256(t, key), es256(t, attacker)
 	attackerJWK, attackerID := jwk(t, &attacker.PublicKey)
 	publicJWK, _ := jwk(t, &key.PublicKey)
@@ -323,7 +323,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 		}
 	}
 	old, oldID := sign()
-	elsewhere, err := keys.OpenFiles(e.Dir.Keys(), quiet) // another process
+	elsewhere, err := keys.OpenFiles(e.Dir.Keys.Dir, quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 	}
 	want("a token of the removed key", old, false)
 	want("a token of the key that is left", text, true)
-	if err := os.Remove(testkit.TokenKeyFiles(t, e.Dir.Keys())[0]); err != nil { // by hand, the one that signs
+	if err := os.Remove(testkit.TokenKeyFiles(t, e.Dir.Keys.Dir)[0]); err != nil { // by hand, the one that signs
 		t.Fatal(err)
 	}
 	want("a token of the only key, removed by hand", text, false)

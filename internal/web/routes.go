@@ -5,18 +5,20 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// Handlers are the handlers that a server serves.
+// Handlers are the handlers that a server serves. The paths of a nil handler are
+// answered with 404.
 type Handlers struct {
 	API      http.Handler
 	Token    http.Handler
 	JWKS     http.Handler
-	Registry http.Handler // nil: no registry is served
+	Registry http.Handler
 
 	// Ready returns an error if the server cannot serve. nil: it always can.
 	Ready func(context.Context) error
@@ -28,8 +30,12 @@ type route struct {
 	path    string // only this path or, if it ends with a slash, the path and all paths below it
 	handler http.Handler
 	limits  limits
-	public  bool // the handler does not authenticate clients; only GET and HEAD reach it
-	quiet   bool // requests that do not fail are logged at level Debug
+	methods []string // other methods are answered with 405; nil: the handler decides
+	quiet   bool     // requests that do not fail are logged at level Debug
+
+	// authenticated says that the handler asks who calls, and answers 401 to a
+	// request without credentials.
+	authenticated bool
 }
 
 // apiPrefix is the prefix of all paths of the document.
@@ -37,15 +43,15 @@ const apiPrefix = "/cloud/v1/registries/"
 
 // routes returns the table of all paths. A path belongs to at most one route.
 func (h Handlers) routes() []route {
-	routes := append(probeRoutes(h.Ready),
-		route{name: "api", path: apiPrefix, handler: h.API, limits: brief},
-		route{name: "token", path: "/token", handler: h.Token, limits: form},
-		route{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, limits: brief, public: true},
-	)
-	if h.Registry != nil {
-		routes = append(routes, route{name: "registry", path: "/v2/", handler: h.Registry, limits: images})
-	}
-	return routes
+	reads := []string{http.MethodGet, http.MethodHead}
+	return slices.DeleteFunc([]route{
+		{name: "probe", path: "/healthz", handler: probe(nil), limits: brief, methods: reads, quiet: true},
+		{name: "probe", path: "/readyz", handler: probe(h.Ready), limits: brief, methods: reads, quiet: true},
+		{name: "api", path: apiPrefix, handler: h.API, limits: brief, authenticated: true},
+		{name: "token", path: "/token", handler: h.Token, limits: form, authenticated: true},
+		{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, limits: brief, methods: reads},
+		{name: "registry", path: "/v2/", handler: h.Registry, limits: images, authenticated: true},
+	}, func(r route) bool { return r.handler == nil })
 }
 
 // router passes each request to its route.
@@ -71,9 +77,9 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		r, cancel := route.limits.apply(record, r)
 		defer cancel()
-		if route.public && r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			writeError(w, record, http.StatusMethodNotAllowed, apierror.Body{Message: "this path has GET and HEAD"})
+		if route.methods != nil && !slices.Contains(route.methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(route.methods, ", "))
+			writeError(w, record, http.StatusMethodNotAllowed, apierror.Body{Message: "method not allowed: use " + strings.Join(route.methods, " or ")})
 			return
 		}
 		route.handler.ServeHTTP(w, r)

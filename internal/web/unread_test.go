@@ -126,7 +126,7 @@ func TestProbes(t *testing.T) {
 	ready := error(nil)
 	check := func(context.Context) error { return ready }
 	main := web.Handlers{API: named("api"), Token: named("token"), JWKS: named("jwks"), Ready: check}
-	for name, handler := range map[string]http.Handler{"main": handlerOf(main), "admin": web.NewAdmin(check, slog.New(slog.DiscardHandler)).Handler} {
+	for name, handler := range map[string]http.Handler{"main": handlerOf(main), "admin": web.New(web.Handlers{Ready: check}, web.Options{Logger: slog.New(slog.DiscardHandler)}).Handler} {
 		for _, test := range []struct {
 			method, path string
 			ready        error
@@ -148,7 +148,7 @@ func TestProbes(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	web.NewAdmin(nil, slog.New(slog.DiscardHandler)).Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v2/", nil))
+	web.New(web.Handlers{}, web.Options{Logger: slog.New(slog.DiscardHandler)}).Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v2/", nil))
 	if w.Code != http.StatusNotFound {
 		t.Errorf("admin, GET /v2/: got %d, want 404", w.Code)
 	}

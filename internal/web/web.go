@@ -37,19 +37,11 @@ type Options struct {
 	Begin func(r *http.Request) (ctx context.Context, end func(*observe.Record))
 }
 
-// New returns a server for the handlers.
-func New(h Handlers, o Options) *http.Server { return newServer(h.routes(), o) }
-
-// NewAdmin returns a server for the probes only. On a listener of its own, it
-// responds even when all connections of the main listener are in use.
-func NewAdmin(ready func(context.Context) error, logger *slog.Logger) *http.Server {
-	return newServer(probeRoutes(ready), Options{Logger: logger})
-}
-
-func newServer(routes []route, o Options) *http.Server {
+// New returns a server for the handlers. With none but Ready, it serves the probes.
+func New(h Handlers, o Options) *http.Server {
 	return &http.Server{
 		Handler: observe.Handler(
-			&router{routes: routes, proxies: o.Proxies},
+			&router{routes: h.routes(), proxies: o.Proxies},
 			observe.Options{Logger: o.Logger, Begin: o.Begin},
 		),
 		TLSConfig:         o.TLS,

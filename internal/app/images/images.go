@@ -1,67 +1,56 @@
-// Package images opens the token service and the registry of a server. It is not
-// part of package app, so that a server without images does not link the
-// distribution project's library.
+// Package images opens a server over a data directory, with its token service and
+// registry. It is not part of package app, so that a server without images does not
+// link the distribution project's library.
 package images
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
-	"time"
 
-	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/app"
+	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are the options of [New].
+// Options are the options of [Open].
 type Options struct {
-	Keys    token.Keys       // sign and verify tokens. Required
-	Service string           // issuer and audience of the tokens. Required
-	X5C     bool             // put the certificate into the tokens' header
-	Now     func() time.Time // the clock; nil: [time.Now]
-	Logger  *slog.Logger     // required
+	app.Config // Store and ServerKey may be nil: they are the directory's; Open sets Images
 
-	// Outside means that another registry stores the images: only the token service
-	// is opened, and the options below are ignored.
-	Outside bool
+	Service string // issuer and audience of the tokens. Required
+	X5C     bool   // put the certificate into the tokens' header
 
-	Root         string      // directory of the images; "": they are kept in memory
-	URL          string      // see [ociregistry.Options]
-	Reserve      int64       // see [ociregistry.Options]
-	Requests     int         // see [ociregistry.Options]
-	AccountsFull func() bool // see [ociregistry.Options]
+	// Registry are options of the registry: Open sets Accounts, Issuer, Logger and
+	// AccountsFull. nil: another registry stores the images, and there is only the
+	// token service.
+	Registry *ociregistry.Options
 }
 
-// New returns the constructor of the token service and the registry for
-// [app.Config.Images].
-func New(o Options) func(context.Context, *accounts.Service) (app.Images, error) {
-	return func(ctx context.Context, a *accounts.Service) (app.Images, error) {
-		now := o.Now
-		if now == nil {
-			now = time.Now
-		}
-		issuer := &token.Issuer{Keys: o.Keys, Service: o.Service, Now: now, Certified: o.X5C}
-		tokens := &token.Handler{Accounts: a, Issuer: issuer}
-		images := app.Images{Token: tokens, JWKS: http.HandlerFunc(tokens.JWKS)}
-		if o.Outside {
-			return images, nil
-		}
-		registry, err := ociregistry.Open(ctx, ociregistry.Options{
-			Root:         o.Root,
-			URL:          o.URL,
-			Accounts:     a,
-			Issuer:       issuer,
-			Logger:       o.Logger,
-			Reserve:      o.Reserve,
-			Requests:     o.Requests,
-			AccountsFull: o.AccountsFull,
-		})
-		if err != nil {
-			return app.Images{}, err
-		}
-		images.Registry, images.Close = registry, registry.Close
-		return images, nil
+// Open wires a server over a data directory, which the caller closes after the App.
+func Open(ctx context.Context, dir *datadir.Dir, o Options) (*app.App, error) {
+	if o.Store == nil {
+		o.Store = dir.Store
 	}
+	o.ServerKey = dir.ServerKey()
+	o.Images = func(ctx context.Context, a *app.App) (func() error, error) {
+		keys, err := dir.Keys.TokenKeys(a.Logger)
+		if err != nil {
+			return nil, err
+		}
+		issuer := &token.Issuer{Keys: keys, Service: o.Service, Now: a.Now, Certified: o.X5C}
+		tokens := &token.Handler{Accounts: a.Accounts, Issuer: issuer}
+		a.Handlers.Token, a.Handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
+		if o.Registry == nil {
+			return nil, nil
+		}
+		registry := *o.Registry
+		registry.Accounts, registry.Issuer, registry.Logger, registry.AccountsFull = a.Accounts, issuer, a.Logger, dir.Store.IsFull
+		r, err := ociregistry.Open(ctx, registry)
+		if err != nil {
+			return nil, err
+		}
+		a.Handlers.Registry = r
+		return r.Close, nil
+	}
+	return app.Open(ctx, o.Config)
 }

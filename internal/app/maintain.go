@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/datadir"
+	"github.com/registryusers/registryusers/internal/store"
 )
 
 const (
@@ -15,23 +14,23 @@ const (
 	ballastInterval       = 10 * time.Second // between two checks of the ballast
 )
 
-// maintain maintains the data directory in the background until ctx is done or stop
+// Maintain maintains the app's database in the background until ctx is done or stop
 // is called: it deletes expired records, creates the ballast again when there is
 // room, and checks a database that was not closed the last time. stop waits until it
 // has ended.
-func maintain(ctx context.Context, dir *datadir.Dir, a *accounts.Service, logger *slog.Logger) (stop func()) {
+func (a *App) Maintain(ctx context.Context, database store.Store) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
 		every(ctx, deleteExpiredInterval, func() {
-			if err := a.DeleteExpired(ctx); err != nil && ctx.Err() == nil {
-				logger.Error("deleting expired records failed", "error", err)
+			if err := a.Accounts.DeleteExpired(ctx); err != nil && ctx.Err() == nil {
+				a.Logger.Error("deleting expired records failed", "error", err)
 			}
 		})
 	})
-	done.Go(func() { keepBallast(ctx, dir, logger) })
-	if dir.WasUnclean() {
-		done.Go(func() { checkDatabase(ctx, dir, logger) })
+	done.Go(func() { keepBallast(ctx, database, a.Logger) })
+	if database.WasUnclean() {
+		done.Go(func() { checkDatabase(ctx, database, a.Logger) })
 	}
 	return func() {
 		cancel()
@@ -53,26 +52,26 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 	}
 }
 
-func keepBallast(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) {
+func keepBallast(ctx context.Context, database store.Store, logger *slog.Logger) {
 	wasKept := true
 	every(ctx, ballastInterval, func() {
-		isKept, err := dir.KeepBallast()
+		isKept, err := database.KeepBallast()
 		switch {
 		case err != nil && wasKept: // logged once
 			logger.Error("create requests are refused: the file that reserves disk space for the database cannot be checked or created", "error", err)
 		case wasKept && !isKept:
-			logger.Error("the disk is full: create requests are refused until there is room again", "data", dir.Path)
+			logger.Error("the disk is full: create requests are refused until there is room again")
 		case !wasKept && isKept:
-			logger.Info("create requests are accepted again", "data", dir.Path)
+			logger.Info("create requests are accepted again")
 		}
 		wasKept = isKept
 	})
 }
 
-func checkDatabase(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) {
+func checkDatabase(ctx context.Context, database store.Store, logger *slog.Logger) {
 	logger.Info("the database was not closed the last time: checking it while the server runs")
 	start := time.Now()
-	findings, err := dir.Check(ctx)
+	findings, err := database.QuickCheck(ctx)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -2,23 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/ociregistry"
 )
 
 // withKeys returns a RunE that calls f with the token keys of the data directory.
 func withKeys(f func(keys *keys.Files, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
-		keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
+		keys, err := dir.Keys.TokenKeys(slog.Default())
 		if err != nil {
 			return err
 		}
@@ -87,7 +84,7 @@ func tokenKeyListCommand() *cobra.Command {
 	}
 	return listCommand("List the ids of the keys, and which key signs", []string{"ID", "SIGNS"},
 		func(_ context.Context, dir *datadir.Dir) ([]row, error) {
-			keys, err := keys.OpenFiles(dir.Keys(), slog.Default())
+			keys, err := dir.Keys.TokenKeys(slog.Default())
 			if err != nil {
 				return nil, err
 			}
@@ -111,20 +108,6 @@ func tokenKeyRemoveCommand() *cobra.Command {
 		Args:  oneArgument("ID"),
 		RunE: withKeys(func(keys *keys.Files, _ io.Writer, args []string) error {
 			return keys.Remove(args[0])
-		}),
-	}
-}
-
-func gcCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "gc",
-		Short: "Remove blobs that no manifest names and that are older than 24 hours; serve must be stopped",
-		Args:  noArguments,
-		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
-			removed, err := ociregistry.GarbageCollect(ctx, dir.Images(), time.Now(), slog.Default())
-			_, printErr := fmt.Fprintf(out, "removed: blobs %d (%d bytes), links to them %d, abandoned uploads %d\n",
-				removed.Blobs, removed.Bytes, removed.Links, removed.Uploads)
-			return errors.Join(err, printErr)
 		}),
 	}
 }
