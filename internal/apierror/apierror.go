@@ -121,8 +121,9 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 		body.Message, body.ErrorCode, body.InvalidFields = row.err.Error()+"; the server's log has details under this request_id", "", nil
 	} else if body.Message == "" && row.err != nil {
 		body.Message = row.err.Error()
+	} else if body.Message == "" {
+		body.Message = cmp.Or(http.StatusText(status), fmt.Sprintf("status %d", status))
 	}
-	body.Message = cmp.Or(body.Message, http.StatusText(status), fmt.Sprintf("status %d", status))
 	header := w.Header()
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
 		header.Del(name) // they belong to a response that this one replaces
