@@ -36,10 +36,10 @@ ci: ## run every check that a change must pass, on a clean checkout; .ci/run ins
 # How long to fuzz each: a time, or a number of runs of two requests each.
 FUZZTIME ?= 500000x
 
-fuzz: ## compare the server with an independent validator, and its own two validators with each other
+fuzz: ## compare the server with an independent validator, and the generated decoders with the validator
 	cd internal/verify && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) ./differential
 	cd internal/verify && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) ./differential
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/schema
+	go test -run '^$$' -fuzz FuzzBodies -fuzztime $(FUZZTIME) ./server
 
 bench: ## measure the server beside others and write bench/RESULTS.md; ten minutes on a quiet machine; ARGS adds flags
 	cd bench && go run . $(ARGS)

@@ -1,10 +1,12 @@
-package schema_test
+package validation_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // A large body may break a rule in every few bytes. What it
@@ -21,7 +23,7 @@ func TestCheckBoundsWhatItSays(t *testing.T) {
 		{"fields of a wrong type", `{"type":"object","additionalProperties":{"type":"string"}}`, `{` + names.String()[1:] + `}`},
 	} {
 		value := decode(t, tt.value)
-		for judge, compiled := range compileBoth(t, tt.schema) {
+		for judge, compiled := range map[string]*validation.Schema{"engine": compile(t, tt.schema)} {
 			start := time.Now()
 			got := compiled.Check(value)
 			const limit = 20 * time.Second // a fraction of a second is usual
