@@ -110,6 +110,7 @@ var imports = []importRow{
 	{pkg: "client/clienttest", may: []string{"", "client", "server", "internal/accounts", "internal/apierror", "internal/app", "internal/store", "internal/web"}},
 	{pkg: "server", may: []string{"", "gen/models", "gen/apiserver", "internal/apierror", "internal/observe", "server/internal/validation"}},
 	{pkg: "server/internal/validation"},
+	{pkg: "server/internal/generate/fixture", may: []string{""}},
 	{pkg: "server/internal/generate", may: []string{"server/internal/validation"}},
 
 	// The rules know neither HTTP nor SQL, and a store knows neither HTTP nor keys.

@@ -81,7 +81,8 @@ func (e encodedCreateUserResponse) VisitCreateUserResponse(w http.ResponseWriter
 
 // appendCreatedUser appends the JSON of a response.
 func appendCreatedUser(b []byte, v *CreatedUser, failed *error) []byte {
-	b = append(b, `{"created_at":`...)
+	start := len(b)
+	b = append(b, `,"created_at":`...)
 	b = appendTime(b, v.CreatedAt, failed)
 	b = append(b, `,"duration":`...)
 	b = strconv.AppendInt(b, int64(v.Duration), 10)
@@ -95,6 +96,7 @@ func appendCreatedUser(b []byte, v *CreatedUser, failed *error) []byte {
 	b = strconv.AppendBool(b, bool(v.ReadOnly))
 	b = append(b, `,"secret":`...)
 	b = appendText(b, v.Secret.Reveal())
+	b[start] = '{' // not the comma
 	return append(b, '}')
 }
 

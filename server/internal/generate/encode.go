@@ -104,11 +104,12 @@ func (g *generator) encodeStruct(typ ast.Expr, structure *ast.StructType, name s
 		return "", fmt.Errorf("the Go type %s", g.text(typ))
 	}
 	var body strings.Builder
-	for i, f := range fields {
+	neverEmpty := false
+	for _, f := range fields {
 		source := "v." + f.name
 		pointer, isPointer := f.typ.(*ast.StarExpr)
 		isOptional := strings.Contains(f.options, "omit")
-		if isPointer != isOptional || i == 0 && isOptional {
+		if isPointer != isOptional {
 			return "", fmt.Errorf("the field %s, which may be left out", f.json)
 		}
 		if isPointer {
@@ -119,16 +120,16 @@ func (g *generator) encodeStruct(typ ast.Expr, structure *ast.StructType, name s
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", f.json, err)
 		}
-		comma := ","
-		if i == 0 {
-			comma = "{"
-		}
-		fmt.Fprintf(&body, "b = append(b, %s...)\n%s", quote(comma+strconv.Quote(f.json)+":"), encode)
+		fmt.Fprintf(&body, "b = append(b, %s...)\n%s", quote(","+strconv.Quote(f.json)+":"), encode)
 		if isPointer {
 			body.WriteString("}\n")
 		}
+		neverEmpty = neverEmpty || !isPointer
 	}
-	g.functions[function] = fmt.Sprintf("\n// %s appends the JSON of a response.\nfunc %s(b []byte, v *%s, failed *error) []byte {\n%sreturn append(b, '}')\n}\n",
+	if !neverEmpty {
+		body.WriteString("if len(b) == start {\nreturn append(b, \"{}\"...)\n}\n")
+	}
+	g.functions[function] = fmt.Sprintf("\n// %s appends the JSON of a response.\nfunc %s(b []byte, v *%s, failed *error) []byte {\nstart := len(b)\n%sb[start] = '{' // not the comma\nreturn append(b, '}')\n}\n",
 		function, function, g.text(typ), body.String())
 	return function, nil
 }
