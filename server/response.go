@@ -29,6 +29,8 @@ type response struct {
 	context   requestContext
 	bound     validatedBody
 
+	pathValues [4]string // initial memory of the router
+
 	status int          // 0 until the response has a status
 	held   bool         // the response is in body until finish sends it
 	body   bytes.Buffer // the held response's body

@@ -140,7 +140,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var op *operation
-	router.root.match(rest, make([]string, 0, 4), func(end *node, values []string) bool {
+	router.root.match(rest, resp.pathValues[:0], func(end *node, values []string) bool {
 		if op = end.operation(r.Method); op == nil {
 			return false
 		}
