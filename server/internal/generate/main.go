@@ -267,7 +267,7 @@ func (g *generator) responses(name string, op *openapi3.Operation) map[string]st
 func (g *generator) headers(visit *ast.FuncDecl) string {
 	var text string
 	for _, statement := range visit.Body.List {
-		if line := g.code.text(statement); strings.Contains(line, "response.Headers.") {
+		if line := g.text(statement); strings.Contains(line, "response.Headers.") {
 			text += line + "\n"
 		}
 	}

@@ -2,9 +2,7 @@ package validation_test
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -511,12 +509,3 @@ func TestWhyNeedsNoFigures(t *testing.T) {
 }
 
 // keys returns the names of an object in a fixed order.
-func keys(object map[string]any) []string { return slices.Sorted(maps.Keys(object)) }
-
-func toText(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Sprintf("%#v", value)
-	}
-	return string(text)
-}
