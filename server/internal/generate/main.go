@@ -190,7 +190,7 @@ func (g *generator) operation(name, route string, op *openapi3.Operation) {
 	if op.RequestBody != nil {
 		bind, set := "", ""
 		body := name + "JSONRequestBody"
-		if media := op.RequestBody.Value.Content["application/json"]; media != nil && media.Schema != nil && g.types[body] != nil {
+		if media := op.RequestBody.Value.Content["application/json"]; media != nil && len(op.RequestBody.Value.Content) == 1 && media.Schema != nil && g.types[body] != nil {
 			var decode string
 			err := g.attempt(func() (err error) {
 				decode, err = g.decodeStruct(media.Schema, &ast.Ident{Name: body}, name)
