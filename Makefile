@@ -33,10 +33,11 @@ ci: ## run every check that a change must pass, on a clean checkout; .ci/run ins
 # How long to fuzz each: a time, or a number of runs of two requests each.
 FUZZTIME ?= 500000x
 
-fuzz: ## compare the server with an independent validator, and its own two validators with each other
+fuzz: ## compare the server with an independent validator, and the generated decoders with the validator
 	cd internal/verify && go test -run '^$$' -fuzz FuzzBody -fuzztime $(FUZZTIME) ./differential
 	cd internal/verify && go test -run '^$$' -fuzz FuzzIDs -fuzztime $(FUZZTIME) ./differential
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/schema
+	go test -run '^$$' -fuzz FuzzBodies -fuzztime $(FUZZTIME) ./server
+	go test -run '^$$' -fuzz FuzzBodies -fuzztime $(FUZZTIME) ./server/internal/generate/fixture
 
 bench: ## measure the server beside others and write bench/RESULTS.md; ten minutes on a quiet machine; ARGS adds flags
 	cd bench && go run . $(ARGS)
@@ -52,7 +53,7 @@ spec: ## vendor a newer OpenAPI document from FROM=FILE, a documentation page or
 verify: ## check that gen/ and go.mod are up to date
 	go generate ./...
 	go mod tidy
-	git diff --exit-code -- gen go.mod go.sum
+	git diff --exit-code -- gen server/internal/generate go.mod go.sum
 	test -z "$$(git status --porcelain -- gen)"
 
 lint: ## format, vet and lint every module, and look for known vulnerabilities; needs golangci-lint and govulncheck

@@ -1,52 +1,13 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
-
-// checkStatuses returns an error for every difference between the document's
-// operations and statuses and those listed.
-func checkStatuses(doc *openapi3.T, listed map[string][]int) error {
-	var errs []error
-	declared := map[string]bool{}
-	for path, item := range doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			declared[op.OperationID] = true
-			statuses, ok := listed[op.OperationID]
-			if !ok {
-				errs = append(errs, fmt.Errorf("operation %s (%s %s) is not listed", op.OperationID, method, path))
-				continue
-			}
-			for status := range op.Responses.Map() {
-				if status == "default" {
-					continue
-				}
-				if n, err := strconv.Atoi(status); err != nil || !slices.Contains(statuses, n) {
-					errs = append(errs, fmt.Errorf("operation %s: the document declares status %s, which is not listed", op.OperationID, status))
-				}
-			}
-			for _, status := range statuses {
-				if op.Responses.Status(status) == nil {
-					errs = append(errs, fmt.Errorf("operation %s: status %d is listed, and the document does not declare it", op.OperationID, status))
-				}
-			}
-		}
-	}
-	for operation := range listed {
-		if !declared[operation] {
-			errs = append(errs, fmt.Errorf("operation %s is listed, and the document has no such operation", operation))
-		}
-	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
-}
 
 // checkSecurity refuses an operation with any authentication other than one API
 // key in the header Authorization.

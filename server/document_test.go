@@ -13,7 +13,7 @@ import (
 )
 
 // document returns a copy of the embedded document, to change.
-func document(t *testing.T) *openapi3.T {
+func document(t testing.TB) *openapi3.T {
 	t.Helper()
 	doc, err := apiserver.GetSpec()
 	if err != nil {
@@ -368,42 +368,5 @@ func TestErrorsUndeclaredByTheDocumentAreFoundToo(t *testing.T) {
 	got := s.wantError(t, s.send(call{}), 500, "InternalServerError")
 	if line := s.log.line(t, got.RequestID); !strings.Contains(line.Error, "403") {
 		t.Errorf("error in the log: got %q, want it to name the status", line.Error)
-	}
-}
-
-func TestStatusesThatTheImplementationWasNotWrittenFor(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		listed map[string][]int
-		edit   func(*openapi3.T)
-		want   string // in the error, or "" for none
-	}{
-		{"all listed", map[string][]int{"CreateUser": {409, 201, 404}}, nil, ""},
-		{"not checked", nil, func(doc *openapi3.T) { createOperation(doc).Responses.Set("402", &openapi3.ResponseRef{}) }, ""},
-		{"an operation that is not listed", map[string][]int{}, nil, "operation CreateUser (POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users) is not listed"},
-		{"a removed operation", map[string][]int{"CreateUser": {201, 404, 409}, "DeleteUser": {204}}, nil, "operation DeleteUser is listed, and the document has no such operation"},
-		{"a status that is new", map[string][]int{"CreateUser": {201, 404, 409}}, func(doc *openapi3.T) {
-			createOperation(doc).Responses.Set("402", &openapi3.ResponseRef{Value: openapi3.NewResponse()})
-		}, "operation CreateUser: the document declares status 402, which is not listed"},
-		{"statuses by their hundred", map[string][]int{"CreateUser": {201, 404, 409}}, func(doc *openapi3.T) {
-			createOperation(doc).Responses.Set("4XX", &openapi3.ResponseRef{Value: openapi3.NewResponse()})
-		}, "operation CreateUser: the document declares status 4XX, which is not listed"},
-		{"a removed status", map[string][]int{"CreateUser": {201, 402, 404, 409}}, nil, "operation CreateUser: status 402 is listed, and the document does not declare it"},
-		{"all that is wrong", map[string][]int{"CreateUser": {202, 404, 409}}, nil, "status 202 is listed, and the document does not declare it\noperation CreateUser: the document declares status 201"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			doc := document(t)
-			if test.edit != nil {
-				test.edit(doc)
-			}
-			_, err := build(doc, Options{Authenticator: anyone, Statuses: test.listed}, mountCreate(func(http.ResponseWriter, *http.Request) {}))
-			if test.want == "" {
-				if err != nil {
-					t.Errorf("got %v, want none", err)
-				}
-			} else if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "server: Options.Statuses: ") {
-				t.Errorf("got %v, want %q", err, test.want)
-			}
-		})
 	}
 }

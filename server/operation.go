@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -10,13 +12,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
+	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/internal/apierror"
-	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // operation checks the requests of one operation of the document.
@@ -28,21 +32,21 @@ type operation struct {
 	pathNames  []string // of the parameters in the path, in order, as the generated code spells them
 	parameters []parameter
 
-	body         *schema.Schema // nil: the operation has no body
+	body         *validation.Schema // nil: the operation has no body
 	bodyRequired bool
+	decodes      bool // the generated code decodes and validates the body
 
-	declared [600]bool // by status: the document declares this response, not only the default one
+	successes []int // the statuses below 400 that the document declares
 }
 
 type parameter struct {
 	*openapi3.Parameter
-	position int            // in the path, or -1
-	scalar   *schema.Schema // of a parameter that is one integer or string without an encoding; else nil
+	position int                // in the path, or -1
+	scalar   *validation.Schema // of a parameter that is one integer or string without an encoding; else nil
 	integer  bool
-	engine   bool // kin-openapi validates it as OpenAPI 3.1, which is slow
 }
 
-func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item *openapi3.PathItem, method string, spec *openapi3.Operation) (*operation, error) {
+func newOperation(doc *openapi3.T, compiler *validation.Compiler, path string, item *openapi3.PathItem, method string, spec *openapi3.Operation) (*operation, error) {
 	op := &operation{
 		id:    spec.OperationID,
 		route: &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: spec},
@@ -77,14 +81,17 @@ func newOperation(doc *openapi3.T, compiler *schema.Compiler, path string, item 
 			return nil, fmt.Errorf("request body: %w", err)
 		}
 		op.bodyRequired = body.Required
+		op.decodes = apiserver.Decodes(op.id)
 	}
-	for code := range op.declared {
-		op.declared[code] = spec.Responses.Status(code) != nil
+	for status := 200; status < 400; status++ {
+		if spec.Responses.Status(status) != nil {
+			op.successes = append(op.successes, status)
+		}
 	}
 	return op, nil
 }
 
-func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Parameter) (parameter, error) {
+func newParameter(compiler *validation.Compiler, path string, spec *openapi3.Parameter) (parameter, error) {
 	p := parameter{Parameter: spec, position: -1}
 	if spec.In == openapi3.ParameterInPath {
 		for i, name := range wildcards(path) {
@@ -106,7 +113,6 @@ func newParameter(compiler *schema.Compiler, path string, spec *openapi3.Paramet
 	if err != nil {
 		return p, err
 	}
-	p.engine = !compiled.Simple()
 	p.integer = spec.Schema.Value.Type.Is("integer")
 	if (p.integer || spec.Schema.Value.Type.Is("string")) && isPlain(spec) {
 		p.scalar = compiled
@@ -139,17 +145,18 @@ func (op *operation) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if op.body == nil {
 		r.Body = http.NoBody
+		resp.context.body = apiserver.BoundBody{}
 	} else if !op.validateBody(resp, r) {
 		return
 	}
 	op.next(resp, r)
 }
 
-func (op *operation) checkParameters(r *http.Request) []schema.Violation {
+func (op *operation) checkParameters(r *http.Request) []validation.Violation {
 	if len(op.parameters) == 0 {
 		return nil
 	}
-	var violations []schema.Violation
+	var violations []validation.Violation
 	var input *openapi3filter.RequestValidationInput
 	for i := range op.parameters {
 		p := &op.parameters[i]
@@ -164,9 +171,9 @@ func (op *operation) checkParameters(r *http.Request) []schema.Violation {
 		if input == nil {
 			query, err := url.ParseQuery(r.URL.RawQuery)
 			if err != nil {
-				return []schema.Violation{{Field: "query", Why: "must be percent-encoded name=value pairs"}}
+				return []validation.Violation{{Field: "query", Why: "must be percent-encoded name=value pairs"}}
 			}
-			input = &openapi3filter.RequestValidationInput{Request: r, QueryParams: query, PathParams: op.pathParameters(r)}
+			input = &openapi3filter.RequestValidationInput{Request: r, Route: op.route, QueryParams: query, PathParams: op.pathParameters(r)}
 		}
 		violations = op.checkParameter(violations, p, input)
 	}
@@ -187,14 +194,14 @@ func (op *operation) sent(p *parameter, r *http.Request, query url.Values) []str
 }
 
 // checkScalar validates a parameter that is one integer or one string.
-func (p *parameter) checkScalar(violations []schema.Violation, sent []string) []schema.Violation {
+func (p *parameter) checkScalar(violations []validation.Violation, sent []string) []validation.Violation {
 	switch {
 	case len(sent) == 0 && p.Required:
-		return append(violations, schema.Violation{Field: p.Name, Why: "is required"})
+		return append(violations, validation.Violation{Field: p.Name, Why: "is required"})
 	case len(sent) == 0:
 		return violations
 	case len(sent) > 1:
-		return append(violations, schema.Violation{Field: p.Name, Why: "must be given once"})
+		return append(violations, validation.Violation{Field: p.Name, Why: "must be given once"})
 	case p.integer:
 		return p.checkInteger(violations, sent[0])
 	}
@@ -203,20 +210,14 @@ func (p *parameter) checkScalar(violations []schema.Violation, sent []string) []
 
 // checkParameter validates a parameter of any form and fills in its default. It
 // uses kin-openapi for every parameter that checkScalar cannot validate.
-func (op *operation) checkParameter(violations []schema.Violation, p *parameter, input *openapi3filter.RequestValidationInput) []schema.Violation {
+func (op *operation) checkParameter(violations []validation.Violation, p *parameter, input *openapi3filter.RequestValidationInput) []validation.Violation {
 	sent := op.sent(p, input.Request, input.QueryParams)
 	single := p.Schema != nil && !p.Schema.Value.Type.Includes("array") && !p.Schema.Value.Type.Includes("object")
 	if p.scalar != nil && (len(sent) > 0 || p.Schema.Value.Default == nil) {
 		return p.checkScalar(violations, sent)
 	}
 	if single && len(sent) > 1 {
-		return append(violations, schema.Violation{Field: p.Name, Why: "must be given once"})
-	}
-	// Without a route kin-openapi uses its fast visitor. With the route of an
-	// OpenAPI 3.1 document it uses an engine that it compiles for every call.
-	input.Route = nil
-	if p.engine {
-		input.Route = op.route
+		return append(violations, validation.Violation{Field: p.Name, Why: "must be given once"})
 	}
 	err := openapi3filter.ValidateParameter(input.Request.Context(), input, p.Parameter)
 	var invalid *openapi3.SchemaError
@@ -224,21 +225,21 @@ func (op *operation) checkParameter(violations []schema.Violation, p *parameter,
 	case err == nil:
 		return violations
 	case errors.Is(err, openapi3filter.ErrInvalidRequired):
-		return append(violations, schema.Violation{Field: p.Name, Why: "is required"})
+		return append(violations, validation.Violation{Field: p.Name, Why: "is required"})
 	case errors.As(err, &invalid):
-		return append(violations, schema.Violation{Field: p.Name, Why: schema.Why(invalid.SchemaField, p.Schema.Value)})
+		return append(violations, validation.Violation{Field: p.Name, Why: validation.Why(invalid.SchemaField, p.Schema.Value)})
 	default:
-		return append(violations, schema.Violation{Field: p.Name, Why: "must be encoded as the document declares"})
+		return append(violations, validation.Violation{Field: p.Name, Why: "must be encoded as the document declares"})
 	}
 }
 
 // checkInteger validates an integer. It accepts only the canonical decimal form, so
 // that an id has one spelling.
-func (p *parameter) checkInteger(violations []schema.Violation, text string) []schema.Violation {
+func (p *parameter) checkInteger(violations []validation.Violation, text string) []validation.Violation {
 	n, err := strconv.ParseInt(text, 10, 64)
 	var canonical [20]byte
 	if err != nil || string(strconv.AppendInt(canonical[:0], n, 10)) != text {
-		return append(violations, schema.Violation{Field: p.Name, Why: "must be an integer in canonical decimal digits, of 64 bits at most"})
+		return append(violations, validation.Violation{Field: p.Name, Why: "must be an integer in canonical decimal digits, of 64 bits at most"})
 	}
 	if p.scalar.AnyInt() {
 		return violations
@@ -246,9 +247,9 @@ func (p *parameter) checkInteger(violations []schema.Violation, text string) []s
 	return p.checkValue(violations, n)
 }
 
-func (p *parameter) checkValue(violations []schema.Violation, value any) []schema.Violation {
+func (p *parameter) checkValue(violations []validation.Violation, value any) []validation.Violation {
 	for _, v := range p.scalar.Check(value) {
-		violations = append(violations, schema.Violation{Field: p.Name, Why: v.Why})
+		violations = append(violations, validation.Violation{Field: p.Name, Why: v.Why})
 	}
 	return violations
 }
@@ -263,10 +264,11 @@ func (op *operation) pathParameters(r *http.Request) map[string]string {
 	return values
 }
 
-// validateBody reads, decodes and validates the body, and sets r.Body to a
-// validatedBody for the generated code to bind. It reports whether the body is
-// valid; if not, resp is an error.
+// validateBody reads, decodes and validates the body. It keeps the value in the
+// request's context, or in r.Body for the generated code to bind, and reports whether
+// the body is valid; if not, resp is an error.
 func (op *operation) validateBody(resp *response, r *http.Request) bool {
+	resp.context.body = apiserver.BoundBody{}
 	if r.ContentLength == 0 && !op.bodyRequired && r.Header.Get("Content-Type") == "" {
 		r.Body = http.NoBody
 		return true
@@ -279,17 +281,59 @@ func (op *operation) validateBody(resp *response, r *http.Request) bool {
 		resp.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
 		return false
 	}
-	value, violations, err := op.body.Parse(http.MaxBytesReader(resp.ResponseWriter, r.Body, MaxBodyBytes))
+	buffer := buffers.Get().(*bytes.Buffer)
+	_, err := buffer.ReadFrom(http.MaxBytesReader(resp.ResponseWriter, r.Body, MaxBodyBytes))
+	defer release(buffer, buffer.Bytes())
 	if err != nil {
 		resp.failBody(err)
 		return false
 	}
-	if len(violations) > 0 {
+	violations, err := op.decodeBody(resp, buffer.Bytes())
+	switch {
+	case err != nil:
+		resp.failBody(err)
+	case len(violations) > 0:
 		resp.failFields(violations)
-		return false
+	default:
+		r.Body = &resp.bound
+		return true
 	}
-	r.Body = validatedBody{value}
-	return true
+	return false
+}
+
+// decodeBody sets the value of a valid body, or returns its violations, or an error if it is
+// not acceptable JSON.
+func (op *operation) decodeBody(resp *response, data []byte) (violations []validation.Violation, err error) {
+	if op.decodes {
+		if body, found, ok := apiserver.DecodeBody(op.id, data); ok {
+			for _, v := range found {
+				violations = append(violations, validation.Violation(v))
+			}
+			resp.context.body, resp.bound.value = body, map[string]any(nil)
+			return violations, nil
+		}
+	}
+	value, err := validation.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if violations = op.body.Check(value); len(violations) == 0 {
+		op.body.FillDefaults(value)
+		resp.bound.value = value
+	}
+	return violations, nil
+}
+
+// buffers has buffers that bodies are read into.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// release returns a buffer to the pool. It clears the body, which may have a secret.
+func release(buffer *bytes.Buffer, body []byte) {
+	clear(body)
+	const kept = 64 << 10
+	if buffer.Reset(); buffer.Cap() <= kept {
+		buffers.Put(buffer)
+	}
 }
 
 var tooLarge = fmt.Sprintf("the body must have at most %d bytes", MaxBodyBytes)
@@ -312,10 +356,29 @@ func isJSON(header http.Header) bool {
 }
 
 // validatedBody is a body that was read, decoded and validated. The generated code
-// binds its value through [schema.BindBody]; no second parser can read it.
-type validatedBody struct{ schema.Value }
+// binds its value by the runtime; no second parser can read it.
+type validatedBody struct{ value any }
+
+// ValidatedValue implements the interface that the generator's runtime looks for. The
+// value is empty if the implementation gets the body from the request's context.
+func (b *validatedBody) ValidatedValue() any { return b.value }
 
 var errBodyWasRead = errors.New("the body was already read")
 
-func (validatedBody) Read([]byte) (int, error) { return 0, errBodyWasRead }
-func (validatedBody) Close() error             { return nil }
+// Read fails: the runtime reads a body whose value it cannot bind.
+func (*validatedBody) Read([]byte) (int, error) { return 0, errBodyWasRead }
+func (*validatedBody) Close() error             { return nil }
+
+// requestContext is the context of a request in the generated code.
+type requestContext struct {
+	context.Context     // the authenticator's
+	body            any // the validated body
+}
+
+// Value implements [context.Context].
+func (c *requestContext) Value(key any) any {
+	if key == (apiserver.BodyKey{}) {
+		return c.body
+	}
+	return c.Context.Value(key)
+}

@@ -9,12 +9,12 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/apierror"
-	"github.com/registryusers/registryusers/internal/ijson"
 	"github.com/registryusers/registryusers/internal/observe"
-	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // response is the response writer of one request. It passes a success through. It
@@ -26,6 +26,10 @@ type response struct {
 	request   *http.Request
 	operation *operation // nil until a route matches
 	record    *observe.Record
+	context   requestContext
+	bound     validatedBody
+
+	pathValues [4]string // initial memory of the router
 
 	status int          // 0 until the response has a status
 	held   bool         // the response is in body until finish sends it
@@ -42,7 +46,7 @@ func (r *response) WriteHeader(code int) {
 	if r.status != 0 {
 		return
 	}
-	if code < 200 || code > 599 || code < 400 && !r.operation.declared[code] {
+	if code < 200 || code > 599 || code < 400 && !slices.Contains(r.operation.successes, code) {
 		r.cause = fmt.Errorf("the implementation responded with status %d, which the document does not declare", code)
 		code = http.StatusInternalServerError
 	}
@@ -111,7 +115,7 @@ func (r *response) failAs(err, cause error) {
 // failBody makes the response the one for a body that could not be read or decoded.
 func (r *response) failBody(err error) {
 	var over *http.MaxBytesError
-	var refused *ijson.Error
+	var refused *validation.JSONError
 	switch {
 	case errors.As(err, &over):
 		r.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
@@ -123,7 +127,7 @@ func (r *response) failBody(err error) {
 }
 
 // failFields makes the response a 400 with the violations.
-func (r *response) failFields(violations []schema.Violation) {
+func (r *response) failFields(violations []validation.Violation) {
 	p := apierror.Body{Message: apierror.InvalidRequest}
 	for _, v := range violations {
 		if v.Field == "" {

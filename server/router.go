@@ -13,7 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/registryusers/registryusers/internal/apierror"
-	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // router finds the operation of a request by its method and path. The generated
@@ -37,7 +37,7 @@ type node struct {
 // newRouter prepares the checks of every operation of doc.
 func newRouter(doc *openapi3.T) (*router, error) {
 	router := &router{}
-	compiler, err := schema.NewCompiler(doc)
+	compiler, err := validation.NewCompiler(doc)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var op *operation
-	router.root.match(rest, make([]string, 0, 4), func(end *node, values []string) bool {
+	router.root.match(rest, resp.pathValues[:0], func(end *node, values []string) bool {
 		if op = end.operation(r.Method); op == nil {
 			return false
 		}

@@ -70,14 +70,6 @@ type Options struct {
 	// was sent, or a body. Default: [slog.Default].
 	Logger *slog.Logger
 
-	// Statuses, if not nil, lists the operations that the implementation supports,
-	// by the document's operationId, and the statuses that it returns for each, in
-	// any order. [New] then refuses a document that declares other operations or
-	// statuses, and names them, so that a newer document is not served in part.
-	// The document's default response has no status: leave it out. Default: not
-	// checked.
-	Statuses map[string][]int
-
 	// ValidateResponses validates every response against the document before it
 	// is sent, including responses with undeclared statuses. A response that does
 	// not match becomes a 500, and the log has the reason. It costs some hundred
@@ -92,10 +84,9 @@ type Options struct {
 // that it cannot serve: authentication other than by an API key in the header
 // Authorization, a request body that is not JSON, a schema that does not compile,
 // two operations of the same method and path, a path parameter that is part of a
-// segment, operations or statuses other than [Options.Statuses]. It also fails for
-// what the generated code does not decode as it was sent: an inline request body
-// with oneOf, anyOf or additionalProperties, such a parameter, inline or not, and
-// a string that is a file (contentMediaType, or the format binary).
+// segment. It also fails for what the generated code does not decode as it was sent:
+// an inline request body with oneOf, anyOf or additionalProperties, such a parameter,
+// inline or not, and a string that is a file (contentMediaType, or the format binary).
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
@@ -105,7 +96,7 @@ func New(api apiserver.StrictServerInterface, options Options) (http.Handler, er
 		return nil, fmt.Errorf("server: the embedded document: %w", err)
 	}
 	return build(doc, options, func(mux apiserver.ServeMux) {
-		strict := apiserver.NewStrictHandlerWithOptions(api, nil, apiserver.StrictHTTPServerOptions{
+		strict := apiserver.NewStrictHandlerWithOptions(apiserver.Validated(api), nil, apiserver.StrictHTTPServerOptions{
 			RequestErrorHandlerFunc:  failBinding,
 			ResponseErrorHandlerFunc: failHandling,
 		})
@@ -129,11 +120,6 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 	routes, err := newRouter(doc)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
-	}
-	if options.Statuses != nil {
-		if err := checkStatuses(doc, options.Statuses); err != nil {
-			return nil, fmt.Errorf("server: Options.Statuses: %w", err)
-		}
 	}
 	mount(routes)
 	if err := routes.err(); err != nil {
@@ -167,7 +153,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		resp.failAuthentication(err)
 		return
 	}
-	resp.request = r.WithContext(ctx)
+	resp.context.Context = ctx
+	resp.request = r.WithContext(&resp.context)
 	h.routes.ServeHTTP(resp, resp.request)
 }
 

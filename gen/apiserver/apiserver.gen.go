@@ -10,18 +10,16 @@ import (
 	"compress/flate"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/oapi-codegen/runtime"
 	. "github.com/registryusers/registryusers/gen/models"
-	"github.com/registryusers/registryusers/internal/flatjson"
-	"github.com/registryusers/registryusers/internal/schema"
 )
 
 // ServerInterface represents all server handlers.
@@ -49,8 +47,7 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 	// ------------- Path parameter "project_id" -------------
 	var projectID int64
 
-	projectID, err = strconv.ParseInt(r.PathValue("project_id"), 10, 64)
-
+	err = runtime.BindStyledParameterWithOptions("simple", "project_id", r.PathValue("project_id"), &projectID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
 	if err != nil {
 		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "project_id", Err: err})
 		return
@@ -59,8 +56,7 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 	// ------------- Path parameter "region_id" -------------
 	var regionID int64
 
-	regionID, err = strconv.ParseInt(r.PathValue("region_id"), 10, 64)
-
+	err = runtime.BindStyledParameterWithOptions("simple", "region_id", r.PathValue("region_id"), &regionID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
 	if err != nil {
 		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "region_id", Err: err})
 		return
@@ -69,8 +65,7 @@ func (siw *ServerInterfaceWrapper) CreateUser(w http.ResponseWriter, r *http.Req
 	// ------------- Path parameter "registry_id" -------------
 	var registryID int64
 
-	registryID, err = strconv.ParseInt(r.PathValue("registry_id"), 10, 64)
-
+	err = runtime.BindStyledParameterWithOptions("simple", "registry_id", r.PathValue("registry_id"), &registryID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
 	if err != nil {
 		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "registry_id", Err: err})
 		return
@@ -272,7 +267,7 @@ type CreateUser201JSONResponse struct {
 func (response CreateUser201JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := flatjson.Encode(&buf, &response.Body); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -299,7 +294,7 @@ type CreateUser404JSONResponse struct {
 func (response CreateUser404JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := flatjson.Encode(&buf, &response.Body); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -324,7 +319,7 @@ type CreateUser409JSONResponse struct {
 func (response CreateUser409JSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := flatjson.Encode(&buf, &response.Body); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -348,7 +343,7 @@ type CreateUserdefaultJSONResponse struct {
 func (response CreateUserdefaultJSONResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := flatjson.Encode(&buf, &response.Body); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -422,7 +417,7 @@ func (sh *strictHandler) CreateUser(w http.ResponseWriter, r *http.Request, proj
 	request.Params = params
 
 	var body CreateUserJSONRequestBody
-	if err := schema.BindBody(r, &body); err != nil {
+	if err := runtime.BindJSONBody(r, &body); err != nil {
 		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
 		return
 	}

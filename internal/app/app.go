@@ -57,7 +57,6 @@ func Open(ctx context.Context, c Config) (*App, error) {
 	handler, err := server.New(implementation, server.Options{
 		Authenticator:     implementation,
 		Logger:            a.Logger,
-		Statuses:          api.Statuses,
 		ValidateResponses: c.ValidateResponses,
 	})
 	if err != nil {

@@ -49,7 +49,8 @@ func Handler(next http.Handler, o Options) http.Handler {
 		record.Request = r.WithContext(record)
 		record.attrs = record.room[:0]
 		record.Writer.ResponseWriter = w
-		w.Header().Set(RequestIDHeader, record.ID)
+		record.header[0] = record.ID
+		w.Header()[RequestIDHeader] = record.header[:]
 		defer func() {
 			value := recover()
 			if value != nil {
@@ -78,6 +79,7 @@ type Record struct {
 	Request *http.Request // as the handler got it; its RemoteAddr is the client's address
 	Writer  Writer
 
+	header  [1]string    // the response's X-Request-Id
 	level   slog.Level   // for a request that does not fail
 	attrs   []slog.Attr  // added by handlers
 	room    [4]slog.Attr // initial memory of attrs, enough for most requests

@@ -1,7 +1,6 @@
 // Command templates writes copies of the generator's templates to api/templates,
-// with some lines changed: the generated server decodes ids, binds bodies and
-// encodes responses faster, and the generated client refuses the path parameters
-// "." and "..".
+// with some lines changed: the generated client refuses the path parameters "." and
+// "..".
 //
 // The changes are strict, like the overlay's actions: it is an error if a change's
 // text is not found once in the templates of another version of the generator.
@@ -21,15 +20,6 @@ const generator = "github.com/oapi-codegen/oapi-codegen/v2"
 // changes are applied in this order. In each template, old must occur exactly once.
 var changes = []struct{ template, old, new string }{
 	{
-		"stdhttp/std-http-middleware.tmpl",
-		`err = runtime.BindStyledParameterWithOptions("{{.Style}}", "{{.ParamName}}", r.PathValue(`,
-		`{{if and (eq .TypeDef "int64") (eq .Style "simple")}}
-  {{$varName}}, err = strconv.ParseInt(r.PathValue("{{.SanitizedParamName}}"), 10, 64)
-  {{else}}
-  err = runtime.BindStyledParameterWithOptions("{{.Style}}", "{{.ParamName}}", r.PathValue(`,
-	},
-	{"stdhttp/std-http-middleware.tmpl", `ValueIsUnescaped: true})`, `ValueIsUnescaped: true}){{end}}`},
-	{
 		"client.tmpl",
 		`    serverURL, err := url.Parse(server)`,
 		`{{range $paramIdx, $param := .PathParams}}{{if ne .TypeDef "int64"}}
@@ -40,8 +30,6 @@ var changes = []struct{ template, old, new string }{
 {{end}}{{end}}
     serverURL, err := url.Parse(server)`,
 	},
-	{"strict/strict-http.tmpl", `runtime.BindJSONBody(r, &body)`, `schema.BindBody(r, &body)`},
-	{"strict/strict-interface.tmpl", `json.NewEncoder(&buf).Encode(response`, `flatjson.Encode(&buf, &response`},
 }
 
 func main() {

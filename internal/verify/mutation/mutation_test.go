@@ -32,6 +32,7 @@ const (
 	noGenerate outcome = "the generator stops, and names the overlay's action"
 	noServe    outcome = "server.New refuses, and names what it cannot serve"
 	noTest     outcome = "`make test` fails, and names the overlay's action"
+	noStatus   outcome = "`make test` fails, and names the operation and its statuses"
 )
 
 // mutation is a row of the table.
@@ -238,14 +239,14 @@ var table = []mutation{
 	{
 		name:  "a new status of an error",
 		edits: []edit{doc(conflict, "        '402':\n          description: Out of credit\n"+conflict)},
-		want:  noServe, where: "`registryusers serve` does not start: `Options.Statuses`, from `internal/api`; and a test of `client` fails",
-		says: []string{"operation CreateUser: the document declares status 402, which is not listed"},
+		want:  noStatus, where: "`statuses_test.go`, which lists what is implemented; and a test of `client` fails",
+		says: []string{`operation CreateUser: the document declares the statuses ["201" "402" "404"`},
 	},
 	{
 		name:  "a new status of success",
 		edits: []edit{doc(conflict, "        '202':\n          description: Accepted\n"+conflict)},
-		want:  noServe, where: "`registryusers serve` does not start: `Options.Statuses`, from `internal/api`; and a test of `client` fails",
-		says: []string{"operation CreateUser: the document declares status 202, which is not listed"},
+		want:  noStatus, where: "`statuses_test.go`, which lists what is implemented; and a test of `client` fails",
+		says: []string{`operation CreateUser: the document declares the statuses ["201" "202" "404"`},
 	},
 	{
 		name:  "a removed status",
@@ -376,7 +377,7 @@ func TestMutations(t *testing.T) {
 				return
 			}
 			m.generate(t, "")
-			if row.want == noTest { // the test must fail, whether or not the module compiles
+			if row.want == noTest || row.want == noStatus { // the test must fail, whether or not the module compiles
 				out, err := m.run(t, "", "go", overlayTests...)
 				if err == nil {
 					t.Fatal("it passes")
@@ -407,8 +408,8 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// overlayTests runs the document's tests that are about the overlay.
-var overlayTests = []string{"test", "-run", "Overlay", "."}
+// overlayTests runs the document's tests that are about the overlay and the statuses.
+var overlayTests = []string{"test", "-run", "Overlay|Statuses", "."}
 
 // contains checks that an output contains each of the texts.
 func contains(t *testing.T, out string, texts []string) {
@@ -450,7 +451,7 @@ func copyModule(t *testing.T) *module {
 			}
 			return nil
 		}
-		if strings.HasSuffix(name, "_test.go") && name != "document_test.go" || !entry.Type().IsRegular() {
+		if strings.HasSuffix(name, "_test.go") && name != "document_test.go" && name != "statuses_test.go" || !entry.Type().IsRegular() {
 			return nil
 		}
 		text, err := os.ReadFile(path)

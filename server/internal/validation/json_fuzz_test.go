@@ -1,4 +1,4 @@
-package ijson_test
+package validation_test
 
 import (
 	"bytes"
@@ -10,20 +10,20 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/registryusers/registryusers/internal/ijson"
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // FuzzDecode compares Decode with encoding/json, a parser that
 // is more lenient: what Decode accepts, encoding/json accepts too and reads
 // as the same value, numbers compared by value; so whatever encoding/json
-// refuses, Decode refuses. And every refusal is an *Error.
+// refuses, Decode refuses. And every refusal is a *validation.JSONError.
 func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := ijson.Decode(data)
+		got, err := validation.Decode(data)
 		if err != nil {
-			var refusal *ijson.Error
+			var refusal *validation.JSONError
 			if !errors.As(err, &refusal) || refusal.Reason == "" || refusal.Offset < 0 || refusal.Offset > int64(len(data)) {
-				t.Fatalf("Decode(%q): got %#v, want an *Error with a reason and an offset within the input", data, err)
+				t.Fatalf("Decode(%q): got %#v, want a *validation.JSONError with a reason and an offset within the input", data, err)
 			}
 			return
 		}

@@ -1,10 +1,8 @@
-package schema_test
+package validation_test
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,8 +11,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
-	"github.com/registryusers/registryusers/internal/ijson"
-	"github.com/registryusers/registryusers/internal/schema"
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // document returns an OpenAPI 3.1 document whose component T is the schema,
@@ -39,10 +36,10 @@ func documentText(text string) string {
 		"T": ` + text + `}}}`
 }
 
-func compile(t testing.TB, text string) *schema.Schema {
+func compile(t testing.TB, text string) *validation.Schema {
 	t.Helper()
 	doc := document(t, text)
-	compiler, err := schema.NewCompiler(doc)
+	compiler, err := validation.NewCompiler(doc)
 	if err != nil {
 		t.Fatalf("schema %s: NewCompiler: %v", text, err)
 	}
@@ -53,32 +50,17 @@ func compile(t testing.TB, text string) *schema.Schema {
 	return compiled
 }
 
-// compileBoth compiles a simple schema for the visitor, and with a keyword that
-// has no effect but is only in OpenAPI 3.1, so that the engine validates.
-func compileBoth(t testing.TB, text string) map[string]*schema.Schema {
-	t.Helper()
-	visitor := compile(t, text)
-	if !visitor.Simple() {
-		t.Fatalf("schema %s: Simple(): got false, want true", text)
-	}
-	engine := compile(t, strings.Replace(text, "{", `{"dependentRequired":{"\u0000":[]},`, 1))
-	if engine.Simple() {
-		t.Fatalf("schema %s with dependentRequired: Simple(): got true, want false", text)
-	}
-	return map[string]*schema.Schema{"visitor": visitor, "engine": engine}
-}
-
 func decode(t testing.TB, text string) any {
 	t.Helper()
-	value, err := ijson.Decode([]byte(text))
+	value, err := validation.Decode([]byte(text))
 	if err != nil {
 		t.Fatalf("value %s: %v", text, err)
 	}
 	return value
 }
 
-func sorted(violations []schema.Violation) []schema.Violation {
-	return slices.SortedFunc(slices.Values(violations), func(a, b schema.Violation) int {
+func sorted(violations []validation.Violation) []validation.Violation {
+	return slices.SortedFunc(slices.Values(violations), func(a, b validation.Violation) int {
 		return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Why, b.Why))
 	})
 }
@@ -91,10 +73,12 @@ const createBody = `{"type":"object","required":["name","duration"],"properties"
 
 type checks []struct {
 	value string
-	want  []schema.Violation // nil: valid
+	want  []validation.Violation // nil: valid
 }
 
-func one(field, why string) []schema.Violation { return []schema.Violation{{Field: field, Why: why}} }
+func one(field, why string) []validation.Violation {
+	return []validation.Violation{{Field: field, Why: why}}
+}
 
 func TestCheckNamesFieldAndRule(t *testing.T) {
 	for _, tt := range []struct {
@@ -107,7 +91,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"name":"abcdefghijklmnop","duration":365,"other":[1]}`, nil},
 			{`{"name":"a","duration":0}`, nil},
 			{`{"name":"a","duration":1.4e1}`, nil},
-			{`{}`, []schema.Violation{{Field: "duration", Why: "is required"}, {Field: "name", Why: "is required"}}},
+			{`{}`, []validation.Violation{{Field: "duration", Why: "is required"}, {Field: "name", Why: "is required"}}},
 			{`{"name":"a"}`, one("duration", "is required")},
 			{`{"Name":"a","duration":1}`, one("name", "is required")},
 			{`{"name":"User","duration":1}`, one("name", "must match ^[a-z0-9]{0,16}$")},
@@ -125,7 +109,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"name":"a","duration":1,"read_only":"true"}`, one("read_only", "must be of type boolean")},
 			{`{"name":"a","duration":1,"read_only":null}`, one("read_only", "must be of type boolean")},
 			{`{"name":"a","duration":1,"secret":null}`, one("secret", "must be of type string")},
-			{`{"name":"A","duration":366,"secret":1}`, []schema.Violation{
+			{`{"name":"A","duration":366,"secret":1}`, []validation.Violation{
 				{Field: "duration", Why: "must be at most 365"}, {Field: "name", Why: "must match ^[a-z0-9]{0,16}$"}, {Field: "secret", Why: "must be of type string"}}},
 			{`null`, one("", "must be of type object")},
 			{`[]`, one("", "must be of type object")},
@@ -138,7 +122,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"users":[]}`, nil},
 			{`{"users":[{"name":"a","duration":1}],"owner":{"name":"abcd"}}`, nil},
 			{`{"users":[{"name":"a","duration":1},{"name":"A","duration":1}]}`, one("users.1.name", "must match ^[a-z0-9]{0,16}$")},
-			{`{"users":[{"name":"a"},{"duration":1}]}`, []schema.Violation{{Field: "users.0.duration", Why: "is required"}, {Field: "users.1.name", Why: "is required"}}},
+			{`{"users":[{"name":"a"},{"duration":1}]}`, []validation.Violation{{Field: "users.0.duration", Why: "is required"}, {Field: "users.1.name", Why: "is required"}}},
 			{`{"users":[null]}`, one("users.0", "must be of type object")},
 			{`{"users":{}}`, one("users", "must be of type array")},
 			{`{"users":[],"owner":{"name":""}}`, one("owner.name", "must have at least 1 character")},
@@ -147,7 +131,7 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 		{"recursive", `{"$ref":"#/components/schemas/Tree"}`, checks{
 			{`{"name":"a","children":[{"name":"b","children":[]}]}`, nil},
 			{`{"name":"a","children":[{"name":"b"},{"name":"c","children":[{"name":"D"}]}]}`, one("children.1.children.0.name", "must match ^[a-z]{0,4}$")},
-			{`{"name":"a","children":[{"nome":"b"}]}`, []schema.Violation{{Field: "children.0", Why: "has a field that is not allowed"}, {Field: "children.0.name", Why: "is required"}}},
+			{`{"name":"a","children":[{"nome":"b"}]}`, []validation.Violation{{Field: "children.0", Why: "has a field that is not allowed"}, {Field: "children.0.name", Why: "is required"}}},
 		}},
 		{"no other fields", `{"type":"object","additionalProperties":false,"properties":{"a":{"type":"integer"},
 			"b":{"type":"object","additionalProperties":false}}}`, checks{
@@ -215,13 +199,13 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 			{`{"both":{}}`, one("both.a", "is required")},
 			{`{"both":{"a":10}}`, one("both.a", "must be at most 9")},
 			{`{"both":{"a":3}}`, one("both.a", "must be at least 5")},
-			{`{"both":{"a":0}}`, []schema.Violation{{Field: "both.a", Why: "must be at least 1"}, {Field: "both.a", Why: "must be at least 5"}}},
+			{`{"both":{"a":0}}`, []validation.Violation{{Field: "both.a", Why: "must be at least 1"}, {Field: "both.a", Why: "must be at least 5"}}},
 			{`{"both":{"a":5,"b":"xyz"}}`, one("both.b", "must have at most 2 characters")},
 			{`{"text":"a"}`, one("text", "must have at least 2 characters")},
 			{`{"text":"ba"}`, one("text", "must match ^a")},
 		}},
 	} {
-		for validator, compiled := range compileBoth(t, tt.schema) {
+		for validator, compiled := range map[string]*validation.Schema{"engine": compile(t, tt.schema)} {
 			for _, check := range tt.checks {
 				t.Run(tt.name+"/"+validator+"/"+check.value, func(t *testing.T) {
 					value := decode(t, check.value)
@@ -238,7 +222,6 @@ func TestCheckNamesFieldAndRule(t *testing.T) {
 	}
 }
 
-// Keywords that are only in OpenAPI 3.1 are validated by the engine.
 func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 	for _, tt := range []struct {
 		name, schema string
@@ -300,9 +283,6 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 		}},
 	} {
 		compiled := compile(t, tt.schema)
-		if compiled.Simple() {
-			t.Errorf("%s: Simple(): got true, want false", tt.name)
-		}
 		for _, check := range tt.checks {
 			if got := sorted(compiled.Check(decode(t, check.value))); !slices.Equal(got, sorted(check.want)) {
 				t.Errorf("%s: Check(%s):\n got %q\nwant %q", tt.name, check.value, got, check.want)
@@ -311,8 +291,8 @@ func TestCheckKnowsTheKeywordsOfJSONSchema2020(t *testing.T) {
 	}
 }
 
-// Both engines have the same formats, anywhere in a schema.
-func TestBothEnginesKnowTheSameFormats(t *testing.T) {
+// Formats bind as in kin-openapi, wherever in a schema they are.
+func TestFormatsAreThoseOfKinOpenAPI(t *testing.T) {
 	for _, tt := range []struct {
 		format, typ, value string
 		valid              bool
@@ -338,16 +318,13 @@ func TestBothEnginesKnowTheSameFormats(t *testing.T) {
 	} {
 		typed := fmt.Sprintf(`{"type":%q,"format":%q}`, tt.typ, tt.format)
 		for place, text := range map[string]string{
-			"visitor":            typed,
+			"a type":             typed,
 			"engine":             fmt.Sprintf(`{"type":%q,"format":%q,"not":{"const":"never"}}`, tt.typ, tt.format),
 			"engine, anyOf":      fmt.Sprintf(`{"anyOf":[%s,{"type":"null"}]}`, typed),
 			"engine, if":         fmt.Sprintf(`{"if":%s,"else":false}`, typed),
 			"engine, components": fmt.Sprintf(`{"anyOf":[{"$ref":"#/components/schemas/T/$defs/x"},{"type":"null"}],"$defs":{"x":%s}}`, typed),
 		} {
 			compiled := compile(t, text)
-			if got := compiled.Simple(); got != (place == "visitor") {
-				t.Errorf("%s: Simple(): got %v", text, got)
-			}
 			if got := compiled.Check(decode(t, tt.value)); (len(got) == 0) != tt.valid {
 				t.Errorf("%s, format %s: Check(%s): got %q; that it is valid: want %v", place, tt.format, tt.value, got, tt.valid)
 			}
@@ -392,10 +369,7 @@ func TestCheckNeverQuotesTheCaller(t *testing.T) {
 		{`{"if":{"type":"object"},"then":` + strict + `}`, `{"` + marker + `":1}`},
 		{`{"type":"object","dependentSchemas":{"a":` + strict + `}}`, `{"a":1,"` + marker + `":1}`},
 	} {
-		compiled := map[string]*schema.Schema{"": compile(t, tt.schema)}
-		if compiled[""].Simple() {
-			compiled = compileBoth(t, tt.schema)
-		}
+		compiled := map[string]*validation.Schema{"": compile(t, tt.schema)}
 		for validator, compiled := range compiled {
 			got := compiled.Check(decode(t, tt.value))
 			if len(got) == 0 {
@@ -413,65 +387,9 @@ func TestCheckNeverQuotesTheCaller(t *testing.T) {
 // A caller's name for a field may look like an array's index.
 func TestCheckTakesNoNameForAnIndex(t *testing.T) {
 	const text = `{"type":["array","object"],"items":{"type":"integer"},"additionalProperties":{"type":"integer"}}`
-	for validator, compiled := range compileBoth(t, text) {
+	for validator, compiled := range map[string]*validation.Schema{"engine": compile(t, text)} {
 		if got, want := compiled.Check(decode(t, `{"777000777":"x"}`)), one("*", "must be of type integer"); !slices.Equal(got, want) {
 			t.Errorf(`%s: Check({"777000777":"x"}): got %q, want %q`, validator, got, want)
-		}
-	}
-}
-
-func TestSimpleSchemasAreThoseThatBothEnginesReadAlike(t *testing.T) {
-	for _, tt := range []struct {
-		schema string
-		want   bool
-	}{
-		{createBody, true},
-		{`{"$ref":"#/components/schemas/Tree"}`, true},
-		{`{"type":["string","null"]}`, true},
-		{`{"type":"string","enum":["a"]}`, true},
-		{`{"type":"array","items":{"type":"string"},"minItems":1,"maxItems":2}`, true},
-		{`{"type":"object","additionalProperties":false}`, true},
-		{`{"type":"object","additionalProperties":{"type":"string"},"minProperties":1}`, true},
-		{`{"allOf":[{"type":"object"},{"$ref":"#/components/schemas/Tree"}],"description":"d"}`, true},
-		{`{"type":"number","exclusiveMinimum":0,"exclusiveMaximum":1}`, true},
-		{`{"type":"string","title":"t","description":"d","example":"e","examples":["e"],"deprecated":true,"x-go-name":"T"}`, true},
-
-		{`{}`, false},
-		{`{"description":"any"}`, false},
-		{`{"type":"object","properties":{"any":{}}}`, false},
-		{`{"type":"object","properties":{"any":true}}`, false},
-		{`{"type":"object","properties":{"none":false}}`, false},
-		{`{"type":"object","additionalProperties":{}}`, false},
-		{`{"type":"array","items":{"minimum":1}}`, false},
-		{`{"allOf":[{"type":"object"},{"minProperties":1}]}`, false},
-		{`{"type":"integer","enum":[1]}`, false},
-		{`{"type":["string","null"],"enum":["a",null]}`, false},
-		{`{"type":"string","const":"a"}`, false},
-		{`{"type":"number","multipleOf":2}`, false},
-		{`{"type":"array","uniqueItems":true}`, false},
-		{`{"anyOf":[{"type":"string"}]}`, false},
-		{`{"oneOf":[{"type":"string"}]}`, false},
-		{`{"type":"string","not":{"type":"string","maxLength":2}}`, false},
-		{`{"type":"array","prefixItems":[{"type":"string"}]}`, false},
-		{`{"type":"array","contains":{"type":"string"}}`, false},
-		{`{"type":"object","if":{"type":"object"}}`, false},
-		{`{"type":"object","patternProperties":{"a":{"type":"string"}}}`, false},
-		{`{"type":"object","propertyNames":{"type":"string"}}`, false},
-		{`{"type":"object","unevaluatedProperties":false}`, false},
-		{`{"type":"object","dependentRequired":{"a":["b"]}}`, false},
-		{`{"$ref":"#/components/schemas/Tree","type":"object","maxProperties":1}`, false},
-		{`{"type":"object","properties":{"deep":{"type":"array","items":{"type":"object","properties":{"n":{"type":"integer","multipleOf":2}}}}}}`, false},
-
-		// The visitor checks nothing else if null is allowed.
-		{`{"type":["string","null"],"enum":["a"]}`, false},
-		{`{"type":["object","null"],"allOf":[{"type":"object"}]}`, false},
-		{`{"allOf":[{"type":["string","null"]}],"enum":["a"]}`, false},
-		{`{"allOf":[{"$ref":"#/components/schemas/Maybe"}],"enum":["a"]}`, false},
-		{`{"allOf":[{"allOf":[{"type":["string","null"]}]}],"enum":["a"]}`, false},
-		{`{"type":"null","enum":["a"]}`, false},
-	} {
-		if got := compile(t, tt.schema).Simple(); got != tt.want {
-			t.Errorf("%s: Simple(): got %v, want %v", tt.schema, got, tt.want)
 		}
 	}
 }
@@ -523,7 +441,7 @@ func TestFillDefaultsSetsAbsentFieldsOnly(t *testing.T) {
 // A default replaces an absent optional field; it does not
 // make a required one optional.
 func TestADefaultDoesNotReplaceARequiredField(t *testing.T) {
-	for validator, compiled := range compileBoth(t, `{"type":"object","required":["n"],"properties":{"n":{"type":"integer","default":5}}}`) {
+	for validator, compiled := range map[string]*validation.Schema{"engine": compile(t, `{"type":"object","required":["n"],"properties":{"n":{"type":"integer","default":5}}}`)} {
 		if got, want := compiled.Check(map[string]any{}), one("n", "is required"); !slices.Equal(got, want) {
 			t.Errorf("%s: Check({}): got %q, want %q", validator, got, want)
 		}
@@ -544,7 +462,7 @@ func TestDefaultsAreNotShared(t *testing.T) {
 }
 
 func TestASchemaIsSafeForConcurrentUse(t *testing.T) {
-	for validator, compiled := range compileBoth(t, createBody) {
+	for validator, compiled := range map[string]*validation.Schema{"engine": compile(t, createBody)} {
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
@@ -566,7 +484,7 @@ func TestASchemaIsSafeForConcurrentUse(t *testing.T) {
 
 func TestCompileRefusesWhatItCannotValidate(t *testing.T) {
 	doc := document(t, createBody)
-	compiler, err := schema.NewCompiler(doc)
+	compiler, err := validation.NewCompiler(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -583,7 +501,7 @@ func TestCompileRefusesWhatItCannotValidate(t *testing.T) {
 func TestWhyWithoutASchema(t *testing.T) {
 	for _, rule := range []string{"type", "pattern", "minimum", "maximum", "minLength", "maxLength", "format", "enum", "exclusiveMinimum", "any"} {
 		for name, s := range map[string]*openapi3.Schema{"no schema": nil, "an empty schema": {}} {
-			if got, want := schema.Why(rule, s), "must satisfy "+rule; got != want {
+			if got, want := validation.Why(rule, s), "must satisfy "+rule; got != want {
 				t.Errorf("Why(%q, %s): got %q, want %q", rule, name, got, want)
 			}
 		}
@@ -591,12 +509,3 @@ func TestWhyWithoutASchema(t *testing.T) {
 }
 
 // keys returns the names of an object in a fixed order.
-func keys(object map[string]any) []string { return slices.Sorted(maps.Keys(object)) }
-
-func toText(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Sprintf("%#v", value)
-	}
-	return string(text)
-}

@@ -1,10 +1,12 @@
-package schema_test
+package validation_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 // A large body may have a violation in every few bytes. The time
@@ -21,7 +23,7 @@ func TestCheckBoundsItsViolations(t *testing.T) {
 		{"fields of a wrong type", `{"type":"object","additionalProperties":{"type":"string"}}`, `{` + names.String()[1:] + `}`},
 	} {
 		value := decode(t, tt.value)
-		for validator, compiled := range compileBoth(t, tt.schema) {
+		for validator, compiled := range map[string]*validation.Schema{"engine": compile(t, tt.schema)} {
 			start := time.Now()
 			got := compiled.Check(value)
 			const limit = 20 * time.Second // a fraction of a second is usual

@@ -1,4 +1,4 @@
-package ijson_test
+package validation_test
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/registryusers/registryusers/internal/ijson"
+	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
 func TestDecodeGivesTheValue(t *testing.T) {
@@ -38,7 +38,7 @@ func TestDecodeGivesTheValue(t *testing.T) {
 		{`[{"a":1},{"a":1}]`, []any{map[string]any{"a": int64(1)}, map[string]any{"a": int64(1)}}},
 		{" \t\r\n{ \"a\" : [ 1 , 2 ] } \t\r\n", map[string]any{"a": []any{int64(1), int64(2)}}},
 	} {
-		if got, err := ijson.Decode([]byte(tt.input)); err != nil || !reflect.DeepEqual(got, tt.want) {
+		if got, err := validation.Decode([]byte(tt.input)); err != nil || !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("Decode(%s):\n got %#v, %v\nwant %#v", tt.input, got, err, tt.want)
 		}
 	}
@@ -123,10 +123,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"an unknown escape", `"\x41"`, notJSON},
 		{"a control character", "\"\n\"", notJSON},
 	} {
-		got, err := ijson.Decode([]byte(tt.input))
-		var refusal *ijson.Error
+		got, err := validation.Decode([]byte(tt.input))
+		var refusal *validation.JSONError
 		if !errors.As(err, &refusal) {
-			t.Errorf("%s: Decode(%q): got %#v, %v, want an *Error", tt.rule, tt.input, got, err)
+			t.Errorf("%s: Decode(%q): got %#v, %v, want a *validation.JSONError", tt.rule, tt.input, got, err)
 			continue
 		}
 		if got != nil {
@@ -148,7 +148,7 @@ func TestErrorSaysWhere(t *testing.T) {
 		{`[1, 9007199254740992, 2]`, "at byte 20: an integer is beyond ±9007199254740991"},
 		{`[0.5,1e-400]`, "at byte 11: a number has more digits than a 64-bit float can hold"},
 	} {
-		if _, err := ijson.Decode([]byte(tt.input)); err == nil || err.Error() != tt.want {
+		if _, err := validation.Decode([]byte(tt.input)); err == nil || err.Error() != tt.want {
 			t.Errorf("Decode(%s): got error %v, want %q", tt.input, err, tt.want)
 		}
 	}
@@ -236,9 +236,9 @@ func TestDecodeTakesNumbersByValue(t *testing.T) {
 		{`1.5e-99999999999999999999`, nil, tooFine},
 		{`1` + digits(400) + `.5`, nil, "a number is out of range"},
 	} {
-		got, err := ijson.Decode([]byte(tt.input))
+		got, err := validation.Decode([]byte(tt.input))
 		if tt.reason != "" {
-			var refusal *ijson.Error
+			var refusal *validation.JSONError
 			if !errors.As(err, &refusal) || refusal.Reason != tt.reason {
 				t.Errorf("Decode(%s): got %#v, %v, want a refusal with reason %q", abridged(tt.input), got, err, tt.reason)
 			}
@@ -276,7 +276,7 @@ func TestDecodeTakesEverySpellingOfAnIntegerAlike(t *testing.T) {
 			}
 			for _, spelling := range spellings {
 				for sign, want := range map[string]int64{"": n, "-": -n} {
-					if got, err := ijson.Decode([]byte(sign + spelling)); err != nil || got != want {
+					if got, err := validation.Decode([]byte(sign + spelling)); err != nil || got != want {
 						t.Errorf("Decode(%s%s): got %#v, %v, want %d", sign, spelling, got, err, want)
 					}
 				}
@@ -307,15 +307,15 @@ func TestDecodeTakesLongNumbersInBoundedTime(t *testing.T) {
 		{"zero with an exponent of nines", "0e" + nines, int64(0)},
 	} {
 		start := time.Now()
-		got, err := ijson.Decode([]byte(tt.input))
+		got, err := validation.Decode([]byte(tt.input))
 		const limit = 5 * time.Second // some milliseconds are usual
 		if took := time.Since(start); took > limit {
 			t.Errorf("%s: Decode took %v, want at most %v", tt.name, took, limit)
 		}
 		if tt.want == nil {
-			var refusal *ijson.Error
+			var refusal *validation.JSONError
 			if !errors.As(err, &refusal) {
-				t.Errorf("%s: got %v, %v, want an *Error", tt.name, got, err)
+				t.Errorf("%s: got %v, %v, want a *validation.JSONError", tt.name, got, err)
 			}
 		} else if err != nil || got != tt.want {
 			t.Errorf("%s: got %v, %v, want %v", tt.name, got, err, tt.want)
@@ -339,7 +339,7 @@ func TestDecodeBoundsNesting(t *testing.T) {
 		{"a million arrays begun", strings.Repeat("[", 1_000_000), false},
 		{"100,000 arrays side by side", "[" + strings.Repeat("[],", 99_999) + "[]]", true},
 	} {
-		_, err := ijson.Decode([]byte(tt.input))
+		_, err := validation.Decode([]byte(tt.input))
 		if got := err == nil; got != tt.accepted {
 			t.Errorf("%s: accepted: got %v (%v), want %v", tt.name, got, err, tt.accepted)
 		}
@@ -371,7 +371,7 @@ func TestErrorsNeverQuoteTheInput(t *testing.T) {
 		"0" + number,
 		strings.Repeat(`{"`+marker+`":`, 10_001),
 	} {
-		_, err := ijson.Decode([]byte(input))
+		_, err := validation.Decode([]byte(input))
 		if err == nil {
 			t.Errorf("Decode(%s): got no error, want one", abridged(input))
 			continue
@@ -389,7 +389,7 @@ func TestErrorsNeverQuoteTheInput(t *testing.T) {
 
 func TestDecodeDoesNotShareTheInput(t *testing.T) {
 	input := []byte(`{"name":"value"}`)
-	got, err := ijson.Decode(input)
+	got, err := validation.Decode(input)
 	if err != nil {
 		t.Fatal(err)
 	}
