@@ -117,11 +117,13 @@ var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
 func Write(w http.ResponseWriter, status int, body Body) Body {
 	row := general(status)
 	body.ExceptionClass = cmp.Or(body.ExceptionClass, row.class)
-	if status >= 500 {
+	switch {
+	case status >= 500:
 		body.Message, body.ErrorCode, body.InvalidFields = row.err.Error()+"; the server's log has details under this request_id", "", nil
-	} else if body.Message == "" && row.err != nil {
+	case body.Message != "":
+	case row.err != nil:
 		body.Message = row.err.Error()
-	} else if body.Message == "" {
+	default:
 		body.Message = cmp.Or(http.StatusText(status), fmt.Sprintf("status %d", status))
 	}
 	header := w.Header()
