@@ -498,7 +498,7 @@ func TestTheProjectItself(t *testing.T) {
 	for _, file := range append(files, filepath.Join(project, "go.mod"), filepath.Join(project, "go.sum")) {
 		write(t, filepath.Join(root, filepath.Base(file)), read(t, file))
 	}
-	for _, dir := range []string{"api", "gen", filepath.Join("internal", "templates")} {
+	for _, dir := range []string{"api", "gen", filepath.Join("internal", "templates"), filepath.Join("server", "internal")} {
 		if err := os.CopyFS(filepath.Join(root, dir), os.DirFS(filepath.Join(project, dir))); err != nil {
 			t.Fatal(err)
 		}
