@@ -127,8 +127,8 @@ func attackers(t *testing.T) int {
 }
 
 // Many attackers who guess at once, from as many addresses, must not delay a caller
-// that has an API key or the right secret, from any address; and
-// they are told at once to wait.
+// that has an API key or the right secret, from any address. The server asks the
+// attackers at once to wait.
 func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")

@@ -38,7 +38,7 @@ func describeChanges(base, revision *openapi3.T, generated func(operation string
 	isOther := func(change checker.Change) bool {
 		return change.GetPath() != "" && !generated(change.GetOperation()+" "+change.GetPath())
 	}
-	writeTags(&out, base, revision, slices.DeleteFunc(slices.Clone(changes), func(c checker.Change) bool { return !isOther(c) }))
+	others := slices.DeleteFunc(slices.Clone(changes), func(c checker.Change) bool { return !isOther(c) })
 	changes = slices.DeleteFunc(changes, isOther)
 	for _, group := range []struct {
 		level checker.Level
@@ -46,8 +46,9 @@ func describeChanges(base, revision *openapi3.T, generated func(operation string
 	}{{checker.ERR, "Breaks callers:"}, {checker.WARN, "May break callers:"}, {checker.INFO, "Other changes:"}} {
 		writeGroup(&out, group.title, group.level, changes)
 	}
+	writeTags(&out, base, revision, others) // changes that break callers of ours come first
 	if parts := partsNotCompared(compared); len(parts) > 0 {
-		fmt.Fprintf(&out, "Changed, and not judged; see git diff api/cloud_api.yaml:\n  %s\n", strings.Join(parts, "\n  "))
+		fmt.Fprintf(&out, "Changed, and not compared; see git diff api/cloud_api.yaml:\n  %s\n", strings.Join(parts, "\n  "))
 	}
 	if out.Len() == 0 {
 		return "No caller sees a difference: git diff api/cloud_api.yaml shows what changed.\n"
