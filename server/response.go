@@ -150,7 +150,7 @@ func (r *response) finish() {
 			r.log()
 			panic(value)
 		}
-		r.record.Panicked(value)
+		r.record.SetPanic(value)
 		defer r.abortIfSent(r.status != 0 && !r.held)
 		r.fail(http.StatusInternalServerError, apierror.Body{}, nil)
 	} else if r.status == 0 {
@@ -234,6 +234,6 @@ func (r *response) log() {
 		r.record.Add(slog.Any("invalid_fields", r.problem.InvalidFields))
 	}
 	if r.cause != nil {
-		r.record.Fail(r.cause)
+		r.record.SetCause(r.cause)
 	}
 }

@@ -104,7 +104,7 @@ func dev(ctx context.Context, dir *datadir.Dir) error {
 // nothing acknowledges creates without storing them, and reads the API key once.
 type nothing struct {
 	accounts.Store
-	key atomic.Pointer[accounts.Key] // there is but one
+	key atomic.Pointer[accounts.APIKey] // there is but one
 }
 
 func (n *nothing) CreateUser(_ context.Context, at accounts.RegistryRef, u accounts.User, _ *accounts.IdempotencyRecord) (accounts.User, error) {
@@ -112,7 +112,7 @@ func (n *nothing) CreateUser(_ context.Context, at accounts.RegistryRef, u accou
 	return u, nil
 }
 
-func (n *nothing) Key(ctx context.Context, id int64) (accounts.Key, error) {
+func (n *nothing) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
 	if key := n.key.Load(); key != nil {
 		return *key, nil
 	}

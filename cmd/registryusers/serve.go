@@ -204,9 +204,9 @@ func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
 // app wires the server for a data directory.
 func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (*app.App, error) {
 	settings := images.Options{
-		Config:  app.Config{Logger: logger, BareNames: o.bareNames, ValidateResponses: o.validateResponses},
-		Service: o.service,
-		X5C:     o.tokenX5C,
+		Config:   app.Config{Logger: logger, BareNames: o.bareNames, ValidateResponses: o.validateResponses},
+		Service:  o.service,
+		TokenX5C: o.tokenX5C,
 	}
 	if o.registry == "on" {
 		settings.Registry = &ociregistry.Options{Root: dir.Images(), URL: o.url, Reserve: o.reserve.bytes, Requests: o.imageRequests}

@@ -113,7 +113,7 @@ func TestFreeNames(t *testing.T) {
 	ctx, env := t.Context(), apptest.New(t, apptest.Options{})
 	create := func(name string) {
 		t.Helper()
-		if _, err := env.Accounts.CreateUser(ctx, accounts.Key{}, env.Registry, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
+		if _, err := env.Accounts.CreateUser(ctx, accounts.APIKey{}, env.Registry, "", accounts.NewUser{Name: name, Duration: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}

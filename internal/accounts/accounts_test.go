@@ -33,7 +33,7 @@ type env struct {
 	dir   string
 	now   time.Time
 	at    accounts.RegistryRef // of the registry demo
-	all   accounts.Key         // a key for all projects
+	all   accounts.APIKey      // a key for all projects
 }
 
 var noon = time.Date(2024, 6, 18, 12, 0, 0, 123_456_000, time.UTC)
@@ -200,9 +200,9 @@ func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.Idempo
 	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
 }
 
-func (s untouchable) Key(context.Context, int64) (accounts.Key, error) {
+func (s untouchable) Key(context.Context, int64) (accounts.APIKey, error) {
 	s.t.Error("the store's Key was called")
-	return accounts.Key{}, nil
+	return accounts.APIKey{}, nil
 }
 
 func TestForbiddenBeforeAnyLookUp(t *testing.T) {
@@ -212,9 +212,9 @@ func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 			{Name: "generated", Duration: 1},
 			{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("custom")},
 		} {
-			at := accounts.RegistryRef{ProjectID: test.project, RegionID: 5, RegistryID: 1}
+			ref := accounts.RegistryRef{ProjectID: test.project, RegionID: 5, RegistryID: 1}
 			for _, key := range []string{"", "key"} {
-				u, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: test.key}, at, key, n)
+				u, err := s.CreateUser(t.Context(), accounts.APIKey{ID: 1, ProjectID: test.key}, ref, key, n)
 				if !errors.Is(err, registryusers.ErrForbidden) || u.ID != 0 || !u.Secret.IsZero() {
 					t.Errorf("CreateUser(%s), with the key %q, with an API key of project %d in project %d = %+v, %v; want %v",
 						n.Name, key, test.key, test.project, u, err, registryusers.ErrForbidden)
@@ -228,21 +228,21 @@ func TestOrderOfErrors(t *testing.T) {
 	e := newEnv(t)
 	e.create(t, accounts.NewUser{Name: "taken", Duration: 1})
 	elsewhere := func(change func(*accounts.RegistryRef)) accounts.RegistryRef {
-		at := e.at
-		change(&at)
-		return at
+		ref := e.at
+		change(&ref)
+		return ref
 	}
-	noRegistry := elsewhere(func(at *accounts.RegistryRef) { at.RegistryID++ })
-	otherRegion := elsewhere(func(at *accounts.RegistryRef) { at.RegionID++ })
-	otherProject := elsewhere(func(at *accounts.RegistryRef) { at.ProjectID++ })
-	mine := accounts.Key{ID: 1, ProjectID: 3}
+	noRegistry := elsewhere(func(ref *accounts.RegistryRef) { ref.RegistryID++ })
+	otherRegion := elsewhere(func(ref *accounts.RegistryRef) { ref.RegionID++ })
+	otherProject := elsewhere(func(ref *accounts.RegistryRef) { ref.ProjectID++ })
+	mine := accounts.APIKey{ID: 1, ProjectID: 3}
 	for _, test := range []struct {
 		name string
-		key  accounts.Key
+		key  accounts.APIKey
 		at   accounts.RegistryRef
 		want error
 	}{
-		{"all wrong", mine, elsewhere(func(at *accounts.RegistryRef) { at.ProjectID++; at.RegistryID++ }), registryusers.ErrForbidden},
+		{"all wrong", mine, elsewhere(func(ref *accounts.RegistryRef) { ref.ProjectID++; ref.RegistryID++ }), registryusers.ErrForbidden},
 		{"another project", mine, otherProject, registryusers.ErrForbidden},
 		{"another project, a key for all", e.all, otherProject, registryusers.ErrRegistryNotFound},
 		{"no registry", mine, noRegistry, registryusers.ErrRegistryNotFound},
@@ -566,7 +566,7 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 		key, project int64
 		want         bool
 	}{{0, 1, true}, {0, math.MaxInt64, true}, {0, 0, true}, {3, 3, true}, {3, 4, false}, {3, 0, false}, {3, -3, false}} {
-		if got := (accounts.Key{ProjectID: test.key}).May(test.project); got != test.want {
+		if got := (accounts.APIKey{ProjectID: test.key}).ValidFor(test.project); got != test.want {
 			t.Errorf("a key of project %d may in project %d: %t; want %t", test.key, test.project, got, test.want)
 		}
 	}
@@ -593,7 +593,7 @@ func TestAuthenticate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keys, err := e.Keys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.Key{one, all, removed}) {
+	if keys, err := e.Keys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.APIKey{one, all, removed}) {
 		t.Errorf("Keys() = %+v, %v; want %+v, %+v, %+v", keys, err, one, all, removed)
 	}
 	if err := e.DeleteKey(t.Context(), removed.ID); err != nil {
@@ -609,35 +609,35 @@ func TestAuthenticate(t *testing.T) {
 	_, secret, _ := strings.Cut(oneToken.Reveal(), "$")
 	for _, test := range []struct {
 		name, token string
-		want        accounts.Key // its zero: refused
+		want        accounts.APIKey // its zero: refused
 	}{
 		{"valid, one project", oneToken.Reveal(), one},
 		{"valid, all projects", allToken.Reveal(), all},
-		{"removed", removedToken.Reveal(), accounts.Key{}},
-		{"empty", "", accounts.Key{}},
-		{"wrong secret", oneID + "$" + strings.Repeat("x", 32), accounts.Key{}},
-		{"another key's secret", strconv.FormatInt(all.ID, 10) + "$" + secret, accounts.Key{}},
-		{"cut secret", oneToken.Reveal()[:len(oneToken.Reveal())-1], accounts.Key{}},
-		{"longer secret", oneToken.Reveal() + "x", accounts.Key{}},
-		{"no secret", oneID + "$", accounts.Key{}},
-		{"no $", oneID, accounts.Key{}},
-		{"no $, but the secret", oneID + secret, accounts.Key{}},
-		{"only $", "$", accounts.Key{}},
-		{"two $", oneID + "$$" + secret, accounts.Key{}},
-		{"unknown id", "999999$" + secret, accounts.Key{}},
-		{"zero", "0$" + secret, accounts.Key{}},
-		{"negative", "-1$" + secret, accounts.Key{}},
-		{"leading zero", "0" + oneToken.Reveal(), accounts.Key{}},
-		{"plus", "+" + oneToken.Reveal(), accounts.Key{}},
-		{"space before", " " + oneToken.Reveal(), accounts.Key{}},
-		{"space after", oneToken.Reveal() + " ", accounts.Key{}},
-		{"hexadecimal", "0x" + oneToken.Reveal(), accounts.Key{}},
-		{"not a number", "one$" + secret, accounts.Key{}},
-		{"beyond 64 bits", "9223372036854775808$" + secret, accounts.Key{}},
-		{"huge", strings.Repeat("1", 1<<20) + "$" + strings.Repeat("x", 1<<20), accounts.Key{}},
-		{"huge secret", oneID + "$" + strings.Repeat("x", 1<<20), accounts.Key{}},
-		{"SQL", oneID + " OR 1=1$" + secret, accounts.Key{}},
-		{"zero bytes", "\x00$\x00", accounts.Key{}},
+		{"removed", removedToken.Reveal(), accounts.APIKey{}},
+		{"empty", "", accounts.APIKey{}},
+		{"wrong secret", oneID + "$" + strings.Repeat("x", 32), accounts.APIKey{}},
+		{"another key's secret", strconv.FormatInt(all.ID, 10) + "$" + secret, accounts.APIKey{}},
+		{"cut secret", oneToken.Reveal()[:len(oneToken.Reveal())-1], accounts.APIKey{}},
+		{"longer secret", oneToken.Reveal() + "x", accounts.APIKey{}},
+		{"no secret", oneID + "$", accounts.APIKey{}},
+		{"no $", oneID, accounts.APIKey{}},
+		{"no $, but the secret", oneID + secret, accounts.APIKey{}},
+		{"only $", "$", accounts.APIKey{}},
+		{"two $", oneID + "$$" + secret, accounts.APIKey{}},
+		{"unknown id", "999999$" + secret, accounts.APIKey{}},
+		{"zero", "0$" + secret, accounts.APIKey{}},
+		{"negative", "-1$" + secret, accounts.APIKey{}},
+		{"leading zero", "0" + oneToken.Reveal(), accounts.APIKey{}},
+		{"plus", "+" + oneToken.Reveal(), accounts.APIKey{}},
+		{"space before", " " + oneToken.Reveal(), accounts.APIKey{}},
+		{"space after", oneToken.Reveal() + " ", accounts.APIKey{}},
+		{"hexadecimal", "0x" + oneToken.Reveal(), accounts.APIKey{}},
+		{"not a number", "one$" + secret, accounts.APIKey{}},
+		{"beyond 64 bits", "9223372036854775808$" + secret, accounts.APIKey{}},
+		{"huge", strings.Repeat("1", 1<<20) + "$" + strings.Repeat("x", 1<<20), accounts.APIKey{}},
+		{"huge secret", oneID + "$" + strings.Repeat("x", 1<<20), accounts.APIKey{}},
+		{"SQL", oneID + " OR 1=1$" + secret, accounts.APIKey{}},
+		{"zero bytes", "\x00$\x00", accounts.APIKey{}},
 	} {
 		got, err := e.Authenticate(t.Context(), registryusers.NewSecret(test.token))
 		want := error(nil)
@@ -667,8 +667,10 @@ type broken struct{ accounts.Store }
 
 var errBroken = fmt.Errorf("%w: the disk has failed", registryusers.ErrUnavailable)
 
-func (broken) Key(context.Context, int64) (accounts.Key, error) { return accounts.Key{}, errBroken }
-func (broken) CreateKey(_ context.Context, k accounts.Key) (accounts.Key, error) {
+func (broken) Key(context.Context, int64) (accounts.APIKey, error) {
+	return accounts.APIKey{}, errBroken
+}
+func (broken) CreateKey(_ context.Context, k accounts.APIKey) (accounts.APIKey, error) {
 	return k, errBroken
 }
 func (broken) Registry(context.Context, accounts.RegistryRef) (accounts.Registry, error) {
@@ -685,7 +687,7 @@ func (broken) DeleteIdempotencyRecords(context.Context, time.Time) error { retur
 // An error of the store must not make a valid key look invalid.
 func TestStoreErrorsPassThrough(t *testing.T) {
 	s := accounts.New(broken{}, accounts.NewServerKey("k", [32]byte{}), nil)
-	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
+	ref := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
 	for what, call := range map[string]func() error{
 		"Authenticate": func() error { _, err := s.Authenticate(t.Context(), registryusers.NewSecret("1$x")); return err },
 		"CreateKey": func() error {
@@ -696,18 +698,18 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 			return err
 		},
 		"CreateUser, generated": func() error {
-			u, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u"})
+			u, err := s.CreateUser(t.Context(), accounts.APIKey{}, ref, "", accounts.NewUser{Name: "u"})
 			if !u.Secret.IsZero() || u.Name != "" {
 				t.Error("CreateUser gave out a user that is not stored")
 			}
 			return err
 		},
 		"CreateUser, custom": func() error {
-			_, err := s.CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
+			_, err := s.CreateUser(t.Context(), accounts.APIKey{}, ref, "", accounts.NewUser{Name: "u", Secret: registryusers.NewSecretText("x")})
 			return err
 		},
 		"CreateUser, with an idempotency key": func() error {
-			u, err := s.CreateUser(t.Context(), accounts.Key{}, at, "key", accounts.NewUser{Name: "u"})
+			u, err := s.CreateUser(t.Context(), accounts.APIKey{}, ref, "key", accounts.NewUser{Name: "u"})
 			if !u.Secret.IsZero() || u.Name != "" {
 				t.Error("CreateUser gave out a user that is not stored")
 			}

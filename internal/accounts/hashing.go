@@ -93,7 +93,7 @@ func (h *hashSlots) release() {
 
 // hash returns the argon2id hash of a new user's custom secret as a PHC string.
 // API keys take turns.
-func (s *Service) hash(ctx context.Context, caller Key, secret string) (string, error) {
+func (s *Service) hash(ctx context.Context, caller APIKey, secret string) (string, error) {
 	release, err := s.creates.acquire(ctx, caller.owner(), 0)
 	if err != nil {
 		return "", err

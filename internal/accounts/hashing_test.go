@@ -64,7 +64,7 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	}
 	empty := s.creates.occupy(t)
 	create := func(ctx context.Context, custom string) (CreatedUser, error) {
-		return s.create(ctx, Key{}, RegistryRef{}, User{}, registryusers.NewSecretText(custom), generateSecret, nil)
+		return s.create(ctx, APIKey{}, RegistryRef{}, User{}, registryusers.NewSecretText(custom), generateSecret, nil)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -96,7 +96,7 @@ func TestManyHashesAtOnce(t *testing.T) {
 	for i := range hashes {
 		wg.Go(func() {
 			var err error
-			if hashes[i], err = s.hash(t.Context(), Key{}, "the same"); err != nil {
+			if hashes[i], err = s.hash(t.Context(), APIKey{}, "the same"); err != nil {
 				t.Errorf("hash %d: %v", i, err)
 			}
 		})
@@ -135,7 +135,7 @@ func TestGeneratedSecretsAreSpreadEvenly(t *testing.T) {
 	}
 	// Each letter's count has the mean 1032 and the deviation 32; beyond six of
 	// them is one run in millions.
-	for _, c := range []byte(letters) {
+	for _, c := range []byte(alphabet) {
 		if got, want := count[c], n*32/62; got < want-195 || got > want+195 {
 			t.Errorf("%q came %d times in %d secrets; want about %d", c, got, n, want)
 		}
@@ -162,7 +162,7 @@ func TestGeneratedSecretsAreSpelledTheSameInEveryVersion(t *testing.T) {
 		{append([]byte{0x80}, make([]byte, 31)...), "g4QEdr5hWBFG731nDnpKEYvRvIYwfKkf"},
 		{ones, "BzhI6Y1FtCKM4xtRHQVVIwgjgRwiBVKB"},
 	} {
-		if got := spell(test.random); got != test.want {
+		if got := encodeSecret(test.random); got != test.want {
 			t.Errorf("spell(%x) = %s; want %s", test.random, got, test.want)
 		}
 	}
@@ -180,7 +180,7 @@ func counting(from byte, n int) []byte {
 // Another program derived the secret from the same key, salt and request.
 func TestDerivedSecretIsStable(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte(counting(0, 32))), nil)
-	c := s.newCreateRequest(Key{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
+	c := s.newCreateRequest(APIKey{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
 	for what, pair := range map[string][2]string{
 		"the secret":                  {s.derive(c, counting(32, 32)), "NQzp4sdQPd5cH0srwpmHSbx9P1XCD9ab"},
 		"the idempotency key's hash":  {hex.EncodeToString(c.key), "29791309943f4b2c8329119949696eb954dc34266dec4b531bc0dc7bfb2816e4"},
@@ -196,18 +196,18 @@ func TestDerivedSecretIsStable(t *testing.T) {
 // do not: a repeat must be able to derive it again.
 func TestDerivedSecretDependsOnEachInput(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
-	caller, at, n := Key{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
+	caller, ref, n := APIKey{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
 	salt := counting(0, 32)
-	secret := s.derive(s.newCreateRequest(caller, at, "key", n), salt)
-	if again := s.derive(s.newCreateRequest(Key{ID: 7, ProjectID: 3}, at, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
+	secret := s.derive(s.newCreateRequest(caller, ref, "key", n), salt)
+	if again := s.derive(s.newCreateRequest(APIKey{ID: 7, ProjectID: 3}, ref, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
 		t.Errorf("the same key, salt and place derive %s and %s; want one secret", secret, again)
 	}
 	seen := map[string]string{secret: "the first"}
 	for what, derived := range map[string]string{
-		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).derive(s.newCreateRequest(caller, at, "key", n), salt),
-		"another salt":            s.derive(s.newCreateRequest(caller, at, "key", n), counting(1, 32)),
-		"another idempotency key": s.derive(s.newCreateRequest(caller, at, "kez", n), salt),
-		"another API key":         s.derive(s.newCreateRequest(Key{ID: 8}, at, "key", n), salt),
+		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).derive(s.newCreateRequest(caller, ref, "key", n), salt),
+		"another salt":            s.derive(s.newCreateRequest(caller, ref, "key", n), counting(1, 32)),
+		"another idempotency key": s.derive(s.newCreateRequest(caller, ref, "kez", n), salt),
+		"another API key":         s.derive(s.newCreateRequest(APIKey{ID: 8}, ref, "key", n), salt),
 		"another project":         s.derive(s.newCreateRequest(caller, RegistryRef{4, 5, 1}, "key", n), salt),
 		"another region":          s.derive(s.newCreateRequest(caller, RegistryRef{3, 6, 1}, "key", n), salt),
 		"another registry":        s.derive(s.newCreateRequest(caller, RegistryRef{3, 5, 2}, "key", n), salt),
@@ -222,7 +222,7 @@ func TestDerivedSecretDependsOnEachInput(t *testing.T) {
 
 	letter := make(map[rune]int)
 	for i := range 200 {
-		derived := s.derive(s.newCreateRequest(caller, at, fmt.Sprint(i), n), salt)
+		derived := s.derive(s.newCreateRequest(caller, ref, fmt.Sprint(i), n), salt)
 		if len(derived) != 32 {
 			t.Fatalf("a derived secret has %d letters; want 32", len(derived))
 		}
@@ -230,7 +230,7 @@ func TestDerivedSecretDependsOnEachInput(t *testing.T) {
 			letter[c]++
 		}
 	}
-	for _, c := range letters {
+	for _, c := range alphabet {
 		if letter[c] == 0 {
 			t.Errorf("%q is in none of 200 derived secrets", c)
 		}
@@ -246,7 +246,7 @@ func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
 	custom, other := registryusers.NewSecretText("custom"), registryusers.NewSecretText("other")
 	request := func(n NewUser) string {
-		return string(s.newCreateRequest(Key{ID: 7}, RegistryRef{3, 5, 1}, "key", n).request)
+		return string(s.newCreateRequest(APIKey{ID: 7}, RegistryRef{3, 5, 1}, "key", n).request)
 	}
 	if request(NewUser{Secret: custom}) != request(NewUser{Secret: other}) {
 		t.Error("the hash of a request depends on its secret: a fast hash of that is then stored")
@@ -279,19 +279,19 @@ func (s recorded) IdempotencyRecord(context.Context, []byte) (IdempotencyRecord,
 func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
-	hash, err := s.hash(t.Context(), Key{}, "custom")
+	hash, err := s.hash(t.Context(), APIKey{}, "custom")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("custom")}
-	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
+	r := s.newCreateRequest(APIKey{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: hash}}
 
 	empty := s.creates.occupy(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := s.CreateUser(ctx, Key{}, RegistryRef{}, "key", n)
+		_, err := s.CreateUser(ctx, APIKey{}, RegistryRef{}, "key", n)
 		done <- err
 	}()
 	select {
@@ -304,7 +304,7 @@ func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
 		t.Fatalf("a repeat that waits, its context canceled: %v; want %v", err, context.Canceled)
 	}
 	empty()
-	if u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n); err != nil || !u.Replayed {
+	if u, err := s.CreateUser(t.Context(), APIKey{}, RegistryRef{}, "key", n); err != nil || !u.Replayed {
 		t.Errorf("with one slot free: %+v, %v; want the user", u, err)
 	}
 	if got := s.creates.unused(); got != 1 {
@@ -317,9 +317,9 @@ func TestRepeatWithAForeignHashIsAnError(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
 	n := NewUser{Name: "u", Secret: registryusers.NewSecretText("custom")}
-	r := s.newCreateRequest(Key{}, RegistryRef{}, "key", n).record(time.Now())
+	r := s.newCreateRequest(APIKey{}, RegistryRef{}, "key", n).record(time.Now())
 	store.record, store.user = &r, &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Hash: "$2b$10$x"}}
-	u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n)
+	u, err := s.CreateUser(t.Context(), APIKey{}, RegistryRef{}, "key", n)
 	if err == nil || errors.Is(err, registryusers.ErrInvalid) || u.ID != 0 || !u.Secret.IsZero() {
 		t.Errorf("CreateUser = %+v, %v; want an error that is not ErrInvalid, and no user", u, err)
 	}
@@ -333,7 +333,7 @@ func TestRepeatReturnsOnlyTheUsersOwnSecret(t *testing.T) {
 	var store recorded
 	s := New(&store, NewServerKey("k", [32]byte{}), nil)
 	n := NewUser{Name: "u"}
-	c := s.newCreateRequest(Key{}, RegistryRef{}, "key", n)
+	c := s.newCreateRequest(APIKey{}, RegistryRef{}, "key", n)
 	r := c.record(time.Now())
 	store.record = &r
 	for _, test := range []struct {
@@ -345,7 +345,7 @@ func TestRepeatReturnsOnlyTheUsersOwnSecret(t *testing.T) {
 		{nil, registryusers.ErrUserChanged},
 	} {
 		store.user = &User{Name: "u", SecretVersion: 1, Verifier: Verifier{Index: test.index}}
-		u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "key", n)
+		u, err := s.CreateUser(t.Context(), APIKey{}, RegistryRef{}, "key", n)
 		if !errors.Is(err, test.want) || u.Secret.IsZero() != (err != nil) {
 			t.Errorf("with the index %x: %+v, %v; want %v", test.index, u, err, test.want)
 		}

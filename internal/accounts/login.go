@@ -56,17 +56,17 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 	if err != nil {
 		return Account{}, err
 	}
-	meant := name
+	loginName := name
 	if named {
-		meant = namespace + "+" + name
+		loginName = namespace + "+" + name
 	}
-	counted := meant
+	throttleName := loginName
 	if s.bareNames { // failures of a user's long and bare name count together
-		counted = name
+		throttleName = name
 	}
 	secret := attempt.Secret.Reveal()
-	guess := s.throttle.guess(attempt.From, counted, meant, secret)
-	return s.compareCandidate(ctx, candidate, guess, secret)
+	a := s.throttle.attempt(attempt.From, throttleName, loginName, secret)
+	return s.compareCandidate(ctx, candidate, a, secret)
 }
 
 // candidate returns the only user that a name can refer to, or the zero Account if
@@ -87,7 +87,7 @@ func (s *Service) candidate(ctx context.Context, namespace, name string, named b
 // compareCandidate returns the candidate if secret is its custom secret and it has
 // not expired. Without a candidate, or with one that has a generated secret or has
 // expired, it costs the same as with a wrong secret.
-func (s *Service) compareCandidate(ctx context.Context, candidate Account, g guess, secret string) (Account, error) {
+func (s *Service) compareCandidate(ctx context.Context, candidate Account, g secretAttempt, secret string) (Account, error) {
 	hash, expired := candidate.Verifier.Hash, candidate.Expired(s.now())
 	verified := func() bool { return hash != "" && !expired && s.verified.has(hash, secret, s.now()) }
 	if verified() {

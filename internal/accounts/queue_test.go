@@ -246,7 +246,7 @@ func TestCreatesOfAPIKeysTakeTurns(t *testing.T) {
 		s := newOne(t)
 		empty := s.creates.occupy(t)
 		create := func(key int64) error {
-			_, err := s.CreateUser(t.Context(), Key{ID: key}, RegistryRef{}, "", NewUser{Name: "n", Secret: registryusers.NewSecretText("custom")})
+			_, err := s.CreateUser(t.Context(), APIKey{ID: key}, RegistryRef{}, "", NewUser{Name: "n", Secret: registryusers.NewSecretText("custom")})
 			return err
 		}
 		var wg sync.WaitGroup

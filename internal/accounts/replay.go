@@ -14,19 +14,19 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// RecordLifetime is how long a create request can be repeated with its idempotency
+// IdempotencyLifetime is how long a create request can be repeated with its idempotency
 // key.
-const RecordLifetime = 24 * time.Hour
+const IdempotencyLifetime = 24 * time.Hour
 
 // IdempotencyRecord is stored for a create request with an idempotency key, so that
 // a repeat gets the same response. It holds no secret, and without the server key
 // nobody can test guesses of a secret or of the idempotency key against it.
 type IdempotencyRecord struct {
-	Key     []byte    // keyed hash of the idempotency key, API key, operation and registry
-	Request []byte    // keyed hash of the request, without the secret
-	Salt    []byte    // for deriving a generated secret
-	End     time.Time // when the record expires
-	UserID  int64     // set by the store
+	Key       []byte    // keyed hash of the idempotency key, API key, operation and registry
+	Request   []byte    // keyed hash of the request, without the secret
+	Salt      []byte    // for deriving a generated secret
+	ExpiresAt time.Time // when the record expires
+	UserID    int64     // set by the store
 }
 
 // createRequest is a create request with an idempotency key.
@@ -36,7 +36,7 @@ type createRequest struct {
 	secretIsGiven bool
 }
 
-func (s *Service) newCreateRequest(caller Key, at RegistryRef, idempotencyKey string, n NewUser) createRequest {
+func (s *Service) newCreateRequest(caller APIKey, ref RegistryRef, idempotencyKey string, n NewUser) createRequest {
 	// Every field counts: with a new field of NewUser, this does not compile.
 	asked := struct {
 		Duration int64
@@ -47,7 +47,7 @@ func (s *Service) newCreateRequest(caller Key, at RegistryRef, idempotencyKey st
 	decimal := func(n int64) string { return strconv.FormatInt(n, 10) }
 	c := createRequest{
 		scope: strings.Join([]string{
-			decimal(caller.ID), "create user", decimal(at.ProjectID), decimal(at.RegionID), decimal(at.RegistryID), idempotencyKey,
+			decimal(caller.ID), "create user", decimal(ref.ProjectID), decimal(ref.RegionID), decimal(ref.RegistryID), idempotencyKey,
 		}, "\x00"),
 		secretIsGiven: !asked.Secret.IsZero(),
 	}
@@ -59,7 +59,7 @@ func (s *Service) newCreateRequest(caller Key, at RegistryRef, idempotencyKey st
 
 // record returns the record of a request that is made at now, with a new salt.
 func (c createRequest) record(now time.Time) IdempotencyRecord {
-	r := IdempotencyRecord{Key: c.key, Request: c.request, Salt: make([]byte, 32), End: now.Add(RecordLifetime)}
+	r := IdempotencyRecord{Key: c.key, Request: c.request, Salt: make([]byte, 32), ExpiresAt: now.Add(IdempotencyLifetime)}
 	_, _ = rand.Read(r.Salt) // never fails: crypto/rand
 	return r
 }
@@ -71,14 +71,14 @@ func (s *Service) derive(c createRequest, salt []byte) string {
 	if err != nil {
 		panic(err) // only for more bytes than HKDF can return
 	}
-	return spell(random)
+	return encodeSecret(random)
 }
 
 // replay returns the result of the earlier create request that this one, made at
 // now, repeats. ErrNotFound: it repeats none.
-func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n NewUser, now time.Time) (CreatedUser, error) {
+func (s *Service) replay(ctx context.Context, caller APIKey, c createRequest, n NewUser, now time.Time) (CreatedUser, error) {
 	r, u, err := s.store.IdempotencyRecord(ctx, c.key)
-	if err == nil && !now.Before(r.End) {
+	if err == nil && !now.Before(r.ExpiresAt) {
 		err = registryusers.ErrNotFound
 	}
 	if err != nil {
@@ -103,7 +103,7 @@ func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n New
 	}
 	// The same response as before, even if the user has been changed since.
 	u.ReadOnly, u.Duration = n.ReadOnly, n.Duration
-	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
+	if u.ExpiresAt, err = expiry(u.CreatedAt, n.Duration); err != nil {
 		return CreatedUser{}, err
 	}
 	return CreatedUser{User: *u, Secret: secret, Replayed: true}, nil
@@ -112,7 +112,7 @@ func (s *Service) replay(ctx context.Context, caller Key, c createRequest, n New
 // compare returns ErrIdempotencyKeyReused if a custom secret is not the user's.
 // The throttle does not count it: only the holder of both the API key and the
 // idempotency key can test secrets here, and that caller set the user's secret.
-func (s *Service) compare(ctx context.Context, caller Key, u User, secret registryusers.SecretText) error {
+func (s *Service) compare(ctx context.Context, caller APIKey, u User, secret registryusers.SecretText) error {
 	release, err := s.creates.acquire(ctx, caller.owner(), 0)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ import (
 )
 
 // mine is the API key of all creates here.
-var mine = accounts.Key{ID: 7, ProjectID: 3}
+var mine = accounts.APIKey{ID: 7, ProjectID: 3}
 
 // keyed creates with an idempotency key.
 func (e *env) keyed(t *testing.T, key string, n accounts.NewUser) (accounts.CreatedUser, error) {
@@ -379,15 +379,15 @@ func TestOneKeyInOtherScopes(t *testing.T) {
 	}
 	two := place(3, 5, "two")
 	type scope struct {
-		caller accounts.Key
+		caller accounts.APIKey
 		at     accounts.RegistryRef
 		key    string
 	}
 	var scopes []scope
-	for _, caller := range []accounts.Key{{ID: 1}, {ID: 11}} {
-		for _, at := range []accounts.RegistryRef{e.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
+	for _, caller := range []accounts.APIKey{{ID: 1}, {ID: 11}} {
+		for _, ref := range []accounts.RegistryRef{e.at, two, place(2, caller.ID, "demo"), place(22, caller.ID, "demo")} {
 			for _, key := range []string{"key", "Key", "KEY", "key ", "1key", "\x00key", "2\x00key", "0", strings.Repeat("k", 255), strings.Repeat("k", 254)} {
-				scopes = append(scopes, scope{caller, at, key})
+				scopes = append(scopes, scope{caller, ref, key})
 			}
 		}
 	}
@@ -425,12 +425,12 @@ func TestAFailedCreateIsNotRecorded(t *testing.T) {
 				return e.keyed(t, key, accounts.NewUser{Name: "taken", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrUserExists},
 			{"no registry", func(e *env) (accounts.CreatedUser, error) {
-				at := e.at
-				at.RegistryID = 99
-				return e.CreateUser(t.Context(), mine, at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
+				ref := e.at
+				ref.RegistryID = 99
+				return e.CreateUser(t.Context(), mine, ref, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrRegistryNotFound},
 			{"another project", func(e *env) (accounts.CreatedUser, error) {
-				return e.CreateUser(t.Context(), accounts.Key{ID: mine.ID, ProjectID: 4}, e.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
+				return e.CreateUser(t.Context(), accounts.APIKey{ID: mine.ID, ProjectID: 4}, e.at, key, accounts.NewUser{Name: "u", Duration: 1, Secret: pw(custom)})
 			}, registryusers.ErrForbidden},
 			{"an impossible duration", func(e *env) (accounts.CreatedUser, error) {
 				return e.keyed(t, key, accounts.NewUser{Name: "u", Duration: -2, Secret: pw(custom)})
@@ -468,14 +468,14 @@ func TestTheSameRequestAfterItsFailure(t *testing.T) {
 	}
 	e.first(t, "key", n)
 
-	at := e.at
-	at.RegistryID++ // not created yet
-	got, err = e.CreateUser(t.Context(), mine, at, "key", n)
+	ref := e.at
+	ref.RegistryID++ // not created yet
+	got, err = e.CreateUser(t.Context(), mine, ref, "key", n)
 	wantRefusal(t, "no registry", got, err, registryusers.ErrRegistryNotFound)
-	if generated := e.registry(t, "two"); generated != at {
-		t.Fatalf("the second registry is at %+v; want %+v", generated, at)
+	if generated := e.registry(t, "two"); generated != ref {
+		t.Fatalf("the second registry is at %+v; want %+v", generated, ref)
 	}
-	if got, err = e.CreateUser(t.Context(), mine, at, "key", n); err != nil || got.Replayed {
+	if got, err = e.CreateUser(t.Context(), mine, ref, "key", n); err != nil || got.Replayed {
 		t.Errorf("with the registry: %+v, %v; want a new user", got, err)
 	}
 }
@@ -777,7 +777,7 @@ func TestNoTraceOfAnEndedRecord(t *testing.T) {
 	if n := found(); n < len(salts) {
 		t.Fatalf("before they end: got %d salts in the files, want %d: the search is broken", n, len(salts))
 	}
-	e.now = e.now.Add(accounts.RecordLifetime)
+	e.now = e.now.Add(accounts.IdempotencyLifetime)
 	if err := e.DeleteExpired(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -838,8 +838,8 @@ func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
 		if !bytes.Equal(r.Request, keyedHash(request)) {
 			t.Errorf("%q: the request's hash is %x; want %x, of %q", n.Name, r.Request, keyedHash(request), request)
 		}
-		if want := noon.Add(24 * time.Hour); len(r.Salt) != 32 || !r.End.Equal(want) {
-			t.Errorf("%q: the salt has %d bytes, the end is %v; want 32, and %v", n.Name, len(r.Salt), r.End, want)
+		if want := noon.Add(24 * time.Hour); len(r.Salt) != 32 || !r.ExpiresAt.Equal(want) {
+			t.Errorf("%q: the salt has %d bytes, the end is %v; want 32, and %v", n.Name, len(r.Salt), r.ExpiresAt, want)
 		}
 		if !n.Secret.IsZero() {
 			continue

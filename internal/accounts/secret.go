@@ -67,7 +67,7 @@ func (s *Service) index(secret string) []byte { return s.key.mac("user secret", 
 
 // The alphabet and the length of generated secrets: 62^32 is 190 bits.
 const (
-	letters         = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	alphabet        = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	generatedLength = 32
 )
 
@@ -75,17 +75,17 @@ const (
 func generateSecret() string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand
-	return spell(random[:])
+	return encodeSecret(random[:])
 }
 
-// spell returns the secret for 32 random bytes: the last 32 digits, in base 62, of
+// encodeSecret returns the secret for 32 random bytes: the last 32 digits, in base 62, of
 // the number of 256 bits. No digit is likelier than another by more than 2^-65.
-func spell(random []byte) string {
+func encodeSecret(random []byte) string {
 	secret := make([]byte, generatedLength)
-	number, base, digit := new(big.Int).SetBytes(random), big.NewInt(int64(len(letters))), new(big.Int)
+	number, base, digit := new(big.Int).SetBytes(random), big.NewInt(int64(len(alphabet))), new(big.Int)
 	for i := range secret {
 		number.DivMod(number, base, digit)
-		secret[i] = letters[digit.Int64()]
+		secret[i] = alphabet[digit.Int64()]
 	}
 	return string(secret)
 }

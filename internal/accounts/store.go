@@ -27,7 +27,7 @@ type RegistryStore interface {
 	// and region have a registry of that name.
 	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
 	// Registry returns the registry that at refers to. ErrRegistryNotFound.
-	Registry(ctx context.Context, at RegistryRef) (Registry, error)
+	Registry(ctx context.Context, ref RegistryRef) (Registry, error)
 	// Registries returns all registries, by id.
 	Registries(ctx context.Context) ([]Registry, error)
 }
@@ -37,7 +37,7 @@ type UserStore interface {
 	// CreateUser stores u under a new id, in the registry that at refers to. If
 	// r is not nil, it stores r with it. ErrRegistryNotFound, ErrUserExists.
 	// ErrExists: there is a record with the key of r that ends after u.CreatedAt.
-	CreateUser(ctx context.Context, at RegistryRef, u User, r *IdempotencyRecord) (User, error)
+	CreateUser(ctx context.Context, ref RegistryRef, u User, r *IdempotencyRecord) (User, error)
 	// User returns the registry's user of that name. ErrUserNotFound.
 	User(ctx context.Context, registryID int64, name string) (User, error)
 	// Users returns a registry's users, by id. ErrRegistryNotFound.
@@ -80,11 +80,11 @@ type AccountStore interface {
 // KeyStore keeps the API keys.
 type KeyStore interface {
 	// CreateKey stores k under a new id.
-	CreateKey(ctx context.Context, k Key) (Key, error)
+	CreateKey(ctx context.Context, k APIKey) (APIKey, error)
 	// Key returns an API key. ErrKeyNotFound.
-	Key(ctx context.Context, id int64) (Key, error)
+	Key(ctx context.Context, id int64) (APIKey, error)
 	// Keys returns all API keys, by id.
-	Keys(ctx context.Context) ([]Key, error)
+	Keys(ctx context.Context) ([]APIKey, error)
 	// DeleteKey deletes an API key. ErrKeyNotFound.
 	DeleteKey(ctx context.Context, id int64) error
 }

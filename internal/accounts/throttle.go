@@ -77,42 +77,42 @@ func newLoginThrottle() *loginThrottle {
 	}
 }
 
-// guess is an attempt to log in with a custom secret, for the throttle.
-type guess struct {
-	network string        // the narrowest
-	user    digest        // the user that a failure counts for
-	address digest        // the user and the narrowest network
-	secret  digest        // the secret, the login name and the narrowest network
-	counts  []guessCounts // for each network, the narrowest first
+// secretAttempt is an attempt to log in with a custom secret, for the throttle.
+type secretAttempt struct {
+	network string          // the narrowest
+	user    digest          // the user that a failure counts for
+	address digest          // the user and the narrowest network
+	secret  digest          // the secret, the login name and the narrowest network
+	counts  []attemptCounts // for each network, the narrowest first
 }
 
-// guessCounts are the keys and limits of the counts of one network.
-type guessCounts struct {
+// attemptCounts are the keys and limits of the counts of one network.
+type attemptCounts struct {
 	all, forUser, repeats digest
-	inVain                digest // hashes spent on failures and repeats, in rankWindow
+	failedHashes          digest // hashes spent on failures and repeats, in rankWindow
 	maxAll, maxForUser    int
 }
 
-// guess returns the attempt with a secret from an address. A failure counts for
+// attempt returns the attempt with a secret from an address. A failure counts for
 // the name counted. A wrong secret is remembered for the login name meant, not for
 // a user: the limits must not reveal whether two names refer to one user or to
 // none, nor whether the user was just created or has another secret now.
-func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
+func (t *loginThrottle) attempt(from, throttleName, loginName, secret string) secretAttempt {
 	networks := network.Names(from)
-	g := guess{
+	g := secretAttempt{
 		network: networks[0],
-		user:    t.key.hash("user", counted),
-		address: t.key.hash("user at", networks[0], counted),
-		secret:  t.key.hash("secret at", networks[0], meant, secret),
+		user:    t.key.hash("user", throttleName),
+		address: t.key.hash("user at", networks[0], throttleName),
+		secret:  t.key.hash("secret at", networks[0], loginName, secret),
 	}
 	for i, name := range networks {
-		g.counts = append(g.counts, guessCounts{
-			all:        t.key.hash("all", name),
-			forUser:    t.key.hash("for user", name, counted),
-			repeats:    t.key.hash("repeats", name),
-			inVain:     t.key.hash("in vain", name),
-			maxAll:     failureLimits[i].all,
-			maxForUser: failureLimits[i].forUser,
+		g.counts = append(g.counts, attemptCounts{
+			all:          t.key.hash("all", name),
+			forUser:      t.key.hash("for user", name, throttleName),
+			repeats:      t.key.hash("repeats", name),
+			failedHashes: t.key.hash("in vain", name),
+			maxAll:       failureLimits[i].all,
+			maxForUser:   failureLimits[i].forUser,
 		})
 	}
 	return g
@@ -122,7 +122,7 @@ func (t *loginThrottle) guess(from, counted, meant, secret string) guess {
 // whether the user is known at the address, and the guess's share, as of then. A
 // [*LimitError]: the guess is over a limit, or too many wait that are served before
 // it.
-func (t *loginThrottle) admit(ctx context.Context, g guess, now func() time.Time) (isKnown bool, share float64, err error) {
+func (t *loginThrottle) admit(ctx context.Context, g secretAttempt, now func() time.Time) (isKnown bool, share float64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	start := now()
@@ -137,7 +137,7 @@ func (t *loginThrottle) admit(ctx context.Context, g guess, now func() time.Time
 }
 
 // check returns a [*LimitError] if the guess is over a limit.
-func (t *loginThrottle) check(g guess, now time.Time) error {
+func (t *loginThrottle) check(g secretAttempt, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.limit(g, now)
@@ -145,7 +145,7 @@ func (t *loginThrottle) check(g guess, now time.Time) error {
 
 // limit is check while t.mu is locked. Repeats of a wrong secret have a limit of
 // their own.
-func (t *loginThrottle) limit(g guess, now time.Time) error {
+func (t *loginThrottle) limit(g secretAttempt, now time.Time) error {
 	over := func(key digest, most int) error {
 		if t.failures(key, now) < most {
 			return nil
@@ -172,9 +172,9 @@ func (t *loginThrottle) limit(g guess, now time.Time) error {
 
 // share returns the share of their limits that the networks of a guess have spent
 // on failed hashes in the last hour: the largest share of one of them.
-func (t *loginThrottle) share(g guess, now time.Time) (share float64) {
+func (t *loginThrottle) share(g secretAttempt, now time.Time) (share float64) {
 	for _, c := range g.counts {
-		share = max(share, float64(t.failures(c.inVain, now))/float64(c.maxAll))
+		share = max(share, float64(t.failures(c.failedHashes, now))/float64(c.maxAll))
 	}
 	return share
 }
@@ -189,14 +189,14 @@ func (t *loginThrottle) failures(key digest, now time.Time) int {
 
 // isSlow reports whether the user's secret is guessed from many addresses and the
 // user has not logged in from this one lately.
-func (t *loginThrottle) isSlow(g guess, now time.Time) bool {
+func (t *loginThrottle) isSlow(g secretAttempt, now time.Time) bool {
 	return t.failures(g.user, now) > maxNameFailures && !t.known.has(g.address, now)
 }
 
 // delay waits for slowDelay in the user's queue, and unlocks t.mu meanwhile. A
 // [*LimitError]: another attempt for the user from this address waits, or too many
 // wait that are served before this one.
-func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) (err error) {
+func (t *loginThrottle) delay(ctx context.Context, g secretAttempt, now time.Time) (err error) {
 	q := t.slowed[g.user]
 	if q == nil {
 		q = new(queue)
@@ -229,13 +229,13 @@ func (t *loginThrottle) delay(ctx context.Context, g guess, now time.Time) (err 
 
 // failed counts a wrong secret, or the right secret of an expired user, as a
 // failure, or as a repeat if it was already counted in this window.
-func (t *loginThrottle) failed(g guess, now time.Time) {
+func (t *loginThrottle) failed(g secretAttempt, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.wrong.has(g.secret, now) {
 		for _, c := range g.counts {
 			t.count(c.repeats, now, failureWindow)
-			t.count(c.inVain, now, rankWindow)
+			t.count(c.failedHashes, now, rankWindow)
 		}
 		return
 	}
@@ -244,11 +244,11 @@ func (t *loginThrottle) failed(g guess, now time.Time) {
 	t.countFailure(g, now)
 }
 
-func (t *loginThrottle) countFailure(g guess, now time.Time) {
+func (t *loginThrottle) countFailure(g secretAttempt, now time.Time) {
 	for _, c := range g.counts {
 		t.count(c.all, now, failureWindow)
 		t.count(c.forUser, now, failureWindow)
-		t.count(c.inVain, now, rankWindow)
+		t.count(c.failedHashes, now, rankWindow)
 	}
 }
 
@@ -263,7 +263,7 @@ func (t *loginThrottle) count(key digest, now time.Time, window time.Duration) {
 }
 
 // succeeded records that the user has logged in from the address.
-func (t *loginThrottle) succeeded(g guess, now time.Time) {
+func (t *loginThrottle) succeeded(g secretAttempt, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.known.add(g.address, now)

@@ -15,8 +15,8 @@ import (
 )
 
 // guessAt is a guess at a user from an address, with a secret of its own.
-func guessAt(throttle *loginThrottle, name, from string, i int) guess {
-	return throttle.guess(from, "1-1-demo+"+name, "1-1-demo+"+name, fmt.Sprint("wrong", i))
+func guessAt(throttle *loginThrottle, name, from string, i int) secretAttempt {
+	return throttle.attempt(from, "1-1-demo+"+name, "1-1-demo+"+name, fmt.Sprint("wrong", i))
 }
 
 func TestLimitsOfEachNetwork(t *testing.T) {
@@ -156,7 +156,7 @@ func TestASlowedDownUserHasFewGuessesFromAnAddress(t *testing.T) {
 func TestMemoryOfTheThrottleIsBounded(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	for i := range maxFailureCounts {
-		g := throttle.guess(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", fmt.Sprint(i))
+		g := throttle.attempt(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", fmt.Sprint(i))
 		throttle.failed(g, now)
 		throttle.succeeded(g, now)
 		if len(throttle.counts) > maxFailureCounts || len(throttle.wrong.until) > maxWrongSecrets || len(throttle.known.until) > maxKnownAddresses {
@@ -216,7 +216,7 @@ func newOne(t *testing.T) *Service {
 	t.Helper()
 	store := &oneUser{account: Account{User: User{Name: "u", ExpiresAt: Never}, Namespace: "1-1-demo"}}
 	s := New(store, NewServerKey("k", [32]byte{}), nil)
-	hash, err := s.hash(t.Context(), Key{}, "pw")
+	hash, err := s.hash(t.Context(), APIKey{}, "pw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestANameGuessedFromManyAddressesIsSlowedDown(t *testing.T) {
 			// Guesses from many addresses; not by Login, which would hash each.
 			attack := func() {
 				for i := range maxNameFailures + 1 {
-					s.throttle.failed(s.throttle.guess(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "guess"), time.Now())
+					s.throttle.failed(s.throttle.attempt(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "guess"), time.Now())
 				}
 			}
 			attack()
@@ -346,7 +346,7 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 			t.Errorf("a login from an address where the user is known, meanwhile: %v; want success", err)
 		}
 		// Holders of an API key do not wait for strangers.
-		u, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "", NewUser{Name: "new", Secret: registryusers.NewSecretText("custom")})
+		u, err := s.CreateUser(t.Context(), APIKey{}, RegistryRef{}, "", NewUser{Name: "new", Secret: registryusers.NewSecretText("custom")})
 		if err != nil || u.Verifier.Hash == "" {
 			t.Errorf("a create with a custom secret meanwhile: %+v, %v; want success", u, err)
 		}
@@ -363,7 +363,7 @@ func TestCreatesThatWaitAreBounded(t *testing.T) {
 		s := newOne(t)
 		empty := s.creates.occupy(t)
 		create := func(name string) error {
-			_, err := s.CreateUser(t.Context(), Key{}, RegistryRef{}, "", NewUser{Name: name, Secret: registryusers.NewSecretText("custom")})
+			_, err := s.CreateUser(t.Context(), APIKey{}, RegistryRef{}, "", NewUser{Name: name, Secret: registryusers.NewSecretText("custom")})
 			return err
 		}
 		var waiting sync.WaitGroup

@@ -74,17 +74,17 @@ type CreatedUser struct {
 
 // CreateUser creates a user in the registry that at refers to, for the holder of
 // the API key. If idempotencyKey is not "", repeating the call returns the same
-// result for [RecordLifetime].
+// result for [IdempotencyLifetime].
 //
 // ErrInvalid (for the secret, a [*registryusers.InvalidFieldsError]: see
 // [CheckSecret]), ErrForbidden (decided from at alone), ErrRegistryNotFound,
 // ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (the key
 // was used for another request), ErrUserChanged (a repeat, after the user was
 // deleted or got another secret).
-func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, idempotencyKey string, n NewUser) (CreatedUser, error) {
+func (s *Service) CreateUser(ctx context.Context, caller APIKey, ref RegistryRef, idempotencyKey string, n NewUser) (CreatedUser, error) {
 	u := User{Name: n.Name, ReadOnly: n.ReadOnly, Duration: n.Duration, CreatedAt: s.clock(), SecretVersion: 1, Incarnation: newIncarnation()}
 	var err error
-	if u.ExpiresAt, err = end(u.CreatedAt, n.Duration); err != nil {
+	if u.ExpiresAt, err = expiry(u.CreatedAt, n.Duration); err != nil {
 		return CreatedUser{}, err
 	}
 	if !n.Secret.IsZero() {
@@ -92,18 +92,18 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, id
 			return CreatedUser{}, err
 		}
 	}
-	if !caller.May(at.ProjectID) {
+	if !caller.ValidFor(ref.ProjectID) {
 		return CreatedUser{}, registryusers.ErrForbidden
 	}
 	if idempotencyKey == "" {
-		return s.create(ctx, caller, at, u, n.Secret, generateSecret, nil)
+		return s.create(ctx, caller, ref, u, n.Secret, generateSecret, nil)
 	}
-	c := s.newCreateRequest(caller, at, idempotencyKey, n)
+	c := s.newCreateRequest(caller, ref, idempotencyKey, n)
 	if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
 		return created, err
 	}
 	r := c.record(u.CreatedAt)
-	created, err := s.create(ctx, caller, at, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
+	created, err := s.create(ctx, caller, ref, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
 	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, running at the same time
 		if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
 			return created, err
@@ -117,14 +117,14 @@ func (s *Service) CreateUser(ctx context.Context, caller Key, at RegistryRef, id
 
 // create stores u with the custom secret, or, if that is empty, with the one that
 // generated returns.
-func (s *Service) create(ctx context.Context, caller Key, at RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
+func (s *Service) create(ctx context.Context, caller APIKey, ref RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
 	secret := custom
 	if custom.IsZero() {
 		secret = registryusers.NewSecretText(generated())
 		u.Verifier.Index = s.index(secret.Reveal())
 	} else {
 		// A request for a registry that does not exist must not cost an argon2id.
-		_, err := s.store.Registry(ctx, at)
+		_, err := s.store.Registry(ctx, ref)
 		if err == nil {
 			u.Verifier.Hash, err = s.hash(ctx, caller, custom.Reveal())
 		}
@@ -132,16 +132,16 @@ func (s *Service) create(ctx context.Context, caller Key, at RegistryRef, u User
 			return CreatedUser{}, err
 		}
 	}
-	u, err := s.store.CreateUser(ctx, at, u, r)
+	u, err := s.store.CreateUser(ctx, ref, u, r)
 	if err != nil {
 		return CreatedUser{}, err
 	}
 	return CreatedUser{User: u, Secret: secret}, nil
 }
 
-// end returns when a user expires that was created with a duration of that many
+// expiry returns when a user expires that was created with a duration of that many
 // days of 24 hours.
-func end(created time.Time, days int64) (time.Time, error) {
+func expiry(created time.Time, days int64) (time.Time, error) {
 	const century = 36525 // days; the document allows far fewer
 	switch {
 	case days == -1:
@@ -180,7 +180,7 @@ func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (Us
 	}
 	updated, err := s.store.UpdateUser(ctx, u.ID, func(u *User) error {
 		if update.Days != nil {
-			expires, err := end(u.CreatedAt, *update.Days)
+			expires, err := expiry(u.CreatedAt, *update.Days)
 			if err != nil {
 				return err
 			}

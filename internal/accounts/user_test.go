@@ -58,7 +58,7 @@ func TestSecretsThatNoClientCanSendAreRefused(t *testing.T) {
 		"no UTF-8": "\xff", "a cut rune": "\xe2\x82", "a surrogate": "\xed\xa0\x80",
 	} {
 		for _, key := range []string{"", "key"} {
-			u, err := s.CreateUser(t.Context(), accounts.Key{ID: 1, ProjectID: 9}, accounts.RegistryRef{ProjectID: 3}, key, accounts.NewUser{Name: "u", Secret: pw(secret)})
+			u, err := s.CreateUser(t.Context(), accounts.APIKey{ID: 1, ProjectID: 9}, accounts.RegistryRef{ProjectID: 3}, key, accounts.NewUser{Name: "u", Secret: pw(secret)})
 			invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err)
 			if !ok || !errors.Is(err, registryusers.ErrInvalid) || len(invalid.Fields) != 1 || len(invalid.Fields["secret"]) != 1 || u.ID != 0 {
 				t.Errorf("%s: %+v, %v; want an invalid field secret", name, u, err)

@@ -19,4 +19,4 @@ func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (con
 }
 
 // caller returns the API key that Authenticate put into the context.
-func caller(ctx context.Context) accounts.Key { return ctx.Value(callerKey{}).(accounts.Key) }
+func caller(ctx context.Context) accounts.APIKey { return ctx.Value(callerKey{}).(accounts.APIKey) }

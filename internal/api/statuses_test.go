@@ -26,11 +26,11 @@ type failing struct {
 }
 
 // CreateUser implements [accounts.Store].
-func (f *failing) CreateUser(ctx context.Context, at accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
+func (f *failing) CreateUser(ctx context.Context, ref accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	if f.err != nil {
 		return accounts.User{}, f.err
 	}
-	return f.Store.CreateUser(ctx, at, u, r)
+	return f.Store.CreateUser(ctx, ref, u, r)
 }
 
 // Each declared status of each operation occurs, and the response conforms to the

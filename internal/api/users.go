@@ -32,8 +32,8 @@ type (
 
 // CreateUser implements [apiserver.StrictServerInterface].
 func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
-	at := accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.RegistryID}
-	user, err := a.accounts.CreateUser(ctx, caller(ctx), at, createParams(r.Params).IdempotencyKey, accounts.NewUser(*r.Body))
+	ref := accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.RegistryID}
+	user, err := a.accounts.CreateUser(ctx, caller(ctx), ref, createParams(r.Params).IdempotencyKey, accounts.NewUser(*r.Body))
 	if err != nil {
 		return nil, err
 	}

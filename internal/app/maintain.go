@@ -55,7 +55,7 @@ func every(ctx context.Context, interval time.Duration, f func()) {
 func keepBallast(ctx context.Context, database store.Store, logger *slog.Logger) {
 	wasKept := true
 	every(ctx, ballastInterval, func() {
-		isKept, err := database.KeepBallast()
+		isKept, err := database.ReserveDisk()
 		switch {
 		case err != nil && wasKept: // logged once
 			logger.Error("create requests are refused: the file that reserves disk space for the database cannot be checked or created", "error", err)

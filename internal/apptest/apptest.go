@@ -40,9 +40,9 @@ type Images string
 
 // The values of [Images].
 const (
-	Outside  Images = "" // an outside registry: there are tokens, and no /v2/
-	InMemory Images = "in memory"
-	OnDisk   Images = "on disk" // in the data directory
+	OutsideRegistry Images = "" // an outside registry: there are tokens, and no /v2/
+	InMemory        Images = "in memory"
+	OnDisk          Images = "on disk" // in the data directory
 )
 
 // Options of the zero value make an API and a token service, without a registry.
@@ -77,7 +77,7 @@ type Env struct {
 	// Registry is named "demo". APIKey is valid for its project alone. Where
 	// Options.Data is set, both are empty.
 	Registry accounts.RegistryRef
-	Key      accounts.Key
+	Key      accounts.APIKey
 	APIKey   registryusers.Secret
 
 	// AppOptions is what Open uses. A test may change it while the server is shut.

@@ -140,7 +140,7 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 	if err := d.Store.Require(keys.ServerKeyPath(d.Keys.Dir)); err != nil {
 		return d, fmt.Errorf("server key: %w", err)
 	}
-	if _, err := d.Store.KeepBallast(); err != nil {
+	if _, err := d.Store.ReserveDisk(); err != nil {
 		return d, fmt.Errorf("the file that reserves disk space for the database cannot be created: %w", err)
 	}
 	return d, nil

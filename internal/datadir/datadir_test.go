@@ -129,7 +129,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
-	u, err := d.Accounts().CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
+	u, err := d.Accounts().CreateUser(t.Context(), accounts.APIKey{}, at, "", accounts.NewUser{Name: "u", Duration: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caller, at := accounts.Key{ID: 1}, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	caller, at := accounts.APIKey{ID: 1}, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	requests := []accounts.NewUser{
 		{Name: "generated", Duration: 1},
 		{Name: "custom", Duration: 1, Secret: registryusers.NewSecretText("custom")},
@@ -515,7 +515,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		k := readKey(t, path)
 		for i, d := range dirs {
 			name := string(rune('a' + i))
-			u, err := d.Accounts().CreateUser(t.Context(), accounts.Key{}, at, "", accounts.NewUser{Name: name, Duration: 1})
+			u, err := d.Accounts().CreateUser(t.Context(), accounts.APIKey{}, at, "", accounts.NewUser{Name: name, Duration: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -54,7 +54,7 @@ func Handler(next http.Handler, o Options) http.Handler {
 		defer func() {
 			value := recover()
 			if value != nil {
-				record.Panicked(value)
+				record.SetPanic(value)
 				record.aborted = true
 			}
 			record.log(o.Logger)
@@ -108,22 +108,22 @@ func From(ctx context.Context) *Record {
 // Add appends attributes to the request's line in the access log.
 func (r *Record) Add(attrs ...slog.Attr) { r.attrs = append(r.attrs, attrs...) }
 
-// Fail adds the cause of an error response to the log; it is not sent to the client.
-func (r *Record) Fail(cause error) {
+// SetCause adds the cause of an error response to the log; it is not sent to the client.
+func (r *Record) SetCause(cause error) {
 	r.Add(slog.String("error", cause.Error()))
 }
 
-// Busy records that the request is refused because too many are in progress, which
+// Refused records that the request is refused because too many are in progress, which
 // is not a failure of the server.
-func (r *Record) Busy() { r.busy = true }
+func (r *Record) Refused() { r.busy = true }
 
 // Quiet sets the log level to Debug, unless the request fails. It is for requests
 // that come every few seconds, such as probes.
 func (r *Record) Quiet() { r.level = slog.LevelDebug }
 
-// Panicked records the value of a panic. The deferred function that recovered from
+// SetPanic records the value of a panic. The deferred function that recovered from
 // it must call it, so that the stack is the panic's.
-func (r *Record) Panicked(value any) {
+func (r *Record) SetPanic(value any) {
 	if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		return
 	}

@@ -79,11 +79,11 @@ func TestEveryRequestHasAnIDAndALine(t *testing.T) {
 		"refused":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, 404, "INFO", ""},
 		"failed":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, 503, "ERROR", ""},
 		"failed with a cause": {func(w http.ResponseWriter, r *http.Request) {
-			observe.From(r.Context()).Fail(errors.New("the disk"))
+			observe.From(r.Context()).SetCause(errors.New("the disk"))
 			w.WriteHeader(500)
 		}, 500, "ERROR", "the disk"},
 		"busy": {func(w http.ResponseWriter, r *http.Request) {
-			observe.From(r.Context()).Busy()
+			observe.From(r.Context()).Refused()
 			w.WriteHeader(503)
 		}, 503, "INFO", ""},
 		"quiet": {func(_ http.ResponseWriter, r *http.Request) {
@@ -95,7 +95,7 @@ func TestEveryRequestHasAnIDAndALine(t *testing.T) {
 		}, 500, "ERROR", ""},
 		"a panic that is recovered": {func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
-				observe.From(r.Context()).Panicked(recover())
+				observe.From(r.Context()).SetPanic(recover())
 				w.WriteHeader(500)
 			}()
 			panic("secret")

@@ -51,9 +51,9 @@ func Unavailable(message string, cause error) *Error {
 func (e *Error) Respond(w http.ResponseWriter, record *observe.Record) {
 	record.Add(slog.String("message", e.Message))
 	if e.Cause != nil {
-		record.Fail(e.Cause)
+		record.SetCause(e.Cause)
 	} else if e.Status == http.StatusServiceUnavailable {
-		record.Busy()
+		record.Refused()
 	}
 	type entry struct {
 		Code    string `json:"code"`

@@ -35,9 +35,9 @@ func acceptsAll(header http.Header) bool {
 	return false
 }
 
-// widen adds all types of manifests to the request's Accept header if the client
+// acceptEverything adds all types of manifests to the request's Accept header if the client
 // accepts any type: the library returns only types that the header names.
-func widen(r *http.Request) {
+func acceptEverything(r *http.Request) {
 	if acceptsAll(r.Header) {
 		r.Header = r.Header.Clone()
 		r.Header.Add("Accept", manifestTypes)

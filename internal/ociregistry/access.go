@@ -55,10 +55,10 @@ func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !c.routes.Match(r, &match) { // the library does not serve the request
 		match.Route = nil
 	} else { // the routes match only valid repository names
-		e.route, repository = match.Route.GetName(), match.Vars["name"]
+		e.endpoint, repository = match.Route.GetName(), match.Vars["name"]
 	}
 	var err error
-	e.principal, err = c.identify(r, e.route)
+	e.principal, err = c.identify(r, e.endpoint)
 	if e.principal != nil {
 		e.Add(slog.Int64("user_id", e.principal.account.ID))
 	}
@@ -98,9 +98,9 @@ func (c *accessController) enter(e *exchange, r *http.Request) *oci.Error {
 	more := use{requests: 1}
 	switch {
 	case e.principal == nil:
-	case e.route == v2.RouteNameManifest && r.Method == http.MethodPut:
+	case e.endpoint == v2.RouteNameManifest && r.Method == http.MethodPut:
 		more.manifests = manifestSize(r)
-	case e.route == v2.RouteNameTags:
+	case e.endpoint == v2.RouteNameTags:
 		more.manifests = tagListSize
 	}
 	return c.take(e, more)
@@ -121,7 +121,7 @@ func (c *accessController) take(e *exchange, more use) *oci.Error {
 func (c *accessController) check(e *exchange, r *http.Request, match mux.RouteMatch) *oci.Error {
 	p := e.principal
 	if p != nil {
-		if reason := p.forbidden(r.Method, e.route, match.Vars["name"]); reason != "" {
+		if reason := p.forbidden(r.Method, e.endpoint, match.Vars["name"]); reason != "" {
 			return denied(reason)
 		}
 	}
@@ -139,7 +139,7 @@ func (c *accessController) check(e *exchange, r *http.Request, match mux.RouteMa
 		return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeDigestInvalid, Message: "only sha256 digests are supported"}
 	case !c.images.isThere():
 		return oci.Unavailable(cannotStore, errImagesMoved)
-	case c.reserve.look(r.Context()):
+	case c.reserve.check(r.Context()):
 		return errDiskFull
 	}
 	return nil
@@ -155,15 +155,15 @@ func (c *accessController) serve(e *exchange, r *http.Request) {
 	r = r.WithContext(ctx)
 	if r.ContentLength != 0 {
 		content := r.Body
-		if e.route == v2.RouteNameManifest { // the library would respond with 400, not 413
+		if e.endpoint == v2.RouteNameManifest { // the library would respond with 400, not 413
 			content = http.MaxBytesReader(nil, content, maxManifestSize)
 		}
 		r.Body = &body{content, e}
 	}
-	if e.route == v2.RouteNameManifest {
-		widen(r)
+	if e.endpoint == v2.RouteNameManifest {
+		acceptEverything(r)
 	}
-	if e.route == v2.RouteNameBlobUploadChunk && r.Header.Get("Content-Type") != "" { // the library refuses a Content-Type with parameters
+	if e.endpoint == v2.RouteNameBlobUploadChunk && r.Header.Get("Content-Type") != "" { // the library refuses a Content-Type with parameters
 		r.Header = r.Header.Clone()
 		r.Header.Del("Content-Type")
 	}
@@ -294,7 +294,7 @@ func (c *accessController) recheck(ctx context.Context, repository string) error
 func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*auth.Grant, error) {
 	e := exchangeOf(r.Context())
 	p := e.principal
-	if e.route == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
+	if e.endpoint == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
 		needed = uploadAccess(needed[0].Resource) // whoever may start an upload may cancel it
 	}
 	challenge := &challenge{access: c, needed: needed}

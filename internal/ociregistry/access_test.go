@@ -146,7 +146,7 @@ func TestTokenEndsWithItsUser(t *testing.T) {
 			if err := admin.DeleteUser(t.Context(), l.User); err != nil {
 				return err
 			}
-			_, err := admin.CreateUser(t.Context(), accounts.Key{}, l.RegistryRef, "", accounts.NewUser{Name: l.Name, Duration: 1})
+			_, err := admin.CreateUser(t.Context(), accounts.APIKey{}, l.RegistryRef, "", accounts.NewUser{Name: l.Name, Duration: 1})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"given a new secret": {func(t *testing.T, admin *accounts.Service, l login) error {

@@ -62,7 +62,7 @@ var onDisk = apptest.Options{Images: apptest.OnDisk}
 func newEnv(t *testing.T, o apptest.Options) *env {
 	t.Helper()
 	w := &env{t: t}
-	if o.Images == apptest.Outside {
+	if o.Images == apptest.OutsideRegistry {
 		o.Images = apptest.InMemory
 	}
 	o.Start = start
@@ -142,7 +142,7 @@ type login struct {
 // newUser creates a user, which never expires unless n has a duration.
 func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	w.t.Helper()
-	u, err := w.Accounts.CreateUser(w.t.Context(), accounts.Key{}, at.RegistryRef, "", n)
+	u, err := w.Accounts.CreateUser(w.t.Context(), accounts.APIKey{}, at.RegistryRef, "", n)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type exchange struct {
 	*observe.Record
 	w         http.ResponseWriter // which the library wraps, without sendfile
 	principal *principal          // nil without a valid token
-	route     string              // name of the library's route; "": none
+	endpoint  string              // name of the library's route; "": none
 	diskFull  atomic.Bool         // a full disk is why the request fails, if it fails
 	bodyErr   error               // the error that ended the request's body early
 	atEnd     []func()            // called when the request has ended

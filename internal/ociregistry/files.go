@@ -33,10 +33,10 @@ type files struct {
 
 type replacingKey struct{}
 
-// replacing returns a context in which the library does not find a digest's
+// withReplacement returns a context in which the library does not find a digest's
 // content, so that the pushed content replaces the existing one, which may be
 // damaged.
-func replacing(ctx context.Context, d digest.Digest) context.Context {
+func withReplacement(ctx context.Context, d digest.Digest) context.Context {
 	return context.WithValue(ctx, replacingKey{}, d)
 }
 
@@ -137,11 +137,11 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fill creates the directory of a file that is about to be written, if the reserve
+// ensureDirectory creates the directory of a file that is about to be written, if the reserve
 // allows it. The directory is not removed until filled is called, even if it is
 // empty. Only one goroutine at a time creates directories: a repository name may
 // have a hundred, and many uploads that start together must not exceed the reserve.
-func (f *files) fill(ctx context.Context, path string) (filled func(), err error) {
+func (f *files) ensureDirectory(ctx context.Context, path string) (filled func(), err error) {
 	if f.root == "" {
 		return func() {}, nil
 	}
@@ -161,7 +161,7 @@ func (f *files) fill(ctx context.Context, path string) (filled func(), err error
 func (f *files) makeDirectory(ctx context.Context, directory string) error {
 	f.making.Lock()
 	defer f.making.Unlock()
-	if f.reserve.look(ctx) {
+	if f.reserve.check(ctx) {
 		return errReserve
 	}
 	return os.MkdirAll(directory, directoryMode)
@@ -169,14 +169,14 @@ func (f *files) makeDirectory(ctx context.Context, directory string) error {
 
 // PutContent implements [driver.StorageDriver].
 func (f *files) PutContent(ctx context.Context, path string, content []byte) error {
-	return noteFull(ctx, f.putContent(ctx, path, content))
+	return recordDiskFull(ctx, f.putContent(ctx, path, content))
 }
 
 func (f *files) putContent(ctx context.Context, path string, content []byte) (err error) {
-	if f.reserve.spend(ctx, len(content)) { // before directories are created
+	if f.reserve.use(ctx, len(content)) { // before directories are created
 		return errReserve
 	}
-	filled, err := f.fill(ctx, path)
+	filled, err := f.ensureDirectory(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -196,11 +196,11 @@ func (f *files) putContent(ctx context.Context, path string, content []byte) (er
 
 // Move implements [driver.StorageDriver].
 func (f *files) Move(ctx context.Context, from, to string) error {
-	return noteFull(ctx, f.move(ctx, from, to))
+	return recordDiskFull(ctx, f.move(ctx, from, to))
 }
 
 func (f *files) move(ctx context.Context, from, to string) error {
-	filled, err := f.fill(ctx, to)
+	filled, err := f.ensureDirectory(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -224,14 +224,14 @@ func (f *files) move(ctx context.Context, from, to string) error {
 
 // Writer implements [driver.StorageDriver].
 func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.FileWriter, error) {
-	filled, err := f.fill(ctx, path)
+	filled, err := f.ensureDirectory(ctx, path)
 	if err != nil {
-		return nil, noteFull(ctx, err)
+		return nil, recordDiskFull(ctx, err)
 	}
 	defer filled()
 	writer, err := f.StorageDriver.Writer(ctx, path, appends)
 	if err != nil {
-		return nil, noteFull(ctx, err)
+		return nil, recordDiskFull(ctx, err)
 	}
 	if e := exchangeOf(ctx); e != nil {
 		// The library does not close it if another write fails, as on a full disk.
@@ -248,21 +248,21 @@ type fileWriter struct {
 }
 
 func (w *fileWriter) Write(p []byte) (int, error) {
-	if w.reserve.spend(w.ctx, len(p)) {
-		return 0, noteFull(w.ctx, errReserve)
+	if w.reserve.use(w.ctx, len(p)) {
+		return 0, recordDiskFull(w.ctx, errReserve)
 	}
 	n, err := w.FileWriter.Write(p)
-	if noteFull(w.ctx, err) != nil {
+	if recordDiskFull(w.ctx, err) != nil {
 		err = withoutPath(err) // the library logs the text
 	}
 	return n, err
 }
 
 func (w *fileWriter) Commit(ctx context.Context) error {
-	return noteFull(w.ctx, w.FileWriter.Commit(ctx))
+	return recordDiskFull(w.ctx, w.FileWriter.Commit(ctx))
 }
 
-func (w *fileWriter) Close() error { return noteFull(w.ctx, w.FileWriter.Close()) }
+func (w *fileWriter) Close() error { return recordDiskFull(w.ctx, w.FileWriter.Close()) }
 
 // damaged logs that a file is damaged and returns a "not found" error.
 func (f *files) damaged(ctx context.Context, path, what string) error {

@@ -54,7 +54,7 @@ func (hook) Fire(entry *logrus.Entry) error {
 	switch {
 	case e != nil && e.refused.Load() != nil: // what the library makes of errRefused
 	case e != nil && isFailure:
-		e.Fail(failure(detail, entry.Data["err.message"]))
+		e.SetCause(failure(detail, entry.Data["err.message"]))
 		return nil
 	case isFailure || entry.Level < logrus.ErrorLevel:
 		level = slog.LevelError

@@ -51,10 +51,10 @@ type Options struct {
 	// a user a quarter, but at least 4. 0: MaxRequests.
 	Requests int
 
-	// AccountsFull reports whether the disk of the accounts is full. While it is,
+	// AccountsDiskFull reports whether the disk of the accounts is full. While it is,
 	// uploads are refused with 507, whatever Reserve is: the space that is left is
 	// for revocations. nil: it is never full.
-	AccountsFull func() bool
+	AccountsDiskFull func() bool
 }
 
 // Registry serves /v2/. Close it after the last request.
@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
-	space := &reserve{root: o.Root, size: o.Reserve, accountsFull: o.AccountsFull, logger: o.Logger}
+	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
 	c := &accessController{
 		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images,
 		limits: limits{requests: newRequestLimits(min(cmp.Or(o.Requests, MaxRequests), MaxRequests))},

@@ -135,7 +135,7 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 	if err := u.access.recheck(ctx, u.repository); err != nil {
 		return v1.Descriptor{}, err
 	}
-	return u.BlobWriter.Commit(replacing(ctx, desc.Digest), desc)
+	return u.BlobWriter.Commit(withReplacement(ctx, desc.Digest), desc)
 }
 
 // Cancel implements [distribution.BlobWriter]. It leaves no empty directories.
@@ -197,7 +197,7 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 	if refused := checkManifest(manifest, payload); refused != nil {
 		return "", exchangeOf(ctx).refuse(refused)
 	}
-	ctx = replacing(ctx, digest.FromBytes(payload))
+	ctx = withReplacement(ctx, digest.FromBytes(payload))
 	switch manifest.(type) {
 	case *schema2.DeserializedManifest, *ocischema.DeserializedManifest:
 		if err := checkReferences(ctx, m.blobs, manifest); err != nil {

@@ -32,9 +32,9 @@ const (
 type reserve struct {
 	root string // a directory on the file system; "": nothing is reserved
 	size int64  // [Options.Reserve]
-	// accountsFull is [Options.AccountsFull].
-	accountsFull func() bool
-	logger       *slog.Logger
+	// accountsDiskFull is [Options.AccountsDiskFull].
+	accountsDiskFull func() bool
+	logger           *slog.Logger
 
 	unseen atomic.Int64 // bytes written since the last check
 	low    atomic.Bool  // the result of the last check
@@ -58,10 +58,10 @@ func (r *reserve) files(total uint64) uint64 {
 
 var errReserve = errors.New("the disk is full, or its free space or free inodes are below the reserve")
 
-// look checks the file system and reports whether uploads must be refused. It logs
+// check checks the file system and reports whether uploads must be refused. It logs
 // changes.
-func (r *reserve) look(ctx context.Context) bool {
-	reason, attrs := r.lacks()
+func (r *reserve) check(ctx context.Context) bool {
+	reason, attrs := r.shortage()
 	low := reason != ""
 	if r.low.Swap(low) != low {
 		if low {
@@ -73,8 +73,8 @@ func (r *reserve) look(ctx context.Context) bool {
 	return low
 }
 
-// lacks returns why uploads must be refused, or "".
-func (r *reserve) lacks() (reason string, attrs []slog.Attr) {
+// shortage returns why uploads must be refused, or "".
+func (r *reserve) shortage() (reason string, attrs []slog.Attr) {
 	if r.isFull() {
 		return "the disk is full: free some space; until then only users and keys can be removed", nil
 	}
@@ -95,21 +95,21 @@ func (r *reserve) lacks() (reason string, attrs []slog.Attr) {
 }
 
 // isFull reports whether the disk of the accounts is full.
-func (r *reserve) isFull() bool { return r.accountsFull != nil && r.accountsFull() }
+func (r *reserve) isFull() bool { return r.accountsDiskFull != nil && r.accountsDiskFull() }
 
-// spend counts bytes that are about to be written, and reports whether the upload
+// use counts bytes that are about to be written, and reports whether the upload
 // must end.
-func (r *reserve) spend(ctx context.Context, n int) bool {
+func (r *reserve) use(ctx context.Context, n int) bool {
 	if r.unseen.Add(int64(n)) >= reserveStep || r.isFull() {
 		r.unseen.Store(0)
-		return r.look(ctx)
+		return r.check(ctx)
 	}
 	return r.low.Load()
 }
 
-// noteFull records in the exchange of ctx if a full disk caused err, because the
+// recordDiskFull records in the exchange of ctx if a full disk caused err, because the
 // library's responses do not say so. It returns err.
-func noteFull(ctx context.Context, err error) error {
+func recordDiskFull(ctx context.Context, err error) error {
 	cause := storageCause(err)
 	if errors.Is(cause, errReserve) || diskspace.IsFull(cause) {
 		if e := exchangeOf(ctx); e != nil {

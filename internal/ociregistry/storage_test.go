@@ -28,7 +28,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // options returns the options of a registry that opens. Tests change them.
 func options(t *testing.T, root string) ociregistry.Options {
 	t.Helper()
-	e := apptest.New(t, apptest.Options{Images: apptest.Outside})
+	e := apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry})
 	issuer := &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
 	return ociregistry.Options{Root: root, Accounts: e.Accounts, Issuer: issuer, Logger: quiet}
 }

@@ -124,7 +124,7 @@ func (v *blobVerifier) hash(ctx context.Context, d digest.Digest) error {
 			return err
 		}
 	}
-	if v.files.reserve.look(ctx) {
+	if v.files.reserve.check(ctx) {
 		return errReserve // a size file takes an inode
 	}
 	if verifier.Verified() {

@@ -164,7 +164,7 @@ func TestVerifyingLeavesNoMarkWhereItCannotGoOn(t *testing.T) {
 	t.Run("a full disk", func(t *testing.T) {
 		f := newBlobFiles(t)
 		d := f.put("a sound blob", false)
-		f.reserve.accountsFull = func() bool { return true }
+		f.reserve.accountsDiskFull = func() bool { return true }
 		f.verifyBlobs(t.Context())
 		f.wantSize(d, "none")
 		f.wantMark(false)

@@ -33,12 +33,12 @@ type Maintainer interface {
 	// WasUnclean reports whether the database was not closed the last time, or
 	// another process has it open.
 	WasUnclean() bool
-	// KeepBallast reserves room for the database on a full disk, and reports
+	// ReserveDisk reserves room for the database on a full disk, and reports
 	// whether the room is reserved.
-	KeepBallast() (bool, error)
-	// IsFull reports whether that room is missing; until it is reserved again,
+	ReserveDisk() (bool, error)
+	// DiskFull reports whether that room is missing; until it is reserved again,
 	// nothing can be added.
-	IsFull() bool
+	DiskFull() bool
 }
 
 // ErrEarlierVersion is returned by [Open] for a database that must be upgraded

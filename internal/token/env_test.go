@@ -33,7 +33,7 @@ type env struct {
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	e := &env{Env: apptest.New(t, apptest.Options{Images: apptest.Outside})}
+	e := &env{Env: apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry})}
 	e.issuer = &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
 	e.demo, e.other = e.Registry, e.NewRegistry(1, 1, "other")
 	e.Log.Take()
@@ -43,7 +43,7 @@ func newEnv(t testing.TB) *env {
 // create creates a user, and returns its secret. It must succeed.
 func (e *env) create(t testing.TB, at accounts.RegistryRef, n accounts.NewUser) (accounts.User, string) {
 	t.Helper()
-	u, err := e.Accounts.CreateUser(t.Context(), accounts.Key{}, at, "", n)
+	u, err := e.Accounts.CreateUser(t.Context(), accounts.APIKey{}, at, "", n)
 	if err != nil {
 		t.Fatalf("CreateUser(%+v): %v", n, err)
 	}

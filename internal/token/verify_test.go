@@ -71,7 +71,7 @@ func TestCertifiedToken(t *testing.T) {
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	e.Shut()
-	e.AppOptions.X5C = true
+	e.AppOptions.TokenX5C = true
 	e.Open()
 	text := do(t, get(t, base, "ci", secret, nil)).Token
 	header := object(t, text, 0)

@@ -17,18 +17,18 @@ import (
 // a body must arrive within [unreadTimeout]; only a handler's reads extend that.
 
 // limits limit how long a request may take.
-type limits struct {
-	total time.Duration // for the whole request
-	body  time.Duration // for its body to arrive; 0: total
-	step  time.Duration // for each read and each write; 0: only total and body apply
+type deadlines struct {
+	total  time.Duration // for the whole request
+	body   time.Duration // for its body to arrive; 0: total
+	eachIO time.Duration // for each read and each write; 0: only total and body apply
 }
 
 // Images take long, so at /v2/ a client may pause, and has hours in total. Other
 // requests are short. A form has a limit of its own, because any client may send it.
 var (
-	brief  = limits{total: time.Minute}
-	form   = limits{total: time.Minute, body: 10 * time.Second}
-	images = limits{total: 6 * time.Hour, step: 5 * time.Minute}
+	shortDeadlines = deadlines{total: time.Minute}
+	formDeadlines  = deadlines{total: time.Minute, body: 10 * time.Second}
+	imageDeadlines = deadlines{total: 6 * time.Hour, eachIO: 5 * time.Minute}
 )
 
 // responseTime is the part of total that is reserved for sending the response, for
@@ -37,7 +37,7 @@ const responseTime = 5 * time.Second
 
 // apply sets the deadlines of a request, and returns the request with a context that
 // has a deadline. cancel must be called when the request has ended.
-func (l limits) apply(record *observe.Record, r *http.Request) (limited *http.Request, cancel context.CancelFunc) {
+func (l deadlines) apply(record *observe.Record, r *http.Request) (limited *http.Request, cancel context.CancelFunc) {
 	now := time.Now()
 	end := now.Add(l.total)
 	bodyEnd := end
@@ -47,8 +47,8 @@ func (l limits) apply(record *observe.Record, r *http.Request) (limited *http.Re
 	cancel = func() {}
 	connection := http.NewResponseController(record.Writer.ResponseWriter) // its methods do not fail on a real connection
 	extend := func(end time.Time) time.Time { return end }
-	if l.step > 0 {
-		extend = func(end time.Time) time.Time { return earlier(time.Now().Add(l.step), end) }
+	if l.eachIO > 0 {
+		extend = func(end time.Time) time.Time { return earlier(time.Now().Add(l.eachIO), end) }
 		record.Writer.BeforeWrite(func() { _ = connection.SetWriteDeadline(extend(end)) })
 	} else {
 		var ctx context.Context
@@ -57,7 +57,7 @@ func (l limits) apply(record *observe.Record, r *http.Request) (limited *http.Re
 	}
 	_ = connection.SetWriteDeadline(extend(end))
 	afterBody := end
-	if l.step > 0 { // the client has nothing more to send, and the handler may take long
+	if l.eachIO > 0 { // the client has nothing more to send, and the handler may take long
 		afterBody = time.Time{}
 	}
 	if r.ContentLength == 0 {

@@ -29,7 +29,7 @@ type route struct {
 	name    string // in the log
 	path    string // only this path or, if it ends with a slash, the path and all paths below it
 	handler http.Handler
-	limits  limits
+	limits  deadlines
 	methods []string // other methods are answered with 405; nil: the handler decides
 	quiet   bool     // requests that do not fail are logged at level Debug
 
@@ -45,12 +45,12 @@ const apiPrefix = "/cloud/v1/registries/"
 func (h Handlers) routes() []route {
 	reads := []string{http.MethodGet, http.MethodHead}
 	return slices.DeleteFunc([]route{
-		{name: "probe", path: "/healthz", handler: probe(nil), limits: brief, methods: reads, quiet: true},
-		{name: "probe", path: "/readyz", handler: probe(h.Ready), limits: brief, methods: reads, quiet: true},
-		{name: "api", path: apiPrefix, handler: h.API, limits: brief, authenticated: true},
-		{name: "token", path: "/token", handler: h.Token, limits: form, authenticated: true},
-		{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, limits: brief, methods: reads},
-		{name: "registry", path: "/v2/", handler: h.Registry, limits: images, authenticated: true},
+		{name: "probe", path: "/healthz", handler: probe(nil), limits: shortDeadlines, methods: reads, quiet: true},
+		{name: "probe", path: "/readyz", handler: probe(h.Ready), limits: shortDeadlines, methods: reads, quiet: true},
+		{name: "api", path: apiPrefix, handler: h.API, limits: shortDeadlines, authenticated: true},
+		{name: "token", path: "/token", handler: h.Token, limits: formDeadlines, authenticated: true},
+		{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, limits: shortDeadlines, methods: reads},
+		{name: "registry", path: "/v2/", handler: h.Registry, limits: imageDeadlines, authenticated: true},
 	}, func(r route) bool { return r.handler == nil })
 }
 
@@ -85,7 +85,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route.handler.ServeHTTP(w, r)
 		return
 	}
-	_, cancel := brief.apply(record, r)
+	_, cancel := shortDeadlines.apply(record, r)
 	defer cancel()
 	writeError(w, record, http.StatusNotFound, apierror.NoSuchPath)
 }

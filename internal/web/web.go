@@ -14,7 +14,7 @@ import (
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// The limits that no handler can change. A route has [limits] of its own.
+// The limits that no handler can change. A route has [deadlines] of its own.
 const (
 	headerTimeout  = 10 * time.Second
 	unreadTimeout  = 5 * time.Second // for a body that no handler reads

@@ -17,11 +17,11 @@ import (
 type Options struct {
 	app.Config // Store and ServerKey may be nil: they are the directory's; Open sets Images
 
-	Service string // issuer and audience of the tokens. Required
-	X5C     bool   // put the certificate into the tokens' header
+	Service  string // issuer and audience of the tokens. Required
+	TokenX5C bool   // put the certificate into the tokens' header
 
 	// Registry are options of the registry: Open sets Accounts, Issuer, Logger and
-	// AccountsFull. nil: another registry stores the images, and there is only the
+	// AccountsDiskFull. nil: another registry stores the images, and there is only the
 	// token service.
 	Registry *ociregistry.Options
 }
@@ -37,14 +37,14 @@ func Open(ctx context.Context, dir *datadir.Dir, o Options) (*app.App, error) {
 		if err != nil {
 			return nil, err
 		}
-		issuer := &token.Issuer{Keys: keys, Service: o.Service, Now: a.Now, Certified: o.X5C}
+		issuer := &token.Issuer{Keys: keys, Service: o.Service, Now: a.Now, Certified: o.TokenX5C}
 		tokens := &token.Handler{Accounts: a.Accounts, Issuer: issuer}
 		a.Handlers.Token, a.Handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
 		if o.Registry == nil {
 			return nil, nil
 		}
 		registry := *o.Registry
-		registry.Accounts, registry.Issuer, registry.Logger, registry.AccountsFull = a.Accounts, issuer, a.Logger, dir.Store.IsFull
+		registry.Accounts, registry.Issuer, registry.Logger, registry.AccountsDiskFull = a.Accounts, issuer, a.Logger, dir.Store.DiskFull
 		r, err := ociregistry.Open(ctx, registry)
 		if err != nil {
 			return nil, err

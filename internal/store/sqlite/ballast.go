@@ -20,7 +20,7 @@ import (
 // database, SQLite needs two inodes, for its -wal and its -shm.
 type ballast struct {
 	path string
-	kept atomic.Bool // [Store.KeepBallast] was called: the file should exist
+	kept atomic.Bool // [Store.ReserveDisk] was called: the file should exist
 }
 
 // maxBallast is the size of the ballast in bytes; on small file systems it is 1/32
@@ -37,20 +37,20 @@ const roomForBallast = 2
 var errNoRoom = fmt.Errorf("%w: the disk is full: nothing can be added until %d MiB are free, or a sixteenth of a small disk",
 	registryusers.ErrUnavailable, maxBallast*roomForBallast>>20)
 
-// KeepBallast creates the ballast beside the database if it is missing and there
+// ReserveDisk creates the ballast beside the database if it is missing and there
 // is room. From the first call on, nothing is added while the ballast is missing.
-// KeepBallast reports whether it exists.
-func (s *Store) KeepBallast() (bool, error) {
+// ReserveDisk reports whether it exists.
+func (s *Store) ReserveDisk() (bool, error) {
 	s.file.ballast.kept.Store(true)
-	if err := s.file.checkPlace(); err != nil { // not in another directory
+	if err := s.file.checkPath(); err != nil { // not in another directory
 		return false, err
 	}
 	err := s.file.ballast.make()
 	return !s.file.ballast.isReleased(), err
 }
 
-// IsFull implements store.Maintainer: it reports whether the ballast is missing.
-func (s *Store) IsFull() bool { return s.file.ballast.isReleased() }
+// DiskFull implements store.Maintainer: it reports whether the ballast is missing.
+func (s *Store) DiskFull() bool { return s.file.ballast.isReleased() }
 
 func (b *ballast) isReleased() bool {
 	if !b.kept.Load() {

@@ -22,14 +22,14 @@ func wantBallast(t *testing.T, what string, s *Store, want bool) {
 // its pages, which SQLite reports as it reports a full disk.
 func TestFullDatabaseAllowsDeletes(t *testing.T) {
 	s := openStore(t, newPath(t))
-	_, at, u := sample(t, s)
-	if kept, err := s.KeepBallast(); !kept || err != nil {
-		t.Fatalf("KeepBallast = %v, %v; want it there", kept, err)
+	_, ref, u := sample(t, s)
+	if kept, err := s.ReserveDisk(); !kept || err != nil {
+		t.Fatalf("ReserveDisk = %v, %v; want it there", kept, err)
 	}
 	wantBallast(t, "at first", s, true)
 	create := func(name string) error {
 		u.Name, u.Verifier = name, accounts.Verifier{Index: []byte(name)}
-		_, err := s.CreateUser(t.Context(), at, u, nil)
+		_, err := s.CreateUser(t.Context(), ref, u, nil)
 		return err
 	}
 	if err := create("first"); err != nil {
@@ -46,7 +46,7 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 		t.Fatalf("a create when the database is full: %v; want %v", err, registryusers.ErrUnavailable)
 	}
 	wantBallast(t, "when it is full", s, false)
-	first, err := s.User(t.Context(), at.RegistryID, "first")
+	first, err := s.User(t.Context(), ref.RegistryID, "first")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +59,8 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 	if err := create("later"); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("a create without the ballast: %v; want %v", err, registryusers.ErrUnavailable)
 	}
-	if kept, err := s.KeepBallast(); !kept || err != nil {
-		t.Errorf("KeepBallast = %v, %v; want it created again", kept, err)
+	if kept, err := s.ReserveDisk(); !kept || err != nil {
+		t.Errorf("ReserveDisk = %v, %v; want it created again", kept, err)
 	}
 	if err := create("later"); err != nil {
 		t.Errorf("a create when there is room again: %v", err)
@@ -69,7 +69,7 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 
 func TestTheBallastIsKeptForOtherErrors(t *testing.T) {
 	s := openStore(t, newPath(t))
-	if _, err := s.KeepBallast(); err != nil {
+	if _, err := s.ReserveDisk(); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.write.ExecContext(t.Context(), "ATTACH DATABASE ? AS other", filepath.Join(t.TempDir(), "none", "none.db")) // CANTOPEN
@@ -121,8 +121,8 @@ func TestReadsEndWhenTheDatabaseIsReplaced(t *testing.T) {
 	if _, err := s.Key(t.Context(), 1); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("a read after the directory was moved: %v; want %v", err, registryusers.ErrUnavailable)
 	}
-	if kept, err := s.KeepBallast(); kept || !errors.Is(err, registryusers.ErrUnavailable) {
-		t.Errorf("KeepBallast after the directory was moved = %v, %v; want none made, and %v", kept, err, registryusers.ErrUnavailable)
+	if kept, err := s.ReserveDisk(); kept || !errors.Is(err, registryusers.ErrUnavailable) {
+		t.Errorf("ReserveDisk after the directory was moved = %v, %v; want none made, and %v", kept, err, registryusers.ErrUnavailable)
 	}
 	if err := os.Rename(dir+".moved", dir); err != nil {
 		t.Fatal(err)

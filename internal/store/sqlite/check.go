@@ -22,9 +22,9 @@ func (s *Store) WasUnclean() bool { return s.file != nil && s.file.unclean }
 // make the damage worse and backups useless. Other processes and later starts
 // refuse them too, until a check finds nothing.
 func (s *Store) QuickCheck(ctx context.Context) (findings string, err error) {
-	lines, err := all(ctx, s, scanText, "PRAGMA quick_check(10)")
+	lines, err := queryAll(ctx, s, scanText, "PRAGMA quick_check(10)")
 	if err == nil && len(lines) == 1 && lines[0] == "ok" {
-		lines, err = all(ctx, s, scanText,
+		lines, err = queryAll(ctx, s, scanText,
 			`SELECT 'row ' || coalesce(rowid, '?') || ' of ' || "table" || ' refers to a missing row of ' || parent FROM pragma_foreign_key_check LIMIT 10`)
 	}
 	if errors.Is(err, errDamaged) {

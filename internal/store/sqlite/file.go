@@ -242,9 +242,9 @@ func (f *file) checkRequired() error {
 	return nil
 }
 
-// checkPlace returns an error unless what is committed now is in the file that
+// checkPath returns an error unless what is committed now is in the file that
 // the next start opens, and other processes see it.
-func (f *file) checkPlace() error {
+func (f *file) checkPath() error {
 	if f == nil {
 		return nil
 	}
@@ -262,21 +262,21 @@ func (f *file) isReplaced() bool {
 	return f != nil && slices.ContainsFunc(f.places, place.isReplaced)
 }
 
-// placeInterval is how long reads may go on in a database that is no longer at
+// checkPathInterval is how long reads may go on in a database that is no longer at
 // its path. It is short, because revocations go to the database at that path.
-const placeInterval = time.Second
+const checkPathInterval = time.Second
 
-// checkPlaceForReads calls checkPlace, but not again within [placeInterval] of a
+// checkPathForReads calls checkPath, but not again within [checkPathInterval] of a
 // call that found no error.
-func (f *file) checkPlaceForReads() error {
+func (f *file) checkPathForReads() error {
 	if f == nil {
 		return nil
 	}
 	now := time.Now().UnixNano()
-	if seen := f.seen.Load(); now >= seen && now-seen < int64(placeInterval) {
+	if seen := f.seen.Load(); now >= seen && now-seen < int64(checkPathInterval) {
 		return nil
 	}
-	if err := f.checkPlace(); err != nil {
+	if err := f.checkPath(); err != nil {
 		return err
 	}
 	f.seen.Store(now)

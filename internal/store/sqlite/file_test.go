@@ -23,10 +23,10 @@ func filled(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	for i := range 200 {
 		u.Name, u.Verifier = "u"+strconv.Itoa(i), accounts.Verifier{Index: []byte(strconv.Itoa(i))}
-		if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+		if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,15 +105,15 @@ func TestDatabaseThatIsClosedMeanwhileIsOpened(t *testing.T) {
 func TestDatabaseThatWasNotClosedIsOpened(t *testing.T) {
 	path := newPath(t)
 	s := openStore(t, path)
-	_, at, u := sample(t, s)
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+	_, ref, u := sample(t, s)
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Fatal(err)
 	}
 	other := openStore(t, path)
 	if !other.WasUnclean() {
 		t.Error("a database with a log was clean; want it unclean")
 	}
-	if _, err := other.User(t.Context(), at.RegistryID, u.Name); err != nil {
+	if _, err := other.User(t.Context(), ref.RegistryID, u.Name); err != nil {
 		t.Error(err)
 	}
 	if findings, err := other.QuickCheck(t.Context()); findings != "" || err != nil {
@@ -192,8 +192,8 @@ func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := int64(3 * 4096); at < info.Size(); at += 4096 {
-		if _, err := f.WriteAt([]byte(strings.Repeat("damage", 100)), at+500); err != nil {
+	for ref := int64(3 * 4096); ref < info.Size(); ref += 4096 {
+		if _, err := f.WriteAt([]byte(strings.Repeat("damage", 100)), ref+500); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,10 +237,10 @@ func TestNothingIsCommittedToADatabaseThatIsNotThere(t *testing.T) {
 	}
 	path := filepath.Join(dir, "test.db")
 	s := openStore(t, path)
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	create := func(name string) error {
 		u.Name, u.Verifier = name, accounts.Verifier{Index: []byte(name)}
-		_, err := s.CreateUser(t.Context(), at, u, nil)
+		_, err := s.CreateUser(t.Context(), ref, u, nil)
 		return err
 	}
 	if err := os.Rename(dir, dir+".moved"); err != nil {
@@ -268,7 +268,7 @@ func TestNothingIsCommittedToADatabaseThatIsNotThere(t *testing.T) {
 		t.Errorf("after the directory was put back: %v; want none", err)
 	}
 	for _, name := range []string{"moved", "replaced"} {
-		if _, err := s.User(t.Context(), at.RegistryID, name); !errors.Is(err, registryusers.ErrUserNotFound) {
+		if _, err := s.User(t.Context(), ref.RegistryID, name); !errors.Is(err, registryusers.ErrUserNotFound) {
 			t.Errorf("the user %s, whose create was refused: %v; want %v", name, err, registryusers.ErrUserNotFound)
 		}
 	}
@@ -280,17 +280,17 @@ func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
 	for _, suffix := range []string{"-wal", "-shm"} {
 		path := newPath(t)
 		s := openStore(t, path)
-		_, at, u := sample(t, s)
+		_, ref, u := sample(t, s)
 		want := func(when string, want error) {
 			t.Helper()
-			if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, want) {
+			if _, err := s.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, want) {
 				t.Errorf("a create %s: got %v, want %v", when, err, want)
 			}
 			s.file.seen.Store(0) // as a second later
 			if want == nil {
 				want = registryusers.ErrUserNotFound
 			}
-			if _, err := s.User(t.Context(), at.RegistryID, "nobody"); !errors.Is(err, want) {
+			if _, err := s.User(t.Context(), ref.RegistryID, "nobody"); !errors.Is(err, want) {
 				t.Errorf("a read %s: got %v, want %v", when, err, want)
 			}
 		}
@@ -316,7 +316,7 @@ func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
 func TestNothingIsCommittedWithoutARequiredFile(t *testing.T) {
 	path := newPath(t)
 	s := openStore(t, path)
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	required := filepath.Join(t.TempDir(), "required")
 	if err := s.Require(required); err == nil {
 		t.Error("Require of a file that does not exist: got no error, want one")
@@ -330,13 +330,13 @@ func TestNothingIsCommittedWithoutARequiredFile(t *testing.T) {
 	if err := os.Rename(required, required+".moved"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || !strings.Contains(err.Error(), required) {
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || !strings.Contains(err.Error(), required) {
 		t.Errorf("a create without the file: got %v, want %v that names it", err, registryusers.ErrUnavailable)
 	}
 	if err := os.Rename(required+".moved", required); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Errorf("a create after the file was put back: %v", err)
 	}
 }
@@ -346,7 +346,7 @@ func TestNothingIsCommittedWithoutARequiredFile(t *testing.T) {
 func TestLockedDatabaseRefusesWithinFiveSeconds(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	tx, err := other.write.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -358,7 +358,7 @@ func TestLockedDatabaseRefusesWithinFiveSeconds(t *testing.T) {
 			u := u
 			u.Name, u.Verifier = "u"+strconv.Itoa(i), accounts.Verifier{Index: []byte(strconv.Itoa(i))}
 			start := time.Now()
-			if _, err := s.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || time.Since(start) > 5*time.Second {
+			if _, err := s.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, registryusers.ErrUnavailable) || time.Since(start) > 5*time.Second {
 				t.Errorf("a create beside another's lock: %v after %v; want %v within 5 s", err, time.Since(start), registryusers.ErrUnavailable)
 			}
 		})

@@ -8,7 +8,7 @@ import (
 )
 
 // CreateKey implements [accounts.Store].
-func (s *Store) CreateKey(ctx context.Context, k accounts.Key) (accounts.Key, error) {
+func (s *Store) CreateKey(ctx context.Context, k accounts.APIKey) (accounts.APIKey, error) {
 	var err error
 	k.ID, err = s.insert(ctx, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
 		k.ProjectID, k.Hash[:], k.CreatedAt.UnixMicro())
@@ -18,22 +18,22 @@ func (s *Store) CreateKey(ctx context.Context, k accounts.Key) (accounts.Key, er
 const selectKey = "SELECT id, project_id, hash, created_at FROM api_keys "
 
 // Key implements [accounts.Store].
-func (s *Store) Key(ctx context.Context, id int64) (accounts.Key, error) {
-	return one(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
+func (s *Store) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
+	return queryOne(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
 }
 
 // Keys implements [accounts.Store].
-func (s *Store) Keys(ctx context.Context) ([]accounts.Key, error) {
-	return all(ctx, s, scanKey, selectKey+"ORDER BY id")
+func (s *Store) Keys(ctx context.Context) ([]accounts.APIKey, error) {
+	return queryAll(ctx, s, scanKey, selectKey+"ORDER BY id")
 }
 
-func scanKey(row scanner) (accounts.Key, error) {
-	var k accounts.Key
+func scanKey(row scanner) (accounts.APIKey, error) {
+	var k accounts.APIKey
 	var hash []byte
 	var created int64
 	err := row.Scan(&k.ID, &k.ProjectID, &hash, &created)
 	copy(k.Hash[:], hash)
-	k.CreatedAt = instant(created)
+	k.CreatedAt = fromMicros(created)
 	return k, err
 }
 

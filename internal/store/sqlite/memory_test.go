@@ -46,25 +46,25 @@ func TestStoresInMemoryAreSeparate(t *testing.T) {
 // The connection is the database, so it must outlive canceled calls.
 func TestStoreInMemoryOutlivesCanceledCalls(t *testing.T) {
 	s := openMemory(t)
-	r, at, u := sample(t, s)
+	r, ref, u := sample(t, s)
 	var wg sync.WaitGroup
 	for i := range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		wg.Go(func() {
 			u := u
 			u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
-			record := &accounts.IdempotencyRecord{Key: fmt.Append(nil, "key ", i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
-			_, _ = s.CreateUser(ctx, at, u, record)
+			record := &accounts.IdempotencyRecord{Key: fmt.Append(nil, "key ", i), Request: []byte("r"), Salt: []byte("s"), ExpiresAt: accounts.Never}
+			_, _ = s.CreateUser(ctx, ref, u, record)
 			_, _ = s.Users(ctx, r.ID)
 		})
 		wg.Go(cancel)
 	}
 	wg.Wait()
-	if got, err := s.Registry(t.Context(), at); err != nil || got != r {
+	if got, err := s.Registry(t.Context(), ref); err != nil || got != r {
 		t.Fatalf("Registry = %+v, %v; want %+v", got, err, r)
 	}
 	u.Name, u.Verifier.Index = "last", []byte("last")
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Errorf("CreateUser: %v", err)
 	}
 	users, err := s.Users(t.Context(), r.ID)

@@ -14,7 +14,7 @@ func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	queries := []string{registryByPlace, userByID, userByName, accountByName, soleAccountByName, updateUser, deleteRecords, insertUser, insertRecord}
+	queries := []string{registryByRef, userByID, userByName, accountByName, soleAccountByName, updateUser, deleteRecords, insertUser, insertRecord}
 	for query := range s.prepared {
 		queries = append(queries, query)
 	}

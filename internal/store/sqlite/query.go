@@ -51,18 +51,18 @@ const (
 		WHERE ends_at <= ?`
 )
 
-var written = []string{insertUser, insertRecord, savepoint, undo, release}
+var preparedWrites = []string{insertUser, insertRecord, savepoint, rollbackTo, release}
 
 type scanner interface{ Scan(...any) error }
 
 // Statements that are used less often.
 const (
-	registryByPlace = selectRegistry + "WHERE id = ? AND project_id = ? AND region_id = ?"
-	userByID        = selectUser + "WHERE id = ?"
-	userByName      = selectUser + "WHERE registry_id = ? AND name = ?"
-	accountByName   = selectAccount + "WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?"
-	updateUser      = "UPDATE users SET read_only = ?, duration = ?, expires_at = ?, secret_index = ?, secret_hash = ?, secret_version = ?, incarnation = ? WHERE id = ?"
-	deleteRecords   = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
+	registryByRef = selectRegistry + "WHERE id = ? AND project_id = ? AND region_id = ?"
+	userByID      = selectUser + "WHERE id = ?"
+	userByName    = selectUser + "WHERE registry_id = ? AND name = ?"
+	accountByName = selectAccount + "WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?"
+	updateUser    = "UPDATE users SET read_only = ?, duration = ?, expires_at = ?, secret_index = ?, secret_hash = ?, secret_version = ?, incarnation = ? WHERE id = ?"
+	deleteRecords = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
 )
 
 // soleAccountByName reads at most two users of a name, however many there are.
@@ -96,17 +96,17 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
-// one returns the row that a query finds, or the error none. Such a query takes
+// queryOne returns the row that a query finds, or the error none. Such a query takes
 // microseconds: it does not start if ctx has ended, and is not interrupted later,
 // which would cost a goroutine each time.
-func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), none error, query string, args ...any) (T, error) {
+func queryOne[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), none error, query string, args ...any) (T, error) {
 	var v T
 	err := ctx.Err()
 	if err == nil {
-		err = s.file.checkPlaceForReads()
+		err = s.file.checkPathForReads()
 	}
 	if err != nil {
-		return v, givenUp(err)
+		return v, cancelledError(err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if statement := s.prepared[query]; statement != nil {
@@ -120,8 +120,8 @@ func one[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), no
 	return v, s.translateError(err)
 }
 
-// all returns the rows that a query finds.
-func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (values []T, err error) {
+// queryAll returns the rows that a query finds.
+func queryAll[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (values []T, err error) {
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, s.translateError(err)
@@ -137,4 +137,4 @@ func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), qu
 	return values, s.translateError(rows.Err())
 }
 
-func instant(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }
+func fromMicros(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }

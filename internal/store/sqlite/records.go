@@ -12,11 +12,11 @@ import (
 
 // IdempotencyRecord implements [accounts.Store].
 func (s *Store) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	r, err := one(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
+	r, err := queryOne(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
 	if err != nil {
 		return r, nil, err
 	}
-	u, err := one(ctx, s, scanUser, registryusers.ErrUserNotFound, userByID, r.UserID)
+	u, err := queryOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByID, r.UserID)
 	if errors.Is(err, registryusers.ErrUserNotFound) {
 		return r, nil, nil
 	}
@@ -27,7 +27,7 @@ func scanRecord(row scanner) (accounts.IdempotencyRecord, error) {
 	var r accounts.IdempotencyRecord
 	var end int64
 	err := row.Scan(&r.Key, &r.Request, &r.Salt, &r.UserID, &end)
-	r.End = instant(end)
+	r.ExpiresAt = fromMicros(end)
 	return r, err
 }
 

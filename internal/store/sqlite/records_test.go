@@ -16,7 +16,7 @@ import (
 
 // recordOf returns a record of the sample's time.
 func recordOf(key string, u accounts.User) *accounts.IdempotencyRecord {
-	return &accounts.IdempotencyRecord{Key: []byte(key), Request: []byte("a request"), Salt: []byte("a salt"), End: u.CreatedAt.Add(24 * time.Hour)}
+	return &accounts.IdempotencyRecord{Key: []byte(key), Request: []byte("a request"), Salt: []byte("a salt"), ExpiresAt: u.CreatedAt.Add(24 * time.Hour)}
 }
 
 func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
@@ -26,14 +26,14 @@ func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
 	} {
 		path := newPath(t)
 		stores := []*Store{openStore(t, path), openStore(t, path)}
-		r, at, u := sample(t, stores[0])
+		r, ref, u := sample(t, stores[0])
 		errs := make([]error, 64)
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() {
 				u := u
 				u.Name, u.Verifier.Index = name(i), fmt.Append(nil, "index ", i)
-				_, errs[i] = stores[i%2].CreateUser(t.Context(), at, u, recordOf("key", u))
+				_, errs[i] = stores[i%2].CreateUser(t.Context(), ref, u, recordOf("key", u))
 			})
 		}
 		wg.Wait()
@@ -62,11 +62,11 @@ func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
 func TestTwoStoresSeeEachOthersRecordsAtOnce(t *testing.T) {
 	path := newPath(t)
 	writer, reader := openStore(t, path), openStore(t, path)
-	_, at, u := sample(t, writer)
+	_, ref, u := sample(t, writer)
 	for i := range 20 {
 		writer, reader = reader, writer
 		u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
-		created, err := writer.CreateUser(t.Context(), at, u, recordOf("key", u))
+		created, err := writer.CreateUser(t.Context(), ref, u, recordOf("key", u))
 		if err != nil {
 			t.Fatalf("%d: CreateUser: %v", i, err)
 		}
@@ -94,9 +94,9 @@ func TestRecordSurvivesReopening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	want := recordOf("key", u)
-	if u, err = s.CreateUser(t.Context(), at, u, want); err != nil {
+	if u, err = s.CreateUser(t.Context(), ref, u, want); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -153,9 +153,9 @@ func TestUpgradeFromVersionOne(t *testing.T) {
 	if err != nil || old.Name != "old" {
 		t.Errorf("AccountBySecret = %+v, %v; want the user old", old, err)
 	}
-	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
+	ref := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}
 	u := accounts.User{Name: "new", ExpiresAt: accounts.Never, SecretVersion: 1, Verifier: accounts.Verifier{Index: []byte("an index")}}
-	if u, err = s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil || u.ID <= old.ID {
+	if u, err = s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil || u.ID <= old.ID {
 		t.Errorf("CreateUser, with a record = %+v, %v; want an id above %d", u, err, old.ID)
 	}
 	if _, of, err := s.IdempotencyRecord(t.Context(), []byte("key")); err != nil || of == nil || of.ID != u.ID {
@@ -168,7 +168,7 @@ func TestUpgradeFromVersionOne(t *testing.T) {
 func TestRecordWhileAnotherWrites(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	tx, err := other.write.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := s.CreateUser(ctx, at, u, recordOf("key", u)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.CreateUser(ctx, ref, u, recordOf("key", u)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("CreateUser while another writes: %v; want %v", err, context.DeadlineExceeded)
 	}
 	if waited := time.Since(start); waited > busyTimeout/2 {
@@ -185,7 +185,7 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
+	if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
 		t.Errorf("CreateUser when the other is done: %v", err)
 	}
 }
@@ -205,8 +205,8 @@ func logSize(t *testing.T, path string) int64 {
 func TestTheLogIsEmptiedWhenReadersHaveEnded(t *testing.T) {
 	path := newPath(t)
 	s := openStore(t, path)
-	_, at, u := sample(t, s)
-	if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
+	_, ref, u := sample(t, s)
+	if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := s.read.QueryContext(t.Context(), "SELECT id FROM users") // its snapshot has the record
@@ -235,7 +235,7 @@ func TestTheLogIsEmptiedWhenReadersHaveEnded(t *testing.T) {
 	}
 
 	u.Name, u.Verifier.Index = "another", []byte("another index")
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil || logSize(t, path) == 0 {
@@ -250,7 +250,7 @@ func TestTheLogIsEmptiedWhenReadersHaveEnded(t *testing.T) {
 func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 	path := newPath(t)
 	s := openStore(t, path)
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	for i := range 2 {
 		u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
 		u.CreatedAt = u.CreatedAt.Add(48 * time.Hour)
@@ -260,7 +260,7 @@ func TestTheLogIsEmptiedAfterARecordWasReplaced(t *testing.T) {
 		if size := logSize(t, path); size != 0 {
 			t.Fatalf("before create %d: the log has %d bytes, want none", i, size)
 		}
-		if _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); err != nil {
+		if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,20 +21,20 @@ func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accoun
 const selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM registries "
 
 // Registry implements [accounts.Store].
-func (s *Store) Registry(ctx context.Context, at accounts.RegistryRef) (accounts.Registry, error) {
-	return one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
-		registryByPlace, at.RegistryID, at.ProjectID, at.RegionID)
+func (s *Store) Registry(ctx context.Context, ref accounts.RegistryRef) (accounts.Registry, error) {
+	return queryOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
+		registryByRef, ref.RegistryID, ref.ProjectID, ref.RegionID)
 }
 
 // Registries implements [accounts.Store].
 func (s *Store) Registries(ctx context.Context) ([]accounts.Registry, error) {
-	return all(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
+	return queryAll(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
 }
 
 func scanRegistry(row scanner) (accounts.Registry, error) {
 	var r accounts.Registry
 	var created int64
 	err := row.Scan(&r.ID, &r.ProjectID, &r.RegionID, &r.Name, &created)
-	r.CreatedAt = instant(created)
+	r.CreatedAt = fromMicros(created)
 	return r, err
 }

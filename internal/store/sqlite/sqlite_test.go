@@ -33,8 +33,8 @@ func sample(t *testing.T, s *Store) (accounts.Registry, accounts.RegistryRef, ac
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
-	return r, at, accounts.User{
+	ref := accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
+	return r, ref, accounts.User{
 		Name: "ci", Duration: -1, CreatedAt: now, ExpiresAt: accounts.Never, SecretVersion: 1,
 		Verifier: accounts.Verifier{Index: []byte("an index")},
 	}
@@ -75,19 +75,19 @@ func raw(t *testing.T, path string, statements ...string) {
 func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 	path := newPath(t)
 	a, b := openStore(t, path), openStore(t, path)
-	r, at, u := sample(t, a)
-	if got, err := b.Registry(t.Context(), at); err != nil || got != r {
+	r, ref, u := sample(t, a)
+	if got, err := b.Registry(t.Context(), ref); err != nil || got != r {
 		t.Fatalf("b.Registry = %+v, %v; want %+v", got, err, r)
 	}
 	writer, reader := a, b
 	for i := range 20 {
 		writer, reader = reader, writer
 		u.Verifier.Index = fmt.Append(nil, "index ", i)
-		created, err := writer.CreateUser(t.Context(), at, u, nil)
+		created, err := writer.CreateUser(t.Context(), ref, u, nil)
 		if err != nil {
 			t.Fatalf("%d: CreateUser: %v", i, err)
 		}
-		if _, err := reader.CreateUser(t.Context(), at, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
+		if _, err := reader.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
 			t.Fatalf("%d: CreateUser by the other: %v; want %v", i, err, registryusers.ErrUserExists)
 		}
 		if _, err := writer.UpdateUser(t.Context(), created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
@@ -108,14 +108,14 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 func TestRaceBetweenTwoStores(t *testing.T) {
 	path := newPath(t)
 	stores := []*Store{openStore(t, path), openStore(t, path)}
-	_, at, u := sample(t, stores[0])
+	_, ref, u := sample(t, stores[0])
 	errs := make([]error, 64)
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() {
 			u := u
 			u.Verifier.Index = fmt.Append(nil, i)
-			_, errs[i] = stores[i%2].CreateUser(t.Context(), at, u, nil)
+			_, errs[i] = stores[i%2].CreateUser(t.Context(), ref, u, nil)
 		})
 	}
 	wg.Wait()
@@ -166,8 +166,8 @@ func TestSettingsOnEveryPooledConnection(t *testing.T) {
 
 func TestForeignKeysAreEnforced(t *testing.T) {
 	s := openStore(t, newPath(t))
-	_, at, u := sample(t, s)
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+	_, ref, u := sample(t, s)
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.write.ExecContext(t.Context(), "DELETE FROM registries"); err == nil {
@@ -389,8 +389,8 @@ func TestCanceledOpen(t *testing.T) {
 func TestLockedByAnotherWriter(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
-	_, at, u := sample(t, s)
-	k, err := s.CreateKey(t.Context(), accounts.Key{})
+	_, ref, u := sample(t, s)
+	k, err := s.CreateKey(t.Context(), accounts.APIKey{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,8 +403,8 @@ func TestLockedByAnotherWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for method, call := range map[string]func() error{
-		"CreateUser":                func() error { _, err := s.CreateUser(t.Context(), at, u, nil); return err },
-		"CreateUser, with a record": func() error { _, err := s.CreateUser(t.Context(), at, u, recordOf("key", u)); return err },
+		"CreateUser":                func() error { _, err := s.CreateUser(t.Context(), ref, u, nil); return err },
+		"CreateUser, with a record": func() error { _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); return err },
 		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(t.Context(), accounts.Never) },
 		"DeleteKey":                 func() error { return s.DeleteKey(t.Context(), k.ID) },
 		"ClaimServerKey":            func() error { _, err := s.ClaimServerKey(t.Context(), "id"); return err },
@@ -414,13 +414,13 @@ func TestLockedByAnotherWriter(t *testing.T) {
 			t.Errorf("%s: %v; want %v, and the word locked", method, err, registryusers.ErrUnavailable)
 		}
 	}
-	if _, err := s.Registry(t.Context(), at); err != nil {
+	if _, err := s.Registry(t.Context(), ref); err != nil {
 		t.Errorf("Registry: %v; want no reader to wait", err)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateUser(t.Context(), at, u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Errorf("CreateUser after the lock was released: %v", err)
 	}
 }
@@ -434,8 +434,8 @@ func TestReopen(t *testing.T) {
 			t.Fatalf("Open %d: %v", i, err)
 		}
 		if i == 0 {
-			_, at, u := sample(t, s)
-			if want, err = s.CreateUser(t.Context(), at, u, nil); err != nil {
+			_, ref, u := sample(t, s)
+			if want, err = s.CreateUser(t.Context(), ref, u, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -473,7 +473,7 @@ func TestConcurrentOpensOfANewFile(t *testing.T) {
 				continue
 			}
 			opened++
-			if _, err := stores[i].CreateKey(t.Context(), accounts.Key{}); err != nil {
+			if _, err := stores[i].CreateKey(t.Context(), accounts.APIKey{}); err != nil {
 				t.Errorf("CreateKey %d: %v", i, err)
 			}
 		}
@@ -511,9 +511,9 @@ func TestServerKeyID(t *testing.T) {
 // for errors of the API.
 func TestUnexpectedErrorsAreNotTheAPIs(t *testing.T) {
 	s := openStore(t, newPath(t))
-	_, at, u := sample(t, s)
+	_, ref, u := sample(t, s)
 	u.Verifier = accounts.Verifier{} // neither a generated nor a custom secret
-	_, err := s.CreateUser(t.Context(), at, u, nil)
+	_, err := s.CreateUser(t.Context(), ref, u, nil)
 	if err == nil || !strings.Contains(err.Error(), "SQLite error") {
 		t.Errorf("CreateUser of a user without a verifier: %v; want SQLite's refusal", err)
 	}

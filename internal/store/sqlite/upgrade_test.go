@@ -73,10 +73,10 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 	if users[0].Incarnation == none || users[1].Incarnation == none || users[0].Incarnation == users[1].Incarnation {
 		t.Errorf("the incarnations are %x and %x; want random ones", users[0].Incarnation, users[1].Incarnation)
 	}
-	at := time.Unix(0, 0).UTC()
+	ref := time.Unix(0, 0).UTC()
 	for i, want := range []accounts.User{
-		{ID: 1, RegistryID: 1, Name: "generated", ReadOnly: true, Duration: 14, CreatedAt: at.Add(time.Second), ExpiresAt: at.AddDate(0, 0, 14).Add(time.Second), Verifier: accounts.Verifier{Index: []byte{1, 2}}, SecretVersion: 1},
-		{ID: 3, RegistryID: 1, Name: "custom", Duration: -1, CreatedAt: at.Add(2 * time.Second), ExpiresAt: accounts.Never, Verifier: accounts.Verifier{Hash: "$argon2id$"}, SecretVersion: 3},
+		{ID: 1, RegistryID: 1, Name: "generated", ReadOnly: true, Duration: 14, CreatedAt: ref.Add(time.Second), ExpiresAt: ref.AddDate(0, 0, 14).Add(time.Second), Verifier: accounts.Verifier{Index: []byte{1, 2}}, SecretVersion: 1},
+		{ID: 3, RegistryID: 1, Name: "custom", Duration: -1, CreatedAt: ref.Add(2 * time.Second), ExpiresAt: accounts.Never, Verifier: accounts.Verifier{Hash: "$argon2id$"}, SecretVersion: 3},
 	} {
 		want.Incarnation = users[i].Incarnation
 		if got, want := mustJSON(t, users[i]), mustJSON(t, want); got != want {

@@ -11,20 +11,20 @@ import (
 
 // CreateUser implements [accounts.Store]. The database decides races: one
 // statement finds the registry and inserts the user, and another inserts the record.
-func (s *Store) CreateUser(ctx context.Context, at accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
-	u.RegistryID = at.RegistryID
+func (s *Store) CreateUser(ctx context.Context, ref accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
+	u.RegistryID = ref.RegistryID
 	err := s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
 		var err error
 		u.ID, err = s.exec(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
 			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:],
-			at.RegistryID, at.ProjectID, at.RegionID)
+			ref.RegistryID, ref.ProjectID, ref.RegionID)
 		if err != nil || r == nil {
 			return err
 		}
 		s.walDirty.Store(true) // the record may replace one that has expired
 		_, err = s.exec(ctx, tx, registryusers.ErrExists, nil, insertRecord,
-			r.Key, r.Request, r.Salt, u.ID, r.End.UnixMicro(), u.CreatedAt.UnixMicro())
+			r.Key, r.Request, r.Salt, u.ID, r.ExpiresAt.UnixMicro(), u.CreatedAt.UnixMicro())
 		return err
 	})
 	return u, err
@@ -34,14 +34,14 @@ const selectUser = "SELECT id, registry_id, name, read_only, duration, created_a
 
 // User implements [accounts.Store].
 func (s *Store) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
-	return one(ctx, s, scanUser, registryusers.ErrUserNotFound, userByName, registryID, name)
+	return queryOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByName, registryID, name)
 }
 
 // Users implements [accounts.Store].
 func (s *Store) Users(ctx context.Context, registryID int64) ([]accounts.User, error) {
-	users, err := all(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
+	users, err := queryAll(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
 	if err == nil && len(users) == 0 {
-		_, err = one(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound, selectRegistry+"WHERE id = ?", registryID)
+		_, err = queryOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound, selectRegistry+"WHERE id = ?", registryID)
 	}
 	return users, err
 }
@@ -53,29 +53,29 @@ func scanUser(row scanner) (accounts.User, error) {
 	var incarnation []byte
 	err := row.Scan(&u.ID, &u.RegistryID, &u.Name, &u.ReadOnly, &u.Duration, &created, &expires, &u.Verifier.Index, &hash, &u.SecretVersion, &incarnation)
 	copy(u.Incarnation[:], incarnation)
-	u.CreatedAt, u.ExpiresAt, u.Verifier.Hash = instant(created), instant(expires), hash.String
+	u.CreatedAt, u.ExpiresAt, u.Verifier.Hash = fromMicros(created), fromMicros(expires), hash.String
 	return u, err
 }
 
 // AccountBySecret implements [accounts.Store].
 func (s *Store) AccountBySecret(ctx context.Context, index []byte) (accounts.Account, error) {
-	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountBySecret, index)
+	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountBySecret, index)
 }
 
 // Account implements [accounts.Store].
 func (s *Store) Account(ctx context.Context, userID int64) (accounts.Account, error) {
-	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountByID, userID)
+	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountByID, userID)
 }
 
 // AccountByName implements [accounts.Store].
 func (s *Store) AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (accounts.Account, error) {
-	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound,
+	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound,
 		accountByName, projectID, regionID, registry, name)
 }
 
 // SoleAccountByName implements [accounts.Store].
 func (s *Store) SoleAccountByName(ctx context.Context, name string) (accounts.Account, error) {
-	return one(ctx, s, scanAccount, registryusers.ErrUserNotFound, soleAccountByName, name, name)
+	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, soleAccountByName, name, name)
 }
 
 const selectAccount = `SELECT u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version, u.incarnation,

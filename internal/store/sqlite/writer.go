@@ -51,7 +51,7 @@ type transaction struct {
 	prepared map[string]*sql.Stmt
 }
 
-// ExecContext runs a statement. The statements in [written] are prepared.
+// ExecContext runs a statement. The statements in [preparedWrites] are prepared.
 func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if statement := t.prepared[query]; statement != nil {
 		return t.tx.StmtContext(ctx, statement).ExecContext(ctx, args...)
@@ -63,7 +63,7 @@ func newWriter(ctx context.Context, db *sql.DB, file *file, translate func(error
 	w := &writer{db: db, file: file, prepared: make(map[string]*sql.Stmt), translate: translate,
 		queue: make(chan *write, maxWaiting), stopping: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopping) })
-	for _, query := range written {
+	for _, query := range preparedWrites {
 		statement, err := db.PrepareContext(ctx, query)
 		if err != nil {
 			return nil, err
@@ -96,7 +96,7 @@ func (w *writer) add(ctx context.Context, run func(context.Context, *transaction
 
 func (w *writer) wait(ctx context.Context, write *write) error {
 	if err := ctx.Err(); err != nil {
-		return givenUp(err)
+		return cancelledError(err)
 	}
 	select {
 	case w.queue <- write:
@@ -108,7 +108,7 @@ func (w *writer) wait(ctx context.Context, write *write) error {
 		return write.err
 	case <-ctx.Done():
 		if write.claimed.CompareAndSwap(false, true) {
-			return givenUp(ctx.Err())
+			return cancelledError(ctx.Err())
 		}
 	case <-w.ended:
 		if write.claimed.CompareAndSwap(false, true) {
@@ -119,8 +119,8 @@ func (w *writer) wait(ctx context.Context, write *write) error {
 	return write.err
 }
 
-// givenUp is the error for a context that ended before its read or write began.
-func givenUp(err error) error {
+// cancelledError is the error for a context that ended before its read or write began.
+func cancelledError(err error) error {
 	return fmt.Errorf("%w: nothing was done: %w", registryusers.ErrUnavailable, err)
 }
 
@@ -141,12 +141,12 @@ func (w *writer) loop() {
 				return
 			}
 		}
-		w.commit(w.fill(batch))
+		w.commit(w.takeBatch(batch))
 	}
 }
 
-// fill adds waiting writes to a batch.
-func (w *writer) fill(batch []*write) []*write {
+// takeBatch adds waiting writes to a batch.
+func (w *writer) takeBatch(batch []*write) []*write {
 	for len(batch) < maxBatch {
 		select {
 		case next := <-w.queue:
@@ -223,16 +223,16 @@ func (w *writer) transact(batch []*write) (err error) {
 			return err
 		}
 	}
-	if err := errors.Join(w.file.checkPlace(), w.file.checkRequired()); err != nil {
+	if err := errors.Join(w.file.checkPath(), w.file.checkRequired()); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
 const (
-	savepoint = "SAVEPOINT one"
-	release   = "RELEASE one"
-	undo      = "ROLLBACK TO one"
+	savepoint  = "SAVEPOINT one"
+	release    = "RELEASE one"
+	rollbackTo = "ROLLBACK TO one"
 )
 
 // runInSavepoint runs a write and rolls it back if it fails. It returns the error
@@ -244,7 +244,7 @@ func runInSavepoint(ctx context.Context, t *transaction, run func(context.Contex
 	if failed = run(ctx, t); mayBeFull(failed) { // then SQLite has rolled back the transaction
 		return failed, failed
 	} else if failed != nil {
-		if _, err := t.ExecContext(ctx, undo); err != nil { // SQLite has rolled back the transaction, because of failed
+		if _, err := t.ExecContext(ctx, rollbackTo); err != nil { // SQLite has rolled back the transaction, because of failed
 			return failed, fmt.Errorf("%w, after: %v", err, failed) //nolint:errorlint // failed is one caller's error, not every caller's
 		}
 	}

@@ -75,8 +75,8 @@ func (s *stalled) commits(t *testing.T) int {
 	const header, frameHeader = 32, 24
 	page := int(binary.BigEndian.Uint32(log[8:]))
 	n := 0
-	for at := header; at+frameHeader+page <= len(log); at += frameHeader + page {
-		if binary.BigEndian.Uint32(log[at+4:]) > 0 {
+	for ref := header; ref+frameHeader+page <= len(log); ref += frameHeader + page {
+		if binary.BigEndian.Uint32(log[ref+4:]) > 0 {
 			n++
 		}
 	}

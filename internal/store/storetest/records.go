@@ -16,7 +16,7 @@ import (
 
 // record returns a record of a create at that time, to store.
 func record(key string, at time.Time) accounts.IdempotencyRecord {
-	return accounts.IdempotencyRecord{Key: index("key " + key), Request: index("request " + key), Salt: index("salt " + key), End: at.Add(24 * time.Hour)}
+	return accounts.IdempotencyRecord{Key: index("key " + key), Request: index("request " + key), Salt: index("salt " + key), ExpiresAt: at.Add(24 * time.Hour)}
 }
 
 // createWith creates a user of that name with the record. It must succeed.
@@ -63,7 +63,7 @@ func testRecords(t *testing.T, s accounts.Store) {
 	wantNoRecord(t, "at first", s, index("key a"))
 	a, first := createWith(t, s, r, "a", record("a", created))
 	odd := record("b", created)
-	odd.Key, odd.Request, odd.Salt, odd.End = []byte{0, 'k', 0xff, 0}, []byte{0}, bytes.Repeat([]byte{0xff}, 32), created.Add(time.Microsecond)
+	odd.Key, odd.Request, odd.Salt, odd.ExpiresAt = []byte{0, 'k', 0xff, 0}, []byte{0}, bytes.Repeat([]byte{0xff}, 32), created.Add(time.Microsecond)
 	b, second := createWith(t, s, r, "b", odd)
 	createUser(t, s, r, "c") // has none
 	wantRecord(t, "a", s, first, &a)
@@ -116,9 +116,9 @@ func testRecordOfRefusedUser(t *testing.T, s accounts.Store) {
 		wantIs(t, test.what, err, test.want)
 		wantNoRecord(t, test.what, s, fresh.Key)
 
-		over := record("old", old.End)
+		over := record("old", old.ExpiresAt)
 		over.Salt = index("another salt")
-		u.CreatedAt = old.End // so that the record of this key may be replaced
+		u.CreatedAt = old.ExpiresAt // so that the record of this key may be replaced
 		_, err = s.CreateUser(t.Context(), test.at, u, &over)
 		wantIs(t, test.what+", over an old record", err, test.want)
 		wantRecord(t, test.what+", over an old record", s, old, &taken)
@@ -171,16 +171,16 @@ func testRecordEnds(t *testing.T, s accounts.Store) {
 		return u, replacing, err
 	}
 	for _, before := range []time.Duration{24 * time.Hour, time.Second, time.Microsecond} {
-		_, _, err := at("b", first.End.Add(-before))
+		_, _, err := at("b", first.ExpiresAt.Add(-before))
 		wantIs(t, fmt.Sprint(before, " before its end"), err, registryusers.ErrExists)
 	}
 	wantRecord(t, "before its end", s, first, &a)
-	b, second, err := at("b", first.End)
+	b, second, err := at("b", first.ExpiresAt)
 	wantIs(t, "at its end", err, nil)
 	wantRecord(t, "replaced at its end", s, second, &b)
-	_, _, err = at("c", second.End.Add(-time.Microsecond))
+	_, _, err = at("c", second.ExpiresAt.Add(-time.Microsecond))
 	wantIs(t, "before the second one's end", err, registryusers.ErrExists)
-	c, third, err := at("c", second.End.AddDate(1, 0, 0))
+	c, third, err := at("c", second.ExpiresAt.AddDate(1, 0, 0))
 	wantIs(t, "long after its end", err, nil)
 	wantRecord(t, "replaced long after its end", s, third, &c)
 	wantUsers(t, "in the end", s, r, a, b, c)
@@ -198,7 +198,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 		"next": created.Add(time.Microsecond), "later": created.AddDate(0, 0, 1), "never": accounts.Never,
 	} {
 		kept := record(name, created)
-		kept.End = end
+		kept.ExpiresAt = end
 		users[name], records[name] = createWith(t, s, r, name, kept)
 	}
 	gone := users["later"]
@@ -333,7 +333,7 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
 		wg.Go(func() {
 			defer cancel()
-			kept := accounts.IdempotencyRecord{Key: key(i), Request: []byte("r"), Salt: []byte("s"), End: accounts.Never}
+			kept := accounts.IdempotencyRecord{Key: key(i), Request: []byte("r"), Salt: []byte("s"), ExpiresAt: accounts.Never}
 			_, err := s.CreateUser(ctx, registryRef(r), user(fmt.Sprint(i)), &kept)
 			_, u, gone := s.IdempotencyRecord(t.Context(), key(i))
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {

@@ -558,9 +558,9 @@ func testDeleteUser(t *testing.T, s accounts.Store) {
 }
 
 func testKeys(t *testing.T, s accounts.Store) {
-	var want []accounts.Key
+	var want []accounts.APIKey
 	for i, project := range []int64{3, 0, 1<<63 - 1, 3} {
-		k := accounts.Key{ProjectID: project, Hash: sha256.Sum256(fmt.Append(nil, i)), CreatedAt: created}
+		k := accounts.APIKey{ProjectID: project, Hash: sha256.Sum256(fmt.Append(nil, i)), CreatedAt: created}
 		got, err := s.CreateKey(t.Context(), k)
 		if err != nil {
 			t.Fatalf("CreateKey(%+v): %v", k, err)
@@ -574,7 +574,7 @@ func testKeys(t *testing.T, s accounts.Store) {
 		}
 		want = append(want, k)
 	}
-	wantKeys := func(want []accounts.Key) {
+	wantKeys := func(want []accounts.APIKey) {
 		t.Helper()
 		got, err := s.Keys(t.Context())
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -593,7 +593,7 @@ func testKeys(t *testing.T, s accounts.Store) {
 	_, err := s.Key(t.Context(), want[1].ID)
 	wantIs(t, "Key after DeleteKey", err, registryusers.ErrKeyNotFound)
 	wantIs(t, "DeleteKey again", s.DeleteKey(t.Context(), want[1].ID), registryusers.ErrKeyNotFound)
-	wantKeys([]accounts.Key{want[0], want[2], want[3]})
+	wantKeys([]accounts.APIKey{want[0], want[2], want[3]})
 }
 
 func testIDs(t *testing.T, s accounts.Store) {
@@ -610,7 +610,7 @@ func testIDs(t *testing.T, s accounts.Store) {
 	}
 	last = 0
 	for range 3 {
-		k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
+		k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -669,7 +669,7 @@ func testTimes(t *testing.T, s accounts.Store) {
 		}
 		check("ExpiresAt after SetEnd", a.ExpiresAt)
 
-		k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: want})
+		k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: want})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -754,7 +754,7 @@ func testRaceForRegistryName(t *testing.T, s accounts.Store) {
 func testRaceToDelete(t *testing.T, s accounts.Store) {
 	u := createUser(t, s, registry(t, s, "demo"), "a")
 	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), u.ID) }), registryusers.ErrUserNotFound)
-	k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
+	k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -789,7 +789,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 func testCanceled(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u, kept := createWith(t, s, r, "a", record("a", created))
-	k, err := s.CreateKey(t.Context(), accounts.Key{CreatedAt: created})
+	k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -814,7 +814,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"Users":                     func() error { _, err := s.Users(ctx, r.ID); return err },
 		"UpdateUser":                func() error { return setReadOnly(ctx, s, u.ID, true) },
 		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.ID) },
-		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.Key{CreatedAt: created}); return err },
+		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
 		"Key":                       func() error { _, err := s.Key(ctx, k.ID); return err },
 		"Keys":                      func() error { _, err := s.Keys(ctx); return err },
 		"DeleteKey":                 func() error { return s.DeleteKey(ctx, k.ID) },
@@ -835,7 +835,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	wantRecord(t, "after the canceled calls", s, kept, &u)
 	wantNoRecord(t, "after the canceled calls", s, fresh.Key)
 	keys, err := s.Keys(t.Context())
-	if want := []accounts.Key{k}; err != nil || !reflect.DeepEqual(keys, want) {
+	if want := []accounts.APIKey{k}; err != nil || !reflect.DeepEqual(keys, want) {
 		t.Errorf("Keys() = %+v, %v; want, as before, %+v", keys, err, want)
 	}
 }
