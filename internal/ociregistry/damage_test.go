@@ -19,8 +19,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 func (w *env) file(path ...string) string {
@@ -114,7 +112,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"a manifest that became larger": {blob(manifest), string(body) + " ", "manifests/v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, onDisk)
+			w := newEnv(t)
 			user := w.pusher(w.one)
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
@@ -147,7 +145,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 func TestPushingABlobReplacesItsContent(t *testing.T) {
 	const content = "the content of a blob"
 	for _, damage := range []string{"", "the", "the content of a blot", content + content} {
-		w := newEnv(t, onDisk)
+		w := newEnv(t)
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for _, damaged := range []bool{true, false} {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
@@ -167,7 +165,7 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 // client uploads it, which heals it everywhere.
 func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -190,7 +188,7 @@ func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 // damaged one; pushing it again writes the file.
 func TestSizeFiles(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -226,7 +224,7 @@ func TestSizeFiles(t *testing.T) {
 // is pushed, and that the garbage collection removes.
 func TestSizeFileWithoutABlob(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -258,7 +256,7 @@ func TestSizeFileWithoutABlob(t *testing.T) {
 // The plain registry program lists, serves and removes the blobs of the
 // directory as if there were no size files.
 func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	image := newImage(t, 2)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": w.Dir.Images()})
@@ -293,23 +291,21 @@ func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
 }
 
 func TestTheBlobOfNothing(t *testing.T) {
-	for _, place := range []apptest.Images{apptest.OnDisk, apptest.InMemory} {
-		w := newEnv(t, apptest.Options{Images: place})
-		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
-		for range 2 {
-			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
-			w.wantStatus("push", got, http.StatusCreated, "")
-			got = w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(""), "", bearer)
-			if got.status != http.StatusOK || got.body != "" || got.header.Get("Content-Length") != "0" {
-				t.Errorf("images %v: got %v, want status 200 and nothing", place, got)
-			}
+	w := newEnv(t)
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+	for range 2 {
+		got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
+		w.wantStatus("push", got, http.StatusCreated, "")
+		got = w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(""), "", bearer)
+		if got.status != http.StatusOK || got.body != "" || got.header.Get("Content-Length") != "0" {
+			t.Errorf("got %v, want status 200 and nothing", got)
 		}
 	}
 }
 
 // The start of an upload that is not a time is an upload that is not there.
 func TestDamagedUploadIsUnknown(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
 	files, err := filepath.Glob(w.file("repositories", "1-1-demo", "app", "_uploads", "*", "startedat"))
@@ -323,7 +319,7 @@ func TestDamagedUploadIsUnknown(t *testing.T) {
 
 // What fails in the library is answered without the paths of files.
 func TestFailuresDoNotNameFiles(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))

@@ -54,17 +54,16 @@ type imageDirectory struct {
 	namespace string
 }
 
-// onDisk are the options of most tests.
-var onDisk = apptest.Options{Images: apptest.OnDisk}
+// newEnv starts a server.
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	return newEnvWith(t, apptest.Options{})
+}
 
-// newEnv starts a server, which keeps its images in memory unless the options
-// set another place.
-func newEnv(t *testing.T, o apptest.Options) *env {
+func newEnvWith(t *testing.T, o apptest.Options) *env {
 	t.Helper()
 	w := &env{t: t}
-	if o.Images == apptest.OutsideRegistry {
-		o.Images = apptest.InMemory
-	}
+	o.Images = true
 	o.Start = start
 	o.Handlers = func(h *web.Handlers) {
 		w.registry = h.Registry

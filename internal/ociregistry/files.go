@@ -23,7 +23,7 @@ import (
 // So a pull of it gets 404, and pushing the content again repairs it.
 type files struct {
 	driver.StorageDriver
-	root    string // directory of the files; "": they are in memory
+	root    string // directory of the files
 	logger  *slog.Logger
 	reserve *reserve
 	images  *imageDirectory
@@ -142,9 +142,6 @@ func (v *verifier) Read(p []byte) (int, error) {
 // empty. Only one goroutine at a time creates directories: a repository name may
 // have a hundred, and many uploads that start together must not exceed the reserve.
 func (f *files) ensureDirectory(ctx context.Context, path string) (filled func(), err error) {
-	if f.root == "" {
-		return func() {}, nil
-	}
 	f.images.filling.RLock()
 	directory := filepath.Dir(below(f.root, path))
 	if info, err := os.Stat(directory); err == nil && info.IsDir() {
@@ -182,7 +179,7 @@ func (f *files) putContent(ctx context.Context, path string, content []byte) (er
 	}
 	defer func() {
 		filled()
-		if err != nil && f.root != "" { // the directory may be new
+		if err != nil { // the directory may be new
 			f.images.prune(filepath.Dir(below(f.root, path)))
 		}
 	}()
@@ -206,7 +203,7 @@ func (f *files) move(ctx context.Context, from, to string) error {
 	}
 	defer filled()
 	d, isData := dataDigest(to)
-	if !isData || f.root == "" {
+	if !isData {
 		return f.StorageDriver.Move(ctx, from, to)
 	}
 	info, err := f.StorageDriver.Stat(ctx, from) // the library has verified the content

@@ -13,7 +13,7 @@ var errImagesMoved = errors.New("the image directory was moved, removed, replace
 // imageDirectory is the image directory that was opened. Content that is pushed to
 // another directory at the same path would be lost when the first one comes back.
 type imageDirectory struct {
-	root   string // "": images are in memory
+	root   string
 	opened fs.FileInfo
 
 	// filling is read-locked while a directory is created and gets its first file,
@@ -22,18 +22,12 @@ type imageDirectory struct {
 }
 
 func openImageDirectory(root string) (*imageDirectory, error) {
-	if root == "" {
-		return &imageDirectory{}, nil
-	}
 	opened, err := os.Stat(root)
 	return &imageDirectory{root: root, opened: opened}, err
 }
 
 // isThere reports whether the directory is still at its path.
 func (d *imageDirectory) isThere() bool {
-	if d.root == "" {
-		return true
-	}
 	info, err := os.Stat(d.root)
 	return err == nil && os.SameFile(info, d.opened)
 }

@@ -24,7 +24,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/gofrs/flock"
 
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -32,9 +31,9 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are the options of [Open]. Accounts, Issuer and Logger are required.
+// Options are the options of [Open]. Root, Accounts, Issuer and Logger are required.
 type Options struct {
-	Root     string // directory of the images; "": they are kept in memory
+	Root     string // directory of the images
 	URL      string // at which clients reach the registry, "https://HOST"; "": from each request
 	Accounts *accounts.Service
 	Issuer   *token.Issuer
@@ -73,17 +72,15 @@ type Registry struct {
 func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	o.Logger = o.Logger.With(component)
 	logTo(o.Logger)
-	unlock := func() error { return nil }
-	if o.Root != "" {
-		if unlock, err = lock(o.Root); err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, unlock())
-			}
-		}()
+	unlock, err := lock(o.Root)
+	if err != nil {
+		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unlock())
+		}
+	}()
 	images, err := openImageDirectory(o.Root)
 	if err != nil {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
@@ -101,10 +98,8 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	c.next = app
 	r = &Registry{Handler: c, app: app, unlock: unlock}
 	ctx, r.cancel = context.WithCancel(ctx)
-	if o.Root != "" {
-		r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
-		r.background.Go(func() { store.verifyBlobs(ctx) })
-	}
+	r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
+	r.background.Go(func() { store.verifyBlobs(ctx) })
 	return r, nil
 }
 
@@ -138,13 +133,8 @@ func newApp(ctx context.Context, o Options, c *accessController, store *files) (
 	if err := register(); err != nil {
 		return nil, err
 	}
-	if o.Root == "" {
-		store.StorageDriver = inmemory.New()
-	} else {
-		store.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root})
-		if err != nil {
-			return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
-		}
+	if store.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root}); err != nil {
+		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{

@@ -61,11 +61,7 @@ const blobMaxAge = 365 * 24 * time.Hour
 // ServeBlob implements [distribution.BlobServer]. It serves the file itself, with
 // sendfile where the platform has it: the library would use a buffer of 4 MiB for
 // each open blob.
-func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, d digest.Digest) error {
-	e := exchangeOf(ctx)
-	if b.files.root == "" || e == nil {
-		return b.BlobStore.ServeBlob(ctx, w, r, d)
-	}
+func (b *blobs) ServeBlob(ctx context.Context, _ http.ResponseWriter, r *http.Request, d digest.Digest) error {
 	desc, err := b.Stat(ctx, d) // fails if the repository does not have the blob
 	if err != nil {
 		return err
@@ -80,12 +76,13 @@ func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if r.Method == http.MethodHead {
 		b.files.touch(b.repository, desc.Digest)
 	}
-	header := e.w.Header()
+	w := exchangeOf(ctx).w
+	header := w.Header()
 	header.Set("ETag", fmt.Sprintf("%q", desc.Digest))
 	header.Set("Cache-Control", fmt.Sprintf("max-age=%.f", blobMaxAge.Seconds()))
 	header.Set("Docker-Content-Digest", desc.Digest.String())
 	header.Set("Content-Type", "application/octet-stream")
-	http.ServeContent(e.w, r, "", time.Time{}, file)
+	http.ServeContent(w, r, "", time.Time{}, file)
 	return nil
 }
 
@@ -104,7 +101,7 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
-	if e := exchangeOf(ctx); e != nil && e.Request.Method == http.MethodDelete {
+	if e := exchangeOf(ctx); e.Request.Method == http.MethodDelete {
 		w = &cancelledUpload{w, stateOffset(e.Request.URL.Query().Get("_state"))}
 	}
 	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
@@ -142,9 +139,8 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 func (u *upload) Cancel(ctx context.Context) error {
 	err := u.BlobWriter.Cancel(ctx)
 	u.cancelled = true
-	if images := u.access.images; images.root != "" {
-		images.prune(below(images.root, path.Join(repositoriesRoot, u.repository, "_uploads")))
-	}
+	images := u.access.images
+	images.prune(below(images.root, path.Join(repositoriesRoot, u.repository, "_uploads")))
 	return err
 }
 

@@ -30,7 +30,7 @@ const (
 // reserve prevents uploads from using the last space and the last inodes of the file
 // system, which the accounts need: users can be deleted while the disk is full.
 type reserve struct {
-	root string // a directory on the file system; "": nothing is reserved
+	root string // a directory on the file system
 	size int64  // [Options.Reserve]
 	// accountsDiskFull is [Options.AccountsDiskFull].
 	accountsDiskFull func() bool
@@ -78,7 +78,7 @@ func (r *reserve) shortage() (reason string, attrs []slog.Attr) {
 	if r.isFull() {
 		return "the disk is full: free some space; until then only users and keys can be removed", nil
 	}
-	if r.root == "" || r.size == 0 {
+	if r.size == 0 {
 		return "", nil
 	}
 	space, ok := diskspace.Of(r.root)

@@ -57,9 +57,6 @@ func (f *files) readSize(d digest.Digest) (int64, error) {
 // version stored the blob, or it was copied here, or its size file is damaged,
 // which is logged.
 func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bool) {
-	if f.root == "" { // in memory there are no size files
-		return 0, false
-	}
 	size, err := f.readSize(d)
 	if err == nil {
 		return size, true
@@ -74,9 +71,6 @@ func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bo
 // writeSize writes the size file of a blob whose verified content is about to be
 // stored. The file is on the disk when writeSize returns.
 func (f *files) writeSize(d digest.Digest, size int64) error {
-	if f.root == "" {
-		return nil
-	}
 	f.sizing.RLock()
 	defer f.sizing.RUnlock()
 	file := below(f.root, sizePath(d))

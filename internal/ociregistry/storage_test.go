@@ -28,7 +28,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // options returns the options of a registry that opens. Tests change them.
 func options(t *testing.T, root string) ociregistry.Options {
 	t.Helper()
-	e := apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry})
+	e := apptest.New(t, apptest.Options{})
 	issuer := &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
 	return ociregistry.Options{Root: root, Accounts: e.Accounts, Issuer: issuer, Logger: quiet}
 }
@@ -121,7 +121,7 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 }
 
 func TestImagesAreTheirOwnersAlone(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	info, err := os.Stat(w.Dir.Images())
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the image directory: got %v, %v; want mode 0700", info.Mode(), err)
@@ -181,7 +181,7 @@ func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
 }
 
 func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	_, options := w.as(user)
 
@@ -272,7 +272,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 	for _, before := range []string{"", "1-1-demo/app:v1", "1-1-demo/other:v1"} {
 		for _, piece := range []string{"", "some"} {
 			t.Run("after "+before+" with "+piece, func(t *testing.T) {
-				w := newEnv(t, onDisk)
+				w := newEnv(t)
 				user := w.pusher(w.one)
 				if before != "" {
 					w.push(user, before, newImage(t, 1))
@@ -296,7 +296,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 }
 
 func TestReadOnlyUserCannotDelete(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	image := newImage(t, 1)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
@@ -316,7 +316,7 @@ func TestAcceptedManifestsDoNotStopGarbageCollection(t *testing.T) {
 		dockerOne  = "application/vnd.docker.distribution.manifest.v2+json"
 		dockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	)
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	config := `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + sum("{}") + `","size":2}`
 	taken := 0

@@ -71,7 +71,7 @@ func TestDataDirectoriesOfEarlierVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := want.Created[0].CreatedAt.Add(time.Hour)
-			serveKept(t, apptest.New(t, apptest.Options{Data: data, Images: apptest.OnDisk, Start: now}), want)
+			serveKept(t, apptest.New(t, apptest.Options{Data: data, Images: true, Start: now}), want)
 		})
 	}
 }
@@ -193,7 +193,7 @@ func TestBlobsOfEarlierVersionsAreVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	overwrite(t, blobs[0], string(content[:len(content)-1]))
-	server := apptest.New(t, apptest.Options{Data: data, Images: apptest.OnDisk, Start: want.Created[0].CreatedAt.Add(time.Hour)})
+	server := apptest.New(t, apptest.Options{Data: data, Images: true, Start: want.Created[0].CreatedAt.Add(time.Hour)})
 	w := &env{Env: server, t: t}
 	repository, _, _ := strings.Cut(want.Image, ":")
 	bearer := w.bearer(login{User: accounts.User{Name: want.Created[0].Name}, secret: want.Created[0].Secret}, scope(repository, all))

@@ -33,7 +33,7 @@ type env struct {
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	e := &env{Env: apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry})}
+	e := &env{Env: apptest.New(t, apptest.Options{})}
 	e.issuer = &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
 	e.demo, e.other = e.Registry, e.NewRegistry(1, 1, "other")
 	e.Log.Take()
