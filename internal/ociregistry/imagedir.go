@@ -2,10 +2,14 @@ package ociregistry
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/dirlock"
 )
 
 var errImagesMoved = errors.New("the image directory was moved, removed, replaced or unmounted: put it back, or restart the server")
@@ -19,6 +23,22 @@ type imageDirectory struct {
 	// filling is read-locked while a directory is created and gets its first file,
 	// and locked while empty directories are removed.
 	filling sync.RWMutex
+}
+
+// lock locks the image directory for this process alone, and creates it if it does not
+// exist: a garbage collection during a push would corrupt images.
+func lock(root string) (unlock func() error, err error) {
+	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("image directory %s cannot be created: %w", root, err)
+	}
+	unlock, err = dirlock.Exclusive(root)
+	if errors.Is(err, dirlock.ErrLocked) {
+		return nil, fmt.Errorf("image directory %s is in use by another process: stop that server first", root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image directory %s cannot be locked: %w", root, err)
+	}
+	return unlock, nil
 }
 
 func openImageDirectory(root string) (*imageDirectory, error) {
@@ -55,7 +75,3 @@ func removeEmpty(directory, top string) {
 		}
 	}
 }
-
-// directoryMode is the mode of the library's directories. They are below the image
-// directory, which only its owner can read.
-const directoryMode = 0o777

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"sync"
 
 	"github.com/distribution/distribution/v3"
@@ -24,10 +23,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"github.com/gofrs/flock"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
@@ -108,23 +105,6 @@ func (r *Registry) Close() error {
 	r.cancel()
 	r.background.Wait()
 	return errors.Join(r.app.Shutdown(), r.unlock())
-}
-
-// lock locks the image directory for this process alone: a garbage collection during
-// a push would corrupt images.
-func lock(root string) (unlock func() error, err error) {
-	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("image directory %s cannot be created: %w", root, err)
-	}
-	file := flock.New(filepath.Join(root, ".lock"), flock.SetPermissions(0o600))
-	ok, err := file.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("image directory %s cannot be locked: %w", root, err)
-	}
-	if !ok {
-		return nil, fmt.Errorf("image directory %s is in use by another process: stop that server first", root)
-	}
-	return file.Close, nil
 }
 
 // newApp configures the library, which panics on errors. The configuration does not
