@@ -141,16 +141,17 @@ var imports = []importRow{
 	{pkg: "internal/apierror", may: []string{""}},
 	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/oci", may: []string{"internal/observe"}, not: []string{"database/sql"}},
-	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci"}, not: []string{"database/sql"}},
-	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci", "internal/semaphore"}, not: []string{"database/sql"}},
+	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/semaphore", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "internal/observe", not: []string{"database/sql"}},
-	{pkg: "internal/web", may: []string{"internal/apierror", "internal/network", "internal/observe"}, not: []string{"database/sql"}},
+	{pkg: "internal/web", may: []string{"internal/apierror", "internal/network", "internal/observe", "internal/semaphore"}, not: []string{"database/sql"}},
 
 	// Packages that do not depend on registries.
 	{pkg: "internal/atomicfile"},
 	{pkg: "internal/dirlock", may: []string{"internal/atomicfile"}},
 	{pkg: "internal/diskspace"},
 	{pkg: "internal/network"},
+	{pkg: "internal/semaphore"},
 	{pkg: "internal/templates"},
 
 	// Packages that only tests import.

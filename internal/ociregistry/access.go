@@ -99,9 +99,9 @@ func (c *accessController) enter(e *exchange, r *http.Request) *oci.Error {
 	switch {
 	case e.principal == nil:
 	case e.endpoint == v2.RouteNameManifest && r.Method == http.MethodPut:
-		more.manifests = manifestSize(r)
+		more.manifestBytes = manifestSize(r)
 	case e.endpoint == v2.RouteNameTags:
-		more.manifests = tagListSize
+		more.manifestBytes = tagListSize
 	}
 	return c.take(e, more)
 }

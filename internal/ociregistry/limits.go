@@ -2,10 +2,10 @@ package ociregistry
 
 import (
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/registryusers/registryusers/internal/oci"
+	"github.com/registryusers/registryusers/internal/semaphore"
 )
 
 // MaxRequests is how many requests of users may be in progress at a time, if
@@ -13,21 +13,21 @@ import (
 // takes memory and an open file, and one user must not take them all.
 const MaxRequests = 1024
 
-// maxStrangerRequests is for all requests without a valid token, which have no
+// maxUnauthenticated is for all requests without a valid token, which have no
 // share in the others and open no file; beyond it the response is 503.
-const maxStrangerRequests = 128
+const maxUnauthenticated = 128
 
 // requestLimits are how many requests may be in progress at a time.
 type requestLimits struct {
-	total    int // of all users; beyond it the response is 503
-	registry int // of the users of one registry, who must leave room for the others; beyond it the response is 429
-	user     int // beyond it the response is 429
+	total    int64 // of all users; beyond it the response is 503
+	registry int64 // of the users of one registry, who must leave room for the others; beyond it the response is 429
+	user     int64 // beyond it the response is 429
 }
 
 // minUserRequests is the least share of a user: clients pull several layers at once.
 const minUserRequests = 4
 
-func newRequestLimits(total int) requestLimits {
+func newRequestLimits(total int64) requestLimits {
 	return requestLimits{total: total, registry: max(minUserRequests, total/2), user: max(minUserRequests, total/4)}
 }
 
@@ -49,20 +49,19 @@ const (
 	tagListSize = 2 << 20
 )
 
-// limits counts the requests in progress, and the bytes of their manifests.
+// limits counts the requests of users in progress, and the bytes of their manifests.
 type limits struct {
 	requests requestLimits
-
-	mu   sync.Mutex
-	used map[any]use // by [limit.key]
+	inUse    semaphore.Keyed
 }
 
+// use is what a request uses.
 type use struct {
-	requests  int
-	manifests int64 // bytes
+	requests      int64
+	manifestBytes int64
 }
 
-// limit is the most that those with the same key may use.
+// limit is the most that requests with the same key may use.
 type limit struct {
 	key     any
 	most    use
@@ -77,7 +76,7 @@ var (
 // of returns the limits of a request; p is nil without a valid token.
 func (l *limits) of(p *principal) []limit {
 	if p == nil {
-		return []limit{{"unauthenticated", use{requests: maxStrangerRequests}, errOverloaded}}
+		return []limit{{"unauthenticated", use{requests: maxUnauthenticated}, errOverloaded}}
 	}
 	return []limit{
 		{p.account.ID, use{l.requests.user, maxUserManifestBytes}, errTooMany},
@@ -86,39 +85,24 @@ func (l *limits) of(p *principal) []limit {
 	}
 }
 
+// bytesKey is the key of the manifest bytes of a [limit]. Requests have the limit's own.
+type bytesKey struct{ limit any }
+
 // take counts what a request uses until release is called. If a limit is reached, it
 // returns the error to refuse the request with.
 func (l *limits) take(p *principal, more use) (release func(), refused *oci.Error) {
-	if more.manifests <= smallManifestSize {
-		more.manifests = 0
+	if more.manifestBytes <= smallManifestSize {
+		more.manifestBytes = 0
 	}
 	all := l.of(p)
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	shares := make([]semaphore.Share, 0, 2*len(all))
 	for _, one := range all {
-		used := l.used[one.key]
-		if used.requests+more.requests > one.most.requests || used.manifests+more.manifests > one.most.manifests {
-			return nil, one.refusal
-		}
+		shares = append(shares, semaphore.Share{Key: one.key, N: more.requests, Most: one.most.requests},
+			semaphore.Share{Key: bytesKey{one.key}, N: more.manifestBytes, Most: one.most.manifestBytes})
 	}
-	l.add(all, more)
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.add(all, use{-more.requests, -more.manifests})
-	}, nil
-}
-
-// add adds to what is used. mu must be locked.
-func (l *limits) add(all []limit, more use) {
-	if l.used == nil {
-		l.used = make(map[any]use)
+	release, full := l.inUse.TryAcquire(shares...)
+	if release == nil {
+		return nil, all[full/2].refusal
 	}
-	for _, one := range all {
-		sum := use{l.used[one.key].requests + more.requests, l.used[one.key].manifests + more.manifests}
-		l.used[one.key] = sum
-		if sum == (use{}) {
-			delete(l.used, one.key)
-		}
-	}
+	return release, nil
 }

@@ -33,13 +33,29 @@ func (l *limits) statusOf(p *principal, more use) (release func(), status int) {
 	return release, status
 }
 
+// wantNothing wants that neither these users nor requests without a token use anything.
+func (l *limits) wantNothing(t *testing.T, ids ...int64) {
+	t.Helper()
+	principals := []*principal{nil}
+	for _, id := range ids {
+		principals = append(principals, user(id))
+	}
+	for _, p := range principals {
+		for _, one := range l.of(p) {
+			if requests, bytes := l.inUse.InUse(one.key), l.inUse.InUse(bytesKey{one.key}); requests != 0 || bytes != 0 {
+				t.Errorf("%v, when all requests have ended: got %d requests and %d bytes in use, want none", one.key, requests, bytes)
+			}
+		}
+	}
+}
+
 func TestLimitsOfUsers(t *testing.T) {
-	for _, total := range []int{16, 32, MaxRequests} {
+	for _, total := range []int64{16, 32, MaxRequests} {
 		t.Run(fmt.Sprint(total), func(t *testing.T) { testLimitsOfUsers(t, total) })
 	}
 }
 
-func testLimitsOfUsers(t *testing.T, total int) {
+func testLimitsOfUsers(t *testing.T, total int64) {
 	l := limits{requests: newRequestLimits(total)}
 	var leaves []func()
 	enter := func(v *principal, want int) {
@@ -69,9 +85,7 @@ func testLimitsOfUsers(t *testing.T, total int) {
 	for _, leave := range leaves {
 		leave()
 	}
-	if len(l.used) != 0 {
-		t.Errorf("when all have left: got %+v, want nothing", l.used)
-	}
+	l.wantNothing(t, 0, 1, 3, 4)
 }
 
 // Clients pull several layers at once, however few files may be open.
@@ -103,7 +117,7 @@ func TestLimitOfStrangers(t *testing.T) {
 		return w
 	}
 	var group sync.WaitGroup
-	for range maxStrangerRequests {
+	for range maxUnauthenticated {
 		group.Go(func() {
 			if got := ask(); got.Code != http.StatusOK {
 				t.Errorf("within the limit: got status %d, want 200", got.Code)
@@ -128,7 +142,7 @@ func TestLimitsOfManifests(t *testing.T) {
 	var releases []func()
 	hold := func(id, size int64, want int) {
 		t.Helper()
-		release, status := l.statusOf(user(id), use{manifests: size})
+		release, status := l.statusOf(user(id), use{manifestBytes: size})
 		if status != want || (release == nil) != (want != 0) {
 			t.Fatalf("user %d, %d bytes: got %d, want %d", id, size, status, want)
 		}
@@ -154,7 +168,5 @@ func TestLimitsOfManifests(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	if len(l.used) != 0 {
-		t.Errorf("when all have ended: got %+v, want nothing", l.used)
-	}
+	l.wantNothing(t, 0, 1, 3, 4)
 }

@@ -85,7 +85,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
 	c := &accessController{
 		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images,
-		limits: limits{requests: newRequestLimits(min(cmp.Or(o.Requests, MaxRequests), MaxRequests))},
+		limits: limits{requests: newRequestLimits(min(cmp.Or(int64(o.Requests), MaxRequests), MaxRequests))},
 	}
 	store := &files{root: o.Root, logger: o.Logger, reserve: space, images: images}
 	app, err := newApp(ctx, o, c, store)

@@ -174,7 +174,7 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 		return m.ManifestService.Get(ctx, d, options...)
 	}
 	e := exchangeOf(ctx)
-	if refused := m.access.take(e, use{manifests: info.Size()}); refused != nil {
+	if refused := m.access.take(e, use{manifestBytes: info.Size()}); refused != nil {
 		return nil, e.refuse(refused)
 	}
 	return m.ManifestService.Get(ctx, d, options...)

@@ -1,9 +1,8 @@
 package token
 
 import (
-	"sync"
-
 	"github.com/registryusers/registryusers/internal/network"
+	"github.com/registryusers/registryusers/internal/semaphore"
 )
 
 // The limits of how many forms are read at the same time. Any client may send a
@@ -16,32 +15,11 @@ const (
 )
 
 // forms counts the forms that are being read.
-type forms struct {
-	mu        sync.Mutex
-	total     int
-	byNetwork map[string]int
-}
+type forms struct{ semaphore.Keyed }
 
-// enter counts a form; leave must be called when it has been read. If a limit is
-// reached, leave is nil.
+// enter counts a form from an address; leave must be called when it has been read. If a
+// limit is reached, leave is nil.
 func (f *forms) enter(from string) (leave func()) {
-	address := network.Names(from)[0]
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.total >= maxForms || f.byNetwork[address] >= maxFormsPerNetwork {
-		return nil
-	}
-	if f.byNetwork == nil {
-		f.byNetwork = make(map[string]int)
-	}
-	f.total++
-	f.byNetwork[address]++
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.total--
-		if f.byNetwork[address]--; f.byNetwork[address] == 0 {
-			delete(f.byNetwork, address)
-		}
-	}
+	leave, _ = f.TryAcquire(semaphore.Share{Key: network.Names(from)[0], N: 1, Most: maxFormsPerNetwork}, semaphore.Share{N: 1, Most: maxForms})
+	return leave
 }

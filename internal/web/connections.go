@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/network"
+	"github.com/registryusers/registryusers/internal/semaphore"
 )
 
 // ConnectionLimits limit how many connections of a listener are open.
@@ -31,11 +32,9 @@ type ConnectionLimits struct {
 }
 
 // inNetwork returns the limit for the i-th network that [network.Of] returns.
-func (l ConnectionLimits) inNetwork(i int) int {
-	if i == 0 {
-		return l.PerAddress
-	}
-	return max(l.PerAddress, l.Total/([...]int{4, 3, 2})[i])
+func (l ConnectionLimits) inNetwork(i int) int64 {
+	shares := [...]int{0, l.Total / 3, l.Total / 2}
+	return int64(max(l.PerAddress, shares[i]))
 }
 
 // silentTime is how long a connection may be without its first request before it can
@@ -50,13 +49,12 @@ const silentTime = 5 * time.Second
 // sets server.ConnState.
 func LimitConnections(listener net.Listener, server *http.Server, limits ConnectionLimits, logger *slog.Logger) net.Listener {
 	c := &connections{
-		Listener:  listener,
-		limits:    limits,
-		logger:    logger,
-		now:       time.Now,
-		byNetwork: make(map[netip.Prefix]int),
-		silent:    list.New(),
-		idle:      list.New(),
+		Listener: listener,
+		limits:   limits,
+		logger:   logger,
+		now:      time.Now,
+		silent:   list.New(),
+		idle:     list.New(),
 	}
 	server.ConnState = c.note
 	return c
@@ -68,13 +66,12 @@ type connections struct {
 	logger *slog.Logger
 	now    func() time.Time
 
-	mu        sync.Mutex
-	total     int
-	byNetwork map[netip.Prefix]int
-	silent    *list.List // of *connection, without a first request; the front one is the oldest
-	idle      *list.List // of *connection; the front one has been idle for longest
-	refused   int        // since the last log line
-	logged    time.Time
+	open    semaphore.Keyed // by the keys of the connections' shares
+	mu      sync.Mutex
+	silent  *list.List // of *connection, without a first request; the front one is the oldest
+	idle    *list.List // of *connection; the front one has been idle for longest
+	refused int        // since the last log line
+	logged  time.Time
 }
 
 // connection is an accepted connection.
@@ -82,26 +79,29 @@ type connection struct {
 	net.Conn
 	listener *connections
 	accepted time.Time
-	networks []netip.Prefix // that it counts for, the narrowest first
-	isExempt bool
+	shares   []semaphore.Share // of its networks, the narrowest first, and of all
 
 	// Guarded by the listener's mu.
-	waits  *list.Element // in silent or idle; nil: a request is in progress
-	closed bool
+	waits   *list.Element // in silent or idle; nil: a request is in progress
+	release func()        // nil: the connection does not count any more
 }
+
+// everything is the key of all connections.
+const everything = "all connections"
 
 func newConnection(l *connections, accepted net.Conn) *connection {
 	var remote netip.Addr
 	if tcp, ok := accepted.RemoteAddr().(*net.TCPAddr); ok {
 		remote = tcp.AddrPort().Addr()
 	}
-	return &connection{
-		Conn:     accepted,
-		listener: l,
-		accepted: l.now(),
-		networks: network.Of(remote),
-		isExempt: contains(l.limits.Exempt, remote.WithZone("")),
+	c := &connection{Conn: accepted, listener: l, accepted: l.now()}
+	if !network.Contains(l.limits.Exempt, remote) {
+		for i, prefix := range network.Of(remote) {
+			c.shares = append(c.shares, semaphore.Share{Key: prefix, N: 1, Most: l.limits.inNetwork(i)})
+		}
 	}
+	c.shares = append(c.shares, semaphore.Share{Key: everything, N: 1, Most: int64(l.limits.Total)})
+	return c
 }
 
 // ReadFrom implements [io.ReaderFrom], with sendfile for files.
@@ -144,45 +144,30 @@ func (l *connections) Accept() (net.Conn, error) {
 }
 
 // admit counts c and reports true, unless a limit is reached and there is no
-// connection to replace. If c replaces one, admit returns that one, to be closed.
+// connection to replace. If c replaces one, admit returns that one, to be closed: it
+// has a share of the narrowest full network, and so of all wider ones.
 func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	shares := l.full(c)
-	if shares == nil {
-		l.add(c)
-		return nil, true
+	release, full := l.open.TryAcquire(c.shares...)
+	if release == nil {
+		if replaced = l.replaceable(c.shares[full].Key); replaced == nil {
+			l.logRefused()
+			return nil, false
+		}
+		l.remove(replaced)
+		release, _ = l.open.TryAcquire(c.shares...)
 	}
-	replaced = l.replaceable(shares)
-	if replaced == nil {
-		l.logRefused()
-		return nil, false
-	}
-	l.remove(replaced)
-	l.add(c)
+	c.release = release
+	c.waits = l.silent.PushBack(c)
 	return replaced, true
 }
 
-// full returns nil if there is room for c. Otherwise it returns a function that
-// reports whether a connection counts for the limit that c has reached: that of its
-// narrowest full network, or the total.
-func (l *connections) full(c *connection) (shares func(other *connection) bool) {
-	if !c.isExempt {
-		for i, prefix := range c.networks {
-			if l.byNetwork[prefix] >= l.limits.inNetwork(i) {
-				return func(other *connection) bool { return slices.Contains(other.networks, prefix) }
-			}
-		}
+// replaceable returns the first connection to close that has a share of the key, or nil.
+func (l *connections) replaceable(key any) *connection {
+	suits := func(c *connection) bool {
+		return slices.ContainsFunc(c.shares, func(s semaphore.Share) bool { return s.Key == key })
 	}
-	if l.total >= l.limits.Total {
-		return func(*connection) bool { return true }
-	}
-	return nil
-}
-
-// replaceable returns the first connection to close for which suits reports true, or
-// nil.
-func (l *connections) replaceable(suits func(*connection) bool) *connection {
 	for e := l.silent.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*connection)
 		if l.now().Sub(c.accepted) < silentTime {
@@ -212,7 +197,7 @@ func (l *connections) note(conn net.Conn, state http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.closed || state == http.StateNew { // a new connection is already in silent
+	if c.release == nil || state == http.StateNew { // a new connection is already in silent
 		return
 	}
 	l.unlist(c)
@@ -221,25 +206,13 @@ func (l *connections) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
-func (l *connections) add(c *connection) {
-	l.total++
-	for _, prefix := range c.networks {
-		l.byNetwork[prefix]++
-	}
-	c.waits = l.silent.PushBack(c)
-}
-
+// remove ends the counting of c.
 func (l *connections) remove(c *connection) {
-	if c.closed {
+	if c.release == nil {
 		return
 	}
-	c.closed = true
-	l.total--
-	for _, prefix := range c.networks {
-		if l.byNetwork[prefix]--; l.byNetwork[prefix] == 0 {
-			delete(l.byNetwork, prefix)
-		}
-	}
+	c.release()
+	c.release = nil
 	l.unlist(c)
 }
 
@@ -258,7 +231,7 @@ const refusedLogInterval = time.Minute
 func (l *connections) logRefused() {
 	l.refused++
 	if now := l.now(); now.Sub(l.logged) >= refusedLogInterval {
-		l.logger.Warn("connections were refused: too many are open", "refused", l.refused, "open", l.total,
+		l.logger.Warn("connections were refused: too many are open", "refused", l.refused, "open", l.open.InUse(everything),
 			"max_connections", l.limits.Total, "max_connections_per_address", l.limits.PerAddress)
 		l.refused, l.logged = 0, now
 	}

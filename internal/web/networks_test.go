@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -73,6 +74,20 @@ func TestAWideNetworkMayHaveWhatANarrowOneMay(t *testing.T) {
 	for i := range 10 {
 		if ok := arrive(t, l, "2001:db8::1"); !ok {
 			t.Fatalf("connection %d of 10 that an address may have was refused", i)
+		}
+	}
+}
+
+// A proxy's connections take nothing from other hosts of its network.
+func TestConnectionsOfProxiesCountForNoNetwork(t *testing.T) {
+	limits := ConnectionLimits{Total: 120, PerAddress: 30, Exempt: []netip.Prefix{netip.MustParsePrefix("2001:db8::1/128")}}
+	l := LimitConnections(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*connections)
+	for range 60 { // as many as the /48 may have
+		arrive(t, l, "2001:db8::1")
+	}
+	for i := range limits.PerAddress {
+		if ok := arrive(t, l, "2001:db8::2"); !ok {
+			t.Fatalf("connection %d of 30 from another host of the proxy's network was refused", i)
 		}
 	}
 }
