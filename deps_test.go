@@ -144,9 +144,10 @@ var imports = []importRow{
 	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci", "internal/semaphore"}, not: []string{"database/sql"}},
 	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/semaphore", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "internal/observe", not: []string{"database/sql"}},
-	{pkg: "internal/web", may: []string{"internal/apierror", "internal/network", "internal/observe", "internal/semaphore"}, not: []string{"database/sql"}},
+	{pkg: "internal/web", may: []string{"internal/apierror", "internal/network", "internal/observe"}, not: []string{"database/sql"}},
 
 	// Packages that do not depend on registries.
+	{pkg: "internal/connections", may: []string{"internal/network", "internal/semaphore"}, not: []string{"database/sql"}},
 	{pkg: "internal/atomicfile"},
 	{pkg: "internal/dirlock", may: []string{"internal/atomicfile"}},
 	{pkg: "internal/diskspace"},
@@ -164,7 +165,7 @@ var imports = []importRow{
 	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/store", "internal/web"}, not: []string{"database/sql"}},
 	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
-		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/datadir",
+		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/connections", "internal/datadir",
 		"internal/keys", "internal/ociregistry", "internal/web",
 	}, not: []string{"database/sql"}},
 }

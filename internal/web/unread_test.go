@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/registryusers/registryusers/internal/connections"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -85,8 +86,8 @@ func TestFilesAreSentThroughTheWritersOfTheRegistry(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, file)
 	})}
 	server := httptest.NewUnstartedServer(handlerOf(handlers))
-	server.Listener = web.LimitConnections(server.Listener, server.Config,
-		web.ConnectionLimits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler))
+	server.Listener = connections.Limit(server.Listener, server.Config,
+		connections.Limits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler))
 	server.Start()
 	defer server.Close()
 	for _, test := range []struct {

@@ -1,4 +1,6 @@
-package web
+// Package connections limits how many connections a server has open, and how the open
+// files of the process are divided between connections and requests for images.
+package connections
 
 import (
 	"container/list"
@@ -17,8 +19,8 @@ import (
 	"github.com/registryusers/registryusers/internal/semaphore"
 )
 
-// ConnectionLimits limit how many connections of a listener are open.
-type ConnectionLimits struct {
+// Limits limit how many connections of a listener are open.
+type Limits struct {
 	Total int // 1 or more
 
 	// PerAddress is the limit for an IPv4 address or an IPv6 /64: 1 or more. The
@@ -32,7 +34,7 @@ type ConnectionLimits struct {
 }
 
 // inNetwork returns the limit for the i-th network that [network.Of] returns.
-func (l ConnectionLimits) inNetwork(i int) int64 {
+func (l Limits) inNetwork(i int) int64 {
 	shares := [...]int{0, l.Total / 3, l.Total / 2}
 	return int64(max(l.PerAddress, shares[i]))
 }
@@ -41,28 +43,20 @@ func (l ConnectionLimits) inNetwork(i int) int64 {
 // be closed to make room.
 const silentTime = 5 * time.Second
 
-// LimitConnections returns a listener that limits how many connections of the
-// server are open. If a limit is reached, a new connection replaces an old one: one
-// that has sent no request for 5 seconds, or else the one that has been idle for
-// longest. If the limit of its network is reached, it replaces only a connection of
-// that network. If there is none to replace, the new one is closed. LimitConnections
-// sets server.ConnState.
-func LimitConnections(listener net.Listener, server *http.Server, limits ConnectionLimits, logger *slog.Logger) net.Listener {
-	c := &connections{
-		Listener: listener,
-		limits:   limits,
-		logger:   logger,
-		now:      time.Now,
-		silent:   list.New(),
-		idle:     list.New(),
-	}
-	server.ConnState = c.note
-	return c
+// Limit returns l with limits of how many connections of the server are open. If a
+// limit is reached, a new connection replaces an old one: one that has sent no request
+// for 5 seconds, or else the one that has been idle for longest. If the limit of its
+// network is reached, it replaces only a connection of that network. If there is none
+// to replace, the new one is closed. Limit sets server.ConnState.
+func Limit(l net.Listener, server *http.Server, limits Limits, logger *slog.Logger) net.Listener {
+	limited := &listener{Listener: l, limits: limits, logger: logger, now: time.Now, silent: list.New(), idle: list.New()}
+	server.ConnState = limited.note
+	return limited
 }
 
-type connections struct {
+type listener struct {
 	net.Listener
-	limits ConnectionLimits
+	limits Limits
 	logger *slog.Logger
 	now    func() time.Time
 
@@ -77,7 +71,7 @@ type connections struct {
 // connection is an accepted connection.
 type connection struct {
 	net.Conn
-	listener *connections
+	listener *listener
 	accepted time.Time
 	shares   []semaphore.Share // of its networks, the narrowest first, and of all
 
@@ -89,7 +83,7 @@ type connection struct {
 // everything is the key of all connections.
 const everything = "all connections"
 
-func newConnection(l *connections, accepted net.Conn) *connection {
+func newConnection(l *listener, accepted net.Conn) *connection {
 	var remote netip.Addr
 	if tcp, ok := accepted.RemoteAddr().(*net.TCPAddr); ok {
 		remote = tcp.AddrPort().Addr()
@@ -125,7 +119,7 @@ func (c *connection) Close() error {
 }
 
 // Accept implements [net.Listener].
-func (l *connections) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	for {
 		accepted, err := l.Listener.Accept()
 		if err != nil {
@@ -146,7 +140,7 @@ func (l *connections) Accept() (net.Conn, error) {
 // admit counts c and reports true, unless a limit is reached and there is no
 // connection to replace. If c replaces one, admit returns that one, to be closed: it
 // has a share of the narrowest full network, and so of all wider ones.
-func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
+func (l *listener) admit(c *connection) (replaced *connection, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	release, full := l.open.TryAcquire(c.shares...)
@@ -164,7 +158,7 @@ func (l *connections) admit(c *connection) (replaced *connection, ok bool) {
 }
 
 // replaceable returns the first connection to close that has a share of the key, or nil.
-func (l *connections) replaceable(key any) *connection {
+func (l *listener) replaceable(key any) *connection {
 	suits := func(c *connection) bool {
 		return slices.ContainsFunc(c.shares, func(s semaphore.Share) bool { return s.Key == key })
 	}
@@ -187,7 +181,7 @@ func (l *connections) replaceable(key any) *connection {
 
 // note is the server's ConnState. It updates the lists of connections without a
 // request.
-func (l *connections) note(conn net.Conn, state http.ConnState) {
+func (l *listener) note(conn net.Conn, state http.ConnState) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
@@ -207,7 +201,7 @@ func (l *connections) note(conn net.Conn, state http.ConnState) {
 }
 
 // remove ends the counting of c.
-func (l *connections) remove(c *connection) {
+func (l *listener) remove(c *connection) {
 	if c.release == nil {
 		return
 	}
@@ -217,7 +211,7 @@ func (l *connections) remove(c *connection) {
 }
 
 // unlist removes c from its list.
-func (l *connections) unlist(c *connection) {
+func (l *listener) unlist(c *connection) {
 	if c.waits != nil { // Remove does nothing in the list that c is not in
 		l.silent.Remove(c.waits)
 		l.idle.Remove(c.waits)
@@ -228,7 +222,7 @@ func (l *connections) unlist(c *connection) {
 // refusedLogInterval is the shortest time between two log lines about refused connections.
 const refusedLogInterval = time.Minute
 
-func (l *connections) logRefused() {
+func (l *listener) logRefused() {
 	l.refused++
 	if now := l.now(); now.Sub(l.logged) >= refusedLogInterval {
 		l.logger.Warn("connections were refused: too many are open", "refused", l.refused, "open", l.open.InUse(everything),

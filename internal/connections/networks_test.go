@@ -1,4 +1,4 @@
-package web
+package connections
 
 import (
 	"errors"
@@ -23,7 +23,7 @@ func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.addr
 
 // arrive has a connection accepted from an address, and a request of it. It
 // reports whether there was room.
-func arrive(t *testing.T, l *connections, address string) (hasRoom bool) {
+func arrive(t *testing.T, l *listener, address string) (hasRoom bool) {
 	t.Helper()
 	conn, other := net.Pipe()
 	t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
@@ -41,7 +41,7 @@ func arrive(t *testing.T, l *connections, address string) (hasRoom bool) {
 
 // Who has many IPv6 networks cannot hold all connections.
 func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
-	limits := ConnectionLimits{Total: 120, PerAddress: 30}
+	limits := Limits{Total: 120, PerAddress: 30}
 	for _, test := range []struct {
 		what    string
 		address func(i int) string
@@ -53,7 +53,7 @@ func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
 		{"a /48", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i<<8) }, 60},
 		{"many /48", func(i int) string { return fmt.Sprintf("2001:db8:%x::1", i) }, 120},
 	} {
-		l := LimitConnections(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*connections)
+		l := Limit(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*listener)
 		open := 0
 		for i := range 200 {
 			if ok := arrive(t, l, test.address(i)); ok {
@@ -70,7 +70,7 @@ func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
 }
 
 func TestAWideNetworkMayHaveWhatANarrowOneMay(t *testing.T) {
-	l := LimitConnections(nil, new(http.Server), ConnectionLimits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler)).(*connections)
+	l := Limit(nil, new(http.Server), Limits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler)).(*listener)
 	for i := range 10 {
 		if ok := arrive(t, l, "2001:db8::1"); !ok {
 			t.Fatalf("connection %d of 10 that an address may have was refused", i)
@@ -80,8 +80,8 @@ func TestAWideNetworkMayHaveWhatANarrowOneMay(t *testing.T) {
 
 // A proxy's connections take nothing from other hosts of its network.
 func TestConnectionsOfProxiesCountForNoNetwork(t *testing.T) {
-	limits := ConnectionLimits{Total: 120, PerAddress: 30, Exempt: []netip.Prefix{netip.MustParsePrefix("2001:db8::1/128")}}
-	l := LimitConnections(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*connections)
+	limits := Limits{Total: 120, PerAddress: 30, Exempt: []netip.Prefix{netip.MustParsePrefix("2001:db8::1/128")}}
+	l := Limit(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*listener)
 	for range 60 { // as many as the /48 may have
 		arrive(t, l, "2001:db8::1")
 	}
@@ -99,7 +99,7 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		t.Run(fmt.Sprintf("TLS %t", secure), func(t *testing.T) {
 			clock, idle := time.Now(), make(chan struct{}, 10)
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-			l := LimitConnections(server.Listener, server.Config, ConnectionLimits{Total: 2, PerAddress: 2}, slog.New(slog.DiscardHandler)).(*connections)
+			l := Limit(server.Listener, server.Config, Limits{Total: 2, PerAddress: 2}, slog.New(slog.DiscardHandler)).(*listener)
 			accepted := make(chan struct{}, 10)
 			server.Listener = l
 			note := server.Config.ConnState
