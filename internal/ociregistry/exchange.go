@@ -1,13 +1,18 @@
 package ociregistry
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 
 	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
@@ -22,6 +27,7 @@ type exchange struct {
 	w         http.ResponseWriter // which the library wraps, without sendfile
 	principal *principal          // nil without a valid token
 	endpoint  string              // name of the library's route; "": none
+	vars      map[string]string   // in the request's path
 	diskFull  atomic.Bool         // a full disk is why the request fails, if it fails
 	bodyErr   error               // the error that ended the request's body early
 	atEnd     []func()            // called when the request has ended
@@ -94,19 +100,57 @@ func (e *exchange) respond(err *oci.Error) { err.Respond(e.w, e.Record) }
 // refuseBody responds to a request whose body could not be read to its end.
 func (e *exchange) refuseBody() {
 	e.w.Header().Set("Connection", "close")
-	if tooLarge := new(http.MaxBytesError); errors.As(e.bodyErr, &tooLarge) {
-		e.replace(http.StatusRequestEntityTooLarge, oci.CodeManifestInvalid, manifestTooLarge)
-		return
-	}
-	if errors.Is(e.bodyErr, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.As(e.bodyErr, new(*http.MaxBytesError)):
+		e.respond(errManifestTooLarge)
+	case errors.Is(e.bodyErr, os.ErrDeadlineExceeded):
 		e.replace(http.StatusRequestTimeout, oci.CodeSizeInvalid, "the client sent the content too slowly, or paused for too long")
-		return
+	default:
+		e.replace(http.StatusBadRequest, oci.CodeSizeInvalid, "the content was cut off before its end")
 	}
-	e.replace(http.StatusBadRequest, oci.CodeSizeInvalid, "the content was cut off before its end")
 }
 
 func (e *exchange) replace(status int, code, message string) {
 	e.respond(&oci.Error{Status: status, Code: code, Message: message})
+}
+
+// codesWithDetail are the codes whose detail names what was requested. The detail of
+// any other code is the text of a Go error.
+var codesWithDetail = []string{
+	errcode.ErrorCodeUnauthorized.String(), errcode.ErrorCodeNameUnknown.String(), errcode.ErrorCodeManifestUnknown.String(),
+	errcode.ErrorCodeManifestBlobUnknown.String(), errcode.ErrorCodeBlobUnknown.String(), errcode.ErrorCodeDigestInvalid.String(),
+	errcode.ErrorCodePaginationNumberInvalid.String(),
+}
+
+// clearMessages replace messages of the library that say too little without their
+// detail.
+var clearMessages = map[string]string{
+	errcode.ErrorCodeManifestInvalid.Message():   "the content is not a manifest of the type that its Content-Type names",
+	errcode.ErrorCodeBlobUploadInvalid.Message(): "the URL does not belong to this upload: use the newest Location of the upload, or start another",
+}
+
+// rewriteErrors returns the library's error body without the texts of Go errors.
+func rewriteErrors(body []byte) ([]byte, error) {
+	type entry struct {
+		Code    string          `json:"code"`
+		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail,omitempty"`
+	}
+	var list struct {
+		Errors []entry `json:"errors"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	for i := range list.Errors {
+		e := &list.Errors[i]
+		if !slices.Contains(codesWithDetail, e.Code) {
+			e.Detail = nil
+		}
+		e.Message = cmp.Or(clearMessages[e.Message], e.Message)
+	}
+	text, err := json.Marshal(list)
+	return append(text, '\n'), err
 }
 
 // errBody is the error that the library gets for a body that could not be read to

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/semaphore"
 )
@@ -49,6 +51,11 @@ const (
 	tagListSize = 2 << 20
 )
 
+// maxManifestSize is the library's limit, in bytes.
+const maxManifestSize = 4 << 20
+
+var errManifestTooLarge = &oci.Error{Status: http.StatusRequestEntityTooLarge, Code: oci.CodeManifestInvalid, Message: "a manifest must be at most 4 MiB"}
+
 // limits counts the requests of users in progress, and the bytes of their manifests.
 type limits struct {
 	requests requestLimits
@@ -59,6 +66,21 @@ type limits struct {
 type use struct {
 	requests      int64
 	manifestBytes int64
+}
+
+// useOf returns what a request uses while it is served. The library keeps a manifest in
+// memory while it is pushed.
+func useOf(e *exchange, r *http.Request) use {
+	switch {
+	case e.principal == nil:
+	case e.endpoint == v2.RouteNameManifest && r.Method == http.MethodPut && r.ContentLength < 0: // of unknown size
+		return use{1, maxManifestSize}
+	case e.endpoint == v2.RouteNameManifest && r.Method == http.MethodPut:
+		return use{1, min(r.ContentLength, maxManifestSize)}
+	case e.endpoint == v2.RouteNameTags:
+		return use{1, tagListSize}
+	}
+	return use{requests: 1}
 }
 
 // limit is the most that requests with the same key may use.
@@ -88,13 +110,13 @@ func (l *limits) of(p *principal) []limit {
 // bytesKey is the key of the manifest bytes of a [limit]. Requests have the limit's own.
 type bytesKey struct{ limit any }
 
-// take counts what a request uses until release is called. If a limit is reached, it
+// take counts what a request uses until its exchange ends. If a limit is reached, it
 // returns the error to refuse the request with.
-func (l *limits) take(p *principal, more use) (release func(), refused *oci.Error) {
+func (l *limits) take(e *exchange, more use) *oci.Error {
 	if more.manifestBytes <= smallManifestSize {
 		more.manifestBytes = 0
 	}
-	all := l.of(p)
+	all := l.of(e.principal)
 	shares := make([]semaphore.Share, 0, 2*len(all))
 	for _, one := range all {
 		shares = append(shares, semaphore.Share{Key: one.key, N: more.requests, Most: one.most.requests},
@@ -102,7 +124,8 @@ func (l *limits) take(p *principal, more use) (release func(), refused *oci.Erro
 	}
 	release, full := l.inUse.TryAcquire(shares...)
 	if release == nil {
-		return nil, all[full/2].refusal
+		return all[full/2].refusal
 	}
-	return release, nil
+	e.atEnd = append(e.atEnd, release)
+	return nil
 }

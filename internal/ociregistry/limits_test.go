@@ -26,11 +26,11 @@ func (l *limits) request(p *principal) (release func(), status int) {
 
 // statusOf takes more; status is that of the refusal, or 0.
 func (l *limits) statusOf(p *principal, more use) (release func(), status int) {
-	release, refused := l.take(p, more)
-	if refused != nil {
-		status = refused.Status
+	e := &exchange{principal: p}
+	if refused := l.take(e, more); refused != nil {
+		return nil, refused.Status
 	}
-	return release, status
+	return e.end, 0
 }
 
 // wantNothing wants that neither these users nor requests without a token use anything.

@@ -18,10 +18,10 @@ import (
 const DefaultReserve = -1
 
 const (
-	smallestDefaultReserve = 256 << 20
-	// smallestFileReserve is the smallest number of inodes that uploads leave, if
-	// the file system has a fixed number of them; see [reserve.files].
-	smallestFileReserve = 1024
+	minDefaultReserve = 256 << 20
+	// minInodeReserve is the smallest number of inodes that uploads leave, if
+	// the file system has a fixed number of them; see [reservedInodes].
+	minInodeReserve = 1024
 	// reserveStep is how many bytes all uploads together write between two checks
 	// of the free space.
 	reserveStep = 16 << 20
@@ -36,31 +36,31 @@ type reserve struct {
 	accountsDiskFull func() bool
 	logger           *slog.Logger
 
-	unseen atomic.Int64 // bytes written since the last check
-	low    atomic.Bool  // the result of the last check
+	unchecked atomic.Int64 // bytes written since the last check
+	low       atomic.Bool  // the result of the last check
 }
 
-// of returns the reserve in bytes for the total bytes of a file system.
-func (r *reserve) of(total uint64) uint64 {
+// bytes returns the reserve in bytes for the total bytes of a file system.
+func (r *reserve) bytes(total uint64) uint64 {
 	if r.size < 0 {
-		return max(smallestDefaultReserve, total/50)
+		return max(minDefaultReserve, total/50)
 	}
 	return uint64(r.size)
 }
 
-// files returns the reserve in inodes for the total inodes of a file system.
-func (r *reserve) files(total uint64) uint64 {
+// reservedInodes returns the reserve in inodes for the total inodes of a file system.
+func reservedInodes(total uint64) uint64 {
 	if total == 0 { // the number is not fixed
 		return 0
 	}
-	return max(smallestFileReserve, total/50)
+	return max(minInodeReserve, total/50)
 }
 
 var errReserve = errors.New("the disk is full, or its free space or free inodes are below the reserve")
 
-// check checks the file system and reports whether uploads must be refused. It logs
+// refuses checks the file system and reports whether uploads must be refused. It logs
 // changes.
-func (r *reserve) check(ctx context.Context) bool {
+func (r *reserve) refuses(ctx context.Context) bool {
 	reason, attrs := r.shortage()
 	low := reason != ""
 	if r.low.Swap(low) != low {
@@ -85,10 +85,10 @@ func (r *reserve) shortage() (reason string, attrs []slog.Attr) {
 	if !ok {
 		return "", nil
 	}
-	if size := r.of(space.Total); space.Free < size {
-		return "the free space is below the reserve; free some, or set --reserve", []slog.Attr{slog.Uint64("free", space.Free), slog.Uint64("reserve", size)}
+	if size := r.bytes(space.Total); space.Free < size {
+		return "the free space is below the reserve; free some, or set --reserve", []slog.Attr{slog.Uint64("free_bytes", space.Free), slog.Uint64("reserve_bytes", size)}
 	}
-	if files := r.files(space.Files); space.FreeFiles < files {
+	if files := reservedInodes(space.Files); space.FreeFiles < files {
 		return "the free inodes are below the reserve; remove files, or run 'registryusers admin gc'", []slog.Attr{slog.Uint64("free_inodes", space.FreeFiles), slog.Uint64("reserve_inodes", files)}
 	}
 	return "", nil
@@ -97,12 +97,12 @@ func (r *reserve) shortage() (reason string, attrs []slog.Attr) {
 // isFull reports whether the disk of the accounts is full.
 func (r *reserve) isFull() bool { return r.accountsDiskFull != nil && r.accountsDiskFull() }
 
-// use counts bytes that are about to be written, and reports whether the upload
+// refusesWrite counts bytes that are about to be written, and reports whether the upload
 // must end.
-func (r *reserve) use(ctx context.Context, n int) bool {
-	if r.unseen.Add(int64(n)) >= reserveStep || r.isFull() {
-		r.unseen.Store(0)
-		return r.check(ctx)
+func (r *reserve) refusesWrite(ctx context.Context, n int) bool {
+	if r.unchecked.Add(int64(n)) >= reserveStep || r.isFull() {
+		r.unchecked.Store(0)
+		return r.refuses(ctx)
 	}
 	return r.low.Load()
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -50,7 +49,7 @@ func (f *files) verifyBlobs(ctx context.Context) {
 		f.logger.LogAttrs(ctx, slog.LevelInfo, "verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
 	}
 	if err != nil {
-		f.logger.LogAttrs(ctx, slog.LevelError, "not all blobs of which no size is known could be verified; the next start goes on", slog.String("error", withoutPath(err).Error()))
+		f.log(ctx, blobsRoot, "not all blobs of which no size is known could be verified; the next start goes on", err)
 	}
 }
 
@@ -79,15 +78,14 @@ func (v *blobVerifier) verify(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	_, err := v.files.readSize(d)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, errSizeDamaged):
-		v.log(ctx, "the size file of a blob is damaged, and the blob is verified again", sizePath(d), nil)
-		if err = v.files.removeDamagedSize(d); err == nil {
-			err = v.hash(ctx, d)
-		}
-	case errors.Is(err, fs.ErrNotExist):
+	}
+	if errors.Is(err, errSizeDamaged) {
+		v.files.log(ctx, sizePath(d), "the size file of a blob is damaged, and the blob is verified again", nil)
+		err = fs.ErrNotExist
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		err = v.hash(ctx, d)
 	}
 	switch {
@@ -96,7 +94,7 @@ func (v *blobVerifier) verify(ctx context.Context, d digest.Digest) error {
 		return err
 	default:
 		v.failed++
-		v.log(ctx, "a blob could not be verified", dataPath(d), err)
+		v.files.log(ctx, dataPath(d), "a blob could not be verified", err)
 	}
 	return nil
 }
@@ -109,22 +107,11 @@ func (v *blobVerifier) hash(ctx context.Context, d digest.Digest) error {
 	}
 	defer file.Close()
 	verifier := d.Verifier()
-	var size int64
-	for {
-		n, err := file.Read(v.buffer)
-		_, _ = verifier.Write(v.buffer[:n])
-		size += int64(n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if err := pause(ctx, n); err != nil {
-			return err
-		}
+	size, err := io.CopyBuffer(verifier, &slowReader{ctx, file}, v.buffer)
+	if err != nil {
+		return err
 	}
-	if v.files.reserve.check(ctx) {
+	if v.files.reserve.refuses(ctx) {
 		return errReserve // a size file takes an inode
 	}
 	if verifier.Verified() {
@@ -132,16 +119,22 @@ func (v *blobVerifier) hash(ctx context.Context, d digest.Digest) error {
 		return v.files.addSize(d, strconv.FormatInt(size, 10))
 	}
 	v.damaged++
-	v.log(ctx, "the content of a blob does not fit its digest; it is not served until it is pushed again", dataPath(d), nil)
+	v.files.log(ctx, dataPath(d), "the content of a blob does not fit its digest; it is not served until it is pushed again", nil)
 	return v.files.addSize(d, damagedBlob)
 }
 
-func (v *blobVerifier) log(ctx context.Context, what, path string, err error) {
-	attrs := []slog.Attr{slog.String("path", strings.TrimPrefix(path, "/"))}
+// slowReader reads at [verifyRate], until ctx ends.
+type slowReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
 	if err != nil {
-		attrs = append(attrs, slog.String("error", withoutPath(err).Error()))
+		return n, err
 	}
-	v.files.logger.LogAttrs(ctx, slog.LevelError, what, attrs...)
+	return n, pause(r.ctx, n)
 }
 
 // pause waits as long as n bytes take at [verifyRate].

@@ -1,71 +1,20 @@
 package ociregistry
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/manifest/schema2"
-	"github.com/distribution/distribution/v3/registry/api/errcode"
-	v2 "github.com/distribution/distribution/v3/registry/api/v2"
-	"github.com/gorilla/mux"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/registryusers/registryusers/internal/oci"
 )
-
-// The library responds to many client errors with 500, and some of them reach the
-// file system. They are refused here, before they reach the library.
-
-var (
-	uploadID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	validTag = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
-	// contentRange is the form in the OCI distribution specification ("Pushing a
-	// blob in chunks"), with numbers that fit into 64 bits.
-	contentRange = regexp.MustCompile(`^[0-9]{1,18}-[0-9]{1,18}$`)
-)
-
-// findClientError returns the error of an invalid request, or nil.
-func findClientError(r *http.Request, match mux.RouteMatch) *oci.Error {
-	switch match.Route.GetName() {
-	case v2.RouteNameManifest:
-		if r.Method == http.MethodPut && r.ContentLength > maxManifestSize {
-			return &oci.Error{Status: http.StatusRequestEntityTooLarge, Code: oci.CodeManifestInvalid, Message: manifestTooLarge}
-		}
-	case v2.RouteNameTags:
-		if last := r.Form.Get("last"); last != "" && !validTag.MatchString(last) {
-			return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeTagInvalid, Message: "last must be a tag"}
-		}
-	case v2.RouteNameBlobUploadChunk:
-		if !uploadID.MatchString(match.Vars["uuid"]) {
-			return &oci.Error{Status: http.StatusNotFound, Code: oci.CodeBlobUploadUnknown, Message: "there is no such upload: start another"}
-		}
-		if text := r.Header.Get("Content-Range"); text != "" && uploads(r.Method) && !contentRange.MatchString(text) {
-			return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeBlobUploadInvalid, Message: "Content-Range must be START-END, such as 0-1023"}
-		}
-		if r.Method == http.MethodPatch && !isOctetStream(r.Header.Get("Content-Type")) {
-			return &oci.Error{Status: http.StatusUnsupportedMediaType, Code: oci.CodeUnsupported, Message: "the Content-Type of a chunk must be application/octet-stream"}
-		}
-	}
-	return nil
-}
-
-const manifestTooLarge = "a manifest must be at most 4 MiB"
-
-const octetStream = "application/octet-stream"
-
-func isOctetStream(contentType string) bool {
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	return contentType == "" || err == nil && mediaType == octetStream
-}
 
 // foreignLayers are the media types of layers that clients download from elsewhere:
 // the base layers of Windows images. All of them are accepted in every image
@@ -164,43 +113,4 @@ func onlyClientErrors(err error) error {
 		}
 	}
 	return err
-}
-
-// codesWithDetail are the codes whose detail names what was requested. The detail of
-// any other code is the text of a Go error.
-var codesWithDetail = []string{
-	errcode.ErrorCodeUnauthorized.String(), errcode.ErrorCodeNameUnknown.String(), errcode.ErrorCodeManifestUnknown.String(),
-	errcode.ErrorCodeManifestBlobUnknown.String(), errcode.ErrorCodeBlobUnknown.String(), errcode.ErrorCodeDigestInvalid.String(),
-	errcode.ErrorCodePaginationNumberInvalid.String(),
-}
-
-// clearMessages replace messages of the library that say too little without their
-// detail.
-var clearMessages = map[string]string{
-	errcode.ErrorCodeManifestInvalid.Message():   "the content is not a manifest of the type that its Content-Type names",
-	errcode.ErrorCodeBlobUploadInvalid.Message(): "the URL does not belong to this upload: use the newest Location of the upload, or start another",
-}
-
-// rewriteErrors returns the library's error body without the texts of Go errors.
-func rewriteErrors(body []byte) ([]byte, error) {
-	type entry struct {
-		Code    string          `json:"code"`
-		Message string          `json:"message"`
-		Detail  json.RawMessage `json:"detail,omitempty"`
-	}
-	var list struct {
-		Errors []entry `json:"errors"`
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, err
-	}
-	for i := range list.Errors {
-		e := &list.Errors[i]
-		if !slices.Contains(codesWithDetail, e.Code) {
-			e.Detail = nil
-		}
-		e.Message = cmp.Or(clearMessages[e.Message], e.Message)
-	}
-	text, err := json.Marshal(list)
-	return append(text, '\n'), err
 }
