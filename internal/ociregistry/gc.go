@@ -37,11 +37,11 @@ type Garbage struct {
 // When ctx ends, GarbageCollect stops between two files. Everything that it has
 // removed by then was garbage.
 func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slog.Logger) (g Garbage, err error) {
-	unlock, err := lock(root)
+	images, err := openImageDirectory(root)
 	if err != nil {
 		return g, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer func() { err = errors.Join(err, images.close()) }()
 	c := &collector{root: root, before: now.Add(-minAge), logger: logger.With(component), kept: make(digestSet)}
 	err = eachRepository(ctx, below(root, repositoriesRoot), func(repository string, err error) error {
 		if err != nil {
@@ -53,7 +53,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		err = eachBlob(ctx, root, c.collectBlob)
 	}
 	if err == nil {
-		c.garbage.Uploads, err = removeUploads(ctx, &imageDirectory{root: root}, now)
+		c.garbage.Uploads, err = removeUploads(ctx, images, now)
 	}
 	if ctx.Err() != nil {
 		return c.garbage, fmt.Errorf("the garbage collection was interrupted: run it again; nothing in use was removed: %w", ctx.Err())

@@ -19,31 +19,31 @@ var errImagesMoved = errors.New("the image directory was moved, removed, replace
 type imageDirectory struct {
 	root   string
 	opened fs.FileInfo
+	close  func() error // unlocks it
 
 	// filling is read-locked while a directory is created and gets its first file,
 	// and locked while empty directories are removed.
 	filling sync.RWMutex
 }
 
-// lock locks the image directory for this process alone, and creates it if it does not
-// exist: a garbage collection during a push would corrupt images.
-func lock(root string) (unlock func() error, err error) {
+// openImageDirectory opens the image directory for this process alone, and creates it if
+// it does not exist: a garbage collection during a push would corrupt images.
+func openImageDirectory(root string) (*imageDirectory, error) {
 	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("image directory %s cannot be created: %w", root, err)
 	}
-	unlock, err = dirlock.Exclusive(root)
+	unlock, err := dirlock.Exclusive(root)
 	if errors.Is(err, dirlock.ErrLocked) {
 		return nil, fmt.Errorf("image directory %s is in use by another process: stop that server first", root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image directory %s cannot be locked: %w", root, err)
 	}
-	return unlock, nil
-}
-
-func openImageDirectory(root string) (*imageDirectory, error) {
 	opened, err := os.Stat(root)
-	return &imageDirectory{root: root, opened: opened}, err
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("image directory %s: %w", root, err), unlock())
+	}
+	return &imageDirectory{root: root, opened: opened, close: unlock}, nil
 }
 
 // isThere reports whether the directory is still at its path.

@@ -3,11 +3,14 @@ package ociregistry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 
 	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/manifest/manifestlist"
+	"github.com/distribution/distribution/v3/manifest/ocischema"
 	"github.com/distribution/distribution/v3/manifest/schema2"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -75,19 +78,27 @@ func manifestInvalid(message string) *oci.Error {
 	return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeManifestInvalid, Message: message}
 }
 
-// checkReferences returns an error if an image manifest refers to a blob that
-// the repository does not have. Foreign layers with urls are not checked.
-func checkReferences(ctx context.Context, blobs distribution.BlobStatter, manifest distribution.Manifest) error {
+// checkReferences returns an error if an image manifest refers to a blob, or a list to a
+// manifest, that the repository does not have. Foreign layers with urls are not checked.
+func (m *manifests) checkReferences(ctx context.Context, manifest distribution.Manifest) error {
+	blobs := m.repository.Repository.Blobs(ctx)
+	isImage := true
+	switch manifest.(type) {
+	case *manifestlist.DeserializedManifestList, *ocischema.DeserializedImageIndex:
+		isImage = false
+	}
 	var missing distribution.ErrManifestVerification
 	for _, desc := range manifest.References() {
-		if len(desc.URLs) > 0 && slices.Contains(foreignLayers, desc.MediaType) {
-			continue
+		exists := true
+		var err error
+		if !isImage {
+			exists, err = m.Exists(ctx, desc.Digest)
+		} else if len(desc.URLs) == 0 || !slices.Contains(foreignLayers, desc.MediaType) {
+			_, err = blobs.Stat(ctx, desc.Digest)
 		}
-		switch _, err := blobs.Stat(ctx, desc.Digest); err {
-		case nil:
-		case distribution.ErrBlobUnknown: //nolint:errorlint // the library returns it as it is
+		if !exists || errors.Is(err, distribution.ErrBlobUnknown) {
 			missing = append(missing, distribution.ErrManifestBlobUnknown{Digest: desc.Digest})
-		default:
+		} else if err != nil {
 			return err
 		}
 	}
@@ -95,22 +106,4 @@ func checkReferences(ctx context.Context, blobs distribution.BlobStatter, manife
 		return missing
 	}
 	return nil
-}
-
-// onlyClientErrors returns the error of a manifest's Put, or, if part of it is a
-// failure of the storage, only that part: the library would otherwise send the
-// failure's text to the client.
-func onlyClientErrors(err error) error {
-	list, ok := err.(distribution.ErrManifestVerification) //nolint:errorlint // the library returns and expects it as it is
-	if !ok {
-		return err
-	}
-	for _, one := range list {
-		switch one.(type) { //nolint:errorlint // as above
-		case distribution.ErrManifestBlobUnknown, distribution.ErrManifestNameInvalid, distribution.ErrManifestUnverified:
-		default:
-			return one
-		}
-	}
-	return err
 }

@@ -57,7 +57,7 @@ type Options struct {
 type Registry struct {
 	http.Handler
 	app        *handlers.App
-	unlock     func() error
+	images     *imageDirectory
 	background sync.WaitGroup
 	cancel     context.CancelFunc // ends background
 }
@@ -66,21 +66,12 @@ type Registry struct {
 // on the number of images. Until the registry is closed or ctx ends, it removes
 // abandoned uploads in the background, and verifies blobs that earlier versions
 // stored: see verifyBlobs.
-func Open(ctx context.Context, o Options) (r *Registry, err error) {
+func Open(ctx context.Context, o Options) (*Registry, error) {
 	o.Logger = o.Logger.With(component)
 	logTo(o.Logger)
-	unlock, err := lock(o.Root)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, unlock())
-		}
-	}()
 	images, err := openImageDirectory(o.Root)
 	if err != nil {
-		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
+		return nil, err
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
 	c := &accessController{
@@ -90,10 +81,10 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 	store := &files{root: o.Root, logger: o.Logger, reserve: space, images: images}
 	app, err := newApp(ctx, o, c, store)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, images.close())
 	}
 	c.next = app
-	r = &Registry{Handler: c, app: app, unlock: unlock}
+	r := &Registry{Handler: c, app: app, images: images}
 	ctx, r.cancel = context.WithCancel(ctx)
 	r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
 	r.background.Go(func() { store.verifyBlobs(ctx) })
@@ -104,7 +95,7 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 func (r *Registry) Close() error {
 	r.cancel()
 	r.background.Wait()
-	return errors.Join(r.app.Shutdown(), r.unlock())
+	return errors.Join(r.app.Shutdown(), r.images.close())
 }
 
 // newApp configures the library, which panics on errors. The configuration does not
@@ -128,7 +119,6 @@ func newApp(ctx context.Context, o Options, c *accessController, store *files) (
 			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "access": c}}},
 		},
 	}
-	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // base layers of Windows images are elsewhere
 	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that uploads survive a restart
 	config.HTTP.Host = o.URL
 	config.HTTP.RelativeURLs = o.URL == ""

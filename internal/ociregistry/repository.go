@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3"
-	"github.com/distribution/distribution/v3/manifest/ocischema"
-	"github.com/distribution/distribution/v3/manifest/schema2"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
@@ -42,12 +40,8 @@ func (r *repository) Blobs(ctx context.Context) distribution.BlobStore {
 
 // Manifests implements [distribution.Repository].
 func (r *repository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
-	inner, err := r.Repository.Manifests(ctx, options...)
-	if err != nil {
-		return nil, err
-	}
-	unverified, err := r.Repository.Manifests(ctx, append(options, storage.SkipLayerVerification())...)
-	return &manifests{inner, unverified, r}, err
+	inner, err := r.Repository.Manifests(ctx, append(options, storage.SkipLayerVerification())...) // see manifests.Put
+	return &manifests{inner, r}, err
 }
 
 // Tags implements [distribution.Repository].
@@ -174,7 +168,6 @@ func (u *upload) Close() error {
 
 type manifests struct {
 	distribution.ManifestService
-	unverified distribution.ManifestService // does not check that the references of a manifest exist
 	repository *repository
 }
 
@@ -194,7 +187,8 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 }
 
 // Put implements [distribution.ManifestService]. It fails if the account may not
-// push any more, and replaces existing content.
+// push any more, and replaces existing content. It checks the references itself: the
+// library sends the texts of its failures, and supports fewer foreign layers.
 func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
 	if err := m.repository.access.recheck(ctx, m.repository.name()); err != nil {
 		return "", err
@@ -207,15 +201,10 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 		return "", exchangeOf(ctx).refuse(refused)
 	}
 	ctx = withReplacement(ctx, digest.FromBytes(payload))
-	switch manifest.(type) {
-	case *schema2.DeserializedManifest, *ocischema.DeserializedManifest:
-		if err := checkReferences(ctx, m.repository.Repository.Blobs(ctx), manifest); err != nil {
-			return "", err
-		}
-		return m.unverified.Put(ctx, manifest, options...)
+	if err := m.checkReferences(ctx, manifest); err != nil {
+		return "", err
 	}
-	d, err := m.ManifestService.Put(ctx, manifest, options...)
-	return d, onlyClientErrors(err)
+	return m.ManifestService.Put(ctx, manifest, options...)
 }
 
 // Delete implements [distribution.ManifestService]. It removes the tags of the

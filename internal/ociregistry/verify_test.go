@@ -31,6 +31,11 @@ func newBlobFiles(t *testing.T) *blobFiles {
 		t.Fatal(err)
 	}
 	f := &blobFiles{t: t}
+	t.Cleanup(func() {
+		if err := images.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	logger := slog.New(slog.NewTextHandler(&f.log, nil))
 	f.files = &files{root: images.root, logger: logger, reserve: &reserve{root: images.root, logger: logger}, images: images}
 	return f
