@@ -77,7 +77,7 @@ type connection struct {
 
 	// Guarded by the listener's mu.
 	waits   *list.Element // in silent or idle; nil: a request is in progress
-	release func()        // nil: the connection does not count any more
+	release func()        // nil: the connection is closed
 }
 
 // everything is the key of all connections.

@@ -14,8 +14,8 @@ import (
 	"github.com/registryusers/registryusers/internal/connections"
 )
 
-// limited is a server whose connections are bounded. A request for /wait is
-// answered when the test lets it.
+// limited is a server whose connections are limited. The response to /wait is
+// sent when the test releases it.
 type limited struct {
 	t       *testing.T
 	server  *httptest.Server
@@ -80,7 +80,7 @@ func (l *limited) request(c net.Conn, path string) error {
 	return err
 }
 
-// want fails the test unless a new connection from the address is served, or refused.
+// want checks that a new connection from the address is served, or refused.
 func (l *limited) want(what, from string, served bool) net.Conn {
 	l.t.Helper()
 	c, err := l.dial(from, "/")
@@ -135,7 +135,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	l.want("a fourth in all", "127.0.0.4", true)
 	l.wantClosed("the longest idle one of all", other)
 	if err := l.request(first, "/"); err != nil {
-		t.Errorf("a connection that need not make room: got %v, want it served", err)
+		t.Errorf("a connection that was not replaced: got %v, want it served", err)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestConnectionsThatEndMakeRoom(t *testing.T) {
 	}
 }
 
-func TestConnectionsOfProxiesCountInTotalAlone(t *testing.T) {
+func TestConnectionsOfProxiesCountForTheTotal(t *testing.T) {
 	l := newLimited(t, false, connections.Limits{Total: 4, PerAddress: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}})
 	defer close(l.release)
 	for range 3 {
@@ -161,7 +161,7 @@ func TestConnectionsOfProxiesCountInTotalAlone(t *testing.T) {
 	l.want("four in all", "127.0.0.2", false)
 }
 
-func TestTLSConnectionsAreBounded(t *testing.T) {
+func TestTLSConnectionsAreLimited(t *testing.T) {
 	l := newLimited(t, true, connections.Limits{Total: 1, PerAddress: 1})
 	response, err := l.server.Client().Get(l.server.URL)
 	if err != nil { // its connection stays open, idle

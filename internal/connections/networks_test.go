@@ -21,8 +21,8 @@ type from struct {
 
 func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.address), Port: 1} }
 
-// arrive has a connection accepted from an address, and a request of it. It
-// reports whether there was room.
+// arrive accepts a connection from an address, with a request in progress. It reports
+// whether there was room.
 func arrive(t *testing.T, l *listener, address string) (hasRoom bool) {
 	t.Helper()
 	conn, other := net.Pipe()
@@ -39,8 +39,8 @@ func arrive(t *testing.T, l *listener, address string) (hasRoom bool) {
 	return ok
 }
 
-// Who has many IPv6 networks cannot hold all connections.
-func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
+// A client with many IPv6 networks cannot open all connections.
+func TestConnectionsOfEachNetworkAreLimited(t *testing.T) {
 	limits := Limits{Total: 120, PerAddress: 30}
 	for _, test := range []struct {
 		what    string
@@ -69,7 +69,7 @@ func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
 	}
 }
 
-func TestAWideNetworkMayHaveWhatANarrowOneMay(t *testing.T) {
+func TestLimitOfAWideNetworkIsNoLessThanOfAnAddress(t *testing.T) {
 	l := Limit(nil, new(http.Server), Limits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler)).(*listener)
 	for i := range 10 {
 		if ok := arrive(t, l, "2001:db8::1"); !ok {
@@ -92,8 +92,8 @@ func TestConnectionsOfProxiesCountForNoNetwork(t *testing.T) {
 	}
 }
 
-// A connection whose first request does not come makes room after a few seconds,
-// before one that is idle after a request.
+// A connection without its first request makes room after a few seconds, before one that
+// is idle after a request.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %t", secure), func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 				select {
 				case <-accepted:
 				case <-time.After(10 * time.Second):
-					t.Fatalf("%s: not accepted; want a place for it", what)
+					t.Fatalf("%s: not accepted; want room for it", what)
 				}
 			}
 			wantClosed := func(what string, c net.Conn) {

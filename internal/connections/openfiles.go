@@ -13,7 +13,7 @@ const (
 	reservedFiles      = 64 // for the database, the log, the listeners and the probes
 )
 
-// Max returns how many connections the process can hold: half of the
+// Max returns how many connections the process can have open: half of the
 // files that are not reserved. openFiles is the limit of open files, 0 if there is
 // none.
 func Max(openFiles uint64) int {

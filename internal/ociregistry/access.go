@@ -135,7 +135,7 @@ func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*
 	e := exchangeOf(r.Context())
 	p := e.principal
 	if e.endpoint == v2.RouteNameBlobUploadChunk && r.Method == http.MethodDelete {
-		needed = uploadAccess(needed[0].Name) // whoever may start an upload may cancel it
+		needed = uploadAccess(needed[0].Name) // a user who may start an upload may cancel it
 	}
 	if p == nil {
 		reason := ""

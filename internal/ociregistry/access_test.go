@@ -93,7 +93,7 @@ func TestUnauthenticatedRequestGetsAChallenge(t *testing.T) {
 	}
 }
 
-func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
+func TestLocationsAreWhereClientsReachTheServer(t *testing.T) {
 	for public, want := range map[string]string{"": "/v2/", "https://images.example": "https://images.example/v2/"} {
 		w := newEnvWith(t, apptest.Options{URL: public})
 		location := w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))

@@ -29,7 +29,7 @@ func (w *env) data(d v1.Hash) string {
 	return w.file("blobs", d.Algorithm, d.Hex[:2], d.Hex, "data")
 }
 
-// overwrite writes what must be there already.
+// overwrite replaces the content of a file, which must exist.
 func overwrite(t *testing.T, path, content string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
@@ -40,7 +40,7 @@ func overwrite(t *testing.T, path, content string) {
 	}
 }
 
-// wantNamed wants the log to have an error with the path, relative to the images.
+// wantNamed checks that the log has an error with the path, relative to the images.
 func (w *env) wantNamed(path string) {
 	w.t.Helper()
 	name, err := filepath.Rel(w.Dir.Images(), path)
@@ -56,9 +56,9 @@ func (w *env) wantNamed(path string) {
 	w.t.Errorf("got no error in the log with the path %s", name)
 }
 
-// What is damaged is not there: it is answered 404, never 500 and never 200
-// with other bytes; and it is there again once it was pushed again.
-func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
+// Damaged content gets 404, never 500 and never 200 with other bytes, until it is pushed
+// again.
+func TestDamagedContentIsNotFoundUntilPushedAgain(t *testing.T) {
 	image := newImage(t, 1)
 	layers, err := image.Layers()
 	if err != nil {
@@ -140,8 +140,8 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 	}
 }
 
-// A client that asks first learns that a blob is there, whatever is in it. One
-// that pushes all the same replaces it, whatever is in it.
+// A client that checks for a blob first finds it, whatever its content is. A client that
+// pushes without a check replaces the content.
 func TestPushingABlobReplacesItsContent(t *testing.T) {
 	const content = "the content of a blob"
 	for _, damage := range []string{"", "the", "the content of a blot", content + content} {
@@ -162,7 +162,7 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 }
 
 // A blob of another size than the one that was pushed is not mounted either: the
-// client uploads it, which heals it everywhere.
+// client uploads it, which repairs it in every repository.
 func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 	const content = "the content of a blob"
 	w := newEnv(t)
@@ -290,7 +290,7 @@ func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
 	}
 }
 
-func TestTheBlobOfNothing(t *testing.T) {
+func TestEmptyBlob(t *testing.T) {
 	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	for range 2 {
@@ -303,7 +303,7 @@ func TestTheBlobOfNothing(t *testing.T) {
 	}
 }
 
-// The start of an upload that is not a time is an upload that is not there.
+// An upload whose start is not a time is not found.
 func TestDamagedUploadIsUnknown(t *testing.T) {
 	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
@@ -313,11 +313,11 @@ func TestDamagedUploadIsUnknown(t *testing.T) {
 		t.Fatalf("got the uploads %q, %v; want one", files, err)
 	}
 	overwrite(t, files[0], "")
-	w.wantStatus("go on", w.send(http.MethodPatch, location, "some", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+	w.wantStatus("continue the upload", w.send(http.MethodPatch, location, "some", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
 	w.wantNamed(files[0])
 }
 
-// What fails in the library is answered without the paths of files.
+// The response to a failure in the library has no path of a file.
 func TestFailuresDoNotNameFiles(t *testing.T) {
 	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)

@@ -44,12 +44,12 @@ type env struct {
 
 	requests struct{ registry, token atomic.Int64 } // received
 	mu       sync.Mutex
-	hidden   []string       // what no log line may contain
-	one, two imageDirectory // both are named demo
+	hidden   []string // what no log line may contain
+	one, two registry // both are named demo
 }
 
-// imageDirectory is a registry with its name.
-type imageDirectory struct {
+// registry is a registry with the namespace of its repositories.
+type registry struct {
 	accounts.RegistryRef
 	namespace string
 }
@@ -72,8 +72,8 @@ func newEnvWith(t *testing.T, o apptest.Options) *env {
 	t.Cleanup(w.checkLog) // after everything is closed
 	w.Env = apptest.New(t, o)
 	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppOptions.Now}
-	w.one = imageDirectory{w.Registry, "1-1-demo"}
-	w.two = imageDirectory{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
+	w.one = registry{w.Registry, "1-1-demo"}
+	w.two = registry{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
 	return w
 }
 
@@ -134,12 +134,12 @@ func (w *env) hide(text string) {
 // login is a user with its secret.
 type login struct {
 	accounts.User
-	imageDirectory
+	registry
 	secret string
 }
 
 // newUser creates a user, which never expires unless n has a duration.
-func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
+func (w *env) newUser(at registry, n accounts.NewUser) login {
 	w.t.Helper()
 	u, err := w.Accounts.CreateUser(w.t.Context(), accounts.APIKey{}, at.RegistryRef, "", n)
 	if err != nil {
@@ -149,7 +149,7 @@ func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	return login{u.User, at, u.Secret.Reveal()}
 }
 
-func (w *env) pusher(at imageDirectory) login {
+func (w *env) pusher(at registry) login {
 	w.t.Helper()
 	return w.newUser(at, accounts.NewUser{Name: "pusher", Duration: -1})
 }
@@ -311,8 +311,7 @@ func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 
 func (w *env) host() string { return w.Listener.Addr().String() }
 
-// wantStatus wants a response's status, and its code and words of its text
-// where some are given.
+// wantStatus checks the status of a response, its code, and words of its text.
 func (w *env) wantStatus(what string, got httpResponse, status int, code string, words ...string) {
 	w.t.Helper()
 	gotCode, text := got.code()
@@ -395,7 +394,7 @@ func (e *exchanges) String() string {
 	return text.String()
 }
 
-// wantRefused wants a real client's error: the status, the code, words of the text.
+// wantRefused checks the error of a real client: the status, the code, words of the text.
 func wantRefused(t *testing.T, what string, err error, status int, code transport.ErrorCode, words ...string) {
 	t.Helper()
 	var refused *transport.Error

@@ -69,7 +69,7 @@ func TestUploadOutlastsItsToken(t *testing.T) {
 
 // A request's content is committed only if the account allows it at that time: the
 // account may have changed while the content was sent.
-func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
+func TestAccountIsReadAgainBeforeACommit(t *testing.T) {
 	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	for _, change := range []struct {
 		name   string

@@ -66,7 +66,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 }
 
 // A blob is not found in another repository, even of the same registry.
-func TestBlobsAreTheirRepositorysAlone(t *testing.T) {
+func TestBlobsBelongToOneRepository(t *testing.T) {
 	const content = "the content of a blob"
 	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
@@ -118,13 +118,13 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	w.Shut()
 	w.Open()
 	got = w.send(http.MethodPut, withDigest(location, sum("some")), "some", bearer)
-	w.wantStatus("the upload goes on", got, http.StatusCreated, "")
+	w.wantStatus("the upload continues", got, http.StatusCreated, "")
 	if manifest.status != http.StatusOK {
 		t.Errorf("GET of a manifest: got %v, want status 200", manifest)
 	}
 }
 
-// The library holds complete manifests in memory: a user may have a few large ones in
+// The library keeps complete manifests in memory: a user may have a few large ones in
 // progress, and any number of small ones.
 func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 	const mediaType = "application/vnd.oci.image.manifest.v1+json"
@@ -192,7 +192,7 @@ func TestLargeManifestsInProgressAreLimited(t *testing.T) {
 			t.Fatal(err)
 		}
 		if response, err := http.ReadResponse(push.in, nil); err != nil || response.StatusCode != http.StatusCreated {
-			t.Errorf("the push goes on: got %v, %v; want status 201", response, err)
+			t.Errorf("the push continues: got %v, %v; want status 201", response, err)
 		}
 	}
 	if got := get("large", bearer); got.status != http.StatusOK {

@@ -425,7 +425,7 @@ func TestBodyThatStopsComing(t *testing.T) {
 
 // A manifest may name a blob that does not exist beside one that cannot be read:
 // the library would send both, and the path of the second.
-func TestFailureBesideAClientErrorStaysInside(t *testing.T) {
+func TestFailureBesideAClientErrorIsNotSent(t *testing.T) {
 	w := newEnv(t)
 	user := w.pusher(w.one)
 	image := newImage(t, 1)

@@ -27,7 +27,7 @@ func (w *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 }
 
 // The response writer gets a blob's file itself, which the kernel can send.
-func TestBlobsAreGivenAsFiles(t *testing.T) {
+func TestResponseWriterGetsTheFile(t *testing.T) {
 	const content = "the content of a blob"
 	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))

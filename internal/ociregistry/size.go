@@ -76,7 +76,7 @@ func (f *files) writeSize(dataPath string, size int64) error {
 }
 
 // addSize writes the size file of a blob that was verified where it is, unless a push
-// has written it meanwhile.
+// has written it in the meantime.
 func (f *files) addSize(d digest.Digest, content string) error {
 	f.sizing.Lock()
 	defer f.sizing.Unlock()

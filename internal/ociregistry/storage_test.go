@@ -56,7 +56,7 @@ func wantWords(t *testing.T, what string, err error, words ...string) {
 	}
 }
 
-func TestRootThatCannotBeUsed(t *testing.T) {
+func TestImageDirectoryThatCannotBeUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 	})
 }
 
-func TestRootIsOneRegistrysAtATime(t *testing.T) {
+func TestImageDirectoryIsLocked(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "images")
 	first, err := ociregistry.Open(t.Context(), options(t, root))
 	if err != nil {
@@ -120,7 +120,7 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 	}
 }
 
-func TestImagesAreTheirOwnersAlone(t *testing.T) {
+func TestOnlyTheOwnerCanReadTheImages(t *testing.T) {
 	w := newEnv(t)
 	info, err := os.Stat(w.Dir.Images())
 	if err != nil || info.Mode().Perm() != 0o700 {
@@ -257,7 +257,7 @@ func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/gone:shares", shares)
 }
 
-func TestGarbageCollectOfNothing(t *testing.T) {
+func TestGarbageCollectOfAnEmptyDirectory(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "images")
 	for range 2 {
 		if garbage, err := collect(t, root); err != nil || garbage != (ociregistry.Garbage{}) {
@@ -268,7 +268,7 @@ func TestGarbageCollectOfNothing(t *testing.T) {
 
 // A server that is stopped during a push must start again, even if it was the
 // first push.
-func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
+func TestOpenAfterAnInterruptedPush(t *testing.T) {
 	for _, before := range []string{"", "1-1-demo/app:v1", "1-1-demo/other:v1"} {
 		for _, piece := range []string{"", "some"} {
 			t.Run("after "+before+" with "+piece, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 				bearer := w.bearer(user, scope("1-1-demo/app", all))
 				location := w.begun("1-1-demo/app", bearer)
 				if piece != "" {
-					w.wantStatus("send a piece", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
+					w.wantStatus("send a chunk", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
 				}
 				w.Shut()
 				if _, err := collect(t, w.Dir.Images()); err != nil {

@@ -167,7 +167,7 @@ func serveKept(t *testing.T, server *apptest.Env, want kept) {
 }
 
 // Blobs of earlier versions have no size files. The server verifies them while it
-// serves; a damaged one is missing then, and healed by a client that asks first.
+// serves. A damaged one is not found then, and repaired by a client that checks first.
 func TestBlobsOfEarlierVersionsAreVerified(t *testing.T) {
 	const version = "../../testdata/datadir/first"
 	text, err := os.ReadFile(version + "/expected.json")

@@ -91,7 +91,7 @@ func TestAbandonedUploadsAreRemovedWhileServing(t *testing.T) {
 }
 
 // An unreadable repository does not affect the others.
-func TestUploadsOfOtherRepositoriesAreRemovedAllTheSame(t *testing.T) {
+func TestUnreadableRepositoryDoesNotKeepOtherUploads(t *testing.T) {
 	root, now := t.TempDir(), time.Now()
 	old := now.Add(-25 * time.Hour)
 	first := writeUpload(t, root, "1-1-a/app", "first", "", old)

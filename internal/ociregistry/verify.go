@@ -27,12 +27,12 @@ const (
 )
 
 // verifyBlobs verifies the blobs that have no size file, or a damaged one, and
-// writes it. Earlier versions wrote none, and whoever copies images here from
-// another registry has none. A blob whose content does not fit its digest is
+// writes it. Earlier versions wrote none, and images that were copied here
+// from another registry have none. A blob whose content does not fit its digest is
 // logged, and missing from then on until it is pushed again.
 //
 // When each blob has its size file, verifyBlobs leaves a mark, and does nothing at
-// later starts. It ends with ctx; the next start then goes on.
+// later starts. It ends with ctx, and the next start continues.
 func (f *files) verifyBlobs(ctx context.Context) {
 	if _, err := os.Stat(below(f.root, sizesComplete)); err == nil {
 		return
@@ -45,15 +45,15 @@ func (f *files) verifyBlobs(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	if n := v.sound + v.damaged; n > 0 {
+	if n := v.intact + v.damaged; n > 0 {
 		f.logger.LogAttrs(ctx, slog.LevelInfo, "verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
 	}
 	if err != nil {
-		f.log(ctx, blobsRoot, "not all blobs of which no size is known could be verified; the next start goes on", err)
+		f.log(ctx, blobsRoot, "not all blobs of which no size is known could be verified; the next start continues", err)
 	}
 }
 
-// markSizesComplete leaves the mark, unless the image directory has gone meanwhile.
+// markSizesComplete leaves the mark, unless the image directory was moved or replaced.
 func (f *files) markSizesComplete() error {
 	if !f.images.isThere() {
 		return errImagesMoved
@@ -69,7 +69,7 @@ type blobVerifier struct {
 	files  *files
 	buffer []byte
 
-	sound, damaged, failed int // blobs
+	intact, damaged, failed int // blobs
 }
 
 // verify verifies a blob if its size is not known. An error ends the walk.
@@ -115,7 +115,7 @@ func (v *blobVerifier) hash(ctx context.Context, d digest.Digest) error {
 		return errReserve // a size file takes an inode
 	}
 	if verifier.Verified() {
-		v.sound++
+		v.intact++
 		return v.files.addSize(d, strconv.FormatInt(size, 10))
 	}
 	v.damaged++

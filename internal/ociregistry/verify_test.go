@@ -79,9 +79,9 @@ func (f *blobFiles) wantMark(want bool) {
 
 func TestBlobsAreVerifiedOnce(t *testing.T) {
 	f := newBlobFiles(t)
-	sound, cut, empty := f.put("a sound blob", false), f.put("a blob that was cut", true), f.put("x", true)
+	intact, cut, empty := f.put("intact blob!", false), f.put("a blob that was cut", true), f.put("x", true)
 	f.verifyBlobs(t.Context())
-	f.wantSize(sound, "12")
+	f.wantSize(intact, "12")
 	f.wantSize(cut, damagedBlob)
 	f.wantSize(empty, damagedBlob)
 	f.wantMark(true)
@@ -91,7 +91,7 @@ func TestBlobsAreVerifiedOnce(t *testing.T) {
 	late := f.put("another blob", false)
 	f.verifyBlobs(t.Context())
 	f.wantSize(late, "none")
-	// Whoever asks for a blob without a size has it verified at the next start.
+	// After a request for a blob without a size, the next start verifies it.
 	if size, known := f.size(t.Context(), late); known {
 		t.Errorf("got the size %d of a blob without a size file, want none", size)
 	}
@@ -104,7 +104,7 @@ func TestBlobsAreVerifiedOnce(t *testing.T) {
 func TestDamagedSizeFilesAreReplaced(t *testing.T) {
 	for _, damage := range []string{"", "garbage", "-1", "+12", "damaged ", strings.Repeat("1", 5000)} {
 		f := newBlobFiles(t)
-		d := f.put("a sound blob", false)
+		d := f.put("intact blob!", false)
 		if err := os.WriteFile(below(f.root, sizePath(d)), []byte(damage), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -116,10 +116,10 @@ func TestDamagedSizeFilesAreReplaced(t *testing.T) {
 	}
 }
 
-// What a push has written is never replaced by what was found before it.
-func TestVerifyingChangesNoSizeOfAPush(t *testing.T) {
+// A size that a push has written is never replaced by an earlier finding.
+func TestVerificationChangesNoSizeOfAPush(t *testing.T) {
 	f := newBlobFiles(t)
-	d := f.put("a sound blob", false)
+	d := f.put("intact blob!", false)
 	if err := f.writeSize(dataPath(d), 12); err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +129,8 @@ func TestVerifyingChangesNoSizeOfAPush(t *testing.T) {
 	f.wantSize(d, "12")
 }
 
-// Verifying takes its time, and goes on where it was stopped.
-func TestVerifyingIsSlowAndGoesOn(t *testing.T) {
+// The verification has a bounded rate, and continues where it was stopped.
+func TestVerificationIsSlowAndContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBlobFiles(t)
 		random := make([]byte, 5<<20)
@@ -165,10 +165,10 @@ func TestVerifyingIsSlowAndGoesOn(t *testing.T) {
 	})
 }
 
-func TestVerifyingLeavesNoMarkWhereItCannotGoOn(t *testing.T) {
+func TestVerificationThatCannotContinueLeavesNoMark(t *testing.T) {
 	t.Run("a full disk", func(t *testing.T) {
 		f := newBlobFiles(t)
-		d := f.put("a sound blob", false)
+		d := f.put("intact blob!", false)
 		f.reserve.accountsDiskFull = func() bool { return true }
 		f.verifyBlobs(t.Context())
 		f.wantSize(d, "none")
@@ -176,7 +176,7 @@ func TestVerifyingLeavesNoMarkWhereItCannotGoOn(t *testing.T) {
 	})
 	t.Run("a blob that cannot be read", func(t *testing.T) {
 		f := newBlobFiles(t)
-		d, broken := f.put("a sound blob", false), digest.FromString("broken")
+		d, broken := f.put("intact blob!", false), digest.FromString("broken")
 		if err := os.MkdirAll(below(f.root, dataPath(broken)), directoryMode); err != nil { // a directory for a file
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // The table says which paths ask who calls, and its handlers do what it says.
-func TestAuthenticatedPathsAskWhoCalls(t *testing.T) {
+func TestAuthenticatedPathsNeedCredentials(t *testing.T) {
 	var routes map[string]bool
 	env := apptest.New(t, apptest.Options{Images: true, Handlers: func(h *web.Handlers) { routes = h.Routes() }})
 	if len(routes) != 6 {

@@ -40,7 +40,7 @@ func inRefusal(t *testing.T, test func(c *client)) {
 
 var allPaths = []string{"/v2/", "/v2/1-1-demo/app/blobs/uploads/", "/cloud/v1/registries/1/1/1/users", "/token", "/.well-known/jwks.json", "/healthz", "/readyz"}
 
-func TestUnreadBodyHoldsItsConnectionBriefly(t *testing.T) {
+func TestConnectionOfAnUnreadBodyIsClosedSoon(t *testing.T) {
 	for _, path := range allPaths {
 		for _, length := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
 			inRefusal(t, func(c *client) {
