@@ -39,7 +39,7 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 type env struct {
 	*apptest.Env
 	t        *testing.T
-	issuer   *token.Issuer // of the server's tokens
+	issuer   *token.Issuer // the server's
 	registry http.Handler  // without package web, and not counted
 
 	requests struct{ registry, token atomic.Int64 } // received
@@ -66,12 +66,11 @@ func newEnvWith(t *testing.T, o apptest.Options) *env {
 	o.Images = true
 	o.Start = start
 	o.Handlers = func(h *web.Handlers) {
-		w.registry = h.Registry
+		w.registry, w.issuer = h.Registry, h.Token.(*token.Handler).Issuer
 		h.Token, h.Registry = counted(&w.requests.token, h.Token), counted(&w.requests.registry, h.Registry)
 	}
 	t.Cleanup(w.checkLog) // after everything is closed
 	w.Env = apptest.New(t, o)
-	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppOptions.Now}
 	w.one = registry{w.Registry, "1-1-demo"}
 	w.two = registry{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
 	return w

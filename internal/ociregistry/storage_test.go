@@ -18,27 +18,28 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/app"
+	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/ociregistry"
-	"github.com/registryusers/registryusers/internal/token"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// options returns the options of a registry that opens. Tests change them.
-func options(t *testing.T, root string) ociregistry.Options {
+// open opens a server over a new data directory, whose images are in another directory.
+func open(t *testing.T, o ociregistry.Options) (*app.App, error) {
 	t.Helper()
 	e := apptest.New(t, apptest.Options{})
-	issuer := &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
-	return ociregistry.Options{Root: root, Accounts: e.Accounts, Issuer: issuer, Logger: quiet}
+	e.AppOptions.Registry = &o
+	return images.Open(t.Context(), e.Dir, e.AppOptions)
 }
 
-// wantOpenError wants no registry, and an error that contains the words.
+// wantOpenError checks that a server does not open, with an error that contains the words.
 func wantOpenError(t *testing.T, o ociregistry.Options, words ...string) {
 	t.Helper()
-	registry, err := ociregistry.Open(t.Context(), o)
+	server, err := open(t, o)
 	if err == nil {
-		_ = registry.Close()
+		_ = server.Close()
 	}
 	wantWords(t, "Open", err, words...)
 }
@@ -61,16 +62,16 @@ func TestImageDirectoryThatCannotBeUsed(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("a file", func(t *testing.T) { wantOpenError(t, options(t, file), file, "cannot be created") })
+	t.Run("a file", func(t *testing.T) { wantOpenError(t, ociregistry.Options{Root: file}, file, "cannot be created") })
 	t.Run("under a file", func(t *testing.T) {
-		wantOpenError(t, options(t, filepath.Join(file, "images")), filepath.Join(file, "images"), "cannot be created")
+		wantOpenError(t, ociregistry.Options{Root: filepath.Join(file, "images")}, filepath.Join(file, "images"), "cannot be created")
 	})
 	t.Run("its lock is a directory", func(t *testing.T) {
 		root := t.TempDir()
 		if err := os.Mkdir(filepath.Join(root, ".lock"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		wantOpenError(t, options(t, root), root, "cannot be locked")
+		wantOpenError(t, ociregistry.Options{Root: root}, root, "cannot be locked")
 	})
 	t.Run("not writable", func(t *testing.T) {
 		if os.Geteuid() == 0 {
@@ -81,13 +82,11 @@ func TestImageDirectoryThatCannotBeUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.Chmod(root, 0o700) })
-		wantOpenError(t, options(t, root), root, "permission denied")
+		wantOpenError(t, ociregistry.Options{Root: root}, root, "permission denied")
 	})
 	t.Run("an invalid URL", func(t *testing.T) {
 		root := t.TempDir()
-		o := options(t, root)
-		o.URL = "https://[::1"
-		wantOpenError(t, o, "configured")
+		wantOpenError(t, ociregistry.Options{Root: root, URL: "https://[::1"}, "configured")
 		if _, err := collect(t, root); err != nil {
 			t.Errorf("the lock after an Open that failed: got %v, want it released", err)
 		}
@@ -96,12 +95,12 @@ func TestImageDirectoryThatCannotBeUsed(t *testing.T) {
 
 func TestImageDirectoryIsLocked(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "images")
-	first, err := ociregistry.Open(t.Context(), options(t, root))
+	first, err := open(t, ociregistry.Options{Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		wantOpenError(t, options(t, root), root, "in use")
+		wantOpenError(t, ociregistry.Options{Root: root}, root, "in use")
 		_, err := collect(t, root)
 		wantWords(t, "GarbageCollect", err, root, "in use")
 	}
@@ -111,7 +110,7 @@ func TestImageDirectoryIsLocked(t *testing.T) {
 	if _, err := collect(t, root); err != nil {
 		t.Errorf("GarbageCollect after Close: %v", err)
 	}
-	second, err := ociregistry.Open(t.Context(), options(t, root))
+	second, err := open(t, ociregistry.Options{Root: root})
 	if err != nil {
 		t.Fatalf("Open after Close and GarbageCollect: %v", err)
 	}
