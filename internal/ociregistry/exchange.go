@@ -28,11 +28,9 @@ type exchange struct {
 	principal *principal          // nil without a valid token
 	endpoint  string              // name of the library's route; "": none
 	vars      map[string]string   // in the request's path
-	diskFull  atomic.Bool         // a full disk is why the request fails, if it fails
-	bodyErr   error               // the error that ended the request's body early
 	atEnd     []func()            // called when the request has ended
 
-	refused atomic.Pointer[oci.Error] // the response to a request that was refused behind the library
+	refused atomic.Pointer[oci.Error] // the response, if the library responds with an error
 }
 
 // exchangeOf returns the exchange of a context that was passed to the library, or
@@ -55,8 +53,8 @@ func (e *exchange) end() {
 // refuses behind the library.
 var errRefused = errors.New("the request is refused")
 
-// refuse makes err the response to a request that the library serves, whatever error
-// response the library sends. It returns an error for the library.
+// refuse makes err the response to a request that the library serves, in place of any
+// error response of the library. It returns an error for the library.
 func (e *exchange) refuse(err *oci.Error) error {
 	e.refused.Store(err)
 	return errRefused
@@ -73,10 +71,6 @@ func (e *exchange) replaceFailure(status int) bool {
 	switch isJSON := e.w.Header().Get("Content-Type") == "application/json"; {
 	case status >= http.StatusBadRequest && refused != nil:
 		e.respond(refused)
-	case status >= http.StatusBadRequest && e.bodyErr != nil:
-		e.refuseBody()
-	case status == http.StatusInternalServerError && e.diskFull.Load():
-		e.respond(errDiskFull)
 	case status == http.StatusInternalServerError && e.Request.Context().Err() != nil:
 		e.replace(statusClientGone, oci.CodeUnknown, "the client has disconnected")
 	case status == http.StatusInternalServerError:
@@ -96,19 +90,6 @@ func (e *exchange) replaceFailure(status int) bool {
 }
 
 func (e *exchange) respond(err *oci.Error) { err.Respond(e.w, e.Record) }
-
-// refuseBody responds to a request whose body could not be read to its end.
-func (e *exchange) refuseBody() {
-	e.w.Header().Set("Connection", "close")
-	switch {
-	case errors.As(e.bodyErr, new(*http.MaxBytesError)):
-		e.respond(errManifestTooLarge)
-	case errors.Is(e.bodyErr, os.ErrDeadlineExceeded):
-		e.replace(http.StatusRequestTimeout, oci.CodeSizeInvalid, "the client sent the content too slowly, or paused for too long")
-	default:
-		e.replace(http.StatusBadRequest, oci.CodeSizeInvalid, "the content was cut off before its end")
-	}
-}
 
 func (e *exchange) replace(status int, code, message string) {
 	e.respond(&oci.Error{Status: status, Code: code, Message: message})
@@ -153,11 +134,7 @@ func rewriteErrors(body []byte) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// errBody is the error that the library gets for a body that could not be read to
-// its end.
-var errBody = errors.New("the request's body was not read to its end")
-
-// body is a request's body. It records a read error in the exchange.
+// body is a request's body. It refuses the request if the body cannot be read to its end.
 type body struct {
 	io.ReadCloser
 	exchange *exchange
@@ -165,11 +142,18 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		b.exchange.bodyErr = err
-		return n, errBody
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
 	}
-	return n, err
+	b.exchange.w.Header().Set("Connection", "close")
+	refused := &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeSizeInvalid, Message: "the content was cut off before its end"}
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		refused = errManifestTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refused = &oci.Error{Status: http.StatusRequestTimeout, Code: oci.CodeSizeInvalid, Message: "the client sent the content too slowly, or paused for too long"}
+	}
+	return n, b.exchange.refuse(refused)
 }
 
 // errDiskFull is the response to an upload for which there is no space.

@@ -107,36 +107,29 @@ func (r *reserve) refusesWrite(ctx context.Context, n int) bool {
 	return r.low.Load()
 }
 
-// recordDiskFull records in the exchange of ctx if a full disk caused err, because the
+// recordDiskFull refuses the request of ctx if a full disk caused err, because the
 // library's responses do not say so. It returns err.
 func recordDiskFull(ctx context.Context, err error) error {
-	cause := storageCause(err)
-	if errors.Is(cause, errReserve) || diskspace.IsFull(cause) {
-		if e := exchangeOf(ctx); e != nil {
-			e.diskFull.Store(true)
-		}
-	}
-	return err
-}
-
-// storageCause returns the error that the library's storage driver wraps in an error
-// without Unwrap.
-func storageCause(err error) error {
-	var wrapped driver.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Detail
+	cause := withoutPath(err)
+	if e := exchangeOf(ctx); e != nil && (errors.Is(cause, errReserve) || diskspace.IsFull(cause)) {
+		full := *errDiskFull
+		full.Cause = cause
+		_ = e.refuse(&full)
 	}
 	return err
 }
 
 // withoutPath returns the cause of a storage error without the path of its file.
 func withoutPath(err error) error {
-	cause := storageCause(err)
-	if file := new(fs.PathError); errors.As(cause, &file) {
+	var wrapped driver.Error // without Unwrap
+	if errors.As(err, &wrapped) {
+		err = wrapped.Detail
+	}
+	if file := new(fs.PathError); errors.As(err, &file) {
 		return file.Err
 	}
-	if link := new(os.LinkError); errors.As(cause, &link) {
+	if link := new(os.LinkError); errors.As(err, &link) {
 		return link.Err
 	}
-	return cause
+	return err
 }
