@@ -29,8 +29,7 @@ type accessController struct {
 	routes   *mux.Router
 	next     http.Handler
 	limits   limits
-	reserve  *reserve
-	images   *imageDirectory
+	files    *files
 }
 
 // ServeHTTP implements [http.Handler]. It must run behind [observe.Handler].
@@ -95,9 +94,9 @@ func (c *accessController) check(e *exchange, r *http.Request) *oci.Error {
 	switch {
 	case refused != nil || !uploads(r.Method):
 		return refused
-	case !c.images.isThere():
+	case !c.files.images.isThere():
 		return oci.Unavailable(cannotStore, errImagesMoved)
-	case c.reserve.refuses(r.Context()):
+	case c.files.reserve.refuses(r.Context()):
 		return errDiskFull
 	}
 	return nil
@@ -165,7 +164,7 @@ func uploadAccess(repository string) []auth.Access {
 // committed: a push may take hours. It returns an error for the library.
 func (c *accessController) recheck(ctx context.Context, repository string) error {
 	e := exchangeOf(ctx)
-	if !c.images.isThere() {
+	if !c.files.images.isThere() {
 		return e.refuse(oci.Unavailable(cannotStore, errImagesMoved))
 	}
 	claims := e.principal.claims

@@ -22,7 +22,6 @@ import (
 // So a pull of it gets 404, and pushing the content again repairs it.
 type files struct {
 	driver.StorageDriver
-	root    string // directory of the files
 	logger  *slog.Logger
 	reserve *reserve
 	images  *imageDirectory
@@ -40,7 +39,7 @@ func withReplacement(ctx context.Context, d digest.Digest) context.Context {
 }
 
 // open opens a blob's content.
-func (f *files) open(d digest.Digest) (*os.File, error) { return os.Open(below(f.root, dataPath(d))) }
+func (f *files) open(d digest.Digest) (*os.File, error) { return os.Open(f.images.below(dataPath(d))) }
 
 // touchInterval is the greatest age of a layer link's time that touch leaves as it
 // is.
@@ -50,7 +49,7 @@ const touchInterval = time.Hour
 // client that finds a blob does not push it again, and may push a manifest that
 // names it later.
 func (f *files) touch(repository string, d digest.Digest) {
-	link := below(f.root, layerLinkPath(repository, d))
+	link := f.images.below(layerLinkPath(repository, d))
 	now := time.Now()
 	if info, err := os.Stat(link); err == nil && now.Sub(info.ModTime()) > touchInterval {
 		_ = os.Chtimes(link, time.Time{}, now) // if it fails, the blob may be collected early
@@ -126,7 +125,7 @@ func (v *verifiedReader) Read(p []byte) (int, error) {
 // writes the file. Until write returns, the directory is not removed, even if it is
 // empty. If write fails, fill leaves no empty directories.
 func (f *files) fill(ctx context.Context, path string, write func() error) (err error) {
-	directory := filepath.Dir(below(f.root, path))
+	directory := filepath.Dir(f.images.below(path))
 	defer func() {
 		if recordDiskFull(ctx, err) != nil {
 			f.images.prune(directory)
@@ -182,7 +181,7 @@ func (f *files) Move(ctx context.Context, from, to string) error {
 		if err := f.StorageDriver.Move(ctx, from, to); err != nil {
 			return err
 		}
-		return atomicfile.SyncDir(filepath.Dir(below(f.root, to))) // the library does not sync it
+		return atomicfile.SyncDir(filepath.Dir(f.images.below(to))) // the library does not sync it
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -42,15 +43,15 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		return g, err
 	}
 	defer func() { err = errors.Join(err, images.close()) }()
-	c := &collector{root: root, before: now.Add(-minAge), logger: logger.With(component), kept: make(digestSet)}
-	err = eachRepository(ctx, below(root, repositoriesRoot), func(repository string, err error) error {
+	c := &collector{images: images, before: now.Add(-minAge), logger: logger.With(component), kept: make(digestSet)}
+	err = eachRepository(ctx, images.below(repositoriesRoot), func(repository string, err error) error {
 		if err != nil {
 			return err // a manifest in the unreadable directory may name any blob
 		}
 		return c.collectLinks(ctx, repository)
 	})
 	if err == nil {
-		err = eachBlob(ctx, root, c.collectBlob)
+		err = images.eachBlob(ctx, c.collectBlob)
 	}
 	if err == nil {
 		c.garbage.Uploads, err = removeUploads(ctx, images, now)
@@ -67,7 +68,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 type digestSet map[digest.Digest]bool
 
 type collector struct {
-	root    string
+	images  *imageDirectory
 	before  time.Time // older files may be removed
 	logger  *slog.Logger
 	kept    digestSet // blobs
@@ -83,7 +84,7 @@ func (c *collector) collectLinks(ctx context.Context, repository string) error {
 		for _, manifest := range c.targets(link, d) {
 			named[manifest] = true
 			if err := c.references(manifest, named); err != nil {
-				c.damaged(below(c.root, dataPath(manifest)), "a manifest cannot be read, and its repository keeps all blobs: "+err.Error(), slog.String("repository", relative(below(c.root, repositoriesRoot), repository)))
+				c.damaged(c.images.below(dataPath(manifest)), "a manifest cannot be read, and its repository keeps all blobs: "+err.Error(), slog.String("repository", strings.TrimPrefix(c.images.relative(repository), repositoriesRoot[1:]+"/")))
 				complete = false
 			}
 		}
@@ -116,7 +117,7 @@ func (c *collector) eachLink(ctx context.Context, directory string, visit func(l
 		d, ok := pathDigest(filepath.Base(filepath.Dir(directory)), filepath.Base(directory))
 		link := filepath.Join(directory, "link")
 		if _, err := os.Stat(link); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
-			removeEmpty(directory, below(c.root, repositoriesRoot))
+			removeEmpty(directory, c.images.below(repositoriesRoot))
 			return nil
 		}
 		return visit(link, d)
@@ -144,7 +145,7 @@ func (c *collector) targets(link string, inPath digest.Digest) []digest.Digest {
 // references adds to named all digests in the manifest's JSON, in whatever field:
 // perhaps more than a client can request, but never fewer.
 func (c *collector) references(manifest digest.Digest, named digestSet) error {
-	content, err := readAtMost(below(c.root, dataPath(manifest)), maxManifestSize)
+	content, err := readAtMost(c.images.below(dataPath(manifest)), maxManifestSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("its content is missing")
@@ -204,7 +205,7 @@ func (c *collector) remove(directory, top string) error {
 	if err := os.RemoveAll(directory); err != nil {
 		return err
 	}
-	removeEmpty(filepath.Dir(directory), below(c.root, top))
+	removeEmpty(filepath.Dir(directory), c.images.below(top))
 	return nil
 }
 
@@ -214,6 +215,6 @@ func (c *collector) isOld(path string) bool {
 }
 
 func (c *collector) damaged(path, what string, attrs ...slog.Attr) {
-	attrs = append(attrs, slog.String("path", relative(c.root, path)))
+	attrs = append(attrs, slog.String("path", c.images.relative(path)))
 	c.logger.LogAttrs(context.Background(), slog.LevelError, what, attrs...)
 }

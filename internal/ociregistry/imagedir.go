@@ -46,6 +46,17 @@ func openImageDirectory(root string) (*imageDirectory, error) {
 	return &imageDirectory{root: root, opened: opened, close: unlock}, nil
 }
 
+// below returns the file path of a path of the layout.
+func (d *imageDirectory) below(path string) string {
+	return filepath.Join(d.root, filepath.FromSlash(path))
+}
+
+// relative returns a file path for the log: a path of the layout.
+func (d *imageDirectory) relative(path string) string {
+	name, _ := filepath.Rel(d.root, path) // fails only for a path that is not below it
+	return filepath.ToSlash(name)
+}
+
 // isThere reports whether the directory is still at its path.
 func (d *imageDirectory) isThere() bool {
 	info, err := os.Stat(d.root)
@@ -58,7 +69,7 @@ func (d *imageDirectory) isThere() bool {
 func (d *imageDirectory) prune(directory string) {
 	d.filling.Lock()
 	defer d.filling.Unlock()
-	removeEmpty(directory, below(d.root, repositoriesRoot))
+	removeEmpty(directory, d.below(repositoriesRoot))
 }
 
 // removeEmpty removes an empty directory below top, and then its parents below top,

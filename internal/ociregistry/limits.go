@@ -15,54 +15,36 @@ import (
 // takes memory and an open file, and one user must not take them all.
 const MaxRequests = 1024
 
-// maxUnauthenticated is for all requests without a valid token, which have no
-// share in the others and open no file; beyond it the response is 503.
-const maxUnauthenticated = 128
-
-// requestLimits are how many requests may be in progress at a time.
-type requestLimits struct {
-	total    int64 // of all users; beyond it the response is 503
-	registry int64 // of the users of one registry, who must leave room for the others; beyond it the response is 429
-	user     int64 // beyond it the response is 429
-}
-
-// minUserRequests is the least share of a user: clients pull several layers at once.
-const minUserRequests = 4
-
-func newRequestLimits(total int64) requestLimits {
-	return requestLimits{total: total, registry: max(minUserRequests, total/2), user: max(minUserRequests, total/4)}
-}
+const (
+	// minUserRequests is the least share of a user: clients pull several layers at once.
+	minUserRequests = 4
+	// maxUnauthenticated is how many requests without a valid token may be in progress.
+	// They have no share in the others, and open no file.
+	maxUnauthenticated = 128
+)
 
 // The library keeps several copies of a manifest in memory until the client has
 // sent or received it. So the bytes of large manifests are limited, too.
 const (
+	// maxManifestSize is the library's limit.
+	maxManifestSize = 4 << 20
 	// smallManifestSize is the largest size of a manifest that is not counted.
 	// Almost all manifests are smaller.
 	smallManifestSize = 32 << 10
-	// maxUserManifestBytes is for one user; beyond it the status is 429.
-	maxUserManifestBytes = 8 << 20
-	// maxRegistryManifestBytes is for all users of one registry; beyond it the
-	// status is 429.
-	maxRegistryManifestBytes = maxManifestBytes / 2
-	// maxManifestBytes is for all users; beyond it the status is 503.
+	// maxManifestBytes is for all users.
 	maxManifestBytes = 32 << 20
 	// tagListSize is the size that a request for a list of tags counts as: the
 	// library reads all tags of the repository, however few are requested.
 	tagListSize = 2 << 20
 )
 
-// maxManifestSize is the library's limit, in bytes.
-const maxManifestSize = 4 << 20
+var (
+	errManifestTooLarge = &oci.Error{Status: http.StatusRequestEntityTooLarge, Code: oci.CodeManifestInvalid, Message: "a manifest must be at most 4 MiB"}
+	errOverloaded       = oci.Unavailable("too many requests are in progress: try again", nil)
+	errTooMany          = &oci.Error{Status: http.StatusTooManyRequests, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
+)
 
-var errManifestTooLarge = &oci.Error{Status: http.StatusRequestEntityTooLarge, Code: oci.CodeManifestInvalid, Message: "a manifest must be at most 4 MiB"}
-
-// limits counts the requests of users in progress, and the bytes of their manifests.
-type limits struct {
-	requests requestLimits
-	inUse    semaphore.Keyed
-}
-
-// use is what a request uses.
+// use is what requests in progress use.
 type use struct {
 	requests      int64
 	manifestBytes int64
@@ -83,27 +65,29 @@ func useOf(e *exchange, r *http.Request) use {
 	return use{requests: 1}
 }
 
-// limit is the most that requests with the same key may use.
-type limit struct {
-	key     any
-	most    use
-	refusal *oci.Error // beyond it
+// limits counts the requests in progress, and the bytes of their manifests.
+type limits struct {
+	maxRequests int64 // of all users
+	inUse       semaphore.Keyed
 }
 
-var (
-	errOverloaded = oci.Unavailable("too many requests are in progress: try again", nil)
-	errTooMany    = &oci.Error{Status: http.StatusTooManyRequests, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
-)
+// limit is the most that requests with the same key may use.
+type limit struct {
+	key  any
+	most use
+}
 
-// of returns the limits of a request; p is nil without a valid token.
+// of returns the limits of a request, the widest last; p is nil without a valid token. A
+// registry has half of what all users have, to leave room for the others, and a user a
+// quarter.
 func (l *limits) of(p *principal) []limit {
 	if p == nil {
-		return []limit{{"unauthenticated", use{requests: maxUnauthenticated}, errOverloaded}}
+		return []limit{{"unauthenticated", use{requests: maxUnauthenticated}}}
 	}
 	return []limit{
-		{p.account.ID, use{l.requests.user, maxUserManifestBytes}, errTooMany},
-		{"registry " + p.account.Namespace, use{l.requests.registry, maxRegistryManifestBytes}, errTooMany},
-		{"all users", use{l.requests.total, maxManifestBytes}, errOverloaded},
+		{p.account.ID, use{max(minUserRequests, l.maxRequests/4), maxManifestBytes / 4}},
+		{"registry " + p.account.Namespace, use{max(minUserRequests, l.maxRequests/2), maxManifestBytes / 2}},
+		{"all users", use{l.maxRequests, maxManifestBytes}},
 	}
 }
 
@@ -111,21 +95,23 @@ func (l *limits) of(p *principal) []limit {
 type bytesKey struct{ limit any }
 
 // take counts what a request uses until its exchange ends. If a limit is reached, it
-// returns the error to refuse the request with.
+// returns the error to refuse the request with: 503 for the widest limit, or 429.
 func (l *limits) take(e *exchange, more use) *oci.Error {
 	if more.manifestBytes <= smallManifestSize {
 		more.manifestBytes = 0
 	}
-	all := l.of(e.principal)
-	shares := make([]semaphore.Share, 0, 2*len(all))
-	for _, one := range all {
+	var shares []semaphore.Share
+	for _, one := range l.of(e.principal) {
 		shares = append(shares, semaphore.Share{Key: one.key, N: more.requests, Most: one.most.requests},
 			semaphore.Share{Key: bytesKey{one.key}, N: more.manifestBytes, Most: one.most.manifestBytes})
 	}
 	release, full := l.inUse.TryAcquire(shares...)
-	if release == nil {
-		return all[full/2].refusal
+	switch {
+	case release != nil:
+		e.atEnd = append(e.atEnd, release)
+		return nil
+	case full < len(shares)-2:
+		return errTooMany
 	}
-	e.atEnd = append(e.atEnd, release)
-	return nil
+	return errOverloaded
 }

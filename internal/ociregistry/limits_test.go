@@ -56,7 +56,7 @@ func TestLimitsOfUsers(t *testing.T) {
 }
 
 func testLimitsOfUsers(t *testing.T, total int64) {
-	l := limits{requests: newRequestLimits(total)}
+	l := limits{maxRequests: total}
 	var releases []func()
 	enter := func(v *principal, want int) {
 		t.Helper()
@@ -90,7 +90,7 @@ func testLimitsOfUsers(t *testing.T, total int64) {
 
 // Clients pull several layers at once, however few files may be open.
 func TestLeastShareOfAUser(t *testing.T) {
-	l := limits{requests: newRequestLimits(4)}
+	l := limits{maxRequests: 4}
 	for range 4 {
 		if release, status := l.request(user(0)); release == nil {
 			t.Errorf("one of 4 requests in all: got %d, want it to be accepted", status)
@@ -104,7 +104,7 @@ func TestLeastShareOfAUser(t *testing.T) {
 // At their limit, requests without a token get 503 until one of them has ended.
 func TestLimitOfUnauthenticatedRequests(t *testing.T) {
 	inside, release := make(chan struct{}), make(chan struct{})
-	d := &accessController{routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
+	d := &accessController{routes: v2.RouterWithPrefix(""), files: &files{reserve: new(reserve)}}
 	d.next = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		inside <- struct{}{}
 		<-release
@@ -138,7 +138,7 @@ func TestLimitOfUnauthenticatedRequests(t *testing.T) {
 }
 
 func TestLimitsOfManifests(t *testing.T) {
-	l := limits{requests: newRequestLimits(MaxRequests)}
+	l := limits{maxRequests: MaxRequests}
 	var releases []func()
 	acquire := func(id, size int64, want int) {
 		t.Helper()
@@ -151,7 +151,7 @@ func TestLimitsOfManifests(t *testing.T) {
 		}
 	}
 	for _, id := range []int64{0, 1, 3, 4} {
-		acquire(id, maxUserManifestBytes-maxManifestSize, 0)
+		acquire(id, maxManifestBytes/4-maxManifestSize, 0)
 		acquire(id, maxManifestSize, 0)
 		acquire(id, smallManifestSize+1, http.StatusTooManyRequests)
 		if id == 1 {

@@ -74,12 +74,12 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 		return nil, err
 	}
 	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
+	store := &files{images: images, logger: o.Logger, reserve: space}
 	c := &accessController{
-		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images,
-		limits: limits{requests: newRequestLimits(min(cmp.Or(int64(o.Requests), MaxRequests), MaxRequests))},
+		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), files: store,
+		limits: limits{maxRequests: min(cmp.Or(int64(o.Requests), MaxRequests), MaxRequests)},
 	}
-	store := &files{root: o.Root, logger: o.Logger, reserve: space, images: images}
-	app, err := newApp(ctx, o, c, store)
+	app, err := newApp(ctx, o, c)
 	if err != nil {
 		return nil, errors.Join(err, images.close())
 	}
@@ -100,23 +100,23 @@ func (r *Registry) Close() error {
 
 // newApp configures the library, which panics on errors. The configuration does not
 // depend on the user's, so only the directory can fail.
-func newApp(ctx context.Context, o Options, c *accessController, store *files) (app *handlers.App, err error) {
+func newApp(ctx context.Context, o Options, c *accessController) (app *handlers.App, err error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
-	if store.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root}); err != nil {
+	if c.files.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root}); err != nil {
 		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{
-			libraryName:   configuration.Parameters{"files": store},
+			libraryName:   configuration.Parameters{"files": c.files},
 			"delete":      configuration.Parameters{"enabled": true},
 			"redirect":    configuration.Parameters{"disable": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
 		Auth: configuration.Auth{libraryName: configuration.Parameters{"access": c}},
 		Middleware: map[string][]configuration.Middleware{
-			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "access": c}}},
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"access": c}}},
 		},
 	}
 	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that uploads survive a restart
@@ -141,7 +141,7 @@ var register = sync.OnceValue(func() error {
 			return options["access"].(*accessController), nil
 		}),
 		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
-			return &repository{inner, options["files"].(*files), options["access"].(*accessController)}, nil
+			return &repository{inner, options["access"].(*accessController)}, nil
 		}))
 })
 

@@ -27,7 +27,6 @@ import (
 // read again before a commit.
 type repository struct {
 	distribution.Repository
-	files  *files
 	access *accessController
 }
 
@@ -65,7 +64,7 @@ func (b *blobs) ServeBlob(ctx context.Context, _ http.ResponseWriter, r *http.Re
 	if err != nil {
 		return err
 	}
-	file, err := b.repository.files.open(desc.Digest)
+	file, err := b.repository.access.files.open(desc.Digest)
 	if errors.Is(err, fs.ErrNotExist) { // removed since
 		return errcode.ErrorCodeBlobUnknown.WithDetail(d)
 	} else if err != nil {
@@ -73,7 +72,7 @@ func (b *blobs) ServeBlob(ctx context.Context, _ http.ResponseWriter, r *http.Re
 	}
 	defer file.Close()
 	if r.Method == http.MethodHead {
-		b.repository.files.touch(b.repository.name(), desc.Digest)
+		b.repository.access.files.touch(b.repository.name(), desc.Digest)
 	}
 	w := exchangeOf(ctx).w
 	header := w.Header()
@@ -152,8 +151,8 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 func (u *upload) Cancel(ctx context.Context) error {
 	err := u.BlobWriter.Cancel(ctx)
 	u.cancelled = true
-	files := u.repository.files
-	files.images.prune(below(files.root, path.Join(repositoriesRoot, u.repository.name(), "_uploads")))
+	images := u.repository.access.files.images
+	images.prune(images.below(path.Join(repositoriesRoot, u.repository.name(), "_uploads")))
 	return err
 }
 
@@ -174,7 +173,7 @@ type manifests struct {
 // Get implements [distribution.ManifestService]. The bytes of the manifest count for
 // the limits until the request ends, if the repository has it.
 func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distribution.ManifestServiceOption) (distribution.Manifest, error) {
-	info, err := m.repository.files.Stat(ctx, dataPath(d))
+	info, err := m.repository.access.files.Stat(ctx, dataPath(d))
 	if err == nil && info.Size() > smallManifestSize {
 		if exists, err := m.Exists(ctx, d); err == nil && exists {
 			e := exchangeOf(ctx)

@@ -32,7 +32,7 @@ var errSizeDamaged = errors.New("it is not the size of a blob")
 // and [fs.ErrNotExist] if there is no file.
 func (f *files) readSize(d digest.Digest) (int64, error) {
 	const maxDigits = 19
-	content, err := readAtMost(below(f.root, sizePath(d)), maxDigits)
+	content, err := readAtMost(f.images.below(sizePath(d)), maxDigits)
 	if err != nil && !errors.Is(err, errTooLarge) {
 		return 0, err
 	}
@@ -58,7 +58,7 @@ func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bo
 	if !errors.Is(err, fs.ErrNotExist) {
 		f.log(ctx, sizePath(d), "the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", nil)
 	}
-	_ = os.Remove(below(f.root, sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
+	_ = os.Remove(f.images.below(sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
 	return 0, false
 }
 
@@ -72,7 +72,7 @@ func (f *files) writeSize(dataPath string, size int64) error {
 	}
 	f.sizing.RLock()
 	defer f.sizing.RUnlock()
-	return atomicfile.Write(below(f.root, sizePath(d)), []byte(strconv.FormatInt(size, 10)), sizeMode)
+	return atomicfile.Write(f.images.below(sizePath(d)), []byte(strconv.FormatInt(size, 10)), sizeMode)
 }
 
 // addSize writes the size file of a blob that was verified where it is, unless a push
@@ -83,7 +83,7 @@ func (f *files) addSize(d digest.Digest, content string) error {
 	if _, err := f.readSize(d); err == nil {
 		return nil
 	}
-	return atomicfile.Write(below(f.root, sizePath(d)), []byte(content), sizeMode)
+	return atomicfile.Write(f.images.below(sizePath(d)), []byte(content), sizeMode)
 }
 
 const sizeMode = 0o644

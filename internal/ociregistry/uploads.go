@@ -45,7 +45,7 @@ func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logg
 // it removed.
 func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (n int, err error) {
 	var failures []error
-	err = eachRepository(ctx, below(images.root, repositoriesRoot), func(repository string, err error) error {
+	err = eachRepository(ctx, images.below(repositoriesRoot), func(repository string, err error) error {
 		directory := filepath.Join(repository, "_uploads")
 		ids, failure := directories(directory)
 		failures = append(failures, err, failure)

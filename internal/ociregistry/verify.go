@@ -34,11 +34,11 @@ const (
 // When each blob has its size file, verifyBlobs leaves a mark, and does nothing at
 // later starts. It ends with ctx, and the next start continues.
 func (f *files) verifyBlobs(ctx context.Context) {
-	if _, err := os.Stat(below(f.root, sizesComplete)); err == nil {
+	if _, err := os.Stat(f.images.below(sizesComplete)); err == nil {
 		return
 	}
 	v := &blobVerifier{files: f, buffer: make([]byte, verifyBuffer)}
-	err := eachBlob(ctx, f.root, func(d digest.Digest, _ string) error { return v.verify(ctx, d) })
+	err := f.images.eachBlob(ctx, func(d digest.Digest, _ string) error { return v.verify(ctx, d) })
 	if err == nil && v.failed == 0 {
 		err = f.markSizesComplete()
 	}
@@ -58,7 +58,7 @@ func (f *files) markSizesComplete() error {
 	if !f.images.isThere() {
 		return errImagesMoved
 	}
-	mark := below(f.root, sizesComplete)
+	mark := f.images.below(sizesComplete)
 	if err := atomicfile.MkdirAll(filepath.Dir(mark), directoryMode); err != nil {
 		return err
 	}

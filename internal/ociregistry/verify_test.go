@@ -37,7 +37,7 @@ func newBlobFiles(t *testing.T) *blobFiles {
 		}
 	})
 	logger := slog.New(slog.NewTextHandler(&f.log, nil))
-	f.files = &files{root: images.root, logger: logger, reserve: &reserve{root: images.root, logger: logger}, images: images}
+	f.files = &files{logger: logger, reserve: &reserve{root: images.root, logger: logger}, images: images}
 	return f
 }
 
@@ -49,7 +49,7 @@ func (f *blobFiles) put(content string, isDamaged bool) digest.Digest {
 	if isDamaged {
 		content = content[:len(content)-1]
 	}
-	data := below(f.root, dataPath(d))
+	data := f.images.below(dataPath(d))
 	if err := os.MkdirAll(filepath.Dir(data), directoryMode); err != nil {
 		f.t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func (f *blobFiles) put(content string, isDamaged bool) digest.Digest {
 
 func (f *blobFiles) wantSize(d digest.Digest, want string) {
 	f.t.Helper()
-	got, err := os.ReadFile(below(f.root, sizePath(d)))
+	got, err := os.ReadFile(f.images.below(sizePath(d)))
 	if errors.Is(err, fs.ErrNotExist) {
 		got, err = []byte("none"), nil
 	}
@@ -72,7 +72,7 @@ func (f *blobFiles) wantSize(d digest.Digest, want string) {
 
 func (f *blobFiles) wantMark(want bool) {
 	f.t.Helper()
-	if got := exists(below(f.root, sizesComplete)); got != want {
+	if got := exists(f.images.below(sizesComplete)); got != want {
 		f.t.Errorf("the mark: got %t, want %t", got, want)
 	}
 }
@@ -85,7 +85,7 @@ func TestBlobsAreVerifiedOnce(t *testing.T) {
 	f.wantSize(cut, damagedBlob)
 	f.wantSize(empty, damagedBlob)
 	f.wantMark(true)
-	if text := f.log.String(); strings.Count(text, "level=ERROR") != 2 || !strings.Contains(text, strings.TrimPrefix(dataPath(cut), "/")) || strings.Contains(text, f.root) {
+	if text := f.log.String(); strings.Count(text, "level=ERROR") != 2 || !strings.Contains(text, strings.TrimPrefix(dataPath(cut), "/")) || strings.Contains(text, f.images.root) {
 		t.Errorf("got the log\n%s\nwant the two damaged blobs by name, and no path of the machine", text)
 	}
 	late := f.put("another blob", false)
@@ -105,7 +105,7 @@ func TestDamagedSizeFilesAreReplaced(t *testing.T) {
 	for _, damage := range []string{"", "garbage", "-1", "+12", "damaged ", strings.Repeat("1", 5000)} {
 		f := newBlobFiles(t)
 		d := f.put("intact blob!", false)
-		if err := os.WriteFile(below(f.root, sizePath(d)), []byte(damage), 0o600); err != nil {
+		if err := os.WriteFile(f.images.below(sizePath(d)), []byte(damage), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		f.verifyBlobs(t.Context())
@@ -141,7 +141,7 @@ func TestVerificationIsSlowAndContinues(t *testing.T) {
 		}
 		known := func() (n int) {
 			for _, d := range all {
-				if exists(below(f.root, sizePath(d))) {
+				if exists(f.images.below(sizePath(d))) {
 					n++
 				}
 			}
@@ -177,7 +177,7 @@ func TestVerificationThatCannotContinueLeavesNoMark(t *testing.T) {
 	t.Run("a blob that cannot be read", func(t *testing.T) {
 		f := newBlobFiles(t)
 		d, broken := f.put("intact blob!", false), digest.FromString("broken")
-		if err := os.MkdirAll(below(f.root, dataPath(broken)), directoryMode); err != nil { // a directory for a file
+		if err := os.MkdirAll(f.images.below(dataPath(broken)), directoryMode); err != nil { // a directory for a file
 			t.Fatal(err)
 		}
 		f.verifyBlobs(t.Context())
@@ -187,7 +187,7 @@ func TestVerificationThatCannotContinueLeavesNoMark(t *testing.T) {
 	})
 	t.Run("an image directory that was replaced", func(t *testing.T) {
 		f := newBlobFiles(t)
-		if err := errors.Join(os.Rename(f.root, f.root+".moved"), os.Mkdir(f.root, 0o700)); err != nil {
+		if err := errors.Join(os.Rename(f.images.root, f.images.root+".moved"), os.Mkdir(f.images.root, 0o700)); err != nil {
 			t.Fatal(err)
 		}
 		f.verifyBlobs(t.Context())

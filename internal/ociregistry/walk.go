@@ -12,17 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// below returns the file path of a path of the layout in the image directory root.
-func below(root, path string) string { return filepath.Join(root, filepath.FromSlash(path)) }
-
-// relative returns a path for the log: relative to root, with slashes.
-func relative(root, path string) string {
-	if name, err := filepath.Rel(root, path); err == nil {
-		return filepath.ToSlash(name)
-	}
-	return filepath.Base(path)
-}
-
 // eachRepository calls visit with the directory, with each repository below it, and with
 // each directory that only contains repositories, until visit returns an error or ctx
 // ends. It does not read the directories inside a repository. If a directory cannot
@@ -47,13 +36,13 @@ func eachRepository(ctx context.Context, directory string, visit func(directory 
 }
 
 // eachBlob calls visit with each blob and its directory, until it fails or ctx ends.
-func eachBlob(ctx context.Context, root string, visit func(d digest.Digest, directory string) error) error {
-	return eachDirectory(ctx, below(root, blobsRoot), 3, func(directory string) error {
-		d, ok := pathDigest(filepath.Base(filepath.Dir(filepath.Dir(directory))), filepath.Base(directory))
+func (d *imageDirectory) eachBlob(ctx context.Context, visit func(d digest.Digest, directory string) error) error {
+	return eachDirectory(ctx, d.below(blobsRoot), 3, func(directory string) error {
+		blob, ok := pathDigest(filepath.Base(filepath.Dir(filepath.Dir(directory))), filepath.Base(directory))
 		if !ok {
 			return nil
 		}
-		return visit(d, directory)
+		return visit(blob, directory)
 	})
 }
 
