@@ -50,7 +50,7 @@ const silentTime = 5 * time.Second
 // to replace, the new one is closed. Limit sets server.ConnState.
 func Limit(l net.Listener, server *http.Server, limits Limits, logger *slog.Logger) net.Listener {
 	limited := &listener{Listener: l, limits: limits, logger: logger, now: time.Now, silent: list.New(), idle: list.New()}
-	server.ConnState = limited.note
+	server.ConnState = limited.connState
 	return limited
 }
 
@@ -159,7 +159,7 @@ func (l *listener) admit(c *connection) (replaced *connection, ok bool) {
 
 // replaceable returns the first connection to close that has a share of the key, or nil.
 func (l *listener) replaceable(key any) *connection {
-	suits := func(c *connection) bool {
+	matches := func(c *connection) bool {
 		return slices.ContainsFunc(c.shares, func(s semaphore.Share) bool { return s.Key == key })
 	}
 	for e := l.silent.Front(); e != nil; e = e.Next() {
@@ -167,21 +167,21 @@ func (l *listener) replaceable(key any) *connection {
 		if l.now().Sub(c.accepted) < silentTime {
 			break
 		}
-		if suits(c) {
+		if matches(c) {
 			return c
 		}
 	}
 	for e := l.idle.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*connection); suits(c) {
+		if c := e.Value.(*connection); matches(c) {
 			return c
 		}
 	}
 	return nil
 }
 
-// note is the server's ConnState. It updates the lists of connections without a
+// connState is the server's ConnState. It updates the lists of connections without a
 // request.
-func (l *listener) note(conn net.Conn, state http.ConnState) {
+func (l *listener) connState(conn net.Conn, state http.ConnState) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}

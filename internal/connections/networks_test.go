@@ -33,8 +33,8 @@ func arrive(t *testing.T, l *listener, address string) (hasRoom bool) {
 		_ = replaced.Conn.Close()
 	}
 	if ok {
-		l.note(c, http.StateNew)
-		l.note(c, http.StateActive)
+		l.connState(c, http.StateNew)
+		l.connState(c, http.StateActive)
 	}
 	return ok
 }
