@@ -114,6 +114,9 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	if n := strings.Count(w.Log.String(), "uploads are refused"); n != 1 {
 		t.Errorf("got %d lines that uploads are refused in the log, want one", n)
 	}
+	if line := w.logLine("uploads are refused"); !strings.Contains(line, `"free_bytes":`) || !strings.Contains(line, `"reserve_bytes":4611686018427387904`) {
+		t.Errorf("got the line %swant free_bytes and reserve_bytes in it", line)
+	}
 	w.AppOptions.Registry.Reserve = 0
 	w.Shut()
 	w.Open()
