@@ -135,21 +135,24 @@ var imports = []importRow{
 	{pkg: "internal/store/storetest", may: []string{"", "internal/accounts"}},
 	{pkg: "internal/store/sqlite", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace"}, not: []string{"net/http"}},
 	{pkg: "internal/keys", may: []string{"", "internal/atomicfile"}, not: []string{"net/http", "database/sql"}},
-	{pkg: "internal/datadir", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/keys", "internal/store"}, not: []string{"net/http", "database/sql"}},
+	{pkg: "internal/datadir", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/keys", "internal/store"}, not: []string{"net/http", "database/sql"}},
 
 	// Packages that serve requests.
 	{pkg: "internal/apierror", may: []string{""}},
 	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/oci", may: []string{"internal/observe"}, not: []string{"database/sql"}},
-	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci"}, not: []string{"database/sql"}},
-	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/diskspace", "internal/observe", "internal/oci", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci", "internal/semaphore"}, not: []string{"database/sql"}},
+	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/semaphore", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "internal/observe", not: []string{"database/sql"}},
 	{pkg: "internal/web", may: []string{"internal/apierror", "internal/network", "internal/observe"}, not: []string{"database/sql"}},
 
 	// Packages that do not depend on registries.
+	{pkg: "internal/connections", may: []string{"internal/network", "internal/semaphore"}, not: []string{"database/sql"}},
 	{pkg: "internal/atomicfile"},
+	{pkg: "internal/dirlock", may: []string{"internal/atomicfile"}},
 	{pkg: "internal/diskspace"},
 	{pkg: "internal/network"},
+	{pkg: "internal/semaphore"},
 	{pkg: "internal/templates"},
 
 	// Packages that only tests import.
@@ -162,7 +165,7 @@ var imports = []importRow{
 	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/store", "internal/web"}, not: []string{"database/sql"}},
 	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
-		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/datadir",
+		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/connections", "internal/datadir",
 		"internal/keys", "internal/ociregistry", "internal/web",
 	}, not: []string{"database/sql"}},
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/connections"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/web"
@@ -71,8 +72,8 @@ func serve(ctx context.Context, variant, data, listen, addressFile string) (err 
 		return err
 	}
 	server := a.Server(web.Options{})
-	const connections = 4096 // as many as registryusers serve allows by default
-	limited := web.LimitConnections(listener, server, web.ConnectionLimits{Total: connections, PerAddress: connections / 4}, logger)
+	const most = 4096 // as many as registryusers serve allows by default
+	limited := connections.Limit(listener, server, connections.Limits{Total: most, PerAddress: most / 4}, logger)
 	if err := atomicfile.Write(addressFile, []byte(listener.Addr().String()), 0o600); err != nil {
 		return err
 	}

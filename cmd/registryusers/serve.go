@@ -20,6 +20,7 @@ import (
 	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/connections"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/web"
@@ -35,7 +36,7 @@ type serveOptions struct {
 	tokenX5C            bool
 	trustedProxies      []string
 	adminListen         string
-	connections         web.ConnectionLimits
+	connections         connections.Limits
 	imageRequests       int
 	drainTimeout        time.Duration
 	bareNames           bool
@@ -137,12 +138,12 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	}
 	if o.registry == "on" && o.imageRequests > 0 && o.imageRequests < ociregistry.MaxRequests/4 {
 		logger.Warn("the limit of open files allows few pulls and pushes at a time; raise it (ulimit -n), or lower --max-connections",
-			"open_files", web.OpenFiles(), "max_connections", o.connections.Total, "max_requests", o.imageRequests)
+			"open_files", connections.OpenFiles(), "max_connections", o.connections.Total, "max_requests", o.imageRequests)
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
 	httpServer := a.Server(web.Options{TLS: config, Proxies: o.connections.Exempt})
-	listener = web.LimitConnections(listener, httpServer, o.connections, logger)
+	listener = connections.Limit(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
 	go func() {
 		if config != nil {
@@ -177,7 +178,7 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 		return nil, fmt.Errorf("cannot listen for probes (choose another address with --admin-listen): %w", err)
 	}
 	server := web.New(web.Handlers{Ready: ready}, web.Options{Logger: logger})
-	listener = web.LimitConnections(listener, server, web.ConnectionLimits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
+	listener = connections.Limit(listener, server, connections.Limits{Total: maxAdminConnections, PerAddress: maxAdminConnections}, logger)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			logger.Error("the listener for probes (--admin-listen) failed", "error", err)
@@ -240,11 +241,11 @@ func (o *serveOptions) check() error {
 	if o.drainTimeout < 0 {
 		return usagef("--drain-timeout must not be negative")
 	}
-	openFiles := web.OpenFiles()
+	openFiles := connections.OpenFiles()
 	if o.connections.Total == 0 {
-		o.connections.Total = web.MaxConnections(openFiles)
+		o.connections.Total = connections.Max(openFiles)
 	}
-	o.imageRequests = web.MaxImageRequests(openFiles, o.connections.Total)
+	o.imageRequests = connections.MaxImageRequests(openFiles, o.connections.Total)
 	if o.connections.PerAddress == 0 {
 		o.connections.PerAddress = max(1, o.connections.Total/4)
 	}

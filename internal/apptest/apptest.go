@@ -1,8 +1,8 @@
 // Package apptest runs a complete server for a test: a data directory, what
 // [images.Open] wires over it, and its HTTP server on a loopback port.
 //
-//	env := apptest.New(t, apptest.Options{Images: apptest.OnDisk})
-//	user, err := env.Accounts.CreateUser(t.Context(), accounts.Key{}, env.Registry, "", accounts.NewUser{Name: "ci", Duration: 1})
+//	env := apptest.New(t, apptest.Options{Images: true})
+//	user, err := env.Accounts.CreateUser(t.Context(), accounts.APIKey{}, env.Registry, "", accounts.NewUser{Name: "ci", Duration: 1})
 //	response, err := env.Client().Get(env.URL + "/v2/")
 //	env.Clock.Advance(24 * time.Hour)
 package apptest
@@ -35,19 +35,9 @@ const Service = "registry.example.com"
 // Noon is the clock's first time by default.
 var Noon = time.Date(2024, 6, 18, 12, 0, 0, 0, time.UTC)
 
-// Images says where the images are.
-type Images string
-
-// The values of [Images].
-const (
-	OutsideRegistry Images = "" // an outside registry: there are tokens, and no /v2/
-	InMemory        Images = "in memory"
-	OnDisk          Images = "on disk" // in the data directory
-)
-
 // Options of the zero value make an API and a token service, without a registry.
 type Options struct {
-	Images Images
+	Images bool   // serve the images in the data directory; false: another registry stores them, and there is no /v2/
 	Data   string // an existing data directory, whose registries and keys stay as they are; "": a new one
 
 	ProjectID, RegionID int64 // of the registry and the API key; 0: 1
@@ -103,10 +93,7 @@ func New(t testing.TB, o Options) *Env {
 	e.Logger = slog.New(slog.NewJSONHandler(e.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e.openDir()
 	e.AppOptions = images.Options{Config: app.Config{Store: e.Dir.Store, Now: now, Logger: e.Logger, ValidateResponses: true}, Service: Service}
-	switch o.Images {
-	case InMemory:
-		e.AppOptions.Registry = &ociregistry.Options{URL: o.URL}
-	case OnDisk:
+	if o.Images {
 		e.AppOptions.Registry = &ociregistry.Options{URL: o.URL, Root: e.Dir.Images()}
 	}
 	e.Open()

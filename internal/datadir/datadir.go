@@ -33,7 +33,6 @@ import (
 const (
 	databaseName  = "registryusers.db"
 	keysName      = "keys"
-	lockName      = ".lock"
 	restoringName = "restore-in-progress"
 )
 

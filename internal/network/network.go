@@ -5,6 +5,7 @@ package network
 import (
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Bits are the prefix lengths of the counted IPv6 networks, the narrowest first: a
@@ -25,6 +26,12 @@ func Of(address netip.Addr) []netip.Prefix {
 		networks[i], _ = address.Prefix(bits) // fails only for too many bits
 	}
 	return networks
+}
+
+// Contains reports whether an address is in one of the ranges.
+func Contains(ranges []netip.Prefix, address netip.Addr) bool {
+	address = address.Unmap().WithZone("")
+	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
 // Names is [Of] for an address as text, with or without a port. Text that is not an

@@ -70,7 +70,7 @@ func TestUnauthenticatedRequestGetsAChallenge(t *testing.T) {
 		{apptest.Options{}, "seen-as.example:5000", "http://seen-as.example:5000/token"},
 		{apptest.Options{TLS: true}, "seen-as.example", "https://seen-as.example/token"},
 	} {
-		w := newEnv(t, side.Options)
+		w := newEnvWith(t, side.Options)
 		var headers []string
 		if side.host != "" {
 			headers = append(headers, "Host: "+side.host)
@@ -93,9 +93,9 @@ func TestUnauthenticatedRequestGetsAChallenge(t *testing.T) {
 	}
 }
 
-func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
+func TestLocationsAreWhereClientsReachTheServer(t *testing.T) {
 	for public, want := range map[string]string{"": "/v2/", "https://images.example": "https://images.example/v2/"} {
-		w := newEnv(t, apptest.Options{URL: public})
+		w := newEnvWith(t, apptest.Options{URL: public})
 		location := w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
 		if !strings.HasPrefix(location, want) {
 			t.Errorf("with the URL %q: got the location %q, want it to begin with %q", public, location, want)
@@ -104,7 +104,7 @@ func TestUploadGoesOnWhereClientsReachTheServer(t *testing.T) {
 }
 
 func TestTokenWithTooSmallAScope(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
@@ -163,7 +163,7 @@ func TestTokenEndsWithItsUser(t *testing.T) {
 		}, http.StatusForbidden, "DENIED"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, onDisk)
+			w := newEnv(t)
 			user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 			admin := w.otherProcess()
 			w.push(user, "1-1-demo/app:v1", newImage(t, 1))
@@ -206,7 +206,7 @@ func (w *env) wantReads(bearer string, status int, code string) {
 }
 
 func TestTokenEndsWhenItsUserExpires(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1})
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	w.Clock.Advance(24*time.Hour - time.Minute)
@@ -226,7 +226,7 @@ func TestTokenEndsWhenItsUserExpires(t *testing.T) {
 }
 
 func TestUserOfDuration0IsRefusedAtOnceInRealTime(t *testing.T) {
-	w := newEnv(t, apptest.Options{Now: time.Now})
+	w := newEnvWith(t, apptest.Options{Now: time.Now})
 	user := w.newUser(w.one, accounts.NewUser{Name: "brief", Duration: 0})
 	account := accounts.Account{User: user.User, Namespace: user.namespace}
 	account.ExpiresAt = accounts.Never
@@ -235,7 +235,7 @@ func TestUserOfDuration0IsRefusedAtOnceInRealTime(t *testing.T) {
 }
 
 func TestTokenOfARemovedKey(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	old, _, err := w.Keys.IDs()
 	if err != nil {
@@ -264,7 +264,7 @@ func TestTokenOfARemovedKey(t *testing.T) {
 }
 
 func TestHeadersWithoutAToken(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	valid := w.bearer(user, scope("1-1-demo/app", all))
 	text := strings.TrimPrefix(valid, "Authorization: Bearer ")
@@ -303,7 +303,7 @@ func TestHeadersWithoutAToken(t *testing.T) {
 
 // No token gives access to another registry, whatever its claims.
 func TestTokenCannotReachAnotherRegistry(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -333,7 +333,7 @@ func TestTokenCannotReachAnotherRegistry(t *testing.T) {
 // A mount from a repository that the user may not pull from begins an ordinary
 // upload, and does not reveal whether the blob exists.
 func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -387,51 +387,50 @@ func TestMountFromAnotherRegistryBeginsAnUpload(t *testing.T) {
 // A digest gives no access: all images are in one store, but a user who has not pushed
 // a blob to a registry cannot pull it there.
 func TestBlobOfAnotherRegistryIsNotFoundByItsDigest(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *env) {
-		user, other := w.pusher(w.one), w.pusher(w.two)
-		image := newImage(t, 2)
-		w.push(other, "2-1-demo/app:v1", image)
-		w.push(user, "1-1-demo/app:v1", newImage(t, 1))
-		bearer := w.bearer(user, scope("1-1-demo/app", all))
-		layers, err := image.Layers()
-		if err != nil {
-			t.Fatal(err)
-		}
-		config, err := image.ConfigName()
-		if err != nil {
-			t.Fatal(err)
-		}
-		digests := []v1.Hash{config, digestOf(t, image)}
-		for _, layer := range layers {
-			digests = append(digests, digestOf(t, layer))
-		}
-		for _, digest := range digests {
-			for _, path := range []string{"blobs/", "manifests/"} {
-				got := w.send(http.MethodGet, "/v2/1-1-demo/app/"+path+digest.String(), "", bearer)
-				if got.status != http.StatusNotFound {
-					t.Errorf("GET %s%s: got %v, want status 404", path, digest, got)
-				}
+	w := newEnv(t)
+	user, other := w.pusher(w.one), w.pusher(w.two)
+	image := newImage(t, 2)
+	w.push(other, "2-1-demo/app:v1", image)
+	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := []v1.Hash{config, digestOf(t, image)}
+	for _, layer := range layers {
+		digests = append(digests, digestOf(t, layer))
+	}
+	for _, digest := range digests {
+		for _, path := range []string{"blobs/", "manifests/"} {
+			got := w.send(http.MethodGet, "/v2/1-1-demo/app/"+path+digest.String(), "", bearer)
+			if got.status != http.StatusNotFound {
+				t.Errorf("GET %s%s: got %v, want status 404", path, digest, got)
 			}
 		}
-		raw, err := image.RawManifest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		mediaType, err := image.MediaType()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/stolen", string(raw), bearer, "Content-Type: "+string(mediaType))
-		w.wantStatus("push only the manifest", got, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
-		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
-			mediaType, digestOf(t, image), len(raw))
-		got = w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/stolen", index, bearer, "Content-Type: application/vnd.oci.image.index.v1+json")
-		w.wantStatus("push an index over it", got, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
-	})
+	}
+	raw, err := image.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mediaType, err := image.MediaType()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/stolen", string(raw), bearer, "Content-Type: "+string(mediaType))
+	w.wantStatus("push only the manifest", got, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
+	index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		mediaType, digestOf(t, image), len(raw))
+	got = w.send(http.MethodPut, "/v2/1-1-demo/app/manifests/stolen", index, bearer, "Content-Type: application/vnd.oci.image.index.v1+json")
+	w.wantStatus("push an index over it", got, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN")
 }
 
 func TestForgedUploadIsUnknown(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	bearer := w.bearer(user, scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	theirs, err := url.Parse(w.URL + w.begun("2-1-demo/app", w.bearer(other, scope("2-1-demo/app", all))))
@@ -461,7 +460,7 @@ func TestForgedUploadIsUnknown(t *testing.T) {
 }
 
 func TestUncleanPathsReachNoOtherRegistry(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	image := newImage(t, 1)
 	w.push(other, "2-1-demo/app:v1", image)
@@ -536,7 +535,7 @@ func TestUncleanPathsReachNoOtherRegistry(t *testing.T) {
 }
 
 func TestAccountsThatCannotBeReadAre503(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	if err := w.Dir.Close(); err != nil {
@@ -554,7 +553,7 @@ func TestAccountsThatCannotBeReadAre503(t *testing.T) {
 func TestUnauthenticatedFormLeavesNoFiles(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	var body strings.Builder
 	form := multipart.NewWriter(&body)

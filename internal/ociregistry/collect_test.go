@@ -71,7 +71,7 @@ func TestGarbageCollectKeepsRecentlyUsedBlobs(t *testing.T) {
 		"": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, onDisk)
+			w := newEnv(t)
 			bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 			w.wantStatus("push", got, http.StatusCreated, "")
@@ -118,7 +118,7 @@ func TestGarbageCollectKeepsBlobsOfDamagedManifests(t *testing.T) {
 		"a manifest of other content": {blob, "{}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, onDisk)
+			w := newEnv(t)
 			user := w.pusher(w.one)
 			_, options := w.as(user)
 			w.push(user, "1-1-demo/app:v1", image)
@@ -144,7 +144,7 @@ func TestGarbageCollectKeepsBlobsOfDamagedManifests(t *testing.T) {
 // The library once accepted sha512 digests and stored the blobs by sha256.
 func TestGarbageCollectKeepsBlobsNamedBySHA512(t *testing.T) {
 	const content = "a layer"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -166,7 +166,7 @@ func TestGarbageCollectKeepsBlobsNamedBySHA512(t *testing.T) {
 
 // Operators may move repositories to other disks and leave symbolic links.
 func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	w.Shut()
@@ -197,7 +197,7 @@ func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
 }
 
 func TestGarbageCollectEndsWithItsContext(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	_, options := w.as(user)
 	w.push(user, "1-1-demo/app:v1", image)

@@ -19,8 +19,6 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 func (w *env) file(path ...string) string {
@@ -31,7 +29,7 @@ func (w *env) data(d v1.Hash) string {
 	return w.file("blobs", d.Algorithm, d.Hex[:2], d.Hex, "data")
 }
 
-// overwrite writes what must be there already.
+// overwrite replaces the content of a file, which must exist.
 func overwrite(t *testing.T, path, content string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
@@ -42,7 +40,7 @@ func overwrite(t *testing.T, path, content string) {
 	}
 }
 
-// wantNamed wants the log to have an error with the path, relative to the images.
+// wantNamed checks that the log has an error with the path, relative to the images.
 func (w *env) wantNamed(path string) {
 	w.t.Helper()
 	name, err := filepath.Rel(w.Dir.Images(), path)
@@ -58,9 +56,9 @@ func (w *env) wantNamed(path string) {
 	w.t.Errorf("got no error in the log with the path %s", name)
 }
 
-// What is damaged is not there: it is answered 404, never 500 and never 200
-// with other bytes; and it is there again once it was pushed again.
-func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
+// Damaged content gets 404, never 500 and never 200 with other bytes, until it is pushed
+// again.
+func TestDamagedContentIsNotFoundUntilPushedAgain(t *testing.T) {
 	image := newImage(t, 1)
 	layers, err := image.Layers()
 	if err != nil {
@@ -114,7 +112,7 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 		"a manifest that became larger": {blob(manifest), string(body) + " ", "manifests/v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, onDisk)
+			w := newEnv(t)
 			user := w.pusher(w.one)
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
@@ -142,12 +140,12 @@ func TestDamageIsMissingUntilPushedAgain(t *testing.T) {
 	}
 }
 
-// A client that asks first learns that a blob is there, whatever is in it. One
-// that pushes all the same replaces it, whatever is in it.
+// A client that checks for a blob first finds it, whatever its content is. A client that
+// pushes without a check replaces the content.
 func TestPushingABlobReplacesItsContent(t *testing.T) {
 	const content = "the content of a blob"
 	for _, damage := range []string{"", "the", "the content of a blot", content + content} {
-		w := newEnv(t, onDisk)
+		w := newEnv(t)
 		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 		for _, damaged := range []bool{true, false} {
 			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
@@ -164,10 +162,10 @@ func TestPushingABlobReplacesItsContent(t *testing.T) {
 }
 
 // A blob of another size than the one that was pushed is not mounted either: the
-// client uploads it, which heals it everywhere.
+// client uploads it, which repairs it in every repository.
 func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all), scope("1-1-demo/other", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")
@@ -190,7 +188,7 @@ func TestMountOfADamagedBlobIsAnUpload(t *testing.T) {
 // damaged one; pushing it again writes the file.
 func TestSizeFiles(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -226,7 +224,7 @@ func TestSizeFiles(t *testing.T) {
 // is pushed, and that the garbage collection removes.
 func TestSizeFileWithoutABlob(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	push := func() {
 		t.Helper()
@@ -258,7 +256,7 @@ func TestSizeFileWithoutABlob(t *testing.T) {
 // The plain registry program lists, serves and removes the blobs of the
 // directory as if there were no size files.
 func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	image := newImage(t, 2)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	driver, err := filesystem.FromParameters(map[string]any{"rootdirectory": w.Dir.Images()})
@@ -292,24 +290,22 @@ func TestTheLibraryIgnoresSizeFiles(t *testing.T) {
 	}
 }
 
-func TestTheBlobOfNothing(t *testing.T) {
-	for _, place := range []apptest.Images{apptest.OnDisk, apptest.InMemory} {
-		w := newEnv(t, apptest.Options{Images: place})
-		bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
-		for range 2 {
-			got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
-			w.wantStatus("push", got, http.StatusCreated, "")
-			got = w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(""), "", bearer)
-			if got.status != http.StatusOK || got.body != "" || got.header.Get("Content-Length") != "0" {
-				t.Errorf("images %v: got %v, want status 200 and nothing", place, got)
-			}
+func TestEmptyBlob(t *testing.T) {
+	w := newEnv(t)
+	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
+	for range 2 {
+		got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum("")), "", bearer)
+		w.wantStatus("push", got, http.StatusCreated, "")
+		got = w.send(http.MethodGet, "/v2/1-1-demo/app/blobs/"+sum(""), "", bearer)
+		if got.status != http.StatusOK || got.body != "" || got.header.Get("Content-Length") != "0" {
+			t.Errorf("got %v, want status 200 and nothing", got)
 		}
 	}
 }
 
-// The start of an upload that is not a time is an upload that is not there.
+// An upload whose start is not a time is not found.
 func TestDamagedUploadIsUnknown(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
 	files, err := filepath.Glob(w.file("repositories", "1-1-demo", "app", "_uploads", "*", "startedat"))
@@ -317,13 +313,13 @@ func TestDamagedUploadIsUnknown(t *testing.T) {
 		t.Fatalf("got the uploads %q, %v; want one", files, err)
 	}
 	overwrite(t, files[0], "")
-	w.wantStatus("go on", w.send(http.MethodPatch, location, "some", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+	w.wantStatus("continue the upload", w.send(http.MethodPatch, location, "some", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
 	w.wantNamed(files[0])
 }
 
-// What fails in the library is answered without the paths of files.
+// The response to a failure in the library has no path of a file.
 func TestFailuresDoNotNameFiles(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))

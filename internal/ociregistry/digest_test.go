@@ -10,7 +10,7 @@ import (
 )
 
 func TestOnlySHA256DigestsAreAccepted(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	image := newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)

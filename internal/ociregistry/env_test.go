@@ -39,42 +39,40 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 type env struct {
 	*apptest.Env
 	t        *testing.T
-	issuer   *token.Issuer // of the server's tokens
+	issuer   *token.Issuer // the server's
 	registry http.Handler  // without package web, and not counted
 
 	requests struct{ registry, token atomic.Int64 } // received
 	mu       sync.Mutex
-	hidden   []string       // what no log line may contain
-	one, two imageDirectory // both are named demo
+	hidden   []string // what no log line may contain
+	one, two registry // both are named demo
 }
 
-// imageDirectory is a registry with its name.
-type imageDirectory struct {
+// registry is a registry with the namespace of its repositories.
+type registry struct {
 	accounts.RegistryRef
 	namespace string
 }
 
-// onDisk are the options of most tests.
-var onDisk = apptest.Options{Images: apptest.OnDisk}
+// newEnv starts a server.
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	return newEnvWith(t, apptest.Options{})
+}
 
-// newEnv starts a server, which keeps its images in memory unless the options
-// set another place.
-func newEnv(t *testing.T, o apptest.Options) *env {
+func newEnvWith(t *testing.T, o apptest.Options) *env {
 	t.Helper()
 	w := &env{t: t}
-	if o.Images == apptest.OutsideRegistry {
-		o.Images = apptest.InMemory
-	}
+	o.Images = true
 	o.Start = start
 	o.Handlers = func(h *web.Handlers) {
-		w.registry = h.Registry
+		w.registry, w.issuer = h.Registry, h.Token.(*token.Handler).Issuer
 		h.Token, h.Registry = counted(&w.requests.token, h.Token), counted(&w.requests.registry, h.Registry)
 	}
 	t.Cleanup(w.checkLog) // after everything is closed
 	w.Env = apptest.New(t, o)
-	w.issuer = &token.Issuer{Keys: w.Keys, Service: service, Now: w.AppOptions.Now}
-	w.one = imageDirectory{w.Registry, "1-1-demo"}
-	w.two = imageDirectory{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
+	w.one = registry{w.Registry, "1-1-demo"}
+	w.two = registry{w.NewRegistry(2, 1, "demo"), "2-1-demo"}
 	return w
 }
 
@@ -135,12 +133,12 @@ func (w *env) hide(text string) {
 // login is a user with its secret.
 type login struct {
 	accounts.User
-	imageDirectory
+	registry
 	secret string
 }
 
 // newUser creates a user, which never expires unless n has a duration.
-func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
+func (w *env) newUser(at registry, n accounts.NewUser) login {
 	w.t.Helper()
 	u, err := w.Accounts.CreateUser(w.t.Context(), accounts.APIKey{}, at.RegistryRef, "", n)
 	if err != nil {
@@ -150,7 +148,7 @@ func (w *env) newUser(at imageDirectory, n accounts.NewUser) login {
 	return login{u.User, at, u.Secret.Reveal()}
 }
 
-func (w *env) pusher(at imageDirectory) login {
+func (w *env) pusher(at registry) login {
 	w.t.Helper()
 	return w.newUser(at, accounts.NewUser{Name: "pusher", Duration: -1})
 }
@@ -312,8 +310,7 @@ func (w *env) sendRaw(method, target string, headers ...string) httpResponse {
 
 func (w *env) host() string { return w.Listener.Addr().String() }
 
-// wantStatus wants a response's status, and its code and words of its text
-// where some are given.
+// wantStatus checks the status of a response, its code, and words of its text.
 func (w *env) wantStatus(what string, got httpResponse, status int, code string, words ...string) {
 	w.t.Helper()
 	gotCode, text := got.code()
@@ -396,7 +393,7 @@ func (e *exchanges) String() string {
 	return text.String()
 }
 
-// wantRefused wants a real client's error: the status, the code, words of the text.
+// wantRefused checks the error of a real client: the status, the code, words of the text.
 func wantRefused(t *testing.T, what string, err error, status int, code transport.ErrorCode, words ...string) {
 	t.Helper()
 	var refused *transport.Error

@@ -1,13 +1,18 @@
 package ociregistry
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
 
 	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
@@ -22,11 +27,10 @@ type exchange struct {
 	w         http.ResponseWriter // which the library wraps, without sendfile
 	principal *principal          // nil without a valid token
 	endpoint  string              // name of the library's route; "": none
-	diskFull  atomic.Bool         // a full disk is why the request fails, if it fails
-	bodyErr   error               // the error that ended the request's body early
+	vars      map[string]string   // in the request's path
 	atEnd     []func()            // called when the request has ended
 
-	refused atomic.Pointer[oci.Error] // the response to a request that was refused behind the library
+	refused atomic.Pointer[oci.Error] // the response, if the library responds with an error
 }
 
 // exchangeOf returns the exchange of a context that was passed to the library, or
@@ -49,8 +53,8 @@ func (e *exchange) end() {
 // refuses behind the library.
 var errRefused = errors.New("the request is refused")
 
-// refuse makes err the response to a request that the library serves, whatever error
-// response the library sends. It returns an error for the library.
+// refuse makes err the response to a request that the library serves, in place of any
+// error response of the library. It returns an error for the library.
 func (e *exchange) refuse(err *oci.Error) error {
 	e.refused.Store(err)
 	return errRefused
@@ -67,10 +71,6 @@ func (e *exchange) replaceFailure(status int) bool {
 	switch isJSON := e.w.Header().Get("Content-Type") == "application/json"; {
 	case status >= http.StatusBadRequest && refused != nil:
 		e.respond(refused)
-	case status >= http.StatusBadRequest && e.bodyErr != nil:
-		e.refuseBody()
-	case status == http.StatusInternalServerError && e.diskFull.Load():
-		e.respond(errDiskFull)
 	case status == http.StatusInternalServerError && e.Request.Context().Err() != nil:
 		e.replace(statusClientGone, oci.CodeUnknown, "the client has disconnected")
 	case status == http.StatusInternalServerError:
@@ -91,29 +91,50 @@ func (e *exchange) replaceFailure(status int) bool {
 
 func (e *exchange) respond(err *oci.Error) { err.Respond(e.w, e.Record) }
 
-// refuseBody responds to a request whose body could not be read to its end.
-func (e *exchange) refuseBody() {
-	e.w.Header().Set("Connection", "close")
-	if tooLarge := new(http.MaxBytesError); errors.As(e.bodyErr, &tooLarge) {
-		e.replace(http.StatusRequestEntityTooLarge, oci.CodeManifestInvalid, manifestTooLarge)
-		return
-	}
-	if errors.Is(e.bodyErr, os.ErrDeadlineExceeded) {
-		e.replace(http.StatusRequestTimeout, oci.CodeSizeInvalid, "the client sent the content too slowly, or paused for too long")
-		return
-	}
-	e.replace(http.StatusBadRequest, oci.CodeSizeInvalid, "the content was cut off before its end")
-}
-
 func (e *exchange) replace(status int, code, message string) {
 	e.respond(&oci.Error{Status: status, Code: code, Message: message})
 }
 
-// errBody is the error that the library gets for a body that could not be read to
-// its end.
-var errBody = errors.New("the request's body was not read to its end")
+// codesWithDetail are the codes whose detail names what was requested. The detail of
+// any other code is the text of a Go error.
+var codesWithDetail = []string{
+	errcode.ErrorCodeUnauthorized.String(), errcode.ErrorCodeNameUnknown.String(), errcode.ErrorCodeManifestUnknown.String(),
+	errcode.ErrorCodeManifestBlobUnknown.String(), errcode.ErrorCodeBlobUnknown.String(), errcode.ErrorCodeDigestInvalid.String(),
+	errcode.ErrorCodePaginationNumberInvalid.String(),
+}
 
-// body is a request's body. It records a read error in the exchange.
+// clearMessages replace messages of the library that say too little without their
+// detail.
+var clearMessages = map[string]string{
+	errcode.ErrorCodeManifestInvalid.Message():   "the content is not a manifest of the type that its Content-Type names",
+	errcode.ErrorCodeBlobUploadInvalid.Message(): "the URL does not belong to this upload: use the newest Location of the upload, or start another",
+}
+
+// rewriteErrors returns the library's error body without the texts of Go errors.
+func rewriteErrors(body []byte) ([]byte, error) {
+	type entry struct {
+		Code    string          `json:"code"`
+		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail,omitempty"`
+	}
+	var list struct {
+		Errors []entry `json:"errors"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	for i := range list.Errors {
+		e := &list.Errors[i]
+		if !slices.Contains(codesWithDetail, e.Code) {
+			e.Detail = nil
+		}
+		e.Message = cmp.Or(clearMessages[e.Message], e.Message)
+	}
+	text, err := json.Marshal(list)
+	return append(text, '\n'), err
+}
+
+// body is a request's body. It refuses the request if the body cannot be read to its end.
 type body struct {
 	io.ReadCloser
 	exchange *exchange
@@ -121,11 +142,18 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		b.exchange.bodyErr = err
-		return n, errBody
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
 	}
-	return n, err
+	b.exchange.w.Header().Set("Connection", "close")
+	refused := &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeSizeInvalid, Message: "the content was cut off before its end"}
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		refused = errManifestTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refused = &oci.Error{Status: http.StatusRequestTimeout, Code: oci.CodeSizeInvalid, Message: "the client sent the content too slowly, or paused for too long"}
+	}
+	return n, b.exchange.refuse(refused)
 }
 
 // errDiskFull is the response to an upload for which there is no space.

@@ -3,7 +3,6 @@ package ociregistry
 import (
 	"context"
 	"errors"
-	"hash"
 	"io"
 	"log/slog"
 	"os"
@@ -23,12 +22,11 @@ import (
 // So a pull of it gets 404, and pushing the content again repairs it.
 type files struct {
 	driver.StorageDriver
-	root    string // directory of the files; "": they are in memory
 	logger  *slog.Logger
 	reserve *reserve
 	images  *imageDirectory
 	making  sync.Mutex   // locked while directories are created
-	sizing  sync.RWMutex // read-locked while a size file is written, locked while a damaged one is removed
+	sizing  sync.RWMutex // read-locked while a push writes a size file, locked while addSize does
 }
 
 type replacingKey struct{}
@@ -41,9 +39,7 @@ func withReplacement(ctx context.Context, d digest.Digest) context.Context {
 }
 
 // open opens a blob's content.
-func (f *files) open(d digest.Digest) (*os.File, error) {
-	return os.Open(filepath.Join(f.root, filepath.FromSlash(dataPath(d))))
-}
+func (f *files) open(d digest.Digest) (*os.File, error) { return os.Open(f.images.below(dataPath(d))) }
 
 // touchInterval is the greatest age of a layer link's time that touch leaves as it
 // is.
@@ -53,7 +49,7 @@ const touchInterval = time.Hour
 // client that finds a blob does not push it again, and may push a manifest that
 // names it later.
 func (f *files) touch(repository string, d digest.Digest) {
-	link := filepath.Join(f.root, filepath.FromSlash(layerLinkPath(repository, d)))
+	link := f.images.below(layerLinkPath(repository, d))
 	now := time.Now()
 	if info, err := os.Stat(link); err == nil && now.Sub(info.ModTime()) > touchInterval {
 		_ = os.Chtimes(link, time.Time{}, now) // if it fails, the blob may be collected early
@@ -70,15 +66,8 @@ func (f *files) Stat(ctx context.Context, path string) (driver.FileInfo, error) 
 	if err != nil || !isData || info.IsDir() {
 		return info, err
 	}
-	size, known := f.size(ctx, d)
-	if known && size < 0 {
-		return nil, f.damaged(ctx, path, "the content of a blob does not match its digest")
-	}
-	if known && info.Size() != size {
-		return nil, f.damaged(ctx, path, "the size of a blob's content differs from what was pushed")
-	}
-	if info.Size() == 0 && d != emptyDigest {
-		return nil, f.damaged(ctx, path, "the content of a blob is empty")
+	if size, known := f.size(ctx, d); known && info.Size() != size || info.Size() == 0 && d != emptyDigest {
+		return nil, f.damaged(ctx, path, "the content of a blob is not what was pushed")
 	}
 	return info, nil
 }
@@ -91,12 +80,12 @@ func (f *files) GetContent(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case strings.HasSuffix(path, "/link"):
+	switch filepath.Base(path) {
+	case "link":
 		if _, ok := linkTarget(path, content); !ok {
 			return nil, f.damaged(ctx, path, "a link does not contain its digest")
 		}
-	case strings.HasSuffix(path, "/startedat"):
+	case "startedat":
 		if _, err := time.Parse(time.RFC3339, string(content)); err != nil {
 			return nil, f.damaged(ctx, path, "the start of an upload is not a time")
 		}
@@ -111,57 +100,55 @@ func (f *files) Reader(ctx context.Context, path string, offset int64) (io.ReadC
 	if err != nil || !isData || offset != 0 {
 		return reader, err
 	}
-	return &verifier{ReadCloser: reader, hash: d.Algorithm().Hash(), failure: func(h hash.Hash) error {
-		if digest.NewDigest(d.Algorithm(), h) == d {
-			return nil
-		}
-		return f.damaged(ctx, path, "the content of a blob does not match its digest")
+	return &verifiedReader{reader, d.Verifier(), func() error {
+		return f.damaged(ctx, path, "the content of a blob is not what was pushed")
 	}}, nil
 }
 
-// verifier verifies content when it has been read to its end.
-type verifier struct {
+// verifiedReader verifies content when it has been read to its end.
+type verifiedReader struct {
 	io.ReadCloser
-	hash    hash.Hash
-	failure func(hash.Hash) error // returns the error for the hash of all content, or nil
+	verifier digest.Verifier
+	damaged  func() error
 }
 
-func (v *verifier) Read(p []byte) (int, error) {
+func (v *verifiedReader) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
-	v.hash.Write(p[:n])
-	if errors.Is(err, io.EOF) {
-		if failure := v.failure(v.hash); failure != nil {
-			return n, failure
-		}
+	_, _ = v.verifier.Write(p[:n]) // never fails
+	if errors.Is(err, io.EOF) && !v.verifier.Verified() {
+		err = v.damaged()
 	}
 	return n, err
 }
 
-// ensureDirectory creates the directory of a file that is about to be written, if the reserve
-// allows it. The directory is not removed until filled is called, even if it is
-// empty. Only one goroutine at a time creates directories: a repository name may
-// have a hundred, and many uploads that start together must not exceed the reserve.
-func (f *files) ensureDirectory(ctx context.Context, path string) (filled func(), err error) {
-	if f.root == "" {
-		return func() {}, nil
-	}
+// fill creates the directory of a file, if the reserve allows it, and calls write, which
+// writes the file. Until write returns, the directory is not removed, even if it is
+// empty. If write fails, fill leaves no empty directories.
+func (f *files) fill(ctx context.Context, path string, write func() error) (err error) {
+	directory := filepath.Dir(f.images.below(path))
+	defer func() {
+		if recordDiskFull(ctx, err) != nil {
+			f.images.prune(directory)
+		}
+	}()
 	f.images.filling.RLock()
-	directory := filepath.Dir(below(f.root, path))
-	if info, err := os.Stat(directory); err == nil && info.IsDir() {
-		return f.images.filling.RUnlock, nil
-	}
+	defer f.images.filling.RUnlock()
 	if err := f.makeDirectory(ctx, directory); err != nil {
-		f.images.filling.RUnlock()
-		f.images.prune(directory)
-		return nil, err
+		return err
 	}
-	return f.images.filling.RUnlock, nil
+	return write()
 }
 
+// makeDirectory creates a directory. Only one goroutine at a time creates directories: a
+// repository name may have a hundred, and many uploads that start together must not
+// exceed the reserve.
 func (f *files) makeDirectory(ctx context.Context, directory string) error {
+	if info, err := os.Stat(directory); err == nil && info.IsDir() {
+		return nil
+	}
 	f.making.Lock()
 	defer f.making.Unlock()
-	if f.reserve.check(ctx) {
+	if f.reserve.refuses(ctx) {
 		return errReserve
 	}
 	return os.MkdirAll(directory, directoryMode)
@@ -169,69 +156,43 @@ func (f *files) makeDirectory(ctx context.Context, directory string) error {
 
 // PutContent implements [driver.StorageDriver].
 func (f *files) PutContent(ctx context.Context, path string, content []byte) error {
-	return recordDiskFull(ctx, f.putContent(ctx, path, content))
-}
-
-func (f *files) putContent(ctx context.Context, path string, content []byte) (err error) {
-	if f.reserve.use(ctx, len(content)) { // before directories are created
-		return errReserve
+	if f.reserve.refusesWrite(ctx, len(content)) { // before directories are created
+		return recordDiskFull(ctx, errReserve)
 	}
-	filled, err := f.ensureDirectory(ctx, path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		filled()
-		if err != nil && f.root != "" { // the directory may be new
-			f.images.prune(filepath.Dir(below(f.root, path)))
-		}
-	}()
-	if d, isData := dataDigest(path); isData {
-		if err := f.writeSize(d, int64(len(content))); err != nil {
+	return f.fill(ctx, path, func() error {
+		if err := f.writeSize(path, int64(len(content))); err != nil {
 			return err
 		}
-	}
-	return f.StorageDriver.PutContent(ctx, path, content)
+		return f.StorageDriver.PutContent(ctx, path, content)
+	})
 }
 
-// Move implements [driver.StorageDriver].
+// Move implements [driver.StorageDriver]. The library moves a blob's content that it
+// has verified.
 func (f *files) Move(ctx context.Context, from, to string) error {
-	return recordDiskFull(ctx, f.move(ctx, from, to))
-}
-
-func (f *files) move(ctx context.Context, from, to string) error {
-	filled, err := f.ensureDirectory(ctx, to)
-	if err != nil {
-		return err
-	}
-	defer filled()
-	d, isData := dataDigest(to)
-	if !isData || f.root == "" {
-		return f.StorageDriver.Move(ctx, from, to)
-	}
-	info, err := f.StorageDriver.Stat(ctx, from) // the library has verified the content
-	if err != nil {
-		return err
-	}
-	if err := f.writeSize(d, info.Size()); err != nil {
-		return err
-	}
-	if err := f.StorageDriver.Move(ctx, from, to); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(below(f.root, to))) // the library does not sync it
+	return f.fill(ctx, to, func() error {
+		info, err := f.StorageDriver.Stat(ctx, from)
+		if err != nil {
+			return err
+		}
+		if err := f.writeSize(to, info.Size()); err != nil {
+			return err
+		}
+		if err := f.StorageDriver.Move(ctx, from, to); err != nil {
+			return err
+		}
+		return atomicfile.SyncDir(filepath.Dir(f.images.below(to))) // the library does not sync it
+	})
 }
 
 // Writer implements [driver.StorageDriver].
-func (f *files) Writer(ctx context.Context, path string, appends bool) (driver.FileWriter, error) {
-	filled, err := f.ensureDirectory(ctx, path)
+func (f *files) Writer(ctx context.Context, path string, appends bool) (writer driver.FileWriter, err error) {
+	err = f.fill(ctx, path, func() error {
+		writer, err = f.StorageDriver.Writer(ctx, path, appends)
+		return err
+	})
 	if err != nil {
-		return nil, recordDiskFull(ctx, err)
-	}
-	defer filled()
-	writer, err := f.StorageDriver.Writer(ctx, path, appends)
-	if err != nil {
-		return nil, recordDiskFull(ctx, err)
+		return nil, err
 	}
 	if e := exchangeOf(ctx); e != nil {
 		// The library does not close it if another write fails, as on a full disk.
@@ -248,7 +209,7 @@ type fileWriter struct {
 }
 
 func (w *fileWriter) Write(p []byte) (int, error) {
-	if w.reserve.use(w.ctx, len(p)) {
+	if w.reserve.refusesWrite(w.ctx, len(p)) {
 		return 0, recordDiskFull(w.ctx, errReserve)
 	}
 	n, err := w.FileWriter.Write(p)
@@ -266,6 +227,15 @@ func (w *fileWriter) Close() error { return recordDiskFull(w.ctx, w.FileWriter.C
 
 // damaged logs that a file is damaged and returns a "not found" error.
 func (f *files) damaged(ctx context.Context, path, what string) error {
-	f.logger.LogAttrs(ctx, slog.LevelError, what+"; it is not served until it is pushed again", slog.String("path", strings.TrimPrefix(path, "/")))
+	f.log(ctx, path, what+"; it is not served until it is pushed again", nil)
 	return driver.PathNotFoundError{Path: path, DriverName: f.Name()}
+}
+
+// log logs what is wrong with a file, and why, if err is not nil.
+func (f *files) log(ctx context.Context, path, what string, err error) {
+	attrs := []slog.Attr{slog.String("path", strings.TrimPrefix(path, "/"))}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", withoutPath(err).Error()))
+	}
+	f.logger.LogAttrs(ctx, slog.LevelError, what, attrs...)
 }

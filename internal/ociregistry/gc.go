@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -36,23 +38,23 @@ type Garbage struct {
 // When ctx ends, GarbageCollect stops between two files. Everything that it has
 // removed by then was garbage.
 func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slog.Logger) (g Garbage, err error) {
-	unlock, err := lock(root)
+	images, err := openImageDirectory(root)
 	if err != nil {
 		return g, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	c := &collector{root: root, before: now.Add(-minAge), logger: logger.With(component), marked: make(map[digest.Digest]struct{})}
-	err = eachRepository(ctx, root, func(repository string, err error) error {
+	defer func() { err = errors.Join(err, images.close()) }()
+	c := &collector{images: images, before: now.Add(-minAge), logger: logger.With(component), kept: make(digestSet)}
+	err = eachRepository(ctx, images.below(repositoriesRoot), func(repository string, err error) error {
 		if err != nil {
 			return err // a manifest in the unreadable directory may name any blob
 		}
 		return c.collectLinks(ctx, repository)
 	})
 	if err == nil {
-		err = c.collectBlobs(ctx)
+		err = images.eachBlob(ctx, c.collectBlob)
 	}
 	if err == nil {
-		c.garbage.Uploads, err = removeUploads(ctx, &imageDirectory{root: root}, now)
+		c.garbage.Uploads, err = removeUploads(ctx, images, now)
 	}
 	if ctx.Err() != nil {
 		return c.garbage, fmt.Errorf("the garbage collection was interrupted: run it again; nothing in use was removed: %w", ctx.Err())
@@ -63,110 +65,87 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 	return c.garbage, nil
 }
 
+type digestSet map[digest.Digest]bool
+
 type collector struct {
-	root    string
+	images  *imageDirectory
 	before  time.Time // older files may be removed
 	logger  *slog.Logger
-	marked  map[digest.Digest]struct{} // blobs to keep
+	kept    digestSet // blobs
 	garbage Garbage
 }
 
-// collectLinks marks the blobs that a repository needs, and removes its links to
-// other blobs.
+// collectLinks removes a repository's links to blobs that no manifest of it names, and
+// adds the other blobs to kept.
 func (c *collector) collectLinks(ctx context.Context, repository string) error {
-	revisions, err := c.links(filepath.Join(repository, "_manifests", "revisions"))
-	if err != nil {
-		return err
-	}
-	named := make(map[digest.Digest]struct{}) // by a manifest of the repository
-	complete := true                          // all manifests could be read
-	for _, link := range revisions {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for _, d := range c.targets(link) {
-			named[d] = struct{}{}
-			if err := c.references(d, named); err != nil {
-				c.damaged(below(c.root, dataPath(d)), "a manifest cannot be read, and its repository keeps all blobs: "+err.Error(), slog.String("repository", relative(below(c.root, repositoriesRoot), repository)))
+	named := make(digestSet) // by a manifest of the repository
+	complete := true         // all manifests could be read
+	err := c.eachLink(ctx, filepath.Join(repository, "_manifests", "revisions"), func(link string, d digest.Digest) error {
+		for _, manifest := range c.targets(link, d) {
+			named[manifest] = true
+			if err := c.references(manifest, named); err != nil {
+				c.damaged(c.images.below(dataPath(manifest)), "a manifest cannot be read, and its repository keeps all blobs: "+err.Error(), slog.String("repository", strings.TrimPrefix(c.images.relative(repository), repositoriesRoot[1:]+"/")))
 				complete = false
 			}
 		}
-	}
-	layers, err := c.links(filepath.Join(repository, "_layers"))
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for _, link := range layers {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		targets := c.targets(link)
-		_, isNamed := named[link.digest]
-		if !isNamed && complete && link.digest.Algorithm() == digest.SHA256 && c.isOld(link.file) {
-			if err := os.RemoveAll(filepath.Dir(link.file)); err != nil {
-				return err
+	maps.Copy(c.kept, named)
+	return c.eachLink(ctx, filepath.Join(repository, "_layers"), func(link string, d digest.Digest) error {
+		targets := c.targets(link, d)
+		if named[d] || !complete || d.Algorithm() != digest.SHA256 || !c.isOld(link) {
+			for _, target := range targets {
+				c.kept[target] = true
 			}
-			removeEmpty(filepath.Dir(filepath.Dir(link.file)), below(c.root, repositoriesRoot))
-			c.garbage.Links++
-			continue
-		}
-		for _, d := range targets {
-			c.marked[d] = struct{}{}
-		}
-	}
-	for d := range named {
-		c.marked[d] = struct{}{}
-	}
-	return nil
-}
-
-// link is a file that contains a digest, in a directory whose name is that digest.
-type link struct {
-	file   string
-	digest digest.Digest // of the directory's name
-}
-
-// links returns the links at DIRECTORY/ALGORITHM/HEX/link. It removes empty
-// directories, which deleted links leave behind.
-func (c *collector) links(directory string) (all []link, err error) {
-	err = eachDirectory(directory, 2, func(directory string) error {
-		d, ok := directoryDigest(filepath.Dir(directory), directory)
-		file := filepath.Join(directory, "link")
-		if _, err := os.Stat(file); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
-			removeEmpty(directory, below(c.root, repositoriesRoot))
 			return nil
 		}
-		all = append(all, link{file, d})
+		if err := c.remove(filepath.Dir(link), repositoriesRoot); err != nil {
+			return err
+		}
+		c.garbage.Links++
 		return nil
 	})
-	return all, err
+}
+
+// eachLink calls visit with each link at DIRECTORY/ALGORITHM/HEX/link, and the digest in
+// its path. It removes empty directories, which deleted links leave behind.
+func (c *collector) eachLink(ctx context.Context, directory string, visit func(link string, d digest.Digest) error) error {
+	return eachDirectory(ctx, directory, 2, func(directory string) error {
+		d, ok := pathDigest(filepath.Base(filepath.Dir(directory)), filepath.Base(directory))
+		link := filepath.Join(directory, "link")
+		if _, err := os.Stat(link); !ok || errors.Is(err, fs.ErrNotExist) { // not the library's, or deleted
+			removeEmpty(directory, c.images.below(repositoriesRoot))
+			return nil
+		}
+		return visit(link, d)
+	})
 }
 
 // targets returns the blobs that a link names. For a damaged link these are the
 // digest in its path and the digest that the file contains, if it contains one.
-func (c *collector) targets(l link) []digest.Digest {
+func (c *collector) targets(link string, inPath digest.Digest) []digest.Digest {
 	var all []digest.Digest
-	if l.digest.Algorithm() == digest.SHA256 {
-		all = append(all, l.digest)
+	if inPath.Algorithm() == digest.SHA256 {
+		all = append(all, inPath)
 	}
-	content, err := os.ReadFile(l.file)
-	held, ok := linkTarget(filepath.ToSlash(l.file), content)
+	content, err := os.ReadFile(link)
+	target, ok := linkTarget(filepath.ToSlash(link), content)
 	if err != nil || !ok {
-		c.damaged(l.file, "a link does not contain its digest; pushing the content again repairs it")
+		c.damaged(link, "a link does not contain its digest; pushing the content again repairs it")
 	}
-	if held != "" && held != l.digest {
-		all = append(all, held)
+	if target != "" && target != inPath {
+		all = append(all, target)
 	}
 	return all
 }
 
-// maxManifestSize is the library's limit.
-const maxManifestSize = 4 << 20
-
 // references adds to named all digests in the manifest's JSON, in whatever field:
 // perhaps more than a client can request, but never fewer.
-func (c *collector) references(manifest digest.Digest, named map[digest.Digest]struct{}) error {
-	content, err := readAtMost(below(c.root, dataPath(manifest)), maxManifestSize)
+func (c *collector) references(manifest digest.Digest, named digestSet) error {
+	content, err := readAtMost(c.images.below(dataPath(manifest)), maxManifestSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("its content is missing")
@@ -184,55 +163,21 @@ func (c *collector) references(manifest digest.Digest, named map[digest.Digest]s
 		if err != nil {
 			return errors.New("its content is not JSON")
 		}
-		text, ok := token.(string)
-		if !ok {
-			continue
-		}
+		text, _ := token.(string)
 		if d, err := digest.Parse(text); err == nil {
-			named[d] = struct{}{}
+			named[d] = true
 		}
 	}
 }
 
-var errTooLarge = errors.New("it is too large")
-
-// readAtMost reads a file of at most max bytes.
-func readAtMost(path string, max int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// collectBlob removes a blob that is not kept, if everything in its directory is old.
+func (c *collector) collectBlob(d digest.Digest, directory string) error {
+	if c.kept[d] || !c.isOld(directory) { // the blob may have been stored, or its write started, a short time ago
+		return nil
 	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, max+1))
-	if err == nil && int64(len(content)) > max {
-		err = errTooLarge
-	}
-	return content, err
-}
-
-// collectBlobs removes old blobs that are not marked.
-func (c *collector) collectBlobs(ctx context.Context) error {
-	return eachBlob(ctx, c.root, func(d digest.Digest, directory string) error {
-		if _, marked := c.marked[d]; marked {
-			return nil
-		}
-		return c.collectBlob(directory)
-	})
-}
-
-// directoryDigest returns the digest that the names of two directories form.
-func directoryDigest(algorithm, encoded string) (d digest.Digest, ok bool) {
-	return pathDigest(filepath.Base(algorithm), filepath.Base(encoded))
-}
-
-// collectBlob removes the directory of a blob if everything in it is old.
-func (c *collector) collectBlob(directory string) error {
 	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return err
-	}
-	if !c.isOld(directory) {
-		return nil // the blob was stored, or its write started, a short time ago
 	}
 	var size int64
 	for _, entry := range entries {
@@ -247,12 +192,20 @@ func (c *collector) collectBlob(directory string) error {
 			size = info.Size()
 		}
 	}
+	if err := c.remove(directory, blobsRoot); err != nil {
+		return err
+	}
+	c.garbage.Blobs++
+	c.garbage.Bytes += size
+	return nil
+}
+
+// remove removes a directory, and then its parents below top that are empty.
+func (c *collector) remove(directory, top string) error {
 	if err := os.RemoveAll(directory); err != nil {
 		return err
 	}
-	removeEmpty(filepath.Dir(directory), below(c.root, blobsRoot))
-	c.garbage.Blobs++
-	c.garbage.Bytes += size
+	removeEmpty(filepath.Dir(directory), c.images.below(top))
 	return nil
 }
 
@@ -262,6 +215,6 @@ func (c *collector) isOld(path string) bool {
 }
 
 func (c *collector) damaged(path, what string, attrs ...slog.Attr) {
-	attrs = append(attrs, slog.String("path", relative(c.root, path)))
+	attrs = append(attrs, slog.String("path", c.images.relative(path)))
 	c.logger.LogAttrs(context.Background(), slog.LevelError, what, attrs...)
 }

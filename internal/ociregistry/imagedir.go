@@ -2,10 +2,14 @@ package ociregistry
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/dirlock"
 )
 
 var errImagesMoved = errors.New("the image directory was moved, removed, replaced or unmounted: put it back, or restart the server")
@@ -13,27 +17,48 @@ var errImagesMoved = errors.New("the image directory was moved, removed, replace
 // imageDirectory is the image directory that was opened. Content that is pushed to
 // another directory at the same path would be lost when the first one comes back.
 type imageDirectory struct {
-	root   string // "": images are in memory
+	root   string
 	opened fs.FileInfo
+	close  func() error // unlocks it
 
 	// filling is read-locked while a directory is created and gets its first file,
 	// and locked while empty directories are removed.
 	filling sync.RWMutex
 }
 
+// openImageDirectory opens the image directory for this process alone, and creates it if
+// it does not exist: a garbage collection during a push would corrupt images.
 func openImageDirectory(root string) (*imageDirectory, error) {
-	if root == "" {
-		return &imageDirectory{}, nil
+	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("image directory %s cannot be created: %w", root, err)
+	}
+	unlock, err := dirlock.Exclusive(root)
+	if errors.Is(err, dirlock.ErrLocked) {
+		return nil, fmt.Errorf("image directory %s is in use by another process: stop that server first", root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image directory %s cannot be locked: %w", root, err)
 	}
 	opened, err := os.Stat(root)
-	return &imageDirectory{root: root, opened: opened}, err
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("image directory %s: %w", root, err), unlock())
+	}
+	return &imageDirectory{root: root, opened: opened, close: unlock}, nil
+}
+
+// below returns the file path of a path of the layout.
+func (d *imageDirectory) below(path string) string {
+	return filepath.Join(d.root, filepath.FromSlash(path))
+}
+
+// relative returns a file path for the log: a path of the layout.
+func (d *imageDirectory) relative(path string) string {
+	name, _ := filepath.Rel(d.root, path) // fails only for a path that is not below it
+	return filepath.ToSlash(name)
 }
 
 // isThere reports whether the directory is still at its path.
 func (d *imageDirectory) isThere() bool {
-	if d.root == "" {
-		return true
-	}
 	info, err := os.Stat(d.root)
 	return err == nil && os.SameFile(info, d.opened)
 }
@@ -44,7 +69,7 @@ func (d *imageDirectory) isThere() bool {
 func (d *imageDirectory) prune(directory string) {
 	d.filling.Lock()
 	defer d.filling.Unlock()
-	removeEmpty(directory, below(d.root, repositoriesRoot))
+	removeEmpty(directory, d.below(repositoriesRoot))
 }
 
 // removeEmpty removes an empty directory below top, and then its parents below top,
@@ -61,7 +86,3 @@ func removeEmpty(directory, top string) {
 		}
 	}
 }
-
-// directoryMode is the mode of the library's directories. They are below the image
-// directory, which only its owner can read.
-const directoryMode = 0o777

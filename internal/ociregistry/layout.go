@@ -28,6 +28,10 @@ const (
 	sizesComplete    = "/docker/registry/v2/sizes-complete"
 )
 
+// directoryMode is the mode of the library's directories. They are below the image
+// directory, which only its owner can read.
+const directoryMode = 0o777
+
 // dataPath returns the path of a blob's content.
 func dataPath(d digest.Digest) string {
 	return path.Join(blobsRoot, d.Algorithm().String(), d.Encoded()[:2], d.Encoded(), "data")

@@ -2,10 +2,12 @@ package ociregistry
 
 import (
 	"net/http"
-	"sync"
 	"time"
 
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+
 	"github.com/registryusers/registryusers/internal/oci"
+	"github.com/registryusers/registryusers/internal/semaphore"
 )
 
 // MaxRequests is how many requests of users may be in progress at a time, if
@@ -13,112 +15,103 @@ import (
 // takes memory and an open file, and one user must not take them all.
 const MaxRequests = 1024
 
-// maxStrangerRequests is for all requests without a valid token, which have no
-// share in the others and open no file; beyond it the response is 503.
-const maxStrangerRequests = 128
-
-// requestLimits are how many requests may be in progress at a time.
-type requestLimits struct {
-	total    int // of all users; beyond it the response is 503
-	registry int // of the users of one registry, who must leave room for the others; beyond it the response is 429
-	user     int // beyond it the response is 429
-}
-
-// minUserRequests is the least share of a user: clients pull several layers at once.
-const minUserRequests = 4
-
-func newRequestLimits(total int) requestLimits {
-	return requestLimits{total: total, registry: max(minUserRequests, total/2), user: max(minUserRequests, total/4)}
-}
+const (
+	// minUserRequests is the least share of a user: clients pull several layers at once.
+	minUserRequests = 4
+	// maxUnauthenticated is how many requests without a valid token may be in progress.
+	// They have no share in the others, and open no file.
+	maxUnauthenticated = 128
+)
 
 // The library keeps several copies of a manifest in memory until the client has
 // sent or received it. So the bytes of large manifests are limited, too.
 const (
+	// maxManifestSize is the library's limit.
+	maxManifestSize = 4 << 20
 	// smallManifestSize is the largest size of a manifest that is not counted.
 	// Almost all manifests are smaller.
 	smallManifestSize = 32 << 10
-	// maxUserManifestBytes is for one user; beyond it the status is 429.
-	maxUserManifestBytes = 8 << 20
-	// maxRegistryManifestBytes is for all users of one registry; beyond it the
-	// status is 429.
-	maxRegistryManifestBytes = maxManifestBytes / 2
-	// maxManifestBytes is for all users; beyond it the status is 503.
+	// maxManifestBytes is for all users.
 	maxManifestBytes = 32 << 20
 	// tagListSize is the size that a request for a list of tags counts as: the
 	// library reads all tags of the repository, however few are requested.
 	tagListSize = 2 << 20
 )
 
-// limits counts the requests in progress, and the bytes of their manifests.
-type limits struct {
-	requests requestLimits
-
-	mu   sync.Mutex
-	used map[any]use // by [limit.key]
-}
-
-type use struct {
-	requests  int
-	manifests int64 // bytes
-}
-
-// limit is the most that those with the same key may use.
-type limit struct {
-	key     any
-	most    use
-	refusal *oci.Error // beyond it
-}
-
 var (
-	errOverloaded = oci.Unavailable("too many requests are in progress: try again", nil)
-	errTooMany    = &oci.Error{Status: http.StatusTooManyRequests, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
+	errManifestTooLarge = &oci.Error{Status: http.StatusRequestEntityTooLarge, Code: oci.CodeManifestInvalid, Message: "a manifest must be at most 4 MiB"}
+	errOverloaded       = oci.Unavailable("too many requests are in progress: try again", nil)
+	errTooMany          = &oci.Error{Status: http.StatusTooManyRequests, Code: oci.CodeTooManyRequests, Message: "this user or this registry has too many requests in progress: try again when some have ended", RetryAfter: time.Second}
 )
 
-// of returns the limits of a request; p is nil without a valid token.
+// use is what requests in progress use.
+type use struct {
+	requests      int64
+	manifestBytes int64
+}
+
+// useOf returns what a request uses while it is served. The library keeps a manifest in
+// memory while it is pushed.
+func useOf(e *exchange, r *http.Request) use {
+	switch {
+	case e.principal == nil:
+	case e.endpoint == v2.RouteNameManifest && r.Method == http.MethodPut && r.ContentLength < 0: // of unknown size
+		return use{1, maxManifestSize}
+	case e.endpoint == v2.RouteNameManifest && r.Method == http.MethodPut:
+		return use{1, min(r.ContentLength, maxManifestSize)}
+	case e.endpoint == v2.RouteNameTags:
+		return use{1, tagListSize}
+	}
+	return use{requests: 1}
+}
+
+// limits counts the requests in progress, and the bytes of their manifests.
+type limits struct {
+	maxRequests int64 // of all users
+	inUse       semaphore.Keyed
+}
+
+// limit is the most that requests with the same key may use.
+type limit struct {
+	key  any
+	most use
+}
+
+// of returns the limits of a request, the widest last; p is nil without a valid token. A
+// registry has half of what all users have, to leave room for the others, and a user a
+// quarter.
 func (l *limits) of(p *principal) []limit {
 	if p == nil {
-		return []limit{{"unauthenticated", use{requests: maxStrangerRequests}, errOverloaded}}
+		return []limit{{"unauthenticated", use{requests: maxUnauthenticated}}}
 	}
 	return []limit{
-		{p.account.ID, use{l.requests.user, maxUserManifestBytes}, errTooMany},
-		{"registry " + p.account.Namespace, use{l.requests.registry, maxRegistryManifestBytes}, errTooMany},
-		{"all users", use{l.requests.total, maxManifestBytes}, errOverloaded},
+		{p.account.ID, use{max(minUserRequests, l.maxRequests/4), maxManifestBytes / 4}},
+		{"registry " + p.account.Namespace, use{max(minUserRequests, l.maxRequests/2), maxManifestBytes / 2}},
+		{"all users", use{l.maxRequests, maxManifestBytes}},
 	}
 }
 
-// take counts what a request uses until release is called. If a limit is reached, it
-// returns the error to refuse the request with.
-func (l *limits) take(p *principal, more use) (release func(), refused *oci.Error) {
-	if more.manifests <= smallManifestSize {
-		more.manifests = 0
-	}
-	all := l.of(p)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, one := range all {
-		used := l.used[one.key]
-		if used.requests+more.requests > one.most.requests || used.manifests+more.manifests > one.most.manifests {
-			return nil, one.refusal
-		}
-	}
-	l.add(all, more)
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.add(all, use{-more.requests, -more.manifests})
-	}, nil
-}
+// bytesKey is the key of the manifest bytes of a [limit]. Requests have the limit's own.
+type bytesKey struct{ limit any }
 
-// add adds to what is used. mu must be locked.
-func (l *limits) add(all []limit, more use) {
-	if l.used == nil {
-		l.used = make(map[any]use)
+// take counts what a request uses until its exchange ends. If a limit is reached, it
+// returns the error to refuse the request with: 503 for the widest limit, or 429.
+func (l *limits) take(e *exchange, more use) *oci.Error {
+	if more.manifestBytes <= smallManifestSize {
+		more.manifestBytes = 0
 	}
-	for _, one := range all {
-		sum := use{l.used[one.key].requests + more.requests, l.used[one.key].manifests + more.manifests}
-		l.used[one.key] = sum
-		if sum == (use{}) {
-			delete(l.used, one.key)
-		}
+	var shares []semaphore.Share
+	for _, one := range l.of(e.principal) {
+		shares = append(shares, semaphore.Share{Key: one.key, N: more.requests, Most: one.most.requests},
+			semaphore.Share{Key: bytesKey{one.key}, N: more.manifestBytes, Most: one.most.manifestBytes})
 	}
+	release, full := l.inUse.TryAcquire(shares...)
+	switch {
+	case release != nil:
+		e.atEnd = append(e.atEnd, release)
+		return nil
+	case full < len(shares)-2:
+		return errTooMany
+	}
+	return errOverloaded
 }

@@ -24,32 +24,48 @@ func (l *limits) request(p *principal) (release func(), status int) {
 	return l.statusOf(p, use{requests: 1})
 }
 
-// statusOf takes more; status is that of the refusal, or 0.
+// statusOf takes more. status is the refusal's, or 0.
 func (l *limits) statusOf(p *principal, more use) (release func(), status int) {
-	release, refused := l.take(p, more)
-	if refused != nil {
-		status = refused.Status
+	e := &exchange{principal: p}
+	if refused := l.take(e, more); refused != nil {
+		return nil, refused.Status
 	}
-	return release, status
+	return e.end, 0
+}
+
+// wantNothing checks that neither these users nor requests without a token use anything.
+func (l *limits) wantNothing(t *testing.T, ids ...int64) {
+	t.Helper()
+	principals := []*principal{nil}
+	for _, id := range ids {
+		principals = append(principals, user(id))
+	}
+	for _, p := range principals {
+		for _, one := range l.of(p) {
+			if requests, bytes := l.inUse.InUse(one.key), l.inUse.InUse(bytesKey{one.key}); requests != 0 || bytes != 0 {
+				t.Errorf("%v, when all requests have ended: got %d requests and %d bytes in use, want none", one.key, requests, bytes)
+			}
+		}
+	}
 }
 
 func TestLimitsOfUsers(t *testing.T) {
-	for _, total := range []int{16, 32, MaxRequests} {
+	for _, total := range []int64{16, 32, MaxRequests} {
 		t.Run(fmt.Sprint(total), func(t *testing.T) { testLimitsOfUsers(t, total) })
 	}
 }
 
-func testLimitsOfUsers(t *testing.T, total int) {
-	l := limits{requests: newRequestLimits(total)}
-	var leaves []func()
+func testLimitsOfUsers(t *testing.T, total int64) {
+	l := limits{maxRequests: total}
+	var releases []func()
 	enter := func(v *principal, want int) {
 		t.Helper()
-		leave, status := l.request(v)
-		if status != want || (leave == nil) != (want != 0) {
-			t.Fatalf("user %v after %d requests: got %d, want %d", v, len(leaves), status, want)
+		release, status := l.request(v)
+		if status != want || (release == nil) != (want != 0) {
+			t.Fatalf("user %v after %d requests: got %d, want %d", v, len(releases), status, want)
 		}
-		if leave != nil {
-			leaves = append(leaves, leave)
+		if release != nil {
+			releases = append(releases, release)
 		}
 	}
 	for _, id := range []int64{0, 1, 3, 4} {
@@ -62,23 +78,21 @@ func testLimitsOfUsers(t *testing.T, total int) {
 		}
 	}
 	enter(user(100), http.StatusServiceUnavailable)
-	enter(nil, 0) // a share of their own
-	leaves[0]()
-	leaves = leaves[1:]
+	enter(nil, 0) // requests without a token have a limit of their own
+	releases[0]()
+	releases = releases[1:]
 	enter(user(100), 0)
-	for _, leave := range leaves {
-		leave()
+	for _, release := range releases {
+		release()
 	}
-	if len(l.used) != 0 {
-		t.Errorf("when all have left: got %+v, want nothing", l.used)
-	}
+	l.wantNothing(t, 0, 1, 3, 4)
 }
 
 // Clients pull several layers at once, however few files may be open.
 func TestLeastShareOfAUser(t *testing.T) {
-	l := limits{requests: newRequestLimits(4)}
+	l := limits{maxRequests: 4}
 	for range 4 {
-		if leave, status := l.request(user(0)); leave == nil {
+		if release, status := l.request(user(0)); release == nil {
 			t.Errorf("one of 4 requests in all: got %d, want it to be accepted", status)
 		}
 	}
@@ -87,10 +101,10 @@ func TestLeastShareOfAUser(t *testing.T) {
 	}
 }
 
-// Strangers who fill their share get 503 until one of them has left.
-func TestLimitOfStrangers(t *testing.T) {
+// At their limit, requests without a token get 503 until one of them has ended.
+func TestLimitOfUnauthenticatedRequests(t *testing.T) {
 	inside, release := make(chan struct{}), make(chan struct{})
-	d := &accessController{routes: v2.RouterWithPrefix(""), reserve: new(reserve)}
+	d := &accessController{routes: v2.RouterWithPrefix(""), files: &files{reserve: new(reserve)}}
 	d.next = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		inside <- struct{}{}
 		<-release
@@ -103,7 +117,7 @@ func TestLimitOfStrangers(t *testing.T) {
 		return w
 	}
 	var group sync.WaitGroup
-	for range maxStrangerRequests {
+	for range maxUnauthenticated {
 		group.Go(func() {
 			if got := ask(); got.Code != http.StatusOK {
 				t.Errorf("within the limit: got status %d, want 200", got.Code)
@@ -118,17 +132,17 @@ func TestLimitOfStrangers(t *testing.T) {
 	group.Wait()
 	group.Go(func() { <-inside })
 	if got := ask(); got.Code != http.StatusOK {
-		t.Errorf("when they have left: got status %d, want 200", got.Code)
+		t.Errorf("when they have ended: got status %d, want 200", got.Code)
 	}
 	group.Wait()
 }
 
 func TestLimitsOfManifests(t *testing.T) {
-	l := limits{requests: newRequestLimits(MaxRequests)}
+	l := limits{maxRequests: MaxRequests}
 	var releases []func()
-	hold := func(id, size int64, want int) {
+	acquire := func(id, size int64, want int) {
 		t.Helper()
-		release, status := l.statusOf(user(id), use{manifests: size})
+		release, status := l.statusOf(user(id), use{manifestBytes: size})
 		if status != want || (release == nil) != (want != 0) {
 			t.Fatalf("user %d, %d bytes: got %d, want %d", id, size, status, want)
 		}
@@ -137,24 +151,22 @@ func TestLimitsOfManifests(t *testing.T) {
 		}
 	}
 	for _, id := range []int64{0, 1, 3, 4} {
-		hold(id, maxUserManifestBytes-maxManifestSize, 0)
-		hold(id, maxManifestSize, 0)
-		hold(id, smallManifestSize+1, http.StatusTooManyRequests)
+		acquire(id, maxManifestBytes/4-maxManifestSize, 0)
+		acquire(id, maxManifestSize, 0)
+		acquire(id, smallManifestSize+1, http.StatusTooManyRequests)
 		if id == 1 {
-			hold(2, smallManifestSize+1, http.StatusTooManyRequests) // its registry has half of all
+			acquire(2, smallManifestSize+1, http.StatusTooManyRequests) // its registry has half of all
 		}
 	}
-	hold(100, smallManifestSize+1, http.StatusServiceUnavailable)
+	acquire(100, smallManifestSize+1, http.StatusServiceUnavailable)
 	for range MaxRequests {
-		hold(0, smallManifestSize, 0)
+		acquire(0, smallManifestSize, 0)
 	}
 	releases[0]()
 	releases = releases[1:]
-	hold(100, smallManifestSize+1, 0)
+	acquire(100, smallManifestSize+1, 0)
 	for _, release := range releases {
 		release()
 	}
-	if len(l.used) != 0 {
-		t.Errorf("when all have ended: got %+v, want nothing", l.used)
-	}
+	l.wantNothing(t, 0, 1, 3, 4)
 }

@@ -49,12 +49,17 @@ const logField = "instance.id"
 func (hook) Fire(entry *logrus.Entry) error {
 	e, _ := entry.Data[logField].(*exchange)
 	detail := entry.Data["err.detail"]
-	isFailure := entry.Data["err.code"] == errcode.ErrorCodeUnknown && !isClientGone(detail)
+	cause, isError := detail.(error)
+	isClientGone := isError && errors.Is(cause, context.Canceled) || detail == "client disconnected"
+	isFailure := entry.Data["err.code"] == errcode.ErrorCodeUnknown && !isClientGone
 	level := slog.LevelDebug
 	switch {
-	case e != nil && e.refused.Load() != nil: // what the library makes of errRefused
+	case e != nil && e.refused.Load() != nil: // follows from the refusal
 	case e != nil && isFailure:
-		e.SetCause(failure(detail, entry.Data["err.message"]))
+		if !isError {
+			cause = fmt.Errorf("%v", cmp.Or(detail, entry.Data["err.message"]))
+		}
+		e.SetCause(withoutPath(cause))
 		return nil
 	case isFailure || entry.Level < logrus.ErrorLevel:
 		level = slog.LevelError
@@ -70,21 +75,4 @@ func (hook) Fire(entry *logrus.Entry) error {
 	}
 	logTarget.Load().LogAttrs(context.Background(), level, entry.Message, attrs...)
 	return nil
-}
-
-// failure returns the cause of a failure from the fields of the library's log entry.
-func failure(detail, message any) error {
-	if err, ok := detail.(error); ok {
-		return withoutPath(err)
-	}
-	return fmt.Errorf("%v", cmp.Or(detail, message))
-}
-
-// isClientGone reports whether the detail of the library's error says that the
-// client has disconnected or stopped sending.
-func isClientGone(detail any) bool {
-	if err, ok := detail.(error); ok {
-		return errors.Is(err, context.Canceled)
-	}
-	return detail == "client disconnected" || detail == errBody.Error()
 }

@@ -8,14 +8,12 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-
-	"github.com/registryusers/registryusers/internal/apptest"
 )
 
 // The log has one line for each request, and an error only where there is
 // one to fix. (Each test checks at its end that no line contains a secret.)
 func TestClientErrorsAreNotServerErrors(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -56,7 +54,7 @@ func TestClientErrorsAreNotServerErrors(t *testing.T) {
 }
 
 func TestLogHasUserAndReason(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))
 	w.send(http.MethodPut, manifests, `{"schemaVersion":1}`, w.bearer(user, scope("1-1-demo/app", all)), "Content-Type: application/vnd.oci.image.index.v1+json")

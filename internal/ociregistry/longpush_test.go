@@ -11,12 +11,11 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
 func TestTokenHasLeeway(t *testing.T) {
-	w := newEnv(t, apptest.Options{})
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
@@ -31,47 +30,46 @@ func TestTokenHasLeeway(t *testing.T) {
 // An upload continues with the token it began with, however long it takes: a client
 // does not log in again in the middle of a layer. No other request does.
 func TestUploadOutlastsItsToken(t *testing.T) {
-	everywhere(t, func(_ *testing.T, w *env) {
-		user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 9})
-		bearer := w.bearer(user, scope("1-1-demo/app", all))
-		reading := w.bearer(user, scope("1-1-demo/app", "pull"))
-		upload, other := w.begun("1-1-demo/app", bearer), w.begun("1-1-demo/app", bearer)
-		w.Clock.Advance(token.Lifetime + 23*time.Hour)
-		got := w.send(http.MethodPatch, upload, "s", bearer)
-		w.wantStatus("PATCH on the first day", got, http.StatusAccepted, "")
-		upload = got.header.Get("Location")
-		w.Clock.Advance(7 * 24 * time.Hour)
-		w.wantStatus("PATCH with a token for pull", w.send(http.MethodPatch, upload, "so", reading), http.StatusUnauthorized, "UNAUTHORIZED")
-		got = w.send(http.MethodPatch, upload, "o", bearer)
-		w.wantStatus("PATCH a week later", got, http.StatusAccepted, "")
-		upload = got.header.Get("Location")
-		w.wantStatus("GET", w.send(http.MethodGet, upload, "", bearer), http.StatusNoContent, "")
-		w.wantStatus("PUT", w.send(http.MethodPut, withDigest(upload, sum("some")), "me", bearer), http.StatusCreated, "")
-		for _, request := range []struct{ method, target string }{
-			{http.MethodGet, "/v2/"},
-			{http.MethodGet, "/v2/1-1-demo/app/blobs/" + sum("some")},
-			{http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/"},
-			{http.MethodPost, other},
-			{http.MethodPut, manifests},
-			{http.MethodDelete, "/v2/1-1-demo/app/blobs/" + sum("some")},
-		} {
-			got := w.send(request.method, request.target, "", bearer)
-			w.wantStatus(request.method+" "+request.target, got, http.StatusUnauthorized, "UNAUTHORIZED")
-		}
-		w.wantStatus("DELETE", w.send(http.MethodDelete, other, "", bearer), http.StatusNoContent, "")
-		w.wantStatus("PATCH of what has ended", w.send(http.MethodPatch, other, "x", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
-		w.Clock.Advance(48 * time.Hour) // its account has expired
-		upload = w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
-		for _, method := range []string{http.MethodPatch, http.MethodPut, http.MethodDelete} {
-			got := w.send(method, withDigest(upload, sum("some")), "some", bearer)
-			w.wantStatus(method+" of an account that has expired", got, http.StatusUnauthorized, "UNAUTHORIZED")
-		}
-	})
+	w := newEnv(t)
+	user := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 9})
+	bearer := w.bearer(user, scope("1-1-demo/app", all))
+	reading := w.bearer(user, scope("1-1-demo/app", "pull"))
+	upload, other := w.begun("1-1-demo/app", bearer), w.begun("1-1-demo/app", bearer)
+	w.Clock.Advance(token.Lifetime + 23*time.Hour)
+	got := w.send(http.MethodPatch, upload, "s", bearer)
+	w.wantStatus("PATCH on the first day", got, http.StatusAccepted, "")
+	upload = got.header.Get("Location")
+	w.Clock.Advance(7 * 24 * time.Hour)
+	w.wantStatus("PATCH with a token for pull", w.send(http.MethodPatch, upload, "so", reading), http.StatusUnauthorized, "UNAUTHORIZED")
+	got = w.send(http.MethodPatch, upload, "o", bearer)
+	w.wantStatus("PATCH a week later", got, http.StatusAccepted, "")
+	upload = got.header.Get("Location")
+	w.wantStatus("GET", w.send(http.MethodGet, upload, "", bearer), http.StatusNoContent, "")
+	w.wantStatus("PUT", w.send(http.MethodPut, withDigest(upload, sum("some")), "me", bearer), http.StatusCreated, "")
+	for _, request := range []struct{ method, target string }{
+		{http.MethodGet, "/v2/"},
+		{http.MethodGet, "/v2/1-1-demo/app/blobs/" + sum("some")},
+		{http.MethodPost, "/v2/1-1-demo/app/blobs/uploads/"},
+		{http.MethodPost, other},
+		{http.MethodPut, manifests},
+		{http.MethodDelete, "/v2/1-1-demo/app/blobs/" + sum("some")},
+	} {
+		got := w.send(request.method, request.target, "", bearer)
+		w.wantStatus(request.method+" "+request.target, got, http.StatusUnauthorized, "UNAUTHORIZED")
+	}
+	w.wantStatus("DELETE", w.send(http.MethodDelete, other, "", bearer), http.StatusNoContent, "")
+	w.wantStatus("PATCH of what has ended", w.send(http.MethodPatch, other, "x", bearer), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
+	w.Clock.Advance(48 * time.Hour) // its account has expired
+	upload = w.begun("1-1-demo/app", w.bearer(w.pusher(w.one), scope("1-1-demo/app", all)))
+	for _, method := range []string{http.MethodPatch, http.MethodPut, http.MethodDelete} {
+		got := w.send(method, withDigest(upload, sum("some")), "some", bearer)
+		w.wantStatus(method+" of an account that has expired", got, http.StatusUnauthorized, "UNAUTHORIZED")
+	}
 }
 
 // A request's content is committed only if the account allows it at that time: the
 // account may have changed while the content was sent.
-func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
+func TestAccountIsReadAgainBeforeACommit(t *testing.T) {
 	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	for _, change := range []struct {
 		name   string
@@ -93,7 +91,7 @@ func TestNothingIsCommittedOnceTheAccountHasChanged(t *testing.T) {
 	} {
 		for _, content := range []string{"some", manifest} {
 			t.Run(fmt.Sprintf("%s, %.4s", change.name, content), func(t *testing.T) {
-				w := newEnv(t, onDisk)
+				w := newEnv(t)
 				user, reader := w.newUser(w.one, accounts.NewUser{Name: "user", Duration: 1}), w.pusher(w.one)
 				bearer := w.bearer(user, scope("1-1-demo/app", all))
 				target, written := withDigest(w.begun("1-1-demo/app", bearer), sum(content)), "/v2/1-1-demo/app/blobs/"+sum(content)

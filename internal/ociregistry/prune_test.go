@@ -36,7 +36,7 @@ var deep = "1-1-demo" + strings.Repeat("/a", 100)
 
 // A cancelled upload leaves no directories except those in use.
 func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope(deep, all), scope("1-1-demo/a", all))
 	kept := w.begun("1-1-demo/a", bearer)
 	before := w.directories()
@@ -56,7 +56,7 @@ func TestCancelledUploadLeavesNoDirectories(t *testing.T) {
 
 // Uploads that begin while others are cancelled never lose their directories.
 func TestUploadsBesideCancelledOnes(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/a/b/c", all))
 	var group sync.WaitGroup
 	for range 4 {
@@ -79,7 +79,7 @@ func TestUploadsBesideCancelledOnes(t *testing.T) {
 
 // Abandoned uploads leave no directories when they are removed at the start.
 func TestAbandonedUploadLeavesNoDirectories(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	w.begun(deep, w.bearer(w.pusher(w.one), scope(deep, all)))
 	w.Shut()
 	started := w.glob("_uploads", "startedat")
@@ -112,7 +112,7 @@ func (w *env) glob(directory, name string) (all []string) {
 
 // Collected blobs leave no directories; a symbolic link of the operator stays.
 func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 2)
 	_, options := w.as(user)
 	w.push(user, "1-1-demo/deep/in/app:v1", image)

@@ -10,7 +10,7 @@ import (
 
 // A request to the registry reads one account from the store, once.
 func TestARequestReadsOneAccount(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))

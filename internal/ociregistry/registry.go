@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"sync"
 
 	"github.com/distribution/distribution/v3"
@@ -24,17 +23,14 @@ import (
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
-	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
-	"github.com/gofrs/flock"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are the options of [Open]. Accounts, Issuer and Logger are required.
+// Options are the options of [Open]. Root, Accounts, Issuer and Logger are required.
 type Options struct {
-	Root     string // directory of the images; "": they are kept in memory
+	Root     string // directory of the images
 	URL      string // at which clients reach the registry, "https://HOST"; "": from each request
 	Accounts *accounts.Service
 	Issuer   *token.Issuer
@@ -61,7 +57,7 @@ type Options struct {
 type Registry struct {
 	http.Handler
 	app        *handlers.App
-	unlock     func() error
+	images     *imageDirectory
 	background sync.WaitGroup
 	cancel     context.CancelFunc // ends background
 }
@@ -70,41 +66,28 @@ type Registry struct {
 // on the number of images. Until the registry is closed or ctx ends, it removes
 // abandoned uploads in the background, and verifies blobs that earlier versions
 // stored: see verifyBlobs.
-func Open(ctx context.Context, o Options) (r *Registry, err error) {
+func Open(ctx context.Context, o Options) (*Registry, error) {
 	o.Logger = o.Logger.With(component)
 	logTo(o.Logger)
-	unlock := func() error { return nil }
-	if o.Root != "" {
-		if unlock, err = lock(o.Root); err != nil {
-			return nil, err
-		}
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, unlock())
-			}
-		}()
-	}
 	images, err := openImageDirectory(o.Root)
-	if err != nil {
-		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
-	}
-	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
-	c := &accessController{
-		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), reserve: space, images: images,
-		limits: limits{requests: newRequestLimits(min(cmp.Or(o.Requests, MaxRequests), MaxRequests))},
-	}
-	store := &files{root: o.Root, logger: o.Logger, reserve: space, images: images}
-	app, err := newApp(ctx, o, c, store)
 	if err != nil {
 		return nil, err
 	}
-	c.next = app
-	r = &Registry{Handler: c, app: app, unlock: unlock}
-	ctx, r.cancel = context.WithCancel(ctx)
-	if o.Root != "" {
-		r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
-		r.background.Go(func() { store.verifyBlobs(ctx) })
+	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
+	store := &files{images: images, logger: o.Logger, reserve: space}
+	c := &accessController{
+		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), files: store,
+		limits: limits{maxRequests: min(cmp.Or(int64(o.Requests), MaxRequests), MaxRequests)},
 	}
+	app, err := newApp(ctx, o, c)
+	if err != nil {
+		return nil, errors.Join(err, images.close())
+	}
+	c.next = app
+	r := &Registry{Handler: c, app: app, images: images}
+	ctx, r.cancel = context.WithCancel(ctx)
+	r.background.Go(func() { purgeUploads(ctx, images, o.Logger) })
+	r.background.Go(func() { store.verifyBlobs(ctx) })
 	return r, nil
 }
 
@@ -112,53 +95,30 @@ func Open(ctx context.Context, o Options) (r *Registry, err error) {
 func (r *Registry) Close() error {
 	r.cancel()
 	r.background.Wait()
-	return errors.Join(r.app.Shutdown(), r.unlock())
-}
-
-// lock locks the image directory for this process alone: a garbage collection during
-// a push would corrupt images.
-func lock(root string) (unlock func() error, err error) {
-	if err := atomicfile.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("image directory %s cannot be created: %w", root, err)
-	}
-	file := flock.New(filepath.Join(root, ".lock"), flock.SetPermissions(0o600))
-	ok, err := file.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("image directory %s cannot be locked: %w", root, err)
-	}
-	if !ok {
-		return nil, fmt.Errorf("image directory %s is in use by another process: stop that server first", root)
-	}
-	return file.Close, nil
+	return errors.Join(r.app.Shutdown(), r.images.close())
 }
 
 // newApp configures the library, which panics on errors. The configuration does not
 // depend on the user's, so only the directory can fail.
-func newApp(ctx context.Context, o Options, c *accessController, store *files) (app *handlers.App, err error) {
+func newApp(ctx context.Context, o Options, c *accessController) (app *handlers.App, err error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
-	if o.Root == "" {
-		store.StorageDriver = inmemory.New()
-	} else {
-		store.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root})
-		if err != nil {
-			return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
-		}
+	if c.files.StorageDriver, err = filesystem.FromParameters(map[string]any{"rootdirectory": o.Root}); err != nil {
+		return nil, fmt.Errorf("image directory %s: %w", o.Root, err)
 	}
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{
-			libraryName:   configuration.Parameters{"files": store},
+			libraryName:   configuration.Parameters{"files": c.files},
 			"delete":      configuration.Parameters{"enabled": true},
 			"redirect":    configuration.Parameters{"disable": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
 		Auth: configuration.Auth{libraryName: configuration.Parameters{"access": c}},
 		Middleware: map[string][]configuration.Middleware{
-			"repository": {{Name: libraryName, Options: configuration.Parameters{"files": store, "access": c}}},
+			"repository": {{Name: libraryName, Options: configuration.Parameters{"access": c}}},
 		},
 	}
-	config.Validation.Manifests.URLs.Allow = []string{".*"}                    // base layers of Windows images are elsewhere
 	config.HTTP.Secret = string(o.Accounts.DeriveKey("registry upload state")) // so that uploads survive a restart
 	config.HTTP.Host = o.URL
 	config.HTTP.RelativeURLs = o.URL == ""
@@ -181,7 +141,7 @@ var register = sync.OnceValue(func() error {
 			return options["access"].(*accessController), nil
 		}),
 		repositorymiddleware.Register(libraryName, func(_ context.Context, inner distribution.Repository, options map[string]any) (distribution.Repository, error) {
-			return &repository{inner, options["files"].(*files), options["access"].(*accessController)}, nil
+			return &repository{inner, options["access"].(*accessController)}, nil
 		}))
 })
 

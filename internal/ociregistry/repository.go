@@ -2,6 +2,9 @@ package ociregistry
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +13,6 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3"
-	"github.com/distribution/distribution/v3/manifest/ocischema"
-	"github.com/distribution/distribution/v3/manifest/schema2"
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
@@ -26,33 +27,30 @@ import (
 // read again before a commit.
 type repository struct {
 	distribution.Repository
-	files  *files
 	access *accessController
 }
 
+func (r *repository) name() string { return r.Named().Name() }
+
 // Blobs implements [distribution.Repository].
 func (r *repository) Blobs(ctx context.Context) distribution.BlobStore {
-	return &blobs{r.Repository.Blobs(ctx), r.Named().Name(), r.files, r.access}
+	return &blobs{r.Repository.Blobs(ctx), r}
 }
 
 // Manifests implements [distribution.Repository].
 func (r *repository) Manifests(ctx context.Context, options ...distribution.ManifestServiceOption) (distribution.ManifestService, error) {
-	inner, err := r.Repository.Manifests(ctx, options...)
-	if err != nil {
-		return nil, err
-	}
-	unverified, err := r.Repository.Manifests(ctx, append(options, storage.SkipLayerVerification())...)
-	if err != nil {
-		return nil, err
-	}
-	return &manifests{inner, unverified, r.Repository.Blobs(ctx), r.Named().Name(), r.Tags(ctx), r.files, r.access}, nil
+	inner, err := r.Repository.Manifests(ctx, append(options, storage.SkipLayerVerification())...) // see manifests.Put
+	return &manifests{inner, r}, err
+}
+
+// Tags implements [distribution.Repository].
+func (r *repository) Tags(ctx context.Context) distribution.TagService {
+	return &tags{r.Repository.Tags(ctx)}
 }
 
 type blobs struct {
 	distribution.BlobStore
-	repository string
-	files      *files
-	access     *accessController
+	repository *repository
 }
 
 // blobMaxAge is how long clients may cache a blob; the library's value.
@@ -61,16 +59,12 @@ const blobMaxAge = 365 * 24 * time.Hour
 // ServeBlob implements [distribution.BlobServer]. It serves the file itself, with
 // sendfile where the platform has it: the library would use a buffer of 4 MiB for
 // each open blob.
-func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, d digest.Digest) error {
-	e := exchangeOf(ctx)
-	if b.files.root == "" || e == nil {
-		return b.BlobStore.ServeBlob(ctx, w, r, d)
-	}
+func (b *blobs) ServeBlob(ctx context.Context, _ http.ResponseWriter, r *http.Request, d digest.Digest) error {
 	desc, err := b.Stat(ctx, d) // fails if the repository does not have the blob
 	if err != nil {
 		return err
 	}
-	file, err := b.files.open(desc.Digest)
+	file, err := b.repository.access.files.open(desc.Digest)
 	if errors.Is(err, fs.ErrNotExist) { // removed since
 		return errcode.ErrorCodeBlobUnknown.WithDetail(d)
 	} else if err != nil {
@@ -78,24 +72,25 @@ func (b *blobs) ServeBlob(ctx context.Context, w http.ResponseWriter, r *http.Re
 	}
 	defer file.Close()
 	if r.Method == http.MethodHead {
-		b.files.touch(b.repository, desc.Digest)
+		b.repository.access.files.touch(b.repository.name(), desc.Digest)
 	}
-	header := e.w.Header()
+	w := exchangeOf(ctx).w
+	header := w.Header()
 	header.Set("ETag", fmt.Sprintf("%q", desc.Digest))
 	header.Set("Cache-Control", fmt.Sprintf("max-age=%.f", blobMaxAge.Seconds()))
 	header.Set("Docker-Content-Digest", desc.Digest.String())
-	header.Set("Content-Type", "application/octet-stream")
-	http.ServeContent(e.w, r, "", time.Time{}, file)
+	header.Set("Content-Type", octetStream)
+	http.ServeContent(w, r, "", time.Time{}, file)
 	return nil
 }
 
 // Create implements [distribution.BlobIngester].
 func (b *blobs) Create(ctx context.Context, options ...distribution.BlobCreateOption) (distribution.BlobWriter, error) {
 	w, err := b.BlobStore.Create(ctx, options...)
-	if err != nil {
+	if err != nil { // also that the blob was mounted
 		return nil, err
 	}
-	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
+	return &upload{BlobWriter: w, repository: b.repository}, nil
 }
 
 // Resume implements [distribution.BlobIngester].
@@ -104,10 +99,10 @@ func (b *blobs) Resume(ctx context.Context, id string) (distribution.BlobWriter,
 	if err != nil {
 		return nil, err
 	}
-	if e := exchangeOf(ctx); e != nil && e.Request.Method == http.MethodDelete {
-		w = &cancelledUpload{w, stateOffset(e.Request.URL.Query().Get("_state"))}
+	if r := exchangeOf(ctx).Request; r.Method == http.MethodDelete {
+		w = &cancelledUpload{w, stateOffset(r.URL.Query().Get("_state"))}
 	}
-	return &upload{BlobWriter: w, repository: b.repository, access: b.access}, nil
+	return &upload{BlobWriter: w, repository: b.repository}, nil
 }
 
 // cancelledUpload is an upload that its client cancels, with any Location that it
@@ -121,10 +116,24 @@ type cancelledUpload struct {
 // Size implements [distribution.BlobWriter].
 func (u *cancelledUpload) Size() int64 { return u.size }
 
+// stateOffset returns the size that an upload had when the library sent a Location
+// with the state: an HMAC-SHA-256, which the library has verified, and JSON. It
+// returns -1 for any other text.
+func stateOffset(state string) int64 {
+	content, err := base64.URLEncoding.DecodeString(state)
+	if err != nil || len(content) < sha256.Size {
+		return -1
+	}
+	var fields struct{ Offset int64 }
+	if json.Unmarshal(content[sha256.Size:], &fields) != nil {
+		return -1
+	}
+	return fields.Offset
+}
+
 type upload struct {
 	distribution.BlobWriter
-	repository string
-	access     *accessController
+	repository *repository
 	cancelled  bool
 }
 
@@ -132,7 +141,7 @@ type upload struct {
 // any more. The upload replaces existing content, which may be damaged; the library
 // would keep it.
 func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor, error) {
-	if err := u.access.recheck(ctx, u.repository); err != nil {
+	if err := u.repository.access.recheck(ctx, u.repository.name()); err != nil {
 		return v1.Descriptor{}, err
 	}
 	return u.BlobWriter.Commit(withReplacement(ctx, desc.Digest), desc)
@@ -142,9 +151,8 @@ func (u *upload) Commit(ctx context.Context, desc v1.Descriptor) (v1.Descriptor,
 func (u *upload) Cancel(ctx context.Context) error {
 	err := u.BlobWriter.Cancel(ctx)
 	u.cancelled = true
-	if images := u.access.images; images.root != "" {
-		images.prune(below(images.root, path.Join(repositoriesRoot, u.repository, "_uploads")))
-	}
+	images := u.repository.access.files.images
+	images.prune(images.below(path.Join(repositoriesRoot, u.repository.name(), "_uploads")))
 	return err
 }
 
@@ -159,35 +167,29 @@ func (u *upload) Close() error {
 
 type manifests struct {
 	distribution.ManifestService
-	unverified distribution.ManifestService // does not check that the references of a manifest exist
-	blobs      distribution.BlobStatter
-	repository string
-	tags       distribution.TagService
-	files      *files
-	access     *accessController
+	repository *repository
 }
 
 // Get implements [distribution.ManifestService]. The bytes of the manifest count for
-// the limits until the request ends.
+// the limits until the request ends, if the repository has it.
 func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distribution.ManifestServiceOption) (distribution.Manifest, error) {
-	info, err := m.files.Stat(ctx, dataPath(d))
-	if err != nil || info.Size() <= smallManifestSize {
-		return m.ManifestService.Get(ctx, d, options...)
-	}
-	if exists, err := m.Exists(ctx, d); err != nil || !exists { // in this repository
-		return m.ManifestService.Get(ctx, d, options...)
-	}
-	e := exchangeOf(ctx)
-	if refused := m.access.take(e, use{manifests: info.Size()}); refused != nil {
-		return nil, e.refuse(refused)
+	info, err := m.repository.access.files.Stat(ctx, dataPath(d))
+	if err == nil && info.Size() > smallManifestSize {
+		if exists, err := m.Exists(ctx, d); err == nil && exists {
+			e := exchangeOf(ctx)
+			if refused := m.repository.access.limits.take(e, use{manifestBytes: info.Size()}); refused != nil {
+				return nil, e.refuse(refused)
+			}
+		}
 	}
 	return m.ManifestService.Get(ctx, d, options...)
 }
 
 // Put implements [distribution.ManifestService]. It fails if the account may not
-// push any more, and replaces existing content.
+// push any more, and replaces existing content. It checks the references itself: the
+// library sends the texts of its failures, and supports fewer foreign layers.
 func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
-	if err := m.access.recheck(ctx, m.repository); err != nil {
+	if err := m.repository.access.recheck(ctx, m.repository.name()); err != nil {
 		return "", err
 	}
 	_, payload, err := manifest.Payload()
@@ -198,15 +200,10 @@ func (m *manifests) Put(ctx context.Context, manifest distribution.Manifest, opt
 		return "", exchangeOf(ctx).refuse(refused)
 	}
 	ctx = withReplacement(ctx, digest.FromBytes(payload))
-	switch manifest.(type) {
-	case *schema2.DeserializedManifest, *ocischema.DeserializedManifest:
-		if err := checkReferences(ctx, m.blobs, manifest); err != nil {
-			return "", err
-		}
-		return m.unverified.Put(ctx, manifest, options...)
+	if err := m.checkReferences(ctx, manifest); err != nil {
+		return "", err
 	}
-	d, err := m.ManifestService.Put(ctx, manifest, options...)
-	return d, onlyClientErrors(err)
+	return m.ManifestService.Put(ctx, manifest, options...)
 }
 
 // Delete implements [distribution.ManifestService]. It removes the tags of the
@@ -220,21 +217,17 @@ func (m *manifests) Delete(ctx context.Context, d digest.Digest) error {
 	if !exists {
 		return distribution.ErrBlobUnknown
 	}
-	names, err := m.tags.Lookup(ctx, v1.Descriptor{Digest: d})
+	tags := m.repository.Tags(ctx)
+	names, err := tags.Lookup(ctx, v1.Descriptor{Digest: d})
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := m.tags.Untag(ctx, name); err != nil && !errors.As(err, new(distribution.ErrTagUnknown)) {
+		if err := tags.Untag(ctx, name); err != nil && !errors.As(err, new(distribution.ErrTagUnknown)) {
 			return err
 		}
 	}
 	return m.ManifestService.Delete(ctx, d)
-}
-
-// Tags implements [distribution.Repository].
-func (r *repository) Tags(ctx context.Context) distribution.TagService {
-	return &tags{r.Repository.Tags(ctx)}
 }
 
 type tags struct{ distribution.TagService }

@@ -18,10 +18,10 @@ import (
 const DefaultReserve = -1
 
 const (
-	smallestDefaultReserve = 256 << 20
-	// smallestFileReserve is the smallest number of inodes that uploads leave, if
-	// the file system has a fixed number of them; see [reserve.files].
-	smallestFileReserve = 1024
+	minDefaultReserve = 256 << 20
+	// minInodeReserve is the smallest number of inodes that uploads leave, if
+	// the file system has a fixed number of them; see [reservedInodes].
+	minInodeReserve = 1024
 	// reserveStep is how many bytes all uploads together write between two checks
 	// of the free space.
 	reserveStep = 16 << 20
@@ -30,37 +30,37 @@ const (
 // reserve prevents uploads from using the last space and the last inodes of the file
 // system, which the accounts need: users can be deleted while the disk is full.
 type reserve struct {
-	root string // a directory on the file system; "": nothing is reserved
+	root string // a directory on the file system
 	size int64  // [Options.Reserve]
 	// accountsDiskFull is [Options.AccountsDiskFull].
 	accountsDiskFull func() bool
 	logger           *slog.Logger
 
-	unseen atomic.Int64 // bytes written since the last check
-	low    atomic.Bool  // the result of the last check
+	unchecked atomic.Int64 // bytes written since the last check
+	low       atomic.Bool  // the result of the last check
 }
 
-// of returns the reserve in bytes for the total bytes of a file system.
-func (r *reserve) of(total uint64) uint64 {
+// bytes returns the reserve in bytes for the total bytes of a file system.
+func (r *reserve) bytes(total uint64) uint64 {
 	if r.size < 0 {
-		return max(smallestDefaultReserve, total/50)
+		return max(minDefaultReserve, total/50)
 	}
 	return uint64(r.size)
 }
 
-// files returns the reserve in inodes for the total inodes of a file system.
-func (r *reserve) files(total uint64) uint64 {
+// reservedInodes returns the reserve in inodes for the total inodes of a file system.
+func reservedInodes(total uint64) uint64 {
 	if total == 0 { // the number is not fixed
 		return 0
 	}
-	return max(smallestFileReserve, total/50)
+	return max(minInodeReserve, total/50)
 }
 
 var errReserve = errors.New("the disk is full, or its free space or free inodes are below the reserve")
 
-// check checks the file system and reports whether uploads must be refused. It logs
+// refuses checks the file system and reports whether uploads must be refused. It logs
 // changes.
-func (r *reserve) check(ctx context.Context) bool {
+func (r *reserve) refuses(ctx context.Context) bool {
 	reason, attrs := r.shortage()
 	low := reason != ""
 	if r.low.Swap(low) != low {
@@ -78,17 +78,17 @@ func (r *reserve) shortage() (reason string, attrs []slog.Attr) {
 	if r.isFull() {
 		return "the disk is full: free some space; until then only users and keys can be removed", nil
 	}
-	if r.root == "" || r.size == 0 {
+	if r.size == 0 {
 		return "", nil
 	}
 	space, ok := diskspace.Of(r.root)
 	if !ok {
 		return "", nil
 	}
-	if size := r.of(space.Total); space.Free < size {
-		return "the free space is below the reserve; free some, or set --reserve", []slog.Attr{slog.Uint64("free", space.Free), slog.Uint64("reserve", size)}
+	if size := r.bytes(space.Total); space.Free < size {
+		return "the free space is below the reserve; free some, or set --reserve", []slog.Attr{slog.Uint64("free_bytes", space.Free), slog.Uint64("reserve_bytes", size)}
 	}
-	if files := r.files(space.Files); space.FreeFiles < files {
+	if files := reservedInodes(space.Files); space.FreeFiles < files {
 		return "the free inodes are below the reserve; remove files, or run 'registryusers admin gc'", []slog.Attr{slog.Uint64("free_inodes", space.FreeFiles), slog.Uint64("reserve_inodes", files)}
 	}
 	return "", nil
@@ -97,46 +97,39 @@ func (r *reserve) shortage() (reason string, attrs []slog.Attr) {
 // isFull reports whether the disk of the accounts is full.
 func (r *reserve) isFull() bool { return r.accountsDiskFull != nil && r.accountsDiskFull() }
 
-// use counts bytes that are about to be written, and reports whether the upload
+// refusesWrite counts bytes that are about to be written, and reports whether the upload
 // must end.
-func (r *reserve) use(ctx context.Context, n int) bool {
-	if r.unseen.Add(int64(n)) >= reserveStep || r.isFull() {
-		r.unseen.Store(0)
-		return r.check(ctx)
+func (r *reserve) refusesWrite(ctx context.Context, n int) bool {
+	if r.unchecked.Add(int64(n)) >= reserveStep || r.isFull() {
+		r.unchecked.Store(0)
+		return r.refuses(ctx)
 	}
 	return r.low.Load()
 }
 
-// recordDiskFull records in the exchange of ctx if a full disk caused err, because the
+// recordDiskFull refuses the request of ctx if a full disk caused err, because the
 // library's responses do not say so. It returns err.
 func recordDiskFull(ctx context.Context, err error) error {
-	cause := storageCause(err)
-	if errors.Is(cause, errReserve) || diskspace.IsFull(cause) {
-		if e := exchangeOf(ctx); e != nil {
-			e.diskFull.Store(true)
-		}
-	}
-	return err
-}
-
-// storageCause returns the error that the library's storage driver wraps in an error
-// without Unwrap.
-func storageCause(err error) error {
-	var wrapped driver.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Detail
+	cause := withoutPath(err)
+	if e := exchangeOf(ctx); e != nil && (errors.Is(cause, errReserve) || diskspace.IsFull(cause)) {
+		full := *errDiskFull
+		full.Cause = cause
+		_ = e.refuse(&full)
 	}
 	return err
 }
 
 // withoutPath returns the cause of a storage error without the path of its file.
 func withoutPath(err error) error {
-	cause := storageCause(err)
-	if file := new(fs.PathError); errors.As(cause, &file) {
+	var wrapped driver.Error // without Unwrap
+	if errors.As(err, &wrapped) {
+		err = wrapped.Detail
+	}
+	if file := new(fs.PathError); errors.As(err, &file) {
 		return file.Err
 	}
-	if link := new(os.LinkError); errors.As(cause, &link) {
+	if link := new(os.LinkError); errors.As(err, &link) {
 		return link.Err
 	}
-	return cause
+	return err
 }

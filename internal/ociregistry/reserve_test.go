@@ -14,7 +14,7 @@ func TestDefaultReserve(t *testing.T) {
 		{0, 100 * gib, 0},
 		{5 * mib, 100 * gib, 5 * mib},
 	} {
-		if got := (&reserve{size: test.setting}).of(test.total); got != test.want {
+		if got := (&reserve{size: test.setting}).bytes(test.total); got != test.want {
 			t.Errorf("the setting %d on %d bytes: got %d, want %d", test.setting, test.total, got, test.want)
 		}
 	}
@@ -22,7 +22,7 @@ func TestDefaultReserve(t *testing.T) {
 
 func TestInodeReserve(t *testing.T) {
 	for total, want := range map[uint64]uint64{0: 0, 100: 1024, 50_000: 1024, 1_000_000: 20_000} {
-		if got := new(reserve).files(total); got != want {
+		if got := reservedInodes(total); got != want {
 			t.Errorf("of %d inodes: got %d, want %d", total, got, want)
 		}
 	}

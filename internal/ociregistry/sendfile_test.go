@@ -27,9 +27,9 @@ func (w *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 }
 
 // The response writer gets a blob's file itself, which the kernel can send.
-func TestBlobsAreGivenAsFiles(t *testing.T) {
+func TestResponseWriterGetsTheFile(t *testing.T) {
 	const content = "the content of a blob"
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	bearer := w.bearer(w.pusher(w.one), scope("1-1-demo/app", all))
 	got := w.send(http.MethodPut, withDigest(w.begun("1-1-demo/app", bearer), sum(content)), content, bearer)
 	w.wantStatus("push", got, http.StatusCreated, "")

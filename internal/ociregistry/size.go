@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -35,11 +32,8 @@ var errSizeDamaged = errors.New("it is not the size of a blob")
 // and [fs.ErrNotExist] if there is no file.
 func (f *files) readSize(d digest.Digest) (int64, error) {
 	const maxDigits = 19
-	content, err := readAtMost(below(f.root, sizePath(d)), maxDigits)
-	if errors.Is(err, errTooLarge) {
-		return 0, errSizeDamaged
-	}
-	if err != nil {
+	content, err := readAtMost(f.images.below(sizePath(d)), maxDigits)
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return 0, err
 	}
 	if string(content) == damagedBlob {
@@ -57,53 +51,39 @@ func (f *files) readSize(d digest.Digest) (int64, error) {
 // version stored the blob, or it was copied here, or its size file is damaged,
 // which is logged.
 func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bool) {
-	if f.root == "" { // in memory there are no size files
-		return 0, false
-	}
 	size, err := f.readSize(d)
 	if err == nil {
 		return size, true
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		f.logger.LogAttrs(ctx, slog.LevelError, "the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", slog.String("path", strings.TrimPrefix(sizePath(d), "/")))
+		f.log(ctx, sizePath(d), "the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", nil)
 	}
-	_ = os.Remove(below(f.root, sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
+	_ = os.Remove(f.images.below(sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
 	return 0, false
 }
 
 // writeSize writes the size file of a blob whose verified content is about to be
-// stored. The file is on the disk when writeSize returns.
-func (f *files) writeSize(d digest.Digest, size int64) error {
-	if f.root == "" {
+// stored at the path, and whose directory exists. For any other path it does nothing.
+// The file is on the disk when writeSize returns.
+func (f *files) writeSize(dataPath string, size int64) error {
+	d, isData := dataDigest(dataPath)
+	if !isData {
 		return nil
 	}
 	f.sizing.RLock()
 	defer f.sizing.RUnlock()
-	file := below(f.root, sizePath(d))
-	if err := atomicfile.MkdirAll(filepath.Dir(file), directoryMode); err != nil {
-		return err
-	}
-	return atomicfile.Write(file, []byte(strconv.FormatInt(size, 10)), sizeMode)
+	return atomicfile.Write(f.images.below(sizePath(d)), []byte(strconv.FormatInt(size, 10)), sizeMode)
 }
 
-// addSize is writeSize for a blob that is there already: it changes no size file
-// that a push has written meanwhile.
+// addSize writes the size file of a blob that was verified where it is, unless a push
+// has written it in the meantime.
 func (f *files) addSize(d digest.Digest, content string) error {
-	err := atomicfile.Create(below(f.root, sizePath(d)), []byte(content), sizeMode)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
-}
-
-// removeDamagedSize removes a blob's size file if it is damaged.
-func (f *files) removeDamagedSize(d digest.Digest) error {
-	f.sizing.Lock() // a push may be writing a good one
+	f.sizing.Lock()
 	defer f.sizing.Unlock()
-	if _, err := f.readSize(d); !errors.Is(err, errSizeDamaged) {
+	if _, err := f.readSize(d); err == nil {
 		return nil
 	}
-	return atomicfile.Remove(below(f.root, sizePath(d)))
+	return atomicfile.Write(f.images.below(sizePath(d)), []byte(content), sizeMode)
 }
 
 const sizeMode = 0o644

@@ -18,27 +18,28 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/app"
+	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/ociregistry"
-	"github.com/registryusers/registryusers/internal/token"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// options returns the options of a registry that opens. Tests change them.
-func options(t *testing.T, root string) ociregistry.Options {
+// open opens a server over a new data directory, whose images are in another directory.
+func open(t *testing.T, o ociregistry.Options) (*app.App, error) {
 	t.Helper()
-	e := apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry})
-	issuer := &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
-	return ociregistry.Options{Root: root, Accounts: e.Accounts, Issuer: issuer, Logger: quiet}
+	e := apptest.New(t, apptest.Options{})
+	e.AppOptions.Registry = &o
+	return images.Open(t.Context(), e.Dir, e.AppOptions)
 }
 
-// wantOpenError wants no registry, and an error that contains the words.
+// wantOpenError checks that a server does not open, with an error that contains the words.
 func wantOpenError(t *testing.T, o ociregistry.Options, words ...string) {
 	t.Helper()
-	registry, err := ociregistry.Open(t.Context(), o)
+	server, err := open(t, o)
 	if err == nil {
-		_ = registry.Close()
+		_ = server.Close()
 	}
 	wantWords(t, "Open", err, words...)
 }
@@ -56,21 +57,21 @@ func wantWords(t *testing.T, what string, err error, words ...string) {
 	}
 }
 
-func TestRootThatCannotBeUsed(t *testing.T) {
+func TestImageDirectoryThatCannotBeUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("a file", func(t *testing.T) { wantOpenError(t, options(t, file), file, "cannot be created") })
+	t.Run("a file", func(t *testing.T) { wantOpenError(t, ociregistry.Options{Root: file}, file, "cannot be created") })
 	t.Run("under a file", func(t *testing.T) {
-		wantOpenError(t, options(t, filepath.Join(file, "images")), filepath.Join(file, "images"), "cannot be created")
+		wantOpenError(t, ociregistry.Options{Root: filepath.Join(file, "images")}, filepath.Join(file, "images"), "cannot be created")
 	})
 	t.Run("its lock is a directory", func(t *testing.T) {
 		root := t.TempDir()
 		if err := os.Mkdir(filepath.Join(root, ".lock"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		wantOpenError(t, options(t, root), root, "cannot be locked")
+		wantOpenError(t, ociregistry.Options{Root: root}, root, "cannot be locked")
 	})
 	t.Run("not writable", func(t *testing.T) {
 		if os.Geteuid() == 0 {
@@ -81,27 +82,25 @@ func TestRootThatCannotBeUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.Chmod(root, 0o700) })
-		wantOpenError(t, options(t, root), root, "permission denied")
+		wantOpenError(t, ociregistry.Options{Root: root}, root, "permission denied")
 	})
 	t.Run("an invalid URL", func(t *testing.T) {
 		root := t.TempDir()
-		o := options(t, root)
-		o.URL = "https://[::1"
-		wantOpenError(t, o, "configured")
+		wantOpenError(t, ociregistry.Options{Root: root, URL: "https://[::1"}, "configured")
 		if _, err := collect(t, root); err != nil {
 			t.Errorf("the lock after an Open that failed: got %v, want it released", err)
 		}
 	})
 }
 
-func TestRootIsOneRegistrysAtATime(t *testing.T) {
+func TestImageDirectoryIsLocked(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "images")
-	first, err := ociregistry.Open(t.Context(), options(t, root))
+	first, err := open(t, ociregistry.Options{Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		wantOpenError(t, options(t, root), root, "in use")
+		wantOpenError(t, ociregistry.Options{Root: root}, root, "in use")
 		_, err := collect(t, root)
 		wantWords(t, "GarbageCollect", err, root, "in use")
 	}
@@ -111,7 +110,7 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 	if _, err := collect(t, root); err != nil {
 		t.Errorf("GarbageCollect after Close: %v", err)
 	}
-	second, err := ociregistry.Open(t.Context(), options(t, root))
+	second, err := open(t, ociregistry.Options{Root: root})
 	if err != nil {
 		t.Fatalf("Open after Close and GarbageCollect: %v", err)
 	}
@@ -120,8 +119,8 @@ func TestRootIsOneRegistrysAtATime(t *testing.T) {
 	}
 }
 
-func TestImagesAreTheirOwnersAlone(t *testing.T) {
-	w := newEnv(t, onDisk)
+func TestOnlyTheOwnerCanReadTheImages(t *testing.T) {
+	w := newEnv(t)
 	info, err := os.Stat(w.Dir.Images())
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the image directory: got %v, %v; want mode 0700", info.Mode(), err)
@@ -181,7 +180,7 @@ func collect(t *testing.T, root string) (g ociregistry.Garbage, err error) {
 }
 
 func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, other := w.pusher(w.one), w.pusher(w.two)
 	_, options := w.as(user)
 
@@ -257,7 +256,7 @@ func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/gone:shares", shares)
 }
 
-func TestGarbageCollectOfNothing(t *testing.T) {
+func TestGarbageCollectOfAnEmptyDirectory(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "images")
 	for range 2 {
 		if garbage, err := collect(t, root); err != nil || garbage != (ociregistry.Garbage{}) {
@@ -268,11 +267,11 @@ func TestGarbageCollectOfNothing(t *testing.T) {
 
 // A server that is stopped during a push must start again, even if it was the
 // first push.
-func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
+func TestOpenAfterAnInterruptedPush(t *testing.T) {
 	for _, before := range []string{"", "1-1-demo/app:v1", "1-1-demo/other:v1"} {
 		for _, piece := range []string{"", "some"} {
 			t.Run("after "+before+" with "+piece, func(t *testing.T) {
-				w := newEnv(t, onDisk)
+				w := newEnv(t)
 				user := w.pusher(w.one)
 				if before != "" {
 					w.push(user, before, newImage(t, 1))
@@ -280,7 +279,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 				bearer := w.bearer(user, scope("1-1-demo/app", all))
 				location := w.begun("1-1-demo/app", bearer)
 				if piece != "" {
-					w.wantStatus("send a piece", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
+					w.wantStatus("send a chunk", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
 				}
 				w.Shut()
 				if _, err := collect(t, w.Dir.Images()); err != nil {
@@ -296,7 +295,7 @@ func TestOpenAfterAPushThatNeverEnded(t *testing.T) {
 }
 
 func TestReadOnlyUserCannotDelete(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	image := newImage(t, 1)
 	w.push(w.pusher(w.one), "1-1-demo/app:v1", image)
 	reader := w.newUser(w.one, accounts.NewUser{Name: "reader", Duration: 1, ReadOnly: true})
@@ -316,7 +315,7 @@ func TestAcceptedManifestsDoNotStopGarbageCollection(t *testing.T) {
 		dockerOne  = "application/vnd.docker.distribution.manifest.v2+json"
 		dockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	)
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user := w.pusher(w.one)
 	config := `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + sum("{}") + `","size":2}`
 	taken := 0

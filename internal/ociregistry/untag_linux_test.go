@@ -11,7 +11,7 @@ import (
 // A tag that cannot be removed stops the removal of its manifest: the client
 // gets 500 without a path, and may try again.
 func TestManifestWhoseTagCannotBeRemoved(t *testing.T) {
-	w := newEnv(t, onDisk)
+	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
 	mounted := w.file("repositories", "1-1-demo", "app", "_manifests", "tags", "v1", "index")

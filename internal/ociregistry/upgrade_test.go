@@ -71,7 +71,7 @@ func TestDataDirectoriesOfEarlierVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := want.Created[0].CreatedAt.Add(time.Hour)
-			serveKept(t, apptest.New(t, apptest.Options{Data: data, Images: apptest.OnDisk, Start: now}), want)
+			serveKept(t, apptest.New(t, apptest.Options{Data: data, Images: true, Start: now}), want)
 		})
 	}
 }
@@ -167,7 +167,7 @@ func serveKept(t *testing.T, server *apptest.Env, want kept) {
 }
 
 // Blobs of earlier versions have no size files. The server verifies them while it
-// serves; a damaged one is missing then, and healed by a client that asks first.
+// serves. A damaged one is not found then, and repaired by a client that checks first.
 func TestBlobsOfEarlierVersionsAreVerified(t *testing.T) {
 	const version = "../../testdata/datadir/first"
 	text, err := os.ReadFile(version + "/expected.json")
@@ -193,7 +193,7 @@ func TestBlobsOfEarlierVersionsAreVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	overwrite(t, blobs[0], string(content[:len(content)-1]))
-	server := apptest.New(t, apptest.Options{Data: data, Images: apptest.OnDisk, Start: want.Created[0].CreatedAt.Add(time.Hour)})
+	server := apptest.New(t, apptest.Options{Data: data, Images: true, Start: want.Created[0].CreatedAt.Add(time.Hour)})
 	w := &env{Env: server, t: t}
 	repository, _, _ := strings.Cut(want.Image, ":")
 	bearer := w.bearer(login{User: accounts.User{Name: want.Created[0].Name}, secret: want.Created[0].Secret}, scope(repository, all))

@@ -2,9 +2,6 @@ package ociregistry
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -48,7 +45,7 @@ func purgeUploads(ctx context.Context, images *imageDirectory, logger *slog.Logg
 // it removed.
 func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (n int, err error) {
 	var failures []error
-	err = eachRepository(ctx, images.root, func(repository string, err error) error {
+	err = eachRepository(ctx, images.below(repositoriesRoot), func(repository string, err error) error {
 		directory := filepath.Join(repository, "_uploads")
 		ids, failure := directories(directory)
 		failures = append(failures, err, failure)
@@ -62,9 +59,9 @@ func removeUploads(ctx context.Context, images *imageDirectory, now time.Time) (
 			}
 			if err := os.RemoveAll(upload); err != nil {
 				failures = append(failures, err)
-				continue
+			} else {
+				n++
 			}
-			n++
 		}
 		images.prune(directory)
 		return nil
@@ -88,19 +85,4 @@ func lastUse(upload string) time.Time {
 		last = info.ModTime()
 	}
 	return last
-}
-
-// stateOffset returns the size that an upload had when the library sent a Location
-// with the state: an HMAC-SHA-256, which the library has verified, and JSON. It
-// returns -1 for any other text.
-func stateOffset(state string) int64 {
-	content, err := base64.URLEncoding.DecodeString(state)
-	if err != nil || len(content) < sha256.Size {
-		return -1
-	}
-	var fields struct{ Offset int64 }
-	if json.Unmarshal(content[sha256.Size:], &fields) != nil {
-		return -1
-	}
-	return fields.Offset
 }

@@ -16,7 +16,7 @@ import (
 // writeUpload creates an upload that was begun and last written to at the times.
 func writeUpload(t *testing.T, root, repository, id, startedAt string, written time.Time) (directory string) {
 	t.Helper()
-	directory = below(root, repositoriesRoot+"/"+repository+"/_uploads/"+id)
+	directory = (&imageDirectory{root: root}).below(repositoriesRoot + "/" + repository + "/_uploads/" + id)
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestAbandonedUploadsAreRemovedWhileServing(t *testing.T) {
 		young := writeUpload(t, root, "1-1-demo/app/team", "young", at(22*time.Hour+30*time.Minute), now.Add(-25*time.Hour))
 		damaged := writeUpload(t, root, "1-1-demo/app", "damaged", "", now.Add(-25*time.Hour))
 		later := writeUpload(t, root, "1-1-demo/app", "later", "", now.Add(-day+time.Minute))
-		manifest := below(root, repositoriesRoot+"/1-1-demo/app/_manifests/revisions/sha256/x/_uploads/y")
+		manifest := (&imageDirectory{root: root}).below(repositoriesRoot + "/1-1-demo/app/_manifests/revisions/sha256/x/_uploads/y")
 		if err := os.MkdirAll(manifest, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -91,12 +91,12 @@ func TestAbandonedUploadsAreRemovedWhileServing(t *testing.T) {
 }
 
 // An unreadable repository does not affect the others.
-func TestUploadsOfOtherRepositoriesAreRemovedAllTheSame(t *testing.T) {
+func TestUnreadableRepositoryDoesNotKeepOtherUploads(t *testing.T) {
 	root, now := t.TempDir(), time.Now()
 	old := now.Add(-25 * time.Hour)
 	first := writeUpload(t, root, "1-1-a/app", "first", "", old)
 	last := writeUpload(t, root, "1-1-z/app", "last", "", old)
-	broken := below(root, repositoriesRoot+"/1-1-m/app/_uploads")
+	broken := (&imageDirectory{root: root}).below(repositoriesRoot + "/1-1-m/app/_uploads")
 	if err := os.MkdirAll(filepath.Dir(broken), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -28,38 +27,38 @@ const (
 )
 
 // verifyBlobs verifies the blobs that have no size file, or a damaged one, and
-// writes it. Earlier versions wrote none, and whoever copies images here from
-// another registry has none. A blob whose content does not fit its digest is
+// writes it. Earlier versions wrote none, and images that were copied here
+// from another registry have none. A blob whose content does not fit its digest is
 // logged, and missing from then on until it is pushed again.
 //
 // When each blob has its size file, verifyBlobs leaves a mark, and does nothing at
-// later starts. It ends with ctx; the next start then goes on.
+// later starts. It ends with ctx, and the next start continues.
 func (f *files) verifyBlobs(ctx context.Context) {
-	if _, err := os.Stat(below(f.root, sizesComplete)); err == nil {
+	if _, err := os.Stat(f.images.below(sizesComplete)); err == nil {
 		return
 	}
 	v := &blobVerifier{files: f, buffer: make([]byte, verifyBuffer)}
-	err := eachBlob(ctx, f.root, func(d digest.Digest, _ string) error { return v.verify(ctx, d) })
+	err := f.images.eachBlob(ctx, func(d digest.Digest, _ string) error { return v.verify(ctx, d) })
 	if err == nil && v.failed == 0 {
 		err = f.markSizesComplete()
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	if n := v.sound + v.damaged; n > 0 {
+	if n := v.intact + v.damaged; n > 0 {
 		f.logger.LogAttrs(ctx, slog.LevelInfo, "verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
 	}
 	if err != nil {
-		f.logger.LogAttrs(ctx, slog.LevelError, "not all blobs of which no size is known could be verified; the next start goes on", slog.String("error", withoutPath(err).Error()))
+		f.log(ctx, blobsRoot, "not all blobs of which no size is known could be verified; the next start continues", err)
 	}
 }
 
-// markSizesComplete leaves the mark, unless the image directory has gone meanwhile.
+// markSizesComplete leaves the mark, unless the image directory was moved or replaced.
 func (f *files) markSizesComplete() error {
 	if !f.images.isThere() {
 		return errImagesMoved
 	}
-	mark := below(f.root, sizesComplete)
+	mark := f.images.below(sizesComplete)
 	if err := atomicfile.MkdirAll(filepath.Dir(mark), directoryMode); err != nil {
 		return err
 	}
@@ -70,7 +69,7 @@ type blobVerifier struct {
 	files  *files
 	buffer []byte
 
-	sound, damaged, failed int // blobs
+	intact, damaged, failed int // blobs
 }
 
 // verify verifies a blob if its size is not known. An error ends the walk.
@@ -79,15 +78,14 @@ func (v *blobVerifier) verify(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	_, err := v.files.readSize(d)
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, errSizeDamaged):
-		v.log(ctx, "the size file of a blob is damaged, and the blob is verified again", sizePath(d), nil)
-		if err = v.files.removeDamagedSize(d); err == nil {
-			err = v.hash(ctx, d)
-		}
-	case errors.Is(err, fs.ErrNotExist):
+	}
+	if errors.Is(err, errSizeDamaged) {
+		v.files.log(ctx, sizePath(d), "the size file of a blob is damaged, and the blob is verified again", nil)
+		err = fs.ErrNotExist
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		err = v.hash(ctx, d)
 	}
 	switch {
@@ -96,7 +94,7 @@ func (v *blobVerifier) verify(ctx context.Context, d digest.Digest) error {
 		return err
 	default:
 		v.failed++
-		v.log(ctx, "a blob could not be verified", dataPath(d), err)
+		v.files.log(ctx, dataPath(d), "a blob could not be verified", err)
 	}
 	return nil
 }
@@ -109,39 +107,34 @@ func (v *blobVerifier) hash(ctx context.Context, d digest.Digest) error {
 	}
 	defer file.Close()
 	verifier := d.Verifier()
-	var size int64
-	for {
-		n, err := file.Read(v.buffer)
-		_, _ = verifier.Write(v.buffer[:n])
-		size += int64(n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if err := pause(ctx, n); err != nil {
-			return err
-		}
+	size, err := io.CopyBuffer(verifier, &slowReader{ctx, file}, v.buffer)
+	if err != nil {
+		return err
 	}
-	if v.files.reserve.check(ctx) {
+	if v.files.reserve.refuses(ctx) {
 		return errReserve // a size file takes an inode
 	}
 	if verifier.Verified() {
-		v.sound++
+		v.intact++
 		return v.files.addSize(d, strconv.FormatInt(size, 10))
 	}
 	v.damaged++
-	v.log(ctx, "the content of a blob does not fit its digest; it is not served until it is pushed again", dataPath(d), nil)
+	v.files.log(ctx, dataPath(d), "the content of a blob does not fit its digest; it is not served until it is pushed again", nil)
 	return v.files.addSize(d, damagedBlob)
 }
 
-func (v *blobVerifier) log(ctx context.Context, what, path string, err error) {
-	attrs := []slog.Attr{slog.String("path", strings.TrimPrefix(path, "/"))}
+// slowReader reads at [verifyRate], until ctx ends.
+type slowReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
 	if err != nil {
-		attrs = append(attrs, slog.String("error", withoutPath(err).Error()))
+		return n, err
 	}
-	v.files.logger.LogAttrs(ctx, slog.LevelError, what, attrs...)
+	return n, pause(r.ctx, n)
 }
 
 // pause waits as long as n bytes take at [verifyRate].

@@ -31,8 +31,13 @@ func newBlobFiles(t *testing.T) *blobFiles {
 		t.Fatal(err)
 	}
 	f := &blobFiles{t: t}
+	t.Cleanup(func() {
+		if err := images.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	logger := slog.New(slog.NewTextHandler(&f.log, nil))
-	f.files = &files{root: images.root, logger: logger, reserve: &reserve{root: images.root, logger: logger}, images: images}
+	f.files = &files{logger: logger, reserve: &reserve{root: images.root, logger: logger}, images: images}
 	return f
 }
 
@@ -44,7 +49,7 @@ func (f *blobFiles) put(content string, isDamaged bool) digest.Digest {
 	if isDamaged {
 		content = content[:len(content)-1]
 	}
-	data := below(f.root, dataPath(d))
+	data := f.images.below(dataPath(d))
 	if err := os.MkdirAll(filepath.Dir(data), directoryMode); err != nil {
 		f.t.Fatal(err)
 	}
@@ -56,7 +61,7 @@ func (f *blobFiles) put(content string, isDamaged bool) digest.Digest {
 
 func (f *blobFiles) wantSize(d digest.Digest, want string) {
 	f.t.Helper()
-	got, err := os.ReadFile(below(f.root, sizePath(d)))
+	got, err := os.ReadFile(f.images.below(sizePath(d)))
 	if errors.Is(err, fs.ErrNotExist) {
 		got, err = []byte("none"), nil
 	}
@@ -67,26 +72,26 @@ func (f *blobFiles) wantSize(d digest.Digest, want string) {
 
 func (f *blobFiles) wantMark(want bool) {
 	f.t.Helper()
-	if got := exists(below(f.root, sizesComplete)); got != want {
+	if got := exists(f.images.below(sizesComplete)); got != want {
 		f.t.Errorf("the mark: got %t, want %t", got, want)
 	}
 }
 
 func TestBlobsAreVerifiedOnce(t *testing.T) {
 	f := newBlobFiles(t)
-	sound, cut, empty := f.put("a sound blob", false), f.put("a blob that was cut", true), f.put("x", true)
+	intact, cut, empty := f.put("intact blob!", false), f.put("a blob that was cut", true), f.put("x", true)
 	f.verifyBlobs(t.Context())
-	f.wantSize(sound, "12")
+	f.wantSize(intact, "12")
 	f.wantSize(cut, damagedBlob)
 	f.wantSize(empty, damagedBlob)
 	f.wantMark(true)
-	if text := f.log.String(); strings.Count(text, "level=ERROR") != 2 || !strings.Contains(text, strings.TrimPrefix(dataPath(cut), "/")) || strings.Contains(text, f.root) {
+	if text := f.log.String(); strings.Count(text, "level=ERROR") != 2 || !strings.Contains(text, strings.TrimPrefix(dataPath(cut), "/")) || strings.Contains(text, f.images.root) {
 		t.Errorf("got the log\n%s\nwant the two damaged blobs by name, and no path of the machine", text)
 	}
 	late := f.put("another blob", false)
 	f.verifyBlobs(t.Context())
 	f.wantSize(late, "none")
-	// Whoever asks for a blob without a size has it verified at the next start.
+	// After a request for a blob without a size, the next start verifies it.
 	if size, known := f.size(t.Context(), late); known {
 		t.Errorf("got the size %d of a blob without a size file, want none", size)
 	}
@@ -99,8 +104,8 @@ func TestBlobsAreVerifiedOnce(t *testing.T) {
 func TestDamagedSizeFilesAreReplaced(t *testing.T) {
 	for _, damage := range []string{"", "garbage", "-1", "+12", "damaged ", strings.Repeat("1", 5000)} {
 		f := newBlobFiles(t)
-		d := f.put("a sound blob", false)
-		if err := os.WriteFile(below(f.root, sizePath(d)), []byte(damage), 0o600); err != nil {
+		d := f.put("intact blob!", false)
+		if err := os.WriteFile(f.images.below(sizePath(d)), []byte(damage), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		f.verifyBlobs(t.Context())
@@ -111,21 +116,21 @@ func TestDamagedSizeFilesAreReplaced(t *testing.T) {
 	}
 }
 
-// What a push has written is never replaced by what was found before it.
-func TestVerifyingChangesNoSizeOfAPush(t *testing.T) {
+// A size that a push has written is never replaced by an earlier finding.
+func TestVerificationChangesNoSizeOfAPush(t *testing.T) {
 	f := newBlobFiles(t)
-	d := f.put("a sound blob", false)
-	if err := f.writeSize(d, 12); err != nil {
+	d := f.put("intact blob!", false)
+	if err := f.writeSize(dataPath(d), 12); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.addSize(d, damagedBlob), f.removeDamagedSize(d)); err != nil {
+	if err := f.addSize(d, damagedBlob); err != nil {
 		t.Error(err)
 	}
 	f.wantSize(d, "12")
 }
 
-// Verifying takes its time, and goes on where it was stopped.
-func TestVerifyingIsSlowAndGoesOn(t *testing.T) {
+// The verification has a bounded rate, and continues where it was stopped.
+func TestVerificationIsSlowAndContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBlobFiles(t)
 		random := make([]byte, 5<<20)
@@ -136,7 +141,7 @@ func TestVerifyingIsSlowAndGoesOn(t *testing.T) {
 		}
 		known := func() (n int) {
 			for _, d := range all {
-				if exists(below(f.root, sizePath(d))) {
+				if exists(f.images.below(sizePath(d))) {
 					n++
 				}
 			}
@@ -160,10 +165,10 @@ func TestVerifyingIsSlowAndGoesOn(t *testing.T) {
 	})
 }
 
-func TestVerifyingLeavesNoMarkWhereItCannotGoOn(t *testing.T) {
+func TestVerificationThatCannotContinueLeavesNoMark(t *testing.T) {
 	t.Run("a full disk", func(t *testing.T) {
 		f := newBlobFiles(t)
-		d := f.put("a sound blob", false)
+		d := f.put("intact blob!", false)
 		f.reserve.accountsDiskFull = func() bool { return true }
 		f.verifyBlobs(t.Context())
 		f.wantSize(d, "none")
@@ -171,8 +176,8 @@ func TestVerifyingLeavesNoMarkWhereItCannotGoOn(t *testing.T) {
 	})
 	t.Run("a blob that cannot be read", func(t *testing.T) {
 		f := newBlobFiles(t)
-		d, broken := f.put("a sound blob", false), digest.FromString("broken")
-		if err := os.MkdirAll(below(f.root, dataPath(broken)), directoryMode); err != nil { // a directory for a file
+		d, broken := f.put("intact blob!", false), digest.FromString("broken")
+		if err := os.MkdirAll(f.images.below(dataPath(broken)), directoryMode); err != nil { // a directory for a file
 			t.Fatal(err)
 		}
 		f.verifyBlobs(t.Context())
@@ -182,7 +187,7 @@ func TestVerifyingLeavesNoMarkWhereItCannotGoOn(t *testing.T) {
 	})
 	t.Run("an image directory that was replaced", func(t *testing.T) {
 		f := newBlobFiles(t)
-		if err := errors.Join(os.Rename(f.root, f.root+".moved"), os.Mkdir(f.root, 0o700)); err != nil {
+		if err := errors.Join(os.Rename(f.images.root, f.images.root+".moved"), os.Mkdir(f.images.root, 0o700)); err != nil {
 			t.Fatal(err)
 		}
 		f.verifyBlobs(t.Context())

@@ -3,6 +3,7 @@ package ociregistry
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,26 +12,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// below returns the file path of a path of the layout in the image directory root.
-func below(root, path string) string { return filepath.Join(root, filepath.FromSlash(path)) }
-
-// relative returns a path for the log: relative to root, with slashes.
-func relative(root, path string) string {
-	if name, err := filepath.Rel(root, path); err == nil {
-		return filepath.ToSlash(name)
-	}
-	return filepath.Base(path)
-}
-
-// eachRepository calls visit with the directory of each repository, and with each
-// directory that only contains repositories, until visit returns an error or ctx
+// eachRepository calls visit with the directory, with each repository below it, and with
+// each directory that only contains repositories, until visit returns an error or ctx
 // ends. It does not read the directories inside a repository. If a directory cannot
 // be read, visit gets the error.
-func eachRepository(ctx context.Context, root string, visit func(directory string, err error) error) error {
-	return eachRepositoryIn(ctx, below(root, repositoriesRoot), visit)
-}
-
-func eachRepositoryIn(ctx context.Context, directory string, visit func(string, error) error) error {
+func eachRepository(ctx context.Context, directory string, visit func(directory string, err error) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -42,7 +28,7 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 		if strings.HasPrefix(name, "_") { // of the repository itself
 			continue
 		}
-		if err := eachRepositoryIn(ctx, filepath.Join(directory, name), visit); err != nil {
+		if err := eachRepository(ctx, filepath.Join(directory, name), visit); err != nil {
 			return err
 		}
 	}
@@ -50,28 +36,28 @@ func eachRepositoryIn(ctx context.Context, directory string, visit func(string, 
 }
 
 // eachBlob calls visit with each blob and its directory, until it fails or ctx ends.
-func eachBlob(ctx context.Context, root string, visit func(d digest.Digest, directory string) error) error {
-	return eachDirectory(below(root, blobsRoot), 3, func(directory string) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		d, ok := directoryDigest(filepath.Dir(filepath.Dir(directory)), directory)
+func (d *imageDirectory) eachBlob(ctx context.Context, visit func(d digest.Digest, directory string) error) error {
+	return eachDirectory(ctx, d.below(blobsRoot), 3, func(directory string) error {
+		blob, ok := pathDigest(filepath.Base(filepath.Dir(filepath.Dir(directory))), filepath.Base(directory))
 		if !ok {
 			return nil
 		}
-		return visit(d, directory)
+		return visit(blob, directory)
 	})
 }
 
 // eachDirectory calls visit with the directories that are depth levels below a
-// directory.
-func eachDirectory(directory string, depth int, visit func(directory string) error) error {
+// directory, until it fails or ctx ends.
+func eachDirectory(ctx context.Context, directory string, depth int, visit func(directory string) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if depth == 0 {
 		return visit(directory)
 	}
 	names, err := directories(directory)
 	for _, name := range names {
-		if err := eachDirectory(filepath.Join(directory, name), depth-1, visit); err != nil {
+		if err := eachDirectory(ctx, filepath.Join(directory, name), depth-1, visit); err != nil {
 			return err
 		}
 	}
@@ -92,18 +78,34 @@ func directories(path string) ([]string, error) {
 	}
 	var names []string
 	for _, entry := range entries {
+		isDir := entry.IsDir()
 		if entry.Type()&fs.ModeSymlink != 0 {
 			info, err := os.Stat(filepath.Join(path, entry.Name()))
 			if err != nil {
 				return nil, err
 			}
-			if !info.IsDir() {
-				continue
-			}
-		} else if !entry.IsDir() {
-			continue
+			isDir = info.IsDir()
 		}
-		names = append(names, entry.Name())
+		if isDir {
+			names = append(names, entry.Name())
+		}
 	}
 	return names, nil
+}
+
+var errTooLarge = errors.New("it is too large")
+
+// readAtMost reads a file of at most max bytes. If it is larger, it returns errTooLarge
+// and the beginning.
+func readAtMost(path string, max int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, max+1))
+	if err == nil && int64(len(content)) > max {
+		err = errTooLarge
+	}
+	return content, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/oci"
 	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 // service is what the tokens are for. Any other name is another service's.
@@ -27,14 +28,14 @@ var quiet = slog.New(slog.DiscardHandler)
 // env is a server that issues tokens, with two registries.
 type env struct {
 	*apptest.Env
-	issuer      *token.Issuer // of the server's tokens
+	issuer      *token.Issuer // the server's
 	demo, other accounts.RegistryRef
 }
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	e := &env{Env: apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry})}
-	e.issuer = &token.Issuer{Keys: e.Keys, Service: service, Now: e.Clock.Now}
+	e := new(env)
+	e.Env = apptest.New(t, apptest.Options{Handlers: func(h *web.Handlers) { e.issuer = h.Token.(*token.Handler).Issuer }})
 	e.demo, e.other = e.Registry, e.NewRegistry(1, 1, "other")
 	e.Log.Take()
 	return e

@@ -12,25 +12,17 @@ import (
 func grant(account accounts.Account, scopes []oci.Access) []oci.Access {
 	granted := make([]oci.Access, 0, len(scopes))
 	for _, scope := range scopes {
-		var actions []string
-		for _, action := range account.Actions(scope.Name) {
-			if slices.Contains(scope.Actions, action) || slices.Contains(scope.Actions, "*") {
-				actions = append(actions, action)
-			}
-		}
-		if len(actions) == 0 {
-			continue
-		}
 		i := slices.IndexFunc(granted, func(a oci.Access) bool { return a.Name == scope.Name && a.Class == scope.Class })
 		if i < 0 {
-			granted = append(granted, oci.Access{Type: oci.RepositoryType, Class: scope.Class, Name: scope.Name, Actions: actions})
-			continue
+			i = len(granted)
+			granted = append(granted, oci.Access{Type: oci.RepositoryType, Class: scope.Class, Name: scope.Name})
 		}
-		for _, action := range actions {
-			if !slices.Contains(granted[i].Actions, action) {
+		for _, action := range account.Actions(scope.Name) {
+			isRequested := slices.Contains(scope.Actions, action) || slices.Contains(scope.Actions, "*")
+			if isRequested && !slices.Contains(granted[i].Actions, action) {
 				granted[i].Actions = append(granted[i].Actions, action)
 			}
 		}
 	}
-	return granted
+	return slices.DeleteFunc(granted, func(a oci.Access) bool { return len(a.Actions) == 0 })
 }

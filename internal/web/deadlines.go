@@ -16,9 +16,9 @@ import (
 // If no handler reads a body, net/http drains it before it sends the response. Such
 // a body must arrive within [unreadTimeout]; only a handler's reads extend that.
 
-// limits limit how long a request may take.
+// deadlines limit how long a request may take.
 type deadlines struct {
-	total  time.Duration // for the whole request
+	total  time.Duration // for the complete request
 	body   time.Duration // for its body to arrive; 0: total
 	eachIO time.Duration // for each read and each write; 0: only total and body apply
 }
@@ -32,23 +32,23 @@ var (
 )
 
 // responseTime is the part of total that is reserved for sending the response, for
-// requests without step.
+// requests without eachIO.
 const responseTime = 5 * time.Second
 
 // apply sets the deadlines of a request, and returns the request with a context that
 // has a deadline. cancel must be called when the request has ended.
-func (l deadlines) apply(record *observe.Record, r *http.Request) (limited *http.Request, cancel context.CancelFunc) {
+func (d deadlines) apply(record *observe.Record, r *http.Request) (limited *http.Request, cancel context.CancelFunc) {
 	now := time.Now()
-	end := now.Add(l.total)
+	end := now.Add(d.total)
 	bodyEnd := end
-	if l.body > 0 {
-		bodyEnd = now.Add(l.body)
+	if d.body > 0 {
+		bodyEnd = now.Add(d.body)
 	}
 	cancel = func() {}
 	connection := http.NewResponseController(record.Writer.ResponseWriter) // its methods do not fail on a real connection
 	extend := func(end time.Time) time.Time { return end }
-	if l.eachIO > 0 {
-		extend = func(end time.Time) time.Time { return earlier(time.Now().Add(l.eachIO), end) }
+	if d.eachIO > 0 {
+		extend = func(end time.Time) time.Time { return earlier(time.Now().Add(d.eachIO), end) }
 		record.Writer.BeforeWrite(func() { _ = connection.SetWriteDeadline(extend(end)) })
 	} else {
 		var ctx context.Context
@@ -57,7 +57,7 @@ func (l deadlines) apply(record *observe.Record, r *http.Request) (limited *http
 	}
 	_ = connection.SetWriteDeadline(extend(end))
 	afterBody := end
-	if l.eachIO > 0 { // the client has nothing more to send, and the handler may take long
+	if d.eachIO > 0 { // the client has nothing more to send, and the handler may take long
 		afterBody = time.Time{}
 	}
 	if r.ContentLength == 0 {

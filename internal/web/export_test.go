@@ -1,6 +1,6 @@
 package web
 
-// Routes returns the paths of the handlers, and whether they ask who calls.
+// Routes returns the paths of the handlers, and whether they need credentials.
 func (h Handlers) Routes() map[string]bool {
 	routes := make(map[string]bool)
 	for _, r := range h.routes() {

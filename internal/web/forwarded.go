@@ -3,8 +3,9 @@ package web
 import (
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
+
+	"github.com/registryusers/registryusers/internal/network"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 func (t *router) resolveForwarded(r *http.Request) {
 	hop, hops := 0, 0
 	isTrusted := false
-	if connection, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && contains(t.proxies, connection.Addr()) {
+	if connection, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && network.Contains(t.proxies, connection.Addr()) {
 		isTrusted = true
 		list := elements(r.Header[forwardedFor])
 		var address netip.Addr
@@ -75,7 +76,7 @@ func (t *router) client(connection netip.Addr, list []string) (address netip.Add
 		if !ok {
 			return address, hop
 		}
-		if address = next; !contains(t.proxies, next) {
+		if address = next; !network.Contains(t.proxies, next) {
 			return address, hop
 		}
 	}
@@ -95,9 +96,4 @@ func parseHop(text string) (netip.Addr, bool) {
 	}
 	address, err := netip.ParseAddr(text)
 	return address.WithZone(""), err == nil
-}
-
-// contains reports whether an address is in one of the ranges.
-func contains(ranges []netip.Prefix, address netip.Addr) bool {
-	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address.Unmap()) })
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Handlers are the handlers that a server serves. The paths of a nil handler are
-// answered with 404.
+// get 404.
 type Handlers struct {
 	API      http.Handler
 	Token    http.Handler
@@ -26,15 +26,15 @@ type Handlers struct {
 
 // route is the handler of a path, with its limits.
 type route struct {
-	name    string // in the log
-	path    string // only this path or, if it ends with a slash, the path and all paths below it
-	handler http.Handler
-	limits  deadlines
-	methods []string // other methods are answered with 405; nil: the handler decides
-	quiet   bool     // requests that do not fail are logged at level Debug
+	name      string // in the log
+	path      string // only this path or, if it ends with a slash, the path and all paths below it
+	handler   http.Handler
+	deadlines deadlines
+	methods   []string // other methods get 405; nil: the handler decides
+	quiet     bool     // requests that do not fail are logged at level Debug
 
-	// authenticated says that the handler asks who calls, and answers 401 to a
-	// request without credentials.
+	// authenticated says that the handler responds with 401 to a request without
+	// credentials.
 	authenticated bool
 }
 
@@ -45,12 +45,12 @@ const apiPrefix = "/cloud/v1/registries/"
 func (h Handlers) routes() []route {
 	reads := []string{http.MethodGet, http.MethodHead}
 	return slices.DeleteFunc([]route{
-		{name: "probe", path: "/healthz", handler: probe(nil), limits: shortDeadlines, methods: reads, quiet: true},
-		{name: "probe", path: "/readyz", handler: probe(h.Ready), limits: shortDeadlines, methods: reads, quiet: true},
-		{name: "api", path: apiPrefix, handler: h.API, limits: shortDeadlines, authenticated: true},
-		{name: "token", path: "/token", handler: h.Token, limits: formDeadlines, authenticated: true},
-		{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, limits: shortDeadlines, methods: reads},
-		{name: "registry", path: "/v2/", handler: h.Registry, limits: imageDeadlines, authenticated: true},
+		{name: "probe", path: "/healthz", handler: probe(nil), deadlines: shortDeadlines, methods: reads, quiet: true},
+		{name: "probe", path: "/readyz", handler: probe(h.Ready), deadlines: shortDeadlines, methods: reads, quiet: true},
+		{name: "api", path: apiPrefix, handler: h.API, deadlines: shortDeadlines, authenticated: true},
+		{name: "token", path: "/token", handler: h.Token, deadlines: formDeadlines, authenticated: true},
+		{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, deadlines: shortDeadlines, methods: reads},
+		{name: "registry", path: "/v2/", handler: h.Registry, deadlines: imageDeadlines, authenticated: true},
 	}, func(r route) bool { return r.handler == nil })
 }
 
@@ -75,7 +75,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if route.quiet {
 			record.Quiet()
 		}
-		r, cancel := route.limits.apply(record, r)
+		r, cancel := route.deadlines.apply(record, r)
 		defer cancel()
 		if route.methods != nil && !slices.Contains(route.methods, r.Method) {
 			w.Header().Set("Allow", strings.Join(route.methods, ", "))
@@ -97,7 +97,7 @@ func (r *route) owns(path string) bool {
 	return path == r.path
 }
 
-// writeError answers in place of a handler.
+// writeError responds in place of a handler.
 func writeError(w http.ResponseWriter, record *observe.Record, status int, body apierror.Body) {
 	body.RequestID = record.ID
 	apierror.Write(w, status, body)

@@ -9,9 +9,9 @@ import (
 )
 
 // The table says which paths ask who calls, and its handlers do what it says.
-func TestAuthenticatedPathsAskWhoCalls(t *testing.T) {
+func TestAuthenticatedPathsNeedCredentials(t *testing.T) {
 	var routes map[string]bool
-	env := apptest.New(t, apptest.Options{Images: apptest.InMemory, Handlers: func(h *web.Handlers) { routes = h.Routes() }})
+	env := apptest.New(t, apptest.Options{Images: true, Handlers: func(h *web.Handlers) { routes = h.Routes() }})
 	if len(routes) != 6 {
 		t.Fatalf("routes: %v; want six", routes)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/registryusers/registryusers/internal/connections"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -83,7 +84,7 @@ func TestFilesAreSentByTheKernel(t *testing.T) {
 	listener := &sendfileListener{Listener: inner}
 	logger := slog.New(slog.DiscardHandler)
 	server := web.New(web.Handlers{Registry: registry}, web.Options{Logger: logger})
-	limited := web.LimitConnections(listener, server, web.ConnectionLimits{Total: 10, PerAddress: 10}, logger)
+	limited := connections.Limit(listener, server, connections.Limits{Total: 10, PerAddress: 10}, logger)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(limited) }()
 	defer func() {

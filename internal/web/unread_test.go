@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/registryusers/registryusers/internal/connections"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -39,7 +40,7 @@ func inRefusal(t *testing.T, test func(c *client)) {
 
 var allPaths = []string{"/v2/", "/v2/1-1-demo/app/blobs/uploads/", "/cloud/v1/registries/1/1/1/users", "/token", "/.well-known/jwks.json", "/healthz", "/readyz"}
 
-func TestUnreadBodyHoldsItsConnectionBriefly(t *testing.T) {
+func TestConnectionOfAnUnreadBodyIsClosedSoon(t *testing.T) {
 	for _, path := range allPaths {
 		for _, length := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
 			inRefusal(t, func(c *client) {
@@ -85,8 +86,8 @@ func TestFilesAreSentThroughTheWritersOfTheRegistry(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, file)
 	})}
 	server := httptest.NewUnstartedServer(handlerOf(handlers))
-	server.Listener = web.LimitConnections(server.Listener, server.Config,
-		web.ConnectionLimits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler))
+	server.Listener = connections.Limit(server.Listener, server.Config,
+		connections.Limits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler))
 	server.Start()
 	defer server.Close()
 	for _, test := range []struct {

@@ -248,7 +248,7 @@ func TestClientThatStallsInItsHeadersIsCutOff(t *testing.T) {
 	}
 }
 
-func TestClientThatDripsItsHeadersIsCutOff(t *testing.T) {
+func TestClientThatSendsItsHeadersSlowlyIsCutOff(t *testing.T) {
 	newEnv(t, func(_ *testing.T, e *env) {
 		c, start := e.dial(), time.Now()
 		c.send("GET /v2/ HTTP/1.1\r\nX: ")

@@ -1,4 +1,4 @@
-package web_test
+package connections_test
 
 import (
 	"bufio"
@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/registryusers/registryusers/internal/web"
+	"github.com/registryusers/registryusers/internal/connections"
 )
 
-// limited is a server whose connections are bounded. A request for /wait is
-// answered when the test lets it.
+// limited is a server whose connections are limited. The response to /wait is
+// sent when the test releases it.
 type limited struct {
 	t       *testing.T
 	server  *httptest.Server
@@ -24,7 +24,7 @@ type limited struct {
 	idle    chan struct{} // gets a value when a connection has become idle
 }
 
-func newLimited(t *testing.T, secure bool, limits web.ConnectionLimits) *limited {
+func newLimited(t *testing.T, secure bool, limits connections.Limits) *limited {
 	l := &limited{t: t, entered: make(chan struct{}), release: make(chan struct{}), idle: make(chan struct{}, 1000)}
 	l.server = httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/wait" {
@@ -32,7 +32,7 @@ func newLimited(t *testing.T, secure bool, limits web.ConnectionLimits) *limited
 			<-l.release
 		}
 	}))
-	l.server.Listener = web.LimitConnections(l.server.Listener, l.server.Config, limits, slog.New(slog.DiscardHandler))
+	l.server.Listener = connections.Limit(l.server.Listener, l.server.Config, limits, slog.New(slog.DiscardHandler))
 	note := l.server.Config.ConnState
 	l.server.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		note(c, state)
@@ -80,7 +80,7 @@ func (l *limited) request(c net.Conn, path string) error {
 	return err
 }
 
-// want fails the test unless a new connection from the address is served, or refused.
+// want checks that a new connection from the address is served, or refused.
 func (l *limited) want(what, from string, served bool) net.Conn {
 	l.t.Helper()
 	c, err := l.dial(from, "/")
@@ -98,7 +98,7 @@ func (l *limited) wantClosed(what string, c net.Conn) {
 }
 
 func TestTooManyConnectionsOfAnAddressAreRefused(t *testing.T) {
-	l := newLimited(t, false, web.ConnectionLimits{Total: 10, PerAddress: 2})
+	l := newLimited(t, false, connections.Limits{Total: 10, PerAddress: 2})
 	defer close(l.release)
 	for range 2 {
 		if _, err := l.dial("127.0.0.2", "/wait"); err != nil {
@@ -112,7 +112,7 @@ func TestTooManyConnectionsOfAnAddressAreRefused(t *testing.T) {
 }
 
 func TestTooManyConnectionsInAllAreRefused(t *testing.T) {
-	l := newLimited(t, false, web.ConnectionLimits{Total: 3, PerAddress: 2})
+	l := newLimited(t, false, connections.Limits{Total: 3, PerAddress: 2})
 	defer close(l.release)
 	for _, from := range []string{"127.0.0.2", "127.0.0.2", "127.0.0.3"} {
 		if _, err := l.dial(from, "/wait"); err != nil {
@@ -123,7 +123,7 @@ func TestTooManyConnectionsInAllAreRefused(t *testing.T) {
 }
 
 func TestIdleConnectionsMakeRoom(t *testing.T) {
-	l := newLimited(t, false, web.ConnectionLimits{Total: 3, PerAddress: 2})
+	l := newLimited(t, false, connections.Limits{Total: 3, PerAddress: 2})
 	first := l.want("first", "127.0.0.2", true)
 	other := l.want("another address", "127.0.0.3", true)
 	second := l.want("second", "127.0.0.2", true)
@@ -135,20 +135,20 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	l.want("a fourth in all", "127.0.0.4", true)
 	l.wantClosed("the longest idle one of all", other)
 	if err := l.request(first, "/"); err != nil {
-		t.Errorf("a connection that need not make room: got %v, want it served", err)
+		t.Errorf("a connection that was not replaced: got %v, want it served", err)
 	}
 }
 
 func TestConnectionsThatEndMakeRoom(t *testing.T) {
-	l := newLimited(t, false, web.ConnectionLimits{Total: 2, PerAddress: 1})
+	l := newLimited(t, false, connections.Limits{Total: 2, PerAddress: 1})
 	for range 20 {
 		c := l.want("after one has ended", "127.0.0.2", true)
 		_ = c.Close() // should the server not have noticed yet, it is idle, and makes room
 	}
 }
 
-func TestConnectionsOfProxiesCountInTotalAlone(t *testing.T) {
-	l := newLimited(t, false, web.ConnectionLimits{Total: 4, PerAddress: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}})
+func TestConnectionsOfProxiesCountForTheTotal(t *testing.T) {
+	l := newLimited(t, false, connections.Limits{Total: 4, PerAddress: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}})
 	defer close(l.release)
 	for range 3 {
 		if _, err := l.dial("127.0.0.2", "/wait"); err != nil {
@@ -161,8 +161,8 @@ func TestConnectionsOfProxiesCountInTotalAlone(t *testing.T) {
 	l.want("four in all", "127.0.0.2", false)
 }
 
-func TestTLSConnectionsAreBounded(t *testing.T) {
-	l := newLimited(t, true, web.ConnectionLimits{Total: 1, PerAddress: 1})
+func TestTLSConnectionsAreLimited(t *testing.T) {
+	l := newLimited(t, true, connections.Limits{Total: 1, PerAddress: 1})
 	response, err := l.server.Client().Get(l.server.URL)
 	if err != nil { // its connection stays open, idle
 		t.Fatal(err)

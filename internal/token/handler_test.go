@@ -351,7 +351,7 @@ func TestRefreshTokenMisused(t *testing.T) {
 	payload := valid.RefreshToken[:strings.LastIndexByte(valid.RefreshToken, '.')]
 	mac := valid.RefreshToken[len(payload)+1:]
 
-	elsewhere := &env{Env: apptest.New(t, apptest.Options{Images: apptest.OutsideRegistry, Data: e.Dir.Path})} // the same accounts and keys
+	elsewhere := &env{Env: apptest.New(t, apptest.Options{Data: e.Dir.Path})} // the same accounts and keys
 	elsewhere.Shut()
 	elsewhere.AppOptions.Service = "other.example.com"
 	elsewhere.Open()

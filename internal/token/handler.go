@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/oci"
+	"github.com/registryusers/registryusers/internal/semaphore"
 )
 
 // Handler serves the token endpoint: GET with HTTP Basic, and POST with a form
@@ -22,27 +22,7 @@ type Handler struct {
 	Accounts *accounts.Service
 	Issuer   *Issuer
 
-	forms forms
-}
-
-const maxFormBytes = 64 << 10
-
-// request is a token request of either method.
-type request struct {
-	account string
-	secret  registryusers.Secret
-	refresh registryusers.Secret // instead of account and secret
-	service string               // "": this server's
-	scopes  []oci.Access
-	offline bool // the client requests a refresh token
-}
-
-func unauthorized(message string) *oci.Error {
-	return &oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: message}
-}
-
-func invalid(message string) *oci.Error {
-	return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeUnsupported, Message: message}
+	forms semaphore.Keyed // that are being read, by network
 }
 
 // ServeHTTP implements [http.Handler].
@@ -75,64 +55,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
 	}
 	refused.Respond(w, record)
-}
-
-// fromQuery parses a GET request. It ignores offline_token, which docker sends:
-// docker would store the refresh token in place of the secret, and podman, skopeo
-// and buildah cannot log in with it. Clients that need a refresh token use POST.
-func fromQuery(r *http.Request) (request, *oci.Error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return request{}, invalid("the query is not valid")
-	}
-	account, secret, ok := r.BasicAuth()
-	if !ok {
-		return request{}, unauthorized("log in with the name and the secret of a registry user")
-	}
-	asked := request{
-		account: account,
-		secret:  registryusers.NewSecret(secret),
-		service: query.Get("service"),
-	}
-	return asked.withScopes(query["scope"])
-}
-
-func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *oci.Error) {
-	leave := h.forms.enter(r.RemoteAddr)
-	if leave == nil {
-		return request{}, oci.Unavailable("too many logins are in progress: try again", nil)
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	err := r.ParseForm()
-	leave()
-	if err != nil {
-		return request{}, invalid("the form is not valid, or larger than 64 KiB")
-	}
-	form := r.PostForm
-	asked := request{
-		service: form.Get("service"),
-		offline: form.Get("access_type") == "offline",
-	}
-	switch form.Get("grant_type") {
-	case "password":
-		asked.account, asked.secret = form.Get("username"), registryusers.NewSecret(form.Get("password"))
-	case "refresh_token":
-		asked.refresh = registryusers.NewSecret(form.Get("refresh_token"))
-		if asked.refresh.Reveal() == "" {
-			return request{}, unauthorized("the refresh token is not valid")
-		}
-	default:
-		return request{}, invalid("grant_type must be password or refresh_token")
-	}
-	return asked.withScopes(form["scope"])
-}
-
-func (asked request) withScopes(values []string) (request, *oci.Error) {
-	var ok bool
-	if asked.scopes, ok = oci.ParseScopes(values); !ok {
-		return asked, invalid(fmt.Sprintf("there are more than %d scopes", oci.MaxScopes))
-	}
-	return asked, nil
 }
 
 // login returns the current state of the account that the request logs in as.
@@ -193,13 +115,10 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 	return nil
 }
 
-// JWKS serves the public keys that verify tokens, as a JSON Web Key Set.
-func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
-	set, err := h.Issuer.Keys.JWKS()
-	if err != nil {
-		oci.Unavailable("the keys cannot be read now", err).Respond(w, observe.From(r.Context()))
-		return
-	}
-	w.Header().Set("Content-Type", "application/jwk-set+json")
-	_ = json.NewEncoder(w).Encode(set) // fails only if the client has disconnected
+func unauthorized(message string) *oci.Error {
+	return &oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: message}
+}
+
+func invalid(message string) *oci.Error {
+	return &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeUnsupported, Message: message}
 }

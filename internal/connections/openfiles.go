@@ -1,9 +1,9 @@
-package web
+package connections
 
 // The limit of open files is divided between the connections, the requests for
 // images, and what the process itself needs. A connection is one file; a request
 // for images has up to two besides, and an HTTP/2 connection has up to
-// [maxStreams] requests. So both are limited: a client must not leave the
+// 16 requests. So both are limited: a client must not leave the
 // database without files.
 
 const (
@@ -13,10 +13,10 @@ const (
 	reservedFiles      = 64 // for the database, the log, the listeners and the probes
 )
 
-// MaxConnections returns how many connections the process can hold: half of the
+// Max returns how many connections the process can have open: half of the
 // files that are not reserved. openFiles is the limit of open files, 0 if there is
 // none.
-func MaxConnections(openFiles uint64) int {
+func Max(openFiles uint64) int {
 	if openFiles == 0 {
 		return defaultConnections
 	}

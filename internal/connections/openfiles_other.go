@@ -1,6 +1,6 @@
 //go:build !unix
 
-package web
+package connections
 
 // OpenFiles returns how many files the process may have open, or 0 if that is
 // unknown.

@@ -1,4 +1,4 @@
-package web
+package connections
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -20,9 +21,9 @@ type from struct {
 
 func (f from) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(f.address), Port: 1} }
 
-// arrive has a connection accepted from an address, and a request of it. It
-// reports whether there was room.
-func arrive(t *testing.T, l *connections, address string) (hasRoom bool) {
+// arrive accepts a connection from an address, with a request in progress. It reports
+// whether there was room.
+func arrive(t *testing.T, l *listener, address string) (hasRoom bool) {
 	t.Helper()
 	conn, other := net.Pipe()
 	t.Cleanup(func() { _, _ = conn.Close(), other.Close() })
@@ -32,15 +33,15 @@ func arrive(t *testing.T, l *connections, address string) (hasRoom bool) {
 		_ = replaced.Conn.Close()
 	}
 	if ok {
-		l.note(c, http.StateNew)
-		l.note(c, http.StateActive)
+		l.connState(c, http.StateNew)
+		l.connState(c, http.StateActive)
 	}
 	return ok
 }
 
-// Who has many IPv6 networks cannot hold all connections.
-func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
-	limits := ConnectionLimits{Total: 120, PerAddress: 30}
+// A client with many IPv6 networks cannot open all connections.
+func TestConnectionsOfEachNetworkAreLimited(t *testing.T) {
+	limits := Limits{Total: 120, PerAddress: 30}
 	for _, test := range []struct {
 		what    string
 		address func(i int) string
@@ -52,7 +53,7 @@ func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
 		{"a /48", func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i<<8) }, 60},
 		{"many /48", func(i int) string { return fmt.Sprintf("2001:db8:%x::1", i) }, 120},
 	} {
-		l := LimitConnections(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*connections)
+		l := Limit(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*listener)
 		open := 0
 		for i := range 200 {
 			if ok := arrive(t, l, test.address(i)); ok {
@@ -68,8 +69,8 @@ func TestConnectionsOfEachNetworkAreBounded(t *testing.T) {
 	}
 }
 
-func TestAWideNetworkMayHaveWhatANarrowOneMay(t *testing.T) {
-	l := LimitConnections(nil, new(http.Server), ConnectionLimits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler)).(*connections)
+func TestLimitOfAWideNetworkIsNoLessThanOfAnAddress(t *testing.T) {
+	l := Limit(nil, new(http.Server), Limits{Total: 10, PerAddress: 10}, slog.New(slog.DiscardHandler)).(*listener)
 	for i := range 10 {
 		if ok := arrive(t, l, "2001:db8::1"); !ok {
 			t.Fatalf("connection %d of 10 that an address may have was refused", i)
@@ -77,14 +78,28 @@ func TestAWideNetworkMayHaveWhatANarrowOneMay(t *testing.T) {
 	}
 }
 
-// A connection whose first request does not come makes room after a few seconds,
-// before one that is idle after a request.
+// A proxy's connections take nothing from other hosts of its network.
+func TestConnectionsOfProxiesCountForNoNetwork(t *testing.T) {
+	limits := Limits{Total: 120, PerAddress: 30, Exempt: []netip.Prefix{netip.MustParsePrefix("2001:db8::1/128")}}
+	l := Limit(nil, new(http.Server), limits, slog.New(slog.DiscardHandler)).(*listener)
+	for range 60 { // as many as the /48 may have
+		arrive(t, l, "2001:db8::1")
+	}
+	for i := range limits.PerAddress {
+		if ok := arrive(t, l, "2001:db8::2"); !ok {
+			t.Fatalf("connection %d of 30 from another host of the proxy's network was refused", i)
+		}
+	}
+}
+
+// A connection without its first request makes room after a few seconds, before one that
+// is idle after a request.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %t", secure), func(t *testing.T) {
 			clock, idle := time.Now(), make(chan struct{}, 10)
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-			l := LimitConnections(server.Listener, server.Config, ConnectionLimits{Total: 2, PerAddress: 2}, slog.New(slog.DiscardHandler)).(*connections)
+			l := Limit(server.Listener, server.Config, Limits{Total: 2, PerAddress: 2}, slog.New(slog.DiscardHandler)).(*listener)
 			accepted := make(chan struct{}, 10)
 			server.Listener = l
 			note := server.Config.ConnState
@@ -131,7 +146,7 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 				select {
 				case <-accepted:
 				case <-time.After(10 * time.Second):
-					t.Fatalf("%s: not accepted; want a place for it", what)
+					t.Fatalf("%s: not accepted; want room for it", what)
 				}
 			}
 			wantClosed := func(what string, c net.Conn) {

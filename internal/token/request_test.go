@@ -34,16 +34,16 @@ func TestSlowFormsDoNotBlockOthers(t *testing.T) {
 		return w.Code
 	}
 	var group sync.WaitGroup
-	var held []*io.PipeWriter
-	hold := func(from string, n int) {
+	var open []*io.PipeWriter
+	start := func(from string, n int) {
 		for range n {
 			body, writer := io.Pipe()
-			held = append(held, writer)
+			open = append(open, writer)
 			group.Go(func() { send(http.MethodPost, from, body) })
 			_, _ = writer.Write([]byte("g")) // returns when the form is being read
 		}
 	}
-	hold("192.0.2.1:1", 32)
+	start("192.0.2.1:1", 32)
 	if got := send(http.MethodPost, "192.0.2.1:2", strings.NewReader(form)); got != http.StatusServiceUnavailable {
 		t.Errorf("a form beside 32 of its address: got %d, want 503", got)
 	}
@@ -51,7 +51,7 @@ func TestSlowFormsDoNotBlockOthers(t *testing.T) {
 		t.Errorf("a form from another address: got %d, want 200", got)
 	}
 	for i := range 31 {
-		hold(fmt.Sprintf("[2001:db8:0:%d::1]:1", i), 32)
+		start(fmt.Sprintf("[2001:db8:0:%d::1]:1", i), 32)
 	}
 	if got := send(http.MethodPost, "192.0.2.2:1", strings.NewReader(form)); got != http.StatusServiceUnavailable {
 		t.Errorf("a form beside 1024: got %d, want 503", got)
@@ -61,7 +61,7 @@ func TestSlowFormsDoNotBlockOthers(t *testing.T) {
 			t.Errorf("a login by GET from %s beside 1024 forms: got %d, want 200", from, got)
 		}
 	}
-	for _, writer := range held {
+	for _, writer := range open {
 		_ = writer.Close()
 	}
 	group.Wait()
