@@ -21,6 +21,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -108,7 +110,7 @@ func TestRealServer(t *testing.T) {
 		ID: 1, Name: "generated", ReadOnly: true, Duration: 14,
 		CreatedAt: noon, ExpiresAt: noon.Add(14 * 24 * time.Hour), Secret: generated.Secret,
 	}
-	if !reflect.DeepEqual(generated, want) {
+	if !cmp.Equal(generated, want) {
 		t.Errorf("CreateUser = %+v; want %+v", generated, want)
 	}
 	if end, ends := generated.Expires(); !ends || !end.Equal(want.ExpiresAt) {
@@ -356,7 +358,7 @@ func TestVendorsResponse(t *testing.T) {
 			t.Errorf("%s: Expires() = %v, %t; want %t", test.name, end, ends, test.ends)
 		}
 		got.Secret, got.CreatedAt, got.ExpiresAt = test.want.Secret, test.want.CreatedAt, test.want.ExpiresAt
-		if got != test.want {
+		if !cmp.Equal(got, test.want) {
 			t.Errorf("%s: %+v; want %+v", test.name, got, test.want)
 		}
 	}
