@@ -36,7 +36,7 @@ func ours(tb testing.TB) func() {
 	}
 	ctx := tb.Context()
 	return func() {
-		if u, err := c.CreateUser(ctx, 1, NewUser{Name: "user1", Duration: 14}); err != nil || u.ID != 7 {
+		if u, err := c.CreateUser(ctx, 1, NewUser{Name: "user1", Days: 14}); err != nil || u.ID != 7 {
 			tb.Fatal(u, err)
 		}
 	}
