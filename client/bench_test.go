@@ -90,7 +90,7 @@ func bare(tb testing.TB) func() {
 }
 
 // maxCallAllocs bounds the allocations of a call, the key and the retry included.
-const maxCallAllocs = 55
+const maxCallAllocs = 35
 
 func TestCallAllocations(t *testing.T) {
 	if raceEnabled {

@@ -31,7 +31,7 @@ import (
 
 // The tests must not see the environment that they run in.
 func TestMain(m *testing.M) {
-	for _, name := range []string{"GCORE_API_KEY", "GCORE_BASE_URL", "GCORE_CLOUD_PROJECT_ID", "GCORE_CLOUD_REGION_ID"} {
+	for _, name := range []string{"GCORE_API_KEY", "GCORE_BASE_URL", "GCORE_CLOUD_PROJECT_ID", "GCORE_CLOUD_REGION_ID", "GCORE_CUSTOM_HEADERS"} {
 		if err := os.Unsetenv(name); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -10,10 +10,10 @@ import (
 	"github.com/registryusers/registryusers"
 )
 
-// endpoint is an operation's URL for its path parameters, with the method and the
-// headers that all requests to it have.
+// endpoint is an operation's URL for one registry, with the method and the headers
+// that all requests to it have.
 type endpoint struct {
-	ids      [3]int64 // project, region and registry
+	registry int64
 	template *http.Request
 }
 
@@ -22,11 +22,11 @@ var (
 	userAgent  = []string{"registryusers"}
 )
 
-// endpointOf returns the endpoint with the path parameters ids, of which generate,
-// generated code, makes a request. It keeps the last one: most programs use one
-// registry, and generated code parses three URLs for a request.
-func (c *config) endpointOf(ids [3]int64, generate func() (*http.Request, error)) (*endpoint, error) {
-	if last := c.last.Load(); last != nil && last.ids == ids {
+// endpointOf returns the endpoint of a registry, from the request that generate,
+// generated code, makes. It keeps the last one: most programs use one registry, and
+// generated code parses three URLs for a request.
+func (c *config) endpointOf(registry int64, generate func() (*http.Request, error)) (*endpoint, error) {
+	if last := c.last.Load(); last != nil && last.registry == registry {
 		return last, nil
 	}
 	template, err := generate()
@@ -38,9 +38,9 @@ func (c *config) endpointOf(ids [3]int64, generate func() (*http.Request, error)
 	for name, value := range c.headers {
 		template.Header[name] = []string{value.Reveal()}
 	}
-	made := &endpoint{ids, template}
-	c.last.Store(made)
-	return made, nil
+	last := &endpoint{registry, template}
+	c.last.Store(last)
+	return last, nil
 }
 
 // request returns a request that shares nothing that a transport may change. It has
@@ -51,8 +51,9 @@ func (e *endpoint) request(ctx context.Context, body []byte, key registryusers.S
 	url := *e.template.URL
 	r.URL = &url
 	r.Header = maps.Clone(e.template.Header)
-	r.Header["Authorization"] = []string{"apikey " + key.Reveal()}
-	r.Header["Idempotency-Key"] = []string{idempotencyKey}
+	values := []string{"apikey " + key.Reveal(), idempotencyKey}
+	r.Header["Authorization"], r.Header["Idempotency-Key"] = values[:1:1], values[1:]
+	// Of this type of body net/http knows that it can send it together with the header.
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return r
 }

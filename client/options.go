@@ -38,7 +38,7 @@ type config struct {
 	server     string                    // baseURL with a slash at its end
 	tryTimeout time.Duration             // 0: none
 	sender     *http.Client              // http with the middleware; nil: not made yet
-	last       *atomic.Pointer[endpoint] // of the last call
+	last       *atomic.Pointer[endpoint] // of the last call with these settings
 }
 
 // id is the id of a project or a region.

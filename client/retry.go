@@ -124,14 +124,16 @@ func (c *call[T]) try(ctx context.Context, key registryusers.Secret) (T, error) 
 
 // progress records how far the HTTP client got with a request. Other goroutines
 // may call its hooks, even after the request has ended.
-type progress struct{ begun, wrote atomic.Bool }
+type progress struct {
+	hooks        httptrace.ClientTrace
+	begun, wrote atomic.Bool
+}
 
 // trace returns a context with which a request records its progress in p.
 func (p *progress) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:      func(string) { p.begun.Store(true) },
-		WroteHeaders: func() { p.wrote.Store(true) },
-	})
+	p.hooks.GetConn = func(string) { p.begun.Store(true) }
+	p.hooks.WroteHeaders = func() { p.wrote.Store(true) }
+	return httptrace.WithClientTrace(ctx, &p.hooks)
 }
 
 // isUnsent reports whether certainly no server received the request, because its

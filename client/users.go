@@ -134,9 +134,8 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	if err != nil {
 		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
 	}
-	project, region := config.project.value, config.region.value
-	to, err := config.endpointOf([3]int64{project, region, registryID}, func() (*http.Request, error) {
-		return apiclient.NewCreateUserRequestWithBody(config.server, project, region, registryID, nil, "application/json", nil)
+	to, err := config.endpointOf(registryID, func() (*http.Request, error) {
+		return apiclient.NewCreateUserRequestWithBody(config.server, config.project.value, config.region.value, registryID, nil, "application/json", nil)
 	})
 	if err != nil {
 		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
