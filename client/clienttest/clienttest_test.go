@@ -431,6 +431,45 @@ func TestLatencyEndsWithTheRequest(t *testing.T) {
 	}
 }
 
+// fatal is a test that notices Fatal, which ends the goroutine that calls it: on
+// another than the test's, the test would go on, or never end.
+type fatal struct {
+	testing.TB
+	mu     sync.Mutex
+	errors []string
+	fatals int
+}
+
+func (f *fatal) Errorf(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errors = append(f.errors, fmt.Sprintf(format, args...))
+}
+
+func (f *fatal) Fatalf(format string, args ...any) {
+	f.Errorf(format, args...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fatals++
+}
+
+// A Failure and a goroutine of the test's may call every method of a Server.
+func TestMethodsFailWithoutFatal(t *testing.T) {
+	tb := &started{TB: &fatal{TB: t}}
+	srv := clienttest.NewServer(tb)
+	tb.end() // so that the store fails
+	if users := srv.Users(); len(users) != 0 {
+		t.Errorf("Users() of a closed store = %v; want none", users)
+	}
+	if _, err := srv.Client(client.WithBaseURL("nonsense")).CreateUser(t.Context(), srv.RegistryID, client.NewUser{}); err == nil {
+		t.Error("a call of a client whose option is not valid succeeded")
+	}
+	f := tb.TB.(*fatal)
+	if f.fatals > 0 || len(f.errors) != 2 || !strings.Contains(f.errors[1], "base URL") {
+		t.Errorf("%d calls of Fatalf, errors %q; want two errors and no Fatalf", f.fatals, f.errors)
+	}
+}
+
 func TestLoopbackOnly(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
