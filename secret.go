@@ -57,37 +57,19 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // SecretText is a secret in a generated model, which is sent over the wire: JSON
 // and other encoders get its text through [SecretText.MarshalText]. In all else it
-// is like [Secret]: it prints as "[redacted]" under every fmt verb and as a slog
-// value. But slog's JSON handler encodes structs as JSON, with the secret: never log
-// a generated model, and keep the secret as a [Secret].
+// is the [Secret] in it, and prints as "[redacted]". But slog's JSON handler encodes
+// structs as JSON, with the secret: never log a generated model, and keep the secret
+// as a Secret.
 //
-// The zero SecretText is empty. Only UnmarshalText changes a SecretText; its
-// other methods are safe for concurrent use.
-type SecretText struct{ reveal func() string }
+// The zero SecretText is empty. Its methods, except UnmarshalText, are safe for
+// concurrent use.
+type SecretText struct{ Secret }
 
 // NewSecretText returns a SecretText that holds text.
-func NewSecretText(text string) SecretText { return SecretText(NewSecret(text)) }
-
-// Secret returns the same secret as a [Secret].
-func (s SecretText) Secret() Secret { return Secret(s) }
-
-// Reveal returns the secret's text. Keep it out of logs and errors.
-func (s SecretText) Reveal() string { return Secret(s).Reveal() }
-
-// IsZero reports whether the secret is empty; encoders omit it then.
-func (s SecretText) IsZero() bool { return Secret(s).IsZero() }
+func NewSecretText(text string) SecretText { return SecretText{NewSecret(text)} }
 
 // Equal reports whether two secrets have the same text, as [Secret.Equal] does.
-func (s SecretText) Equal(other SecretText) bool { return Secret(s).Equal(Secret(other)) }
-
-// String returns "[redacted]".
-func (s SecretText) String() string { return redacted }
-
-// Format writes "[redacted]", whatever the verb.
-func (s SecretText) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
-
-// LogValue returns "[redacted]".
-func (s SecretText) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (s SecretText) Equal(other SecretText) bool { return s.Secret.Equal(other.Secret) }
 
 // MarshalText returns the secret's text.
 func (s SecretText) MarshalText() ([]byte, error) { return []byte(s.Reveal()), nil }

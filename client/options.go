@@ -123,8 +123,8 @@ func WithMiddleware(wrap func(http.RoundTripper) http.RoundTripper) Option {
 
 // WithHeader sets a header of every request, in place of one with the same name.
 // The API key, the Idempotency-Key and what describes the body cannot be set. The
-// value is not printed with the client. Default: the headers in
-// GCORE_CUSTOM_HEADERS.
+// value is not printed with the client, but a call's error has it if the server
+// repeats it. Default: the headers in GCORE_CUSTOM_HEADERS.
 func WithHeader(name, value string) Option {
 	return func(c *config) {
 		if err := c.setHeader(name, value); err != nil {
@@ -137,10 +137,8 @@ func WithHeader(name, value string) Option {
 // with the same name. URLs, and so the texts of errors, show it.
 func WithQuery(name, value string) Option {
 	return func(c *config) {
-		query := maps.Clone(c.query)
-		if query == nil {
-			query = make(url.Values, 1)
-		}
+		query := url.Values{}
+		maps.Copy(query, c.query)
 		query.Set(name, value)
 		c.query = query
 	}
@@ -274,10 +272,8 @@ func (c *config) setHeader(name, value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		return fmt.Errorf("%w: the header %s must not have control characters", registryusers.ErrInvalid, name)
 	}
-	headers := maps.Clone(c.headers)
-	if headers == nil {
-		headers = make(map[string]registryusers.Secret, 1)
-	}
+	headers := map[string]registryusers.Secret{}
+	maps.Copy(headers, c.headers)
 	headers[name] = registryusers.NewSecret(value)
 	c.headers = headers
 	return nil

@@ -125,15 +125,12 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	if !utf8.ValidString(user.Name) || !utf8.ValidString(user.Secret.Reveal()) { // encoding/json would replace the bytes
 		return CreatedUser{}, fmt.Errorf("client: create user: %w: name and secret must be UTF-8", registryusers.ErrInvalid)
 	}
-	body, err := json.Marshal(models.CreateUserRequest(createBody{
+	body, _ := json.Marshal(models.CreateUserRequest(createBody{
 		Duration: user.Days,
 		Name:     user.Name,
 		ReadOnly: user.ReadOnly,
-		Secret:   registryusers.SecretText(user.Secret),
-	}))
-	if err != nil {
-		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
-	}
+		Secret:   registryusers.SecretText{Secret: user.Secret},
+	})) // does not fail: the fields are texts, a number and a boolean
 	to, err := config.endpointOf(registryID, func() (*http.Request, error) {
 		return apiclient.NewCreateUserRequestWithBody(config.server, config.project.value, config.region.value, registryID, nil, "application/json", nil)
 	})
@@ -154,6 +151,6 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 			CreatedAt: created.CreatedAt,
 			ExpiresAt: created.ExpiresAt,
 		},
-		Secret: created.Secret.Secret(),
+		Secret: created.Secret.Secret,
 	}, nil
 }
