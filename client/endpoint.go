@@ -33,6 +33,7 @@ func (c *config) endpointOf(registry int64, generate func() (*http.Request, erro
 	if err != nil {
 		return nil, err
 	}
+	template.Body, template.GetBody = nil, nil // it may have a secret; each request gets its own body
 	template.URL.RawQuery = c.query.Encode()
 	template.Header["Accept"], template.Header["User-Agent"] = acceptJSON, userAgent
 	for name, value := range c.headers {

@@ -125,19 +125,20 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 	if !utf8.ValidString(user.Name) || !utf8.ValidString(user.Secret.Reveal()) { // encoding/json would replace the bytes
 		return CreatedUser{}, fmt.Errorf("client: create user: %w: name and secret must be UTF-8", registryusers.ErrInvalid)
 	}
-	body, _ := json.Marshal(models.CreateUserRequest(createBody{
+	body := models.CreateUserRequest(createBody{
 		Duration: user.Days,
 		Name:     user.Name,
 		ReadOnly: user.ReadOnly,
 		Secret:   registryusers.SecretText{Secret: user.Secret},
-	})) // does not fail: the fields are texts, a number and a boolean
+	})
 	to, err := config.endpointOf(registryID, func() (*http.Request, error) {
-		return apiclient.NewCreateUserRequestWithBody(config.server, config.project.value, config.region.value, registryID, nil, "application/json", nil)
+		return apiclient.NewCreateUserRequest(config.server, config.project.value, config.region.value, registryID, nil, body)
 	})
 	if err != nil {
 		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
 	}
-	model, err := (&call[models.CreatedUser]{config: config, op: &createUser, endpoint: to, body: body, secret: user.Secret}).do(ctx)
+	text, _ := json.Marshal(body) // does not fail: it has texts, a number and a boolean
+	model, err := (&call[models.CreatedUser]{config: config, op: &createUser, endpoint: to, body: text, secret: user.Secret}).do(ctx)
 	if err != nil {
 		return CreatedUser{}, err
 	}
