@@ -123,7 +123,7 @@ var imports = []importRow{
 	{pkg: "gen/apiclient", may: []string{"gen/models"}},
 	{pkg: "gen/apiserver", may: []string{"", "gen/models"}},
 	{pkg: "client", may: []string{"", "gen/models", "gen/apiclient", "internal/apierror"}},
-	{pkg: "client/clienttest", may: []string{"", "client", "internal/accounts", "internal/apierror", "internal/app", "internal/store", "internal/web"}},
+	{pkg: "client/clienttest", may: []string{"", "client", "internal/accounts", "internal/apierror", "internal/app", "internal/observe", "internal/store", "internal/web"}},
 	{pkg: "server", may: []string{"", "gen/apiserver", "internal/apierror", "internal/observe", "server/internal/validation"}},
 	{pkg: "server/internal/validation"},
 	{pkg: "server/internal/generate/fixture", may: []string{""}},

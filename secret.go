@@ -1,6 +1,7 @@
 package registryusers
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,17 +13,35 @@ const redacted = "[redacted]"
 // Secret holds a secret inside a program. It prints as "[redacted]" under every
 // fmt verb, in slog and in JSON. [Secret.Reveal] returns its text.
 //
-// The text is behind a pointer, so that a printer that bypasses the methods (as
-// fmt does for an unexported field) prints an address. Two Secrets with the same
-// text are therefore not equal under ==. The zero Secret is empty. A Secret is
-// immutable and safe for concurrent use.
-type Secret struct{ text *string }
+// [Secret.Equal] compares two Secrets. They cannot be compared with ==, and
+// [reflect.DeepEqual] finds them equal only if both are the zero Secret; cmp.Diff
+// of package go-cmp uses Equal. Printers that use reflection, such as cmp.Diff,
+// cannot reach the text.
+//
+// The zero Secret is empty. A Secret is immutable and safe for concurrent use.
+type Secret struct {
+	reveal func() string // no printer shows what a function captures
+}
 
 // NewSecret returns a Secret that holds text.
-func NewSecret(text string) Secret { return Secret{&text} }
+func NewSecret(text string) Secret { return Secret{func() string { return text }} }
 
 // Reveal returns the secret's text. Keep it out of logs and errors.
-func (s Secret) Reveal() string { return deref(s.text) }
+func (s Secret) Reveal() string {
+	if s.reveal == nil {
+		return ""
+	}
+	return s.reveal()
+}
+
+// IsZero reports whether the secret is empty.
+func (s Secret) IsZero() bool { return s.Reveal() == "" }
+
+// Equal reports whether two secrets have the same text. The time that it takes
+// depends on the lengths of the texts only.
+func (s Secret) Equal(other Secret) bool {
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
 
 // String returns "[redacted]".
 func (s Secret) String() string { return redacted }
@@ -37,35 +56,20 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // SecretText is a secret in a generated model, which is sent over the wire: JSON
-// and other encoders get its text through [SecretText.MarshalText]. It prints as
-// "[redacted]" under every fmt verb and as a slog value. But slog's JSON handler
-// encodes structs as JSON, with the secret: never log a generated model, and keep
-// the secret as a [Secret].
+// and other encoders get its text through [SecretText.MarshalText]. In all else it
+// is the [Secret] in it, and prints as "[redacted]". But slog's JSON handler encodes
+// structs as JSON, with the secret: never log a generated model, and keep the secret
+// as a Secret.
 //
-// The zero SecretText is empty. Only UnmarshalText changes a SecretText; its
-// other methods are safe for concurrent use.
-type SecretText struct{ text *string }
+// The zero SecretText is empty. Its methods, except UnmarshalText, are safe for
+// concurrent use.
+type SecretText struct{ Secret }
 
 // NewSecretText returns a SecretText that holds text.
-func NewSecretText(text string) SecretText { return SecretText{&text} }
+func NewSecretText(text string) SecretText { return SecretText{NewSecret(text)} }
 
-// Reveal returns the secret's text. Keep it out of logs and errors.
-func (s SecretText) Reveal() string { return deref(s.text) }
-
-// Secret returns the same secret as a [Secret].
-func (s SecretText) Secret() Secret { return Secret(s) }
-
-// IsZero reports whether the secret is empty; encoders omit it then.
-func (s SecretText) IsZero() bool { return s.Reveal() == "" }
-
-// String returns "[redacted]".
-func (s SecretText) String() string { return redacted }
-
-// Format writes "[redacted]", whatever the verb.
-func (s SecretText) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
-
-// LogValue returns "[redacted]".
-func (s SecretText) LogValue() slog.Value { return slog.StringValue(redacted) }
+// Equal reports whether two secrets have the same text, as [Secret.Equal] does.
+func (s SecretText) Equal(other SecretText) bool { return s.Secret.Equal(other.Secret) }
 
 // MarshalText returns the secret's text.
 func (s SecretText) MarshalText() ([]byte, error) { return []byte(s.Reveal()), nil }
@@ -74,11 +78,4 @@ func (s SecretText) MarshalText() ([]byte, error) { return []byte(s.Reveal()), n
 func (s *SecretText) UnmarshalText(text []byte) error {
 	*s = NewSecretText(string(text))
 	return nil
-}
-
-func deref(text *string) string {
-	if text == nil {
-		return ""
-	}
-	return *text
 }

@@ -40,7 +40,7 @@ func measureCalls(turns int) ([]cost, error) {
 			}
 		},
 		func() {
-			if u, err := c.CreateUser(ctx, 1, client.NewUser{Name: "user1", Duration: 14}); err != nil || u.ID != responseID {
+			if u, err := c.CreateUser(ctx, 1, client.NewUser{Name: "user1", Days: 14}); err != nil || u.ID != responseID {
 				panic(fmt.Sprint(u, err))
 			}
 		},

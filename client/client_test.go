@@ -21,6 +21,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -29,7 +31,7 @@ import (
 
 // The tests must not see the environment that they run in.
 func TestMain(m *testing.M) {
-	for _, name := range []string{"GCORE_API_KEY", "GCORE_BASE_URL", "GCORE_CLOUD_PROJECT_ID", "GCORE_CLOUD_REGION_ID"} {
+	for _, name := range []string{"GCORE_API_KEY", "GCORE_BASE_URL", "GCORE_CLOUD_PROJECT_ID", "GCORE_CLOUD_REGION_ID", "GCORE_CUSTOM_HEADERS"} {
 		if err := os.Unsetenv(name); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -97,18 +99,18 @@ func TestRealServer(t *testing.T) {
 	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
 
-	generated, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "generated", Duration: 14, ReadOnly: true})
+	generated, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "generated", Days: 14, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(generated.Secret.Reveal()) != 32 {
 		t.Errorf("the generated secret has %d letters; want 32", len(generated.Secret.Reveal()))
 	}
-	want := client.User{
-		ID: 1, Name: "generated", ReadOnly: true, Duration: 14,
-		CreatedAt: noon, ExpiresAt: noon.Add(14 * 24 * time.Hour), Secret: generated.Secret,
+	want := client.CreatedUser{
+		User:   client.User{ID: 1, Name: "generated", ReadOnly: true, Days: 14, CreatedAt: noon, ExpiresAt: noon.Add(14 * 24 * time.Hour)},
+		Secret: generated.Secret,
 	}
-	if !reflect.DeepEqual(generated, want) {
+	if !cmp.Equal(generated, want) {
 		t.Errorf("CreateUser = %+v; want %+v", generated, want)
 	}
 	if end, ends := generated.Expires(); !ends || !end.Equal(want.ExpiresAt) {
@@ -116,11 +118,11 @@ func TestRealServer(t *testing.T) {
 	}
 
 	const secret = `custom "secret" <&> ü`
-	custom, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Duration: -1, Secret: registryusers.NewSecret(secret)})
+	custom, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Days: client.Never, Secret: registryusers.NewSecret(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if custom.Name != "" || custom.Duration != -1 || custom.ReadOnly || custom.Secret.Reveal() != secret {
+	if custom.Name != "" || custom.Days != client.Never || custom.ReadOnly || custom.Secret.Reveal() != secret {
 		t.Errorf("CreateUser = %+v with the secret %q; want the empty name, -1 days, and %q", custom, custom.Secret.Reveal(), secret)
 	}
 	if end, ends := custom.Expires(); ends {
@@ -134,10 +136,10 @@ func TestRealServer(t *testing.T) {
 func TestRealServersErrors(t *testing.T) {
 	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
-	if _, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "taken", Duration: 1}); err != nil {
+	if _, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "taken", Days: 1}); err != nil {
 		t.Fatal(err)
 	}
-	valid := client.NewUser{Name: "new", Duration: 1}
+	valid := client.NewUser{Name: "new", Days: 1}
 	for _, test := range []struct {
 		name     string
 		registry int64
@@ -148,13 +150,13 @@ func TestRealServersErrors(t *testing.T) {
 		class    string
 		fields   []string
 	}{
-		{name: "taken", user: client.NewUser{Name: "taken", Duration: 1}, status: 409, is: registryusers.ErrUserExists, not: registryusers.ErrRegistryExists, class: "ConflictError"},
+		{name: "taken", user: client.NewUser{Name: "taken", Days: 1}, status: 409, is: registryusers.ErrUserExists, not: registryusers.ErrRegistryExists, class: "ConflictError"},
 		{name: "no registry", registry: 99, user: valid, status: 404, is: registryusers.ErrRegistryNotFound, not: registryusers.ErrUserNotFound, class: "NotFoundError"},
 		{name: "another region", user: valid, option: client.WithRegion(6), status: 404, is: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
 		{name: "another project", user: valid, option: client.WithProject(4), status: 403, is: registryusers.ErrForbidden, class: "ForbiddenError"},
 		{name: "wrong key", user: valid, option: client.WithAPIKey(apiKey), status: 401, is: registryusers.ErrUnauthenticated, class: "token_not_valid"},
-		{name: "bad name", user: client.NewUser{Name: "Capital", Duration: 1}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"name"}},
-		{name: "two bad fields", user: client.NewUser{Name: "-", Duration: 366}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"duration", "name"}},
+		{name: "bad name", user: client.NewUser{Name: "Capital", Days: 1}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"name"}},
+		{name: "two bad fields", user: client.NewUser{Name: "-", Days: 366}, status: 400, is: registryusers.ErrInvalid, class: "ValidationError", fields: []string{"duration", "name"}},
 		{name: "too large", user: client.NewUser{Name: "new", Secret: registryusers.NewSecret(strings.Repeat("s", 1<<20))}, status: 413, not: registryusers.ErrInvalid, class: "HTTPError"},
 		{name: "wrong base", user: valid, option: client.WithBaseURL(s.URL + "/base"), status: 404, is: registryusers.ErrNotFound, not: registryusers.ErrRegistryNotFound, class: "NotFoundError"},
 	} {
@@ -176,7 +178,7 @@ func TestRealServersErrors(t *testing.T) {
 		if got := slices.Sorted(maps.Keys(e.InvalidFields)); !slices.Equal(got, test.fields) {
 			t.Errorf("%s: invalid fields %q; want %q", test.name, got, test.fields)
 		}
-		if !reflect.DeepEqual(u, client.User{}) {
+		if !cmp.Equal(u, client.CreatedUser{}) {
 			t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 		}
 	}
@@ -191,7 +193,7 @@ func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 	s := newEnv(t)
 	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
 	create := func(days int64) error {
-		_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "u", Duration: days}, client.WithIdempotencyKey("k-1"))
+		_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "u", Days: days}, client.WithIdempotencyKey("k-1"))
 		return err
 	}
 	if err := create(14); err != nil {
@@ -220,14 +222,14 @@ func TestConcurrentUse(t *testing.T) {
 	for i := range errs {
 		wg.Go(func() {
 			if i%4 == 3 { // one with settings of its own, which fails
-				_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Duration: 1}, client.WithProject(4), client.WithUserAgent("other"))
+				_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Days: 1}, client.WithProject(4), client.WithUserAgent("other"))
 				if !errors.Is(err, registryusers.ErrForbidden) {
 					t.Errorf("CreateUser in another project: %v; want %v", err, registryusers.ErrForbidden)
 				}
 				errs[i] = registryusers.ErrUserExists
 				return
 			}
-			_, errs[i] = c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Duration: 1})
+			_, errs[i] = c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "same", Days: 1})
 		})
 	}
 	wg.Wait()
@@ -276,7 +278,7 @@ func TestRequest(t *testing.T) {
 			uri: "/cloud/v1/registries/3/5/9/users", body: `{"duration":0,"name":""}`, agent: "registryusers",
 		},
 		{
-			name: "all", registry: 9, user: client.NewUser{Name: "u", Duration: 14, ReadOnly: true, Secret: registryusers.NewSecret("cHoSeN")},
+			name: "all", registry: 9, user: client.NewUser{Name: "u", Days: 14, ReadOnly: true, Secret: registryusers.NewSecret("cHoSeN")},
 			uri: "/cloud/v1/registries/3/5/9/users", body: `{"duration":14,"name":"u","read_only":true,"secret":"cHoSeN"}`, agent: "registryusers",
 		},
 		{
@@ -315,7 +317,7 @@ func TestVendorsResponse(t *testing.T) {
 			"with an end",
 			`{"id":123456789012,"name":"r_4711-3-5-demo+user1","read_only":true,"duration":14,"created_at":"2024-06-18T09:36:53.335000Z","expires_at":"2024-07-02T09:36:53.335000Z","secret":"s"}`,
 			client.User{
-				ID: 123456789012, Name: "r_4711-3-5-demo+user1", ReadOnly: true, Duration: 14,
+				ID: 123456789012, Name: "r_4711-3-5-demo+user1", ReadOnly: true, Days: 14,
 				CreatedAt: time.Date(2024, 6, 18, 9, 36, 53, 335_000_000, time.UTC), ExpiresAt: time.Date(2024, 7, 2, 9, 36, 53, 335_000_000, time.UTC),
 			},
 			true,
@@ -324,7 +326,7 @@ func TestVendorsResponse(t *testing.T) {
 			"never ends",
 			`{"id":1,"name":"r_4711-3-5-demo+","read_only":false,"duration":-1,"created_at":"2024-06-18T09:36:53+00:00","expires_at":"1969-12-31T23:59:59Z","secret":"s"}`,
 			client.User{
-				ID: 1, Name: "r_4711-3-5-demo+", Duration: -1,
+				ID: 1, Name: "r_4711-3-5-demo+", Days: -1,
 				CreatedAt: time.Date(2024, 6, 18, 9, 36, 53, 0, time.UTC), ExpiresAt: time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC),
 			},
 			false,
@@ -333,7 +335,7 @@ func TestVendorsResponse(t *testing.T) {
 			"fields of a later day",
 			`{"id":1,"name":"u","read_only":false,"duration":1,"created_at":"2024-06-18T11:36:53.5+02:00","expires_at":"2024-06-19T11:36:53.5+02:00","secret":"s","new":{"x":[1]}}`,
 			client.User{
-				ID: 1, Name: "u", Duration: 1,
+				ID: 1, Name: "u", Days: 1,
 				CreatedAt: time.Date(2024, 6, 18, 9, 36, 53, 500_000_000, time.UTC), ExpiresAt: time.Date(2024, 6, 19, 9, 36, 53, 500_000_000, time.UTC),
 			},
 			true,
@@ -344,20 +346,19 @@ func TestVendorsResponse(t *testing.T) {
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, test.body)
 		})
-		got, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "user1", Duration: 14})
+		got, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "user1", Days: 14})
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
-		if got.Secret.Reveal() != "s" || !got.CreatedAt.Equal(test.want.CreatedAt) || !got.ExpiresAt.Equal(test.want.ExpiresAt) {
-			t.Errorf("%s: %+v with the secret %q; want %+v with s", test.name, got, got.Secret.Reveal(), test.want)
+		if got.Secret.Reveal() != "s" {
+			t.Errorf("%s: the secret is %q; want s", test.name, got.Secret.Reveal())
 		}
 		if end, ends := got.Expires(); ends != test.ends || ends && !end.Equal(test.want.ExpiresAt) {
 			t.Errorf("%s: Expires() = %v, %t; want %t", test.name, end, ends, test.ends)
 		}
-		got.Secret, got.CreatedAt, got.ExpiresAt = test.want.Secret, test.want.CreatedAt, test.want.ExpiresAt
-		if got != test.want {
-			t.Errorf("%s: %+v; want %+v", test.name, got, test.want)
+		if diff := cmp.Diff(test.want, got.User); diff != "" {
+			t.Errorf("%s: the user differs (-want +got):\n%s", test.name, diff)
 		}
 	}
 }
@@ -365,9 +366,9 @@ func TestVendorsResponse(t *testing.T) {
 func TestExpires(t *testing.T) {
 	east := time.FixedZone("east", 14*3600)
 	for _, test := range []struct {
-		expires  time.Time
-		duration int64
-		ends     bool
+		expires time.Time
+		days    int64
+		ends    bool
 	}{
 		{time.Date(2024, 7, 2, 0, 0, 0, 0, time.UTC), 14, true},
 		{time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), 0, true},
@@ -382,13 +383,13 @@ func TestExpires(t *testing.T) {
 		{time.Date(2024, 7, 2, 0, 0, 0, 0, time.UTC), -1, false},
 		{time.Time{}, 14, false},
 	} {
-		end, ends := client.User{Duration: test.duration, ExpiresAt: test.expires}.Expires()
+		end, ends := client.User{Days: test.days, ExpiresAt: test.expires}.Expires()
 		want := time.Time{}
 		if test.ends {
 			want = test.expires
 		}
 		if ends != test.ends || !end.Equal(want) {
-			t.Errorf("%v, %d days: Expires() = %v, %t; want %v, %t", test.expires, test.duration, end, ends, want, test.ends)
+			t.Errorf("%v, %d days: Expires() = %v, %t; want %v, %t", test.expires, test.days, end, ends, want, test.ends)
 		}
 	}
 }
@@ -504,7 +505,7 @@ func TestErrorsFieldsAndText(t *testing.T) {
 		if got := err.Error(); got != test.text {
 			t.Errorf("%s: %q; want %q", test.name, got, test.text)
 		}
-		if !reflect.DeepEqual(u, client.User{}) {
+		if !cmp.Equal(u, client.CreatedUser{}) {
 			t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 		}
 	}
@@ -521,7 +522,7 @@ func TestSuccessThatLacksTheUser(t *testing.T) {
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, body)
 		})
-		u, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Duration: 14})
+		u, err := newClient(t, s.URL).CreateUser(t.Context(), 1, client.NewUser{Name: "u", Days: 14})
 		if e, ok := errors.AsType[*client.Error](err); !ok || e.Status != http.StatusCreated || !strings.Contains(e.Message, "it was done") {
 			t.Errorf("201 with %s: %+v, %v; want an *Error that says it was done", body, u, err)
 		}
@@ -610,7 +611,7 @@ func TestResponseBodyIsBounded(t *testing.T) {
 			if e.Message != test.message || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("%s: %v, which is %v; want the message %q, and %v", test.name, err, e.Unwrap(), test.message, test.is)
 			}
-			if !reflect.DeepEqual(u, client.User{}) {
+			if !cmp.Equal(u, client.CreatedUser{}) {
 				t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 			}
 		}

@@ -44,7 +44,7 @@ func ExampleClient_CreateUser() {
 		fmt.Println(err)
 		return
 	}
-	user, err := c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Duration: 30, ReadOnly: true})
+	user, err := c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Days: 30, ReadOnly: true})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -79,7 +79,7 @@ func ExampleWithIdempotencyKey() {
 		return
 	}
 	const job = "nightly-2024-06-18" // kept where the next run finds it
-	user := client.NewUser{Name: "ci", Duration: 30}
+	user := client.NewUser{Name: "ci", Days: 30}
 	_, err = c.CreateUser(context.Background(), 1, user, client.WithIdempotencyKey(job), client.WithoutRetry())
 	fmt.Println(errors.Is(err, client.ErrOutcomeUnknown))
 
@@ -104,7 +104,7 @@ func ExampleError() {
 		fmt.Println(err)
 		return
 	}
-	_, err = c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Duration: 1000})
+	_, err = c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Days: 1000})
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, registryusers.ErrInvalid))
 	if response, ok := errors.AsType[*client.Error](err); ok {
@@ -118,9 +118,9 @@ func ExampleError() {
 
 func ExampleUser_Expires() {
 	for _, user := range []client.User{
-		{Duration: 30, ExpiresAt: time.Date(2024, 7, 18, 9, 36, 53, 0, time.UTC)},
-		{Duration: -1, ExpiresAt: time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)},    // this project's server
-		{Duration: -1, ExpiresAt: time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC)}, // the vendor's
+		{Days: 30, ExpiresAt: time.Date(2024, 7, 18, 9, 36, 53, 0, time.UTC)},
+		{Days: client.Never, ExpiresAt: time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)},    // this project's server
+		{Days: client.Never, ExpiresAt: time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC)}, // the vendor's
 	} {
 		if end, ends := user.Expires(); ends {
 			fmt.Println("ends", end.Format(time.DateOnly))

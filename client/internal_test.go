@@ -61,20 +61,23 @@ func TestEveryOperationAndStatusIsKnown(t *testing.T) {
 
 func TestNothingPrintsASecret(t *testing.T) {
 	const key, secret = "7$KeY-in-the-clear", "SeCrEt-in-the-clear"
-	c, err := New(WithAPIKey(key))
+	c, err := New(WithAPIKey(key), WithProject(1), WithRegion(1), WithHeader("X-Token", "HeAdEr-in-the-clear"), WithHTTPClient(transport))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.CreateUser(t.Context(), 1, NewUser{}); err != nil { // fills what the client keeps
+		t.Fatal(err)
+	}
 	n := NewUser{Name: "u", Secret: registryusers.NewSecret(secret)}
-	u := User{Name: "u", Secret: registryusers.NewSecret(secret)}
+	u := CreatedUser{User: User{Name: "u"}, Secret: registryusers.NewSecret(secret)}
 	type unexported struct {
 		c Client
 		n NewUser
-		u *User
+		u *CreatedUser
 	}
 	for _, value := range []any{
 		c, *c, c.config, &c.config, n, &n, u, &u,
-		[]User{u}, map[string]NewUser{"n": n}, unexported{*c, n, &u}, &unexported{*c, n, &u},
+		[]CreatedUser{u}, map[string]NewUser{"n": n}, unexported{*c, n, &u}, &unexported{*c, n, &u},
 	} {
 		printed := map[string]string{"slog": slog.AnyValue(value).String()}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%t"} {
@@ -102,13 +105,16 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.config.http.Timeout; got != DefaultTimeout || got <= 0 {
-		t.Errorf("the default client's timeout is %v; want %v", got, DefaultTimeout)
+	if got := c.config.tryTimeout; got != DefaultTimeout || got <= 0 {
+		t.Errorf("the default time of a try is %v; want %v", got, DefaultTimeout)
+	}
+	if other, err := New(WithAPIKey("7$x"), WithHTTPClient(transport)); err != nil || other.config.tryTimeout != 0 {
+		t.Errorf("with an HTTP client: %v, or the time of a try is limited; want no limit but the HTTP client's", err)
 	}
 	if got, want := c.config.baseURL, "https://api.gcore.com"; got != want || DefaultBaseURL != want {
 		t.Errorf("the default base URL is %q, DefaultBaseURL %q; want %q", got, DefaultBaseURL, want)
 	}
-	if c.config.http == http.DefaultClient {
+	if c.config.sender == http.DefaultClient {
 		t.Error("the default client is http.DefaultClient, which anybody may change")
 	}
 }

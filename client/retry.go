@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/gen/apiclient"
 )
 
 // ErrOutcomeUnknown is [registryusers.ErrOutcomeUnknown]: the request may or may
@@ -38,48 +37,57 @@ const (
 	longestWait = 8 * time.Second
 )
 
-// do sends a request, and repeats it until a try succeeds, fails for good, or
+// call is one call of an operation.
+type call[T any] struct {
+	*config
+	op             *operation[T]
+	endpoint       *endpoint
+	body           []byte // of the request
+	idempotencyKey string
+	secret         registryusers.Secret // that the body has, or empty
+}
+
+// do sends the request, and repeats it until a try succeeds, fails for good, or
 // WithRetry's limits are reached. Its errors do not contain the secrets that were
 // sent.
-func do[T any](ctx context.Context, c *config, op *operation[T], send sender, secret registryusers.Secret) (T, error) {
+func (c *call[T]) do(ctx context.Context) (T, error) {
 	start := time.Now()
-	idempotencyKey := c.idempotencyKey
-	if idempotencyKey == "" {
-		idempotencyKey = rand.Text()
+	if c.idempotencyKey = c.config.idempotencyKey; c.idempotencyKey == "" {
+		c.idempotencyKey = rand.Text()
 	}
 	key, err := c.currentKey(ctx)
 	if err != nil {
-		return *new(T), op.final(err, 1, false)
+		return *new(T), c.op.final(err, 1, false)
 	}
 	isRenewed := false // a 401 has made it ask for a new API key
 	unknown := false   // a try may have been carried out
 	for try := 1; ; try++ {
-		value, err := attempt(ctx, c, op, send, idempotencyKey, key, secret)
+		value, err := c.try(ctx, key)
 		if err == nil {
 			return value, nil
 		}
-		again, maybeDone, after := retryable(op.success, err)
+		again, maybeDone, after := retryable(c.op.success, err)
 		unknown = unknown || maybeDone
 		wait := max(after, mathrand.N(min(firstWait<<min(try-1, 10), longestWait))) //nolint:gosec // it need not be unpredictable
 		if c.source != nil && !isRenewed && try < c.tries && isUnauthenticated(err) {
 			newest, sourceErr := c.currentKey(ctx)
 			if sourceErr != nil {
-				return value, op.final(sourceErr, try, unknown)
+				return value, c.op.final(sourceErr, try, unknown)
 			}
-			isRenewed, again, wait = true, newest.Reveal() != key.Reveal(), 0
+			isRenewed, again, wait = true, !newest.Equal(key), 0
 			key = newest
 		}
 		if !again || ctx.Err() != nil || try >= c.tries || wait > c.budget-time.Since(start) {
-			return value, op.final(err, try, unknown)
+			return value, c.op.final(err, try, unknown)
 		}
 		c.logger.LogAttrs(ctx, slog.LevelInfo, "repeating a request",
-			slog.String("operation", op.name), slog.Int("try", try), slog.Duration("wait", wait), slog.String("error", err.Error()))
+			slog.String("operation", c.op.name), slog.Int("try", try), slog.Duration("wait", wait), slog.String("error", err.Error()))
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return value, fmt.Errorf("%w; %w while waiting for the next try", op.final(err, try, unknown), ctx.Err())
+			return value, fmt.Errorf("%w; %w while waiting for the next try", c.op.final(err, try, unknown), ctx.Err())
 		}
 	}
 }
@@ -89,31 +97,25 @@ func isUnauthenticated(err error) bool {
 	return errors.As(err, &response) && response.Status == http.StatusUnauthorized
 }
 
-// sender sends an operation's request after edit has changed it.
-type sender func(ctx context.Context, edit apiclient.RequestEditorFn) (*http.Response, error)
-
-var acceptJSON = []string{"application/json"}
-
-// attempt sends a request once.
-func attempt[T any](ctx context.Context, c *config, op *operation[T], send sender, idempotencyKey string, key, secret registryusers.Secret) (T, error) {
+// try sends the request once.
+func (c *call[T]) try(ctx context.Context, key registryusers.Secret) (T, error) {
 	if err := ctx.Err(); err != nil {
 		return *new(T), err // net/http was not called, so the outcome is known
 	}
+	if c.tryTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.tryTimeout)
+		defer cancel()
+	}
 	var progress progress
-	response, err := send(progress.trace(ctx), func(_ context.Context, r *http.Request) error { //nolint:bodyclose // decode does
-		r.Header["Authorization"] = []string{"apikey " + key.Reveal()}
-		r.Header["Idempotency-Key"] = []string{idempotencyKey}
-		r.Header["Accept"], r.Header["User-Agent"] = acceptJSON, c.userAgent
-		r.GetBody = nil // else net/http repeats a request with an Idempotency-Key by itself, and do does not know of it
-		return nil
-	})
+	response, err := c.sender.Do(c.endpoint.request(progress.trace(ctx), c.body, key, c.idempotencyKey)) //nolint:bodyclose // decode does
 	if err != nil {
-		if progress.isUnsent(c.http.Transport) {
+		if progress.isUnsent(c.sender.Transport) {
 			err = unsentError{err}
 		}
 		return *new(T), err
 	}
-	value, err := decode(response, op, key, secret)
+	value, err := decode(response, c.op, key, c.secret)
 	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnauthorized && !strings.Contains(key.Reveal(), "$") {
 		refused.hint = "the API key contains no $: the shell may have expanded it as a variable; put the key in single quotes"
 	}
@@ -122,14 +124,16 @@ func attempt[T any](ctx context.Context, c *config, op *operation[T], send sende
 
 // progress records how far the HTTP client got with a request. Other goroutines
 // may call its hooks, even after the request has ended.
-type progress struct{ begun, wrote atomic.Bool }
+type progress struct {
+	hooks        httptrace.ClientTrace
+	begun, wrote atomic.Bool
+}
 
 // trace returns a context with which a request records its progress in p.
 func (p *progress) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:      func(string) { p.begun.Store(true) },
-		WroteHeaders: func() { p.wrote.Store(true) },
-	})
+	p.hooks.GetConn = func(string) { p.begun.Store(true) }
+	p.hooks.WroteHeaders = func() { p.wrote.Store(true) }
+	return httptrace.WithClientTrace(ctx, &p.hooks)
 }
 
 // isUnsent reports whether certainly no server received the request, because its

@@ -142,7 +142,7 @@ func TestRetryableOutcomesAreRetried(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{tries: test.tries}
-				u, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{Name: "u", Duration: 14})
+				u, err := s.client(t).CreateUser(t.Context(), 9, client.NewUser{Name: "u", Days: 14})
 				if len(s.seen) != test.want {
 					t.Errorf("got %d tries, want %d", len(s.seen), test.want)
 				}
@@ -211,7 +211,7 @@ func TestEveryTryIsTheSameRequest(t *testing.T) {
 		s := &script{tries: []try{reset, responding(502, ""), noServer, done, reset, done}}
 		c := s.client(t)
 		for range 2 {
-			if _, err := c.CreateUser(t.Context(), 9, client.NewUser{Name: "u", Duration: 14, Secret: registryusers.NewSecret("cHoSeN")}); err != nil {
+			if _, err := c.CreateUser(t.Context(), 9, client.NewUser{Name: "u", Days: 14, Secret: registryusers.NewSecret("cHoSeN")}); err != nil {
 				t.Fatal(err)
 			}
 		}

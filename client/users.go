@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -12,13 +13,16 @@ import (
 	"github.com/registryusers/registryusers/gen/models"
 )
 
+// Never is the value of Days of a user that never expires.
+const Never = -1
+
 // NewUser is a user to create.
 type NewUser struct {
 	// Name is 0 to 16 lowercase letters and digits, unique in its registry.
 	Name string
-	// Duration is the number of days until the user expires, -1 to 365. With 0 the
-	// user expires at once, with -1 never.
-	Duration int64
+	// Days is the time until the user expires, 0 to 365 days, or [Never]. With 0 the
+	// user expires at once.
+	Days int64
 	// ReadOnly users can pull, and cannot push.
 	ReadOnly bool
 	// Secret is a custom secret in UTF-8. With the zero Secret the server generates
@@ -32,10 +36,16 @@ type User struct {
 	ID        int64  // 1 or more
 	Name      string // as the server returns it; the vendor's service puts the registry in front
 	ReadOnly  bool
-	Duration  int64 // in days; -1: the user never expires
+	Days      int64 // from CreatedAt to ExpiresAt, or [Never]
 	CreatedAt time.Time
-	ExpiresAt time.Time            // see [User.Expires]
-	Secret    registryusers.Secret // returned only by the call that creates the user
+	ExpiresAt time.Time // see [User.Expires]
+}
+
+// CreatedUser is a user with its secret, which only the call that creates the user
+// returns.
+type CreatedUser struct {
+	User
+	Secret registryusers.Secret
 }
 
 // Expires returns when the user expires, and whether it expires at all. Servers
@@ -43,7 +53,7 @@ type User struct {
 // versions of it as 9999-12-31, the vendor's as 1969-12-31. Expires takes every
 // date in or before 1969, or in or after 9999, as never.
 func (u User) Expires() (end time.Time, ends bool) {
-	if year := u.ExpiresAt.UTC().Year(); u.Duration == -1 || year >= 9999 || year <= 1969 {
+	if year := u.ExpiresAt.UTC().Year(); u.Days == Never || year >= 9999 || year <= 1969 {
 		return time.Time{}, false
 	}
 	return u.ExpiresAt, true
@@ -74,7 +84,7 @@ type (
 // The headers of a success are not returned to the caller.
 var _ = apiclient.CreateUserResponse201Headers(createdHeaders{})
 
-// Idempotency-Key is the only parameter outside the path; attempt sets it.
+// Idempotency-Key is the only parameter outside the path; every request has it.
 var _ = models.CreateUserParams(createParams{})
 
 var createUser = operation[models.CreatedUser]{
@@ -107,34 +117,41 @@ var createUser = operation[models.CreatedUser]{
 // ErrOutcomeUnknown and [registryusers.ErrUserExists], this call may have created
 // the user that exists, on a server that does not support the header (the
 // vendor's may not), and its secret is lost.
-func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (User, error) {
-	config, err := c.call(options)
+func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser, options ...Option) (CreatedUser, error) {
+	config, err := c.settings(options)
 	if err != nil {
-		return User{}, err
+		return CreatedUser{}, err
 	}
 	if !utf8.ValidString(user.Name) || !utf8.ValidString(user.Secret.Reveal()) { // encoding/json would replace the bytes
-		return User{}, fmt.Errorf("client: create user: %w: name and secret must be UTF-8", registryusers.ErrInvalid)
+		return CreatedUser{}, fmt.Errorf("client: create user: %w: name and secret must be UTF-8", registryusers.ErrInvalid)
 	}
 	body := models.CreateUserRequest(createBody{
-		Duration: user.Duration,
+		Duration: user.Days,
 		Name:     user.Name,
 		ReadOnly: user.ReadOnly,
-		Secret:   registryusers.SecretText(user.Secret),
+		Secret:   registryusers.SecretText{Secret: user.Secret},
 	})
-	model, err := do(ctx, config, &createUser, func(ctx context.Context, edit apiclient.RequestEditorFn) (*http.Response, error) {
-		return config.api.CreateUser(ctx, config.project.value, config.region.value, registryID, nil, body, edit)
-	}, user.Secret)
+	to, err := config.endpointOf(registryID, func() (*http.Request, error) {
+		return apiclient.NewCreateUserRequest(config.server, config.project.value, config.region.value, registryID, nil, body)
+	})
 	if err != nil {
-		return User{}, err
+		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
+	}
+	text, _ := json.Marshal(body) // does not fail: it has texts, a number and a boolean
+	model, err := (&call[models.CreatedUser]{config: config, op: &createUser, endpoint: to, body: text, secret: user.Secret}).do(ctx)
+	if err != nil {
+		return CreatedUser{}, err
 	}
 	created := createdUser(model)
-	return User{
-		ID:        created.ID,
-		Name:      created.Name,
-		ReadOnly:  created.ReadOnly,
-		Duration:  created.Duration,
-		CreatedAt: created.CreatedAt,
-		ExpiresAt: created.ExpiresAt,
-		Secret:    created.Secret.Secret(),
+	return CreatedUser{
+		User: User{
+			ID:        created.ID,
+			Name:      created.Name,
+			ReadOnly:  created.ReadOnly,
+			Days:      created.Duration,
+			CreatedAt: created.CreatedAt,
+			ExpiresAt: created.ExpiresAt,
+		},
+		Secret: created.Secret.Secret,
 	}, nil
 }

@@ -6,7 +6,7 @@
 //		srv := clienttest.NewServer(t)
 //		srv.Fail(clienttest.DropResponse) // the first response is lost; the client tries again
 //
-//		user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
+//		user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Days: 30})
 //		if err != nil {
 //			t.Fatal(err)
 //		}
@@ -46,6 +46,7 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/app"
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/store"
 	"github.com/registryusers/registryusers/internal/web"
 )
@@ -129,8 +130,8 @@ func (s *Server) start(ctx context.Context) error {
 
 // Client returns a client of the server. The server's URL, API key, project and
 // region override the environment; options override these. Other settings are
-// those of [client.New], so the client repeats failed calls by default. The test
-// fails if an option is not valid.
+// those of [client.New], so the client repeats failed calls by default. If an option
+// is not valid, the test fails, and so do the client's calls.
 func (s *Server) Client(options ...client.Option) *client.Client {
 	s.t.Helper()
 	c, err := client.New(append([]client.Option{
@@ -142,7 +143,8 @@ func (s *Server) Client(options ...client.Option) *client.Client {
 		client.WithHTTPClient(&http.Client{Transport: s.http.Client().Transport, Timeout: client.DefaultTimeout}),
 	}, options...)...)
 	if err != nil {
-		s.t.Fatalf("clienttest: %v", err)
+		s.t.Errorf("clienttest: %v", err) // not Fatalf, which works on the test's goroutine only
+		return new(client.Client)
 	}
 	return c
 }
@@ -190,16 +192,16 @@ func (s *Server) Requests() int {
 }
 
 // Users returns the registry's users in the order of their creation, including
-// expired ones. They have no secrets, because the server does not store secrets.
+// expired ones.
 func (s *Server) Users() []client.User {
 	s.t.Helper()
 	users, err := s.accounts.Users(context.Background(), s.RegistryID)
 	if err != nil {
-		s.t.Fatalf("clienttest: %v", err)
+		s.t.Errorf("clienttest: %v", err) // not Fatalf: a Failure may call this on the server's goroutine
 	}
 	all := make([]client.User, len(users))
 	for i, u := range users {
-		all[i] = client.User{ID: u.ID, Name: u.Name, ReadOnly: u.ReadOnly, Duration: u.Duration, CreatedAt: u.CreatedAt, ExpiresAt: u.ExpiresAt}
+		all[i] = client.User{ID: u.ID, Name: u.Name, ReadOnly: u.ReadOnly, Days: u.Duration, CreatedAt: u.CreatedAt, ExpiresAt: u.ExpiresAt}
 	}
 	return all
 }
@@ -227,8 +229,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if len(s.failures) > 0 {
 		failure, s.failures = s.failures[0], s.failures[1:]
 	}
-	if s.latency > 0 {
-		w = &slowWriter{ResponseWriter: w, request: r, latency: s.latency}
+	if latency := s.latency; latency > 0 {
+		slow := &observe.Writer{ResponseWriter: w}
+		slow.BeforeWrite(sync.OnceFunc(func() {
+			_, _ = io.Copy(io.Discard, r.Body) // net/http notices that the client has disconnected only after the body
+			select {
+			case <-time.After(latency):
+			case <-r.Context().Done():
+			}
+		}))
+		w = slow
 	}
 	s.mu.Unlock()
 
@@ -238,35 +248,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.handler.ServeHTTP(w, r)
 }
-
-// slowWriter waits before it sends a response.
-type slowWriter struct {
-	http.ResponseWriter
-	request *http.Request
-	latency time.Duration
-	once    sync.Once
-}
-
-func (w *slowWriter) wait() {
-	_, _ = io.Copy(io.Discard, w.request.Body) // net/http notices that the client has disconnected only after the body
-	select {
-	case <-time.After(w.latency):
-	case <-w.request.Context().Done():
-	}
-}
-
-func (w *slowWriter) WriteHeader(code int) {
-	w.once.Do(w.wait)
-	w.ResponseWriter.WriteHeader(code)
-}
-
-func (w *slowWriter) Write(p []byte) (int, error) {
-	w.once.Do(w.wait)
-	return w.ResponseWriter.Write(p)
-}
-
-// Unwrap lets [http.ResponseController] reach the connection.
-func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // A Failure makes a request fail: [DropRequest], [DropResponse], [BreakResponse],
 // a result of [Status] or [RetryAfter], or a function of the test. It handles the

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
 	"github.com/registryusers/registryusers/client/clienttest"
@@ -27,7 +29,7 @@ import (
 const day = 24 * time.Hour
 
 // create creates a user, and fails the test if that fails.
-func create(t *testing.T, srv *clienttest.Server, user client.NewUser, options ...client.Option) client.User {
+func create(t *testing.T, srv *clienttest.Server, user client.NewUser, options ...client.Option) client.CreatedUser {
 	t.Helper()
 	created, err := srv.Client(options...).CreateUser(t.Context(), srv.RegistryID, user)
 	if err != nil {
@@ -64,7 +66,7 @@ func TestServersAreSeparate(t *testing.T) {
 			srv, other := clienttest.NewServer(t), clienttest.NewServer(t)
 			srv.Advance(time.Duration(i+1) * time.Hour)
 			srv.Fail(clienttest.Status(http.StatusForbidden))
-			user := create(t, other, client.NewUser{Name: "ci", Duration: 30})
+			user := create(t, other, client.NewUser{Name: "ci", Days: 30})
 			if !user.CreatedAt.Equal(other.Now()) {
 				t.Errorf("the other server's user is of %v; want %v", user.CreatedAt, other.Now())
 			}
@@ -88,7 +90,7 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range calls {
 		wg.Go(func() {
-			user, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: fmt.Sprint("u", i), Duration: -1})
+			user, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: fmt.Sprint("u", i), Days: -1})
 			if err != nil {
 				t.Errorf("CreateUser %d: %v", i, err)
 				return
@@ -115,16 +117,13 @@ func TestTheRulesAreTheServers(t *testing.T) {
 		t.Errorf("project %d, region %d, registry %d; want three numbers", srv.ProjectID, srv.RegionID, srv.RegistryID)
 	}
 	c := srv.Client()
-	created := create(t, srv, client.NewUser{Name: "ci", Duration: 30, ReadOnly: true})
-	custom := create(t, srv, client.NewUser{Name: "me", Duration: -1, Secret: registryusers.NewSecret("my own words")})
-	want := []client.User{created, custom}
-	for i := range want {
-		want[i].Secret = registryusers.Secret{}
+	created := create(t, srv, client.NewUser{Name: "ci", Days: 30, ReadOnly: true})
+	custom := create(t, srv, client.NewUser{Name: "me", Days: -1, Secret: registryusers.NewSecret("my own words")})
+	want := []client.User{created.User, custom.User}
+	if diff := cmp.Diff(want, srv.Users()); diff != "" {
+		t.Errorf("Users() differs from the created users (-want +got):\n%s", diff)
 	}
-	if got := srv.Users(); !slices.EqualFunc(got, want, func(a, b client.User) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
-		t.Errorf("Users() = %v; want %v", got, want)
-	}
-	for _, user := range []client.User{created, custom} {
+	for _, user := range []client.CreatedUser{created, custom} {
 		if err := srv.Login(user.Name, user.Secret); err != nil {
 			t.Errorf("login of %s: %v", user.Name, err)
 		}
@@ -134,9 +133,9 @@ func TestTheRulesAreTheServers(t *testing.T) {
 	}
 	wantIs(t, "login of no user", srv.Login("you", created.Secret), registryusers.ErrUnauthenticated)
 
-	_, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
+	_, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Days: 30})
 	wantIs(t, "the name again", err, registryusers.ErrUserExists)
-	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "Not Valid", Duration: 1000})
+	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "Not Valid", Days: 1000})
 	wantIs(t, "a bad request", err, registryusers.ErrInvalid)
 	var response *client.Error
 	if !errors.As(err, &response) || !slices.Equal(slices.Sorted(maps.Keys(response.InvalidFields)), []string{"duration", "name"}) {
@@ -159,7 +158,7 @@ func TestTheEnvironmentDoesNotMatter(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	create(t, clienttest.NewServer(t), client.NewUser{Name: "ci", Duration: 30}, client.WithoutRetry())
+	create(t, clienttest.NewServer(t), client.NewUser{Name: "ci", Days: 30}, client.WithoutRetry())
 }
 
 func TestTimeStandsStill(t *testing.T) {
@@ -170,7 +169,7 @@ func TestTimeStandsStill(t *testing.T) {
 	if now.Before(before) || now.After(time.Now()) || now.Location() != time.UTC {
 		t.Errorf("Now() = %v; want the time in UTC, %v", now, before)
 	}
-	user := create(t, srv, client.NewUser{Name: "a", Duration: 1})
+	user := create(t, srv, client.NewUser{Name: "a", Days: 1})
 	if !user.CreatedAt.Equal(now) || !user.ExpiresAt.Equal(now.Add(day)) {
 		t.Errorf("a user from %v to %v; want %v and a day more", user.CreatedAt, user.ExpiresAt, now)
 	}
@@ -183,7 +182,7 @@ func TestTimeStandsStill(t *testing.T) {
 	if got, want := srv.Now(), now.Add(day); !got.Equal(want) {
 		t.Errorf("Now() = %v; want %v", got, want)
 	}
-	if later := create(t, srv, client.NewUser{Name: "b", Duration: 0}); !later.CreatedAt.Equal(srv.Now()) {
+	if later := create(t, srv, client.NewUser{Name: "b", Days: 0}); !later.CreatedAt.Equal(srv.Now()) {
 		t.Errorf("a later user is of %v; want %v", later.CreatedAt, srv.Now())
 	}
 }
@@ -191,14 +190,14 @@ func TestTimeStandsStill(t *testing.T) {
 func TestIdempotencyKeysExpireAfter24Hours(t *testing.T) {
 	t.Parallel()
 	srv := clienttest.NewServer(t)
-	c, user, key := srv.Client(), client.NewUser{Name: "ci", Duration: 30}, client.WithIdempotencyKey("k")
+	c, user, key := srv.Client(), client.NewUser{Name: "ci", Days: 30}, client.WithIdempotencyKey("k")
 	first, err := c.CreateUser(t.Context(), srv.RegistryID, user, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.Advance(day - time.Microsecond)
 	again, err := c.CreateUser(t.Context(), srv.RegistryID, user, key)
-	if err != nil || fmt.Sprint(again) != fmt.Sprint(first) || again.Secret.Reveal() != first.Secret.Reveal() {
+	if err != nil || !cmp.Equal(again, first) {
 		t.Errorf("a repeat within 24 hours: %v, %v; want %v with the same secret", again, err, first)
 	}
 	srv.Advance(time.Microsecond)
@@ -241,11 +240,11 @@ func TestFailures(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			srv := clienttest.NewServer(t)
-			create(t, srv, client.NewUser{Name: "first", Duration: 30}) // so that the others find a connection
+			create(t, srv, client.NewUser{Name: "first", Days: 30}) // so that the others find a connection
 
 			// Without retry, the call fails.
 			srv.Fail(test.failure)
-			_, err := srv.Client(client.WithoutRetry()).CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "once", Duration: 30})
+			_, err := srv.Client(client.WithoutRetry()).CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "once", Days: 30})
 			wantIs(t, "a call without retry", err, test.is)
 			if got := errors.Is(err, client.ErrOutcomeUnknown); got != test.unknown {
 				t.Errorf("a call without retry: %v; its outcome is unknown: %t, want %t", err, got, test.unknown)
@@ -261,7 +260,7 @@ func TestFailures(t *testing.T) {
 			// By default, the call is repeated, and there is one user.
 			before := len(srv.Users())
 			srv.Fail(test.failure)
-			user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "again", Duration: 30})
+			user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "again", Days: 30})
 			created, requests := len(srv.Users())-before, srv.Requests()-2
 			if !test.again {
 				wantIs(t, "a call", err, test.is)
@@ -394,12 +393,12 @@ func TestLatency(t *testing.T) {
 	const latency = 50 * time.Millisecond
 	srv.SetLatency(latency)
 	start := time.Now()
-	create(t, srv, client.NewUser{Name: "slow", Duration: 1})
+	create(t, srv, client.NewUser{Name: "slow", Days: 1})
 	if took := time.Since(start); took < latency {
 		t.Errorf("the response took %v; want %v or more", took, latency)
 	}
 	srv.SetLatency(0)
-	create(t, srv, client.NewUser{Name: "quick", Duration: 1})
+	create(t, srv, client.NewUser{Name: "quick", Days: 1})
 }
 
 // A caller that stops waiting does not stop the create.
@@ -421,7 +420,7 @@ func TestLatencyEndsWithTheRequest(t *testing.T) {
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
-			_, err := srv.Client().CreateUser(ctx, srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
+			_, err := srv.Client().CreateUser(ctx, srv.RegistryID, client.NewUser{Name: "ci", Days: 30})
 			wantIs(t, "CreateUser", err, context.DeadlineExceeded)
 			wantIs(t, "CreateUser", err, client.ErrOutcomeUnknown)
 			<-ended
@@ -429,6 +428,45 @@ func TestLatencyEndsWithTheRequest(t *testing.T) {
 				t.Errorf("%d users of %d requests; want one user: %t", len(users), srv.Requests(), failure == nil)
 			}
 		})
+	}
+}
+
+// fatal is a test that notices Fatal, which ends the goroutine that calls it: on
+// another than the test's, the test would go on, or never end.
+type fatal struct {
+	testing.TB
+	mu     sync.Mutex
+	errors []string
+	fatals int
+}
+
+func (f *fatal) Errorf(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errors = append(f.errors, fmt.Sprintf(format, args...))
+}
+
+func (f *fatal) Fatalf(format string, args ...any) {
+	f.Errorf(format, args...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fatals++
+}
+
+// A Failure and a goroutine of the test's may call every method of a Server.
+func TestMethodsFailWithoutFatal(t *testing.T) {
+	tb := &started{TB: &fatal{TB: t}}
+	srv := clienttest.NewServer(tb)
+	tb.end() // so that the store fails
+	if users := srv.Users(); len(users) != 0 {
+		t.Errorf("Users() of a closed store = %v; want none", users)
+	}
+	if _, err := srv.Client(client.WithBaseURL("nonsense")).CreateUser(t.Context(), srv.RegistryID, client.NewUser{}); err == nil {
+		t.Error("a call of a client whose option is not valid succeeded")
+	}
+	f := tb.TB.(*fatal)
+	if f.fatals > 0 || len(f.errors) != 2 || !strings.Contains(f.errors[1], "base URL") {
+		t.Errorf("%d calls of Fatalf, errors %q; want two errors and no Fatalf", f.fatals, f.errors)
 	}
 }
 
@@ -451,7 +489,7 @@ func TestServerIsClosedAfterTheTest(t *testing.T) {
 	abandoned := make(chan error, 1)
 	t.Run("inner", func(t *testing.T) {
 		srv = clienttest.NewServer(t)
-		create(t, srv, client.NewUser{Name: "ci", Duration: 30})
+		create(t, srv, client.NewUser{Name: "ci", Days: 30})
 		response, err := http.Get(srv.URL) // leaves a connection in http.DefaultTransport
 		if err != nil {
 			t.Fatal(err)
@@ -462,7 +500,7 @@ func TestServerIsClosedAfterTheTest(t *testing.T) {
 		srv.SetLatency(time.Hour)
 		c := srv.Client(client.WithoutRetry())
 		go func() {
-			_, err := c.CreateUser(context.Background(), srv.RegistryID, client.NewUser{Name: "late", Duration: 30})
+			_, err := c.CreateUser(context.Background(), srv.RegistryID, client.NewUser{Name: "late", Days: 30})
 			abandoned <- err
 		}()
 		for srv.Requests() < 3 {

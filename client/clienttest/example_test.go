@@ -20,7 +20,7 @@ func ExampleNewServer() {
 	srv := clienttest.NewServer(t)
 	srv.Fail(clienttest.DropResponse) // the first response is lost; the client tries again
 
-	user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30})
+	user, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Days: 30})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func ExampleServer_environment() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30}); err != nil {
+	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Days: 30}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -60,10 +60,10 @@ func ExampleServer_Fail() {
 	c := srv.Client(client.WithoutRetry())
 	srv.Fail(nil, clienttest.Status(http.StatusInternalServerError)) // the first succeeds, the second fails
 
-	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "a", Duration: 1}); err != nil {
+	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "a", Days: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "b", Duration: 1}); !errors.Is(err, registryusers.ErrInternal) {
+	if _, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "b", Days: 1}); !errors.Is(err, registryusers.ErrInternal) {
 		t.Errorf("got %v; want %v", err, registryusers.ErrInternal)
 	}
 }
@@ -76,7 +76,7 @@ func ExampleFailure() {
 		http.Error(w, "<h1>Bad gateway</h1>", http.StatusBadGateway)
 	})
 
-	if _, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Duration: 30}); err != nil {
+	if _, err := srv.Client().CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "ci", Days: 30}); err != nil {
 		t.Errorf("got %v; want the client to try again", err)
 	}
 }

@@ -28,6 +28,7 @@ Environment:
   GCORE_API_KEY           API key, ID$SECRET; quote it with single quotes
   GCORE_CLOUD_PROJECT_ID  id of the project
   GCORE_CLOUD_REGION_ID   id of the region
+  GCORE_CUSTOM_HEADERS    headers for every request, "Name: value" on each line
   SSL_CERT_FILE           certificates of the authorities to trust, PEM (not on
                           macOS and Windows, which have a store of their own)
   HTTPS_PROXY, NO_PROXY   proxy to use, and the hosts to reach without it`
@@ -48,7 +49,7 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 
 // connection is the address of the API, and what to call it with.
 type connection struct {
-	url, key                      string
+	url, host, key                string // host is that of url, with the port
 	projectID, regionID, registry int64  // registry 0: unknown
 	urlFrom, keyFrom              string // the flag, variable or file that url and key come from
 	insecureHTTP                  bool
@@ -74,6 +75,7 @@ func (f *connectionFlags) find() (connection, error) {
 	if base.Scheme == "http" && !c.insecureHTTP && !isLoopback(base.Hostname()) {
 		return c, usagef("%s is plain HTTP to another host, which would send the API key unencrypted over the network: use https, or --insecure-http", c.urlFrom)
 	}
+	c.host = base.Host
 	return c, nil
 }
 

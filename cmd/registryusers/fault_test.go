@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 	}
 
 	const callers = 16
-	users := make([]client.User, *faultCreates)
+	users := make([]client.CreatedUser, *faultCreates)
 	var next atomic.Int64
 	var group sync.WaitGroup
 	t.Cleanup(group.Wait) // if the server does not start again, the calls end with the context of the test
@@ -201,7 +201,7 @@ func TestFaults(t *testing.T) {
 				if i >= len(users) {
 					return
 				}
-				n := client.NewUser{Name: "u" + strconv.Itoa(i), Duration: int64(i%365) + 1, ReadOnly: i%2 == 0}
+				n := client.NewUser{Name: "u" + strconv.Itoa(i), Days: int64(i%365) + 1, ReadOnly: i%2 == 0}
 				if i%50 == 0 { // argon2id takes its time
 					n.Secret = registryusers.NewSecret("custom-" + strconv.Itoa(i))
 				}

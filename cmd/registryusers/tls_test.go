@@ -75,7 +75,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(t.Context(), 1, client.NewUser{Name: "user1", Duration: 1}); err != nil {
+	if _, err := c.CreateUser(t.Context(), 1, client.NewUser{Name: "user1", Days: 1}); err != nil {
 		t.Error(err)
 	}
 	response, err := trusting(first).Get(p.url + "/v2/")

@@ -81,14 +81,14 @@ func (o *createOptions) create(cmd *cobra.Command, name string) error {
 		return err
 	}
 	if o.registryHost == "" {
-		o.registryHost = c.Host()
+		o.registryHost = connection.host
 	}
 	if o.dockerConfig != "" {
 		if err := checkDockerConfig(cmd.Context(), o.dockerConfig, o.registryHost, name); err != nil {
 			return err
 		}
 	}
-	n := client.NewUser{Name: name, Duration: o.days, ReadOnly: o.readOnly}
+	n := client.NewUser{Name: name, Days: o.days, ReadOnly: o.readOnly}
 	if o.secretStdin {
 		if n.Secret, err = readSecret(cmd.InOrStdin()); err != nil {
 			return err
@@ -136,13 +136,13 @@ func (o *createOptions) next(err error, c connection) string {
 	return c.next(err)
 }
 
-func (o *createOptions) print(out io.Writer, u client.User) error {
+func (o *createOptions) print(out io.Writer, u client.CreatedUser) error {
 	if o.secretOnly {
 		_, err := fmt.Fprintln(out, u.Secret.Reveal())
 		return err
 	}
 	if o.output == asJSON {
-		return printJSON(out, userJSON{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
+		return printJSON(out, userJSON{u.ID, u.Name, u.ReadOnly, u.Days, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
 	}
 	end, isEnding := u.Expires()
 	return printRows(out, asTable, []string{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"}, []row{

@@ -42,7 +42,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	_, err = c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Duration: 30})
+	_, err = c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Days: 30})
 	fmt.Println(err)
 
 	for _, span := range spans.GetSpans() {
@@ -61,11 +61,11 @@ func TestSpansHoldNoSecrets(t *testing.T) {
 
 	const key, custom = "a-key-of-one-call", "a custom secret"
 	srv.Fail(clienttest.DropResponse, clienttest.RetryAfter(http.StatusServiceUnavailable, 0))
-	generated, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "generated", Duration: 30}) // three tries
+	generated, err := c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "generated", Days: 30}) // three tries
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "custom", Duration: 30, Secret: registryusers.NewSecret(custom)},
+	_, err = c.CreateUser(t.Context(), srv.RegistryID, client.NewUser{Name: "custom", Days: 30, Secret: registryusers.NewSecret(custom)},
 		client.WithIdempotencyKey(key))
 	if err != nil {
 		t.Fatal(err)
