@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,8 +25,7 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	}
 	// A URI, because a path may begin with "file:".
 	target := (&url.URL{Scheme: "file", Path: path}).String()
-	if _, err := s.read.ExecContext(ctx, "VACUUM INTO ?", target); err != nil {
-		return s.translateError(err)
-	}
-	return nil
+	return s.translateError(s.read.use(ctx, func(c *conn) error {
+		return c.script(ctx, "VACUUM INTO ?", driver.NamedValue{Ordinal: 1, Value: target})
+	}))
 }

@@ -10,25 +10,33 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
+const (
+	insertRecord = `INSERT INTO create_records (key, request, salt, user_id, ends_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, user_id = excluded.user_id, ends_at = excluded.ends_at
+		WHERE ends_at <= ?`
+	deleteRecords = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
+	recordByKey   = "SELECT key, request, salt, user_id, ends_at FROM create_records WHERE key = ?"
+)
+
 // IdempotencyRecord implements [accounts.Store].
 func (s *Store) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	r, err := queryOne(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
+	r, err := readOne(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
 	if err != nil {
 		return r, nil, err
 	}
-	u, err := queryOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByID, r.UserID)
+	u, err := readOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByID, r.UserID)
 	if errors.Is(err, registryusers.ErrUserNotFound) {
 		return r, nil, nil
 	}
 	return r, &u, err
 }
 
-func scanRecord(row scanner) (accounts.IdempotencyRecord, error) {
-	var r accounts.IdempotencyRecord
+func scanRecord(r row) (accounts.IdempotencyRecord, error) {
+	var record accounts.IdempotencyRecord
 	var end int64
-	err := row.Scan(&r.Key, &r.Request, &r.Salt, &r.UserID, &end)
-	r.ExpiresAt = fromMicros(end)
-	return r, err
+	err := r.scan(&record.Key, &record.Request, &record.Salt, &record.UserID, &end)
+	record.ExpiresAt = fromMicros(end)
+	return record, err
 }
 
 // DeleteIdempotencyRecords implements [accounts.Store]. Afterwards no file contains
@@ -54,19 +62,17 @@ func (s *Store) emptyLog(ctx context.Context) error {
 	if !s.walDirty.Load() {
 		return nil
 	}
-	conn, err := s.write.Conn(ctx) // no write may come in between
-	if err != nil {
-		return s.translateError(err)
-	}
-	defer func() { _ = conn.Close() }() // back to the pool
-	ctx = context.WithoutCancel(ctx)
-	var busy, pages, moved int
-	if _, err = conn.ExecContext(ctx, "PRAGMA busy_timeout(100)"); err == nil {
-		err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
-	}
-	_, undone := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
-	if err = errors.Join(err, undone); err == nil && busy == 0 {
-		s.walDirty.Store(false)
-	}
+	err := s.write.use(ctx, func(c *conn) error { // no write may come in between
+		var busy int64
+		err := c.script(context.Background(), "PRAGMA busy_timeout(100)")
+		if err == nil {
+			busy, err = queryOne(c, scanInt, nil, "PRAGMA wal_checkpoint(TRUNCATE)")
+		}
+		undone := c.script(context.Background(), fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
+		if err = errors.Join(err, undone); err == nil && busy == 0 {
+			s.walDirty.Store(false)
+		}
+		return err
+	})
 	return s.translateError(err)
 }

@@ -118,19 +118,22 @@ func TestDeleteManyRecords(t *testing.T) {
 		s := open(t)
 		_, _, u := sample(t, s)
 		now := u.CreatedAt.UnixMicro()
-		_, err := s.write.ExecContext(t.Context(), `
+		err := exec(t, s, `
 			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 			INSERT INTO create_records (key, request, salt, user_id, ends_at)
-			SELECT randomblob(32), x'00', x'00', i, CASE i % 5 WHEN 0 THEN ? + i ELSE ? - i / 5 END FROM n`, n, now, now)
+			SELECT randomblob(32), x'00', x'00', i, CASE i % 5 WHEN 0 THEN ? + i ELSE ? - i / 5 END FROM n`, int64(n), now, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := s.DeleteIdempotencyRecords(t.Context(), u.CreatedAt); err != nil {
 			t.Fatalf("DeleteRecords: %v", err)
 		}
-		var left, lasting int
-		row := s.read.QueryRowContext(t.Context(), "SELECT count(*), count(*) FILTER (WHERE ends_at > ? AND user_id % 5 = 0) FROM create_records", now)
-		if err := row.Scan(&left, &lasting); err != nil || left != n/5 || lasting != n/5 {
+		var left, lasting int64
+		err = s.view(t.Context(), func(c *conn) error {
+			return c.query(t.Context(), func(r row) error { return r.scan(&left, &lasting) },
+				"SELECT count(*), count(*) FILTER (WHERE ends_at > ? AND user_id % 5 = 0) FROM create_records", now)
+		})
+		if err != nil || left != n/5 || lasting != n/5 {
 			t.Errorf("after DeleteRecords, of %d records %d are left, %d of them not expired, %v; want %d", n, left, lasting, err, n/5)
 		}
 	}
@@ -169,8 +172,7 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
 	_, ref, u := sample(t, s)
-	tx, err := other.write.BeginTx(t.Context(), nil)
-	if err != nil {
+	if err := exec(t, other, begin); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -182,7 +184,7 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	if waited := time.Since(start); waited > busyTimeout/2 {
 		t.Errorf("CreateUser gave up after %v; want it to end with its context", waited)
 	}
-	if err := tx.Rollback(); err != nil {
+	if err := exec(t, other, rollback); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
@@ -209,23 +211,22 @@ func TestTheLogIsEmptiedWhenReadersHaveEnded(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := s.read.QueryContext(t.Context(), "SELECT id FROM users") // its snapshot has the record
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		t.Fatal("there is no user")
-	}
 	end := u.CreatedAt.Add(24 * time.Hour)
-	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
-		t.Fatal(err)
-	}
-	if logSize(t, path) == 0 {
-		t.Fatal("the log is empty during a read: this test shows nothing")
-	}
-	if err := rows.Close(); err != nil {
-		t.Fatal(err)
+	ids := 0
+	err := s.view(t.Context(), func(c *conn) error {
+		return c.query(t.Context(), func(row) error { // the read's snapshot has the record
+			ids++
+			if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
+				return err
+			}
+			if logSize(t, path) == 0 {
+				t.Error("the log is empty during a read: this test shows nothing")
+			}
+			return nil
+		}, "SELECT id FROM users")
+	})
+	if err != nil || ids != 1 {
+		t.Fatalf("%d users, %v; want 1", ids, err)
 	}
 	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
 		t.Fatal(err)
@@ -283,13 +284,12 @@ func TestWritesKeepTheirPatienceWhenTheLogIsEmptied(t *testing.T) {
 					return
 				default:
 				}
-				err := s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
-					var patience int64
-					if err := tx.tx.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&patience); err != nil || patience != busyTimeout.Milliseconds() {
+				err := s.writer.do(t.Context(), &write{run: func(c *conn) error {
+					if patience, err := queryOne(c, scanInt, nil, "PRAGMA busy_timeout"); err != nil || patience != busyTimeout.Milliseconds() {
 						t.Errorf("busy_timeout in a write: got %d, %v; want %d", patience, err, busyTimeout.Milliseconds())
 					}
 					return nil
-				})
+				}})
 				if err != nil {
 					t.Error(err)
 				}

@@ -97,7 +97,7 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 		"INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version) VALUES (1, 'x', 0, 0, 0, 0, x'05', 1)",
 		"UPDATE users SET name = 'new'", "UPDATE users SET secret_index = NULL, secret_hash = NULL",
 	} {
-		if _, err := s.write.ExecContext(t.Context(), statement); err == nil {
+		if err := exec(t, s, statement); err == nil {
 			t.Errorf("%s: success; want it refused", statement)
 		}
 	}

@@ -43,11 +43,11 @@ func newStalled(t *testing.T) *stalled {
 	s.at = accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	atWork, goOn := make(chan struct{}), make(chan struct{})
 	go func() {
-		if err := s.writer.do(t.Context(), func(context.Context, *transaction) error {
+		if err := s.writer.do(t.Context(), &write{run: func(*conn) error {
 			close(atWork)
 			<-goOn
 			return nil
-		}); err != nil {
+		}}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -226,12 +226,12 @@ func failedWrite(t *testing.T, others int) {
 	var wg sync.WaitGroup
 	broken := errors.New("broken")
 	wg.Go(func() {
-		err := s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO registries (project_id, region_id, name, created_at) VALUES (8, 8, 'undone', 0)"); err != nil {
+		err := s.writer.do(t.Context(), &write{run: func(c *conn) error {
+			if _, _, err := c.exec("INSERT INTO registries (project_id, region_id, name, created_at) VALUES (8, 8, 'undone', 0)"); err != nil {
 				return err
 			}
 			return broken
-		})
+		}})
 		if !errors.Is(err, broken) {
 			t.Errorf("got %v, want what the write returned", err)
 		}
@@ -279,12 +279,12 @@ func TestFailedCommitFailsAllItsWrites(t *testing.T) {
 			})
 		}
 		wg.Go(func() {
-			_ = s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
+			_ = s.writer.do(t.Context(), &write{run: func(c *conn) error {
 				// A reference that is checked when the transaction ends.
-				_, _ = tx.ExecContext(ctx, "PRAGMA defer_foreign_keys = ON")
-				_, err := tx.ExecContext(ctx, "INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1, randomblob(16))")
+				_, _, _ = c.exec("PRAGMA defer_foreign_keys = ON")
+				_, _, err := c.exec("INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1, randomblob(16))")
 				return err
-			})
+			}})
 		})
 		synctest.Wait()
 		s.resume()
