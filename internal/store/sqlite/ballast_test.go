@@ -50,7 +50,7 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteUser(t.Context(), first.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), first.RegistryID, first.ID); err != nil {
 		t.Errorf("a delete when the database is full: %v", err)
 	}
 	if err := exec(t, s, "PRAGMA max_page_count = 1000000"); err != nil {

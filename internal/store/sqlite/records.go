@@ -11,32 +11,36 @@ import (
 )
 
 const (
-	insertRecord = `INSERT INTO create_records (key, request, salt, user_id, ends_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, user_id = excluded.user_id, ends_at = excluded.ends_at
-		WHERE ends_at <= ?`
-	deleteRecords = "DELETE FROM create_records WHERE key IN (SELECT key FROM create_records WHERE ends_at <= ? LIMIT 1000)"
-	recordByKey   = "SELECT key, request, salt, user_id, ends_at FROM create_records WHERE key = ?"
+	insertRecord = `INSERT INTO idempotency_records (key, request, salt, object_id, expires_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET request = excluded.request, salt = excluded.salt, object_id = excluded.object_id, expires_at = excluded.expires_at
+		WHERE expires_at <= ?`
+	deleteRecords = "DELETE FROM idempotency_records WHERE key IN (SELECT key FROM idempotency_records WHERE expires_at <= ? LIMIT 1000)"
+	recordByKey   = "SELECT key, request, salt, object_id, expires_at FROM idempotency_records WHERE key = ?"
 )
 
 // IdempotencyRecord implements [accounts.Store].
-func (s *Store) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	r, err := readOne(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
-	if err != nil {
-		return r, nil, err
-	}
-	u, err := readOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByID, r.UserID)
-	if errors.Is(err, registryusers.ErrUserNotFound) {
-		return r, nil, nil
-	}
-	return r, &u, err
+func (s *Store) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, error) {
+	return readOne(ctx, s, scanRecord, registryusers.ErrNotFound, recordByKey, key)
 }
 
 func scanRecord(r row) (accounts.IdempotencyRecord, error) {
 	var record accounts.IdempotencyRecord
-	var end int64
-	err := r.scan(&record.Key, &record.Request, &record.Salt, &record.UserID, &end)
-	record.ExpiresAt = fromMicros(end)
+	var expires int64
+	err := r.scan(&record.Key, &record.Request, &record.Salt, &record.ObjectID, &expires)
+	record.ExpiresAt = fromMicros(expires)
 	return record, err
+}
+
+// putRecord stores the record of a write, unless r is nil, in the write's own
+// transaction. ErrExists: there is a record with its key that expires after now.
+func (s *Store) putRecord(c *conn, r *accounts.IdempotencyRecord, objectID int64, now time.Time) error {
+	if r == nil {
+		return nil
+	}
+	s.walDirty.Store(true) // it may replace a record that has expired
+	_, err := c.change(registryusers.ErrExists, nil, insertRecord,
+		r.Key, r.Request, r.Salt, objectID, r.ExpiresAt.UnixMicro(), now.UnixMicro())
+	return err
 }
 
 // DeleteIdempotencyRecords implements [accounts.Store]. Afterwards no file contains

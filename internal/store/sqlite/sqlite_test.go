@@ -56,6 +56,9 @@ func openStore(t *testing.T, path string) *Store {
 	return s
 }
 
+// every is a page with all users.
+var every = accounts.Page{Limit: 1 << 40}
+
 // exec runs a statement on the connection that writes.
 func exec(t *testing.T, s *Store, query string, args ...any) error {
 	t.Helper()
@@ -99,13 +102,13 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 		if _, err := reader.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
 			t.Fatalf("%d: CreateUser by the other: %v; want %v", i, err, registryusers.ErrUserExists)
 		}
-		if _, err := writer.UpdateUser(t.Context(), created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
+		if _, err := writer.UpdateUser(t.Context(), created.RegistryID, created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
 			t.Fatalf("%d: UpdateUser: %v", i, err)
 		}
 		if got, err := reader.AccountBySecret(t.Context(), u.Verifier.Index); err != nil || got.ID != created.ID || !got.ReadOnly {
 			t.Fatalf("%d: the other reads %+v, %v; want the user %d, read-only", i, got, err, created.ID)
 		}
-		if err := reader.DeleteUser(t.Context(), created.ID); err != nil {
+		if err := reader.DeleteUser(t.Context(), created.RegistryID, created.ID); err != nil {
 			t.Fatalf("%d: DeleteUser by the other: %v", i, err)
 		}
 		if got, err := writer.User(t.Context(), r.ID, u.Name); !errors.Is(err, registryusers.ErrUserNotFound) {
@@ -324,7 +327,7 @@ func TestDamagedInTheMiddle(t *testing.T) {
 			if err == nil { // then the call that reads the damage fails
 				defer s.Close()
 				var users []accounts.User
-				if users, err = s.Users(t.Context(), 1); err == nil {
+				if users, _, err = s.Users(t.Context(), 1, every); err == nil {
 					t.Fatalf("Users() = %d users, nil; want an error", len(users))
 				}
 			}

@@ -17,13 +17,10 @@ func (s *Store) CreateUser(ctx context.Context, ref accounts.RegistryRef, u acco
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
 			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:],
 			ref.RegistryID, ref.ProjectID, ref.RegionID)
-		if err != nil || r == nil {
+		if err != nil {
 			return err
 		}
-		s.walDirty.Store(true) // the record may replace one that has expired
-		_, err = c.change(registryusers.ErrExists, nil, insertRecord,
-			r.Key, r.Request, r.Salt, u.ID, r.ExpiresAt.UnixMicro(), u.CreatedAt.UnixMicro())
-		return err
+		return s.putRecord(c, r, u.ID, u.CreatedAt)
 	}})
 	return u, err
 }
@@ -32,8 +29,13 @@ const (
 	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation)
 		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
 	updateUser = "UPDATE users SET read_only = ?, duration = ?, expires_at = ?, secret_index = ?, secret_hash = ?, secret_version = ?, incarnation = ? WHERE id = ?"
-	userByID   = selectUser + "WHERE id = ?"
 	userByName = selectUser + "WHERE registry_id = ? AND name = ?"
+	userByID   = selectUser + "WHERE id = ? AND registry_id = ?"
+	userPage   = selectUser + "WHERE registry_id = ? AND id > ? ORDER BY id LIMIT ? OFFSET ?"
+	userTotal  = "SELECT (SELECT coalesce(sum(users), 0) FROM user_counts WHERE registry_id = registries.id) FROM registries WHERE id = ?"
+	userBlock  = `SELECT block * 4096 - 1, before FROM
+		(SELECT block, users, sum(users) OVER (ORDER BY block) - users AS before FROM user_counts WHERE registry_id = ?)
+		WHERE before + users > ? LIMIT 1`
 
 	accountBySecret = selectAccount + "WHERE u.secret_index = ?"
 	accountByID     = selectAccount + "WHERE u.id = ?"
@@ -53,12 +55,27 @@ func (s *Store) User(ctx context.Context, registryID int64, name string) (accoun
 }
 
 // Users implements [accounts.Store].
-func (s *Store) Users(ctx context.Context, registryID int64) ([]accounts.User, error) {
-	users, err := readAll(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
-	if err == nil && len(users) == 0 {
-		_, err = readOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound, selectRegistry+"WHERE id = ?", registryID)
-	}
-	return users, err
+func (s *Store) Users(ctx context.Context, registryID int64, page accounts.Page) (users []accounts.User, total int64, err error) {
+	err = s.view(ctx, func(c *conn) (err error) {
+		if _, _, err := c.exec("BEGIN"); err != nil { // the total and the rows are of one state
+			return err
+		}
+		defer func() { _, _, _ = c.exec(rollback) }()
+		if total, err = queryOne(c, scanInt, registryusers.ErrRegistryNotFound, userTotal, registryID); err != nil {
+			return err
+		}
+		if page.After > 0 {
+			users, err = queryAll(c, scanUser, userPage, registryID, page.After, page.Limit, int64(0))
+			return err
+		}
+		var last, before int64 // the last id before the block with the user at the offset, and how many users are before it
+		err = c.query(context.Background(), func(r row) error { return r.scan(&last, &before) }, userBlock, registryID, page.Offset)
+		if err == nil && page.Offset < total {
+			users, err = queryAll(c, scanUser, userPage, registryID, last, page.Limit, page.Offset-before)
+		}
+		return err
+	})
+	return users, total, err
 }
 
 func scanUser(r row) (accounts.User, error) {
@@ -107,10 +124,10 @@ func scanAccount(r row) (accounts.Account, error) {
 }
 
 // UpdateUser implements [accounts.Store].
-func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+func (s *Store) UpdateUser(ctx context.Context, registryID, userID int64, change func(*accounts.User) error) (accounts.User, error) {
 	var u accounts.User
 	err := s.writer.do(ctx, &write{isStatement: true, run: func(c *conn) error {
-		before, err := queryOne(c, scanUser, registryusers.ErrUserNotFound, userByID, userID)
+		before, err := queryOne(c, scanUser, registryusers.ErrUserNotFound, userByID, userID, registryID)
 		if err != nil {
 			return err
 		}
@@ -130,8 +147,8 @@ func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accou
 }
 
 // DeleteUser implements [accounts.Store].
-func (s *Store) DeleteUser(ctx context.Context, userID int64) error {
-	return s.change(ctx, registryusers.ErrUserNotFound, "DELETE FROM users WHERE id = ?", userID)
+func (s *Store) DeleteUser(ctx context.Context, registryID, userID int64) error {
+	return s.change(ctx, registryusers.ErrUserNotFound, "DELETE FROM users WHERE id = ? AND registry_id = ?", userID, registryID)
 }
 
 func hashOrNull(v accounts.Verifier) any {

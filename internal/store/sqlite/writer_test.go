@@ -118,7 +118,7 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 		if valid != 151 || conflicts != 49 {
 			t.Errorf("%d were created, %d conflicted; want 151 and 49", valid, conflicts)
 		}
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != valid {
+		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != valid {
 			t.Errorf("%d users are stored, %v; want %d", len(users), err, valid)
 		}
 		if got := s.commits(t) - before; got != 1 {
@@ -178,7 +178,7 @@ func TestWritesBeyondTheQueueAreRefusedAtOnce(t *testing.T) {
 		if err := s.create(t.Context(), "last", -1); err != nil {
 			t.Fatal(err)
 		}
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 1 {
+		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 1 {
 			t.Errorf("%d users are stored, %v; want only the last one", len(users), err)
 		}
 	})
@@ -249,7 +249,7 @@ func failedWrite(t *testing.T, others int) {
 	if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("%d registries, %v; want 1: the failed write is undone", len(all), err)
 	}
-	if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != others {
+	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != others {
 		t.Errorf("%d users, %v; want the %d of the others", len(users), err, others)
 	}
 }
@@ -289,7 +289,7 @@ func TestFailedCommitFailsAllItsWrites(t *testing.T) {
 		synctest.Wait()
 		s.resume()
 		wg.Wait()
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 0 {
+		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 0 {
 			t.Errorf("%d users, %v; want none", len(users), err)
 		}
 	})
