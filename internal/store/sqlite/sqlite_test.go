@@ -10,11 +10,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"modernc.org/sqlite"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -147,6 +150,9 @@ func TestRaceBetweenTwoStores(t *testing.T) {
 func TestSettingsOnEveryPooledConnection(t *testing.T) {
 	s := openStore(t, newPath(t))
 	want := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "2000", "secure_delete": "1", "wal_autocheckpoint": "16000", "journal_size_limit": "67108864"}
+	if runtime.GOOS == "linux" && !sqlite.FdatasyncEnabled() {
+		t.Error("commits sync with fsync; want fdatasync")
+	}
 	for name, pool := range map[string]*pool{"write": s.write, "read": s.read} {
 		size := cap(pool.conns)
 		if name == "write" && size != 1 || name == "read" && size < 4 {

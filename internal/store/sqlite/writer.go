@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -108,12 +109,17 @@ func (w *writer) loop() {
 				return
 			}
 		}
-		w.commit(w.takeBatch(batch))
+		w.commit(w.gather(batch))
 	}
 }
 
-// takeBatch adds waiting writes to a batch.
-func (w *writer) takeBatch(batch []*write) []*write {
+// gather adds waiting writes to a batch. First it lets other goroutines run as long
+// as that brings more writes: fewer and larger commits cost less processor time.
+func (w *writer) gather(batch []*write) []*write {
+	for before := -1; len(w.queue) > before; {
+		before = len(w.queue)
+		runtime.Gosched()
+	}
 	for len(batch) < maxBatch {
 		select {
 		case next := <-w.queue:
