@@ -74,7 +74,7 @@ func (s *Service) earlier(ctx context.Context, r idempotentRequest, now time.Tim
 // newCreateRequest returns the idempotent request that creates a user.
 func (s *Service) newCreateRequest(caller APIKey, ref RegistryRef, idempotencyKey string, n NewUser) idempotentRequest {
 	// Every field counts: with a new field of NewUser, this does not compile.
-	asked := struct {
+	fields := struct {
 		Duration int64
 		Name     string
 		ReadOnly bool
@@ -82,7 +82,7 @@ func (s *Service) newCreateRequest(caller APIKey, ref RegistryRef, idempotencyKe
 	}(n)
 	// The name comes last, because it may contain any character.
 	return s.idempotentRequest(caller, "create user", ref, idempotencyKey,
-		fmt.Sprintf("%d %t %t %s", asked.Duration, asked.ReadOnly, !asked.Secret.IsZero(), asked.Name))
+		fmt.Sprintf("%d %t %t %s", fields.Duration, fields.ReadOnly, !fields.Secret.IsZero(), fields.Name))
 }
 
 // repeatCreate returns the result of the earlier create request that this one, made

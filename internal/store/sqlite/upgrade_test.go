@@ -66,9 +66,9 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 	}
 	upgrade(t, path)
 	s := openStore(t, path)
-	users, _, err := s.Users(t.Context(), 1, every)
-	if err != nil || len(users) != 2 {
-		t.Fatalf("Users = %+v, %v; want the two there were", users, err)
+	users, total, err := s.Users(t.Context(), 1, every)
+	if err != nil || len(users) != 2 || total != 2 {
+		t.Fatalf("Users = %+v of %d, %v; want the two there were", users, total, err)
 	}
 	none := accounts.Incarnation{}
 	if users[0].Incarnation == none || users[1].Incarnation == none || users[0].Incarnation == users[1].Incarnation {
