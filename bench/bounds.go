@@ -48,7 +48,7 @@ every request needs. One commit each waits for the disk, so the first ratio depe
 cache has.
 
 **A create without other load: %s times an append, aim 1.3.** A transaction writes a page of the table, a page of each of its
-two indexes, and the highest id: some 20 KiB, and the append writes 4 KiB. **Memory: %s MiB at rest, aim 25; %s loaded, aim
+three indexes, the highest id and the count of users: some 28 KiB, and the append writes 4 KiB. **Memory: %s MiB at rest, aim 25; %s loaded, aim
 50**: the registry library, and SQLite's caches, of which the writer's has 8 MiB.
 
 **The client: %s of bare, aim 1.0.** It makes an idempotency key, keeps the body to send it again, limits the size of the

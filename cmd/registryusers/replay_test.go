@@ -67,7 +67,7 @@ func TestServeDeletesExpiredRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	result, err := db.ExecContext(t.Context(), "UPDATE create_records SET ends_at = 1 WHERE user_id = (SELECT id FROM users WHERE name = 'ended')")
+	result, err := db.ExecContext(t.Context(), "UPDATE idempotency_records SET expires_at = 1 WHERE object_id = (SELECT id FROM users WHERE name = 'ended')")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestServeDeletesExpiredRecords(t *testing.T) {
 	var left []string
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		left = nil
-		rows, err := db.QueryContext(t.Context(), "SELECT name FROM create_records JOIN users ON users.id = user_id ORDER BY name")
+		rows, err := db.QueryContext(t.Context(), "SELECT name FROM idempotency_records JOIN users ON users.id = object_id ORDER BY name")
 		if err != nil {
 			t.Fatal(err)
 		}

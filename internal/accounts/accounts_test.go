@@ -195,9 +195,9 @@ func (s untouchable) CreateUser(_ context.Context, _ accounts.RegistryRef, u acc
 	return u, nil
 }
 
-func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
+func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, error) {
 	s.t.Error("the store's IdempotencyRecord was called")
-	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
+	return accounts.IdempotencyRecord{}, registryusers.ErrNotFound
 }
 
 func (s untouchable) Key(context.Context, int64) (accounts.APIKey, error) {
@@ -679,8 +679,8 @@ func (broken) Registry(context.Context, accounts.RegistryRef) (accounts.Registry
 func (broken) CreateUser(_ context.Context, _ accounts.RegistryRef, u accounts.User, _ *accounts.IdempotencyRecord) (accounts.User, error) {
 	return u, errBroken
 }
-func (broken) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	return accounts.IdempotencyRecord{}, nil, errBroken
+func (broken) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, error) {
+	return accounts.IdempotencyRecord{}, errBroken
 }
 func (broken) DeleteIdempotencyRecords(context.Context, time.Time) error { return errBroken }
 

@@ -23,6 +23,16 @@ type APIKey struct {
 // ValidFor reports whether the key is valid for the project.
 func (k APIKey) ValidFor(projectID int64) bool { return k.ProjectID == 0 || k.ProjectID == projectID }
 
+// authorize returns ErrForbidden unless the key is valid for the project. Each
+// operation calls it after it has checked its arguments and before it reads the
+// store, so that the error does not depend on what exists.
+func (k APIKey) authorize(projectID int64) error {
+	if !k.ValidFor(projectID) {
+		return registryusers.ErrForbidden
+	}
+	return nil
+}
+
 // owner names the key in a [queue].
 func (k APIKey) owner() string { return strconv.FormatInt(k.ID, 10) }
 

@@ -182,9 +182,9 @@ func TestDerivedSecretIsStable(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte(counting(0, 32))), nil)
 	c := s.newCreateRequest(APIKey{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, "a-key", NewUser{Name: "user1", Duration: 14, ReadOnly: true})
 	for what, pair := range map[string][2]string{
-		"the secret":                  {s.derive(c, counting(32, 32)), "NQzp4sdQPd5cH0srwpmHSbx9P1XCD9ab"},
+		"the secret":                  {s.deriveSecret(c, counting(32, 32)), "NQzp4sdQPd5cH0srwpmHSbx9P1XCD9ab"},
 		"the idempotency key's hash":  {hex.EncodeToString(c.key), "29791309943f4b2c8329119949696eb954dc34266dec4b531bc0dc7bfb2816e4"},
-		"the hash of what was wanted": {hex.EncodeToString(c.request), "d1fde2c3d5bf11980574a6355ec4405e40cd14429306299b0c603d279522e33e"},
+		"the hash of what was wanted": {hex.EncodeToString(c.hash), "d1fde2c3d5bf11980574a6355ec4405e40cd14429306299b0c603d279522e33e"},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s is %s; want %s", what, pair[0], pair[1])
@@ -198,21 +198,21 @@ func TestDerivedSecretDependsOnEachInput(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
 	caller, ref, n := APIKey{ID: 7}, RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: 1}, NewUser{Name: "u"}
 	salt := counting(0, 32)
-	secret := s.derive(s.newCreateRequest(caller, ref, "key", n), salt)
-	if again := s.derive(s.newCreateRequest(APIKey{ID: 7, ProjectID: 3}, ref, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
+	secret := s.deriveSecret(s.newCreateRequest(caller, ref, "key", n), salt)
+	if again := s.deriveSecret(s.newCreateRequest(APIKey{ID: 7, ProjectID: 3}, ref, "key", NewUser{Name: "v", Duration: 1, ReadOnly: true}), salt); again != secret {
 		t.Errorf("the same key, salt and place derive %s and %s; want one secret", secret, again)
 	}
 	seen := map[string]string{secret: "the first"}
 	for what, derived := range map[string]string{
-		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).derive(s.newCreateRequest(caller, ref, "key", n), salt),
-		"another salt":            s.derive(s.newCreateRequest(caller, ref, "key", n), counting(1, 32)),
-		"another idempotency key": s.derive(s.newCreateRequest(caller, ref, "kez", n), salt),
-		"another API key":         s.derive(s.newCreateRequest(APIKey{ID: 8}, ref, "key", n), salt),
-		"another project":         s.derive(s.newCreateRequest(caller, RegistryRef{4, 5, 1}, "key", n), salt),
-		"another region":          s.derive(s.newCreateRequest(caller, RegistryRef{3, 6, 1}, "key", n), salt),
-		"another registry":        s.derive(s.newCreateRequest(caller, RegistryRef{3, 5, 2}, "key", n), salt),
-		"digits moved":            s.derive(s.newCreateRequest(caller, RegistryRef{35, 1, 1}, "key", n), salt),
-		"digits moved to the key": s.derive(s.newCreateRequest(caller, RegistryRef{3, 5, 0}, "1key", n), salt),
+		"another server key":      New(nil, NewServerKey("k", [32]byte{2}), nil).deriveSecret(s.newCreateRequest(caller, ref, "key", n), salt),
+		"another salt":            s.deriveSecret(s.newCreateRequest(caller, ref, "key", n), counting(1, 32)),
+		"another idempotency key": s.deriveSecret(s.newCreateRequest(caller, ref, "kez", n), salt),
+		"another API key":         s.deriveSecret(s.newCreateRequest(APIKey{ID: 8}, ref, "key", n), salt),
+		"another project":         s.deriveSecret(s.newCreateRequest(caller, RegistryRef{4, 5, 1}, "key", n), salt),
+		"another region":          s.deriveSecret(s.newCreateRequest(caller, RegistryRef{3, 6, 1}, "key", n), salt),
+		"another registry":        s.deriveSecret(s.newCreateRequest(caller, RegistryRef{3, 5, 2}, "key", n), salt),
+		"digits moved":            s.deriveSecret(s.newCreateRequest(caller, RegistryRef{35, 1, 1}, "key", n), salt),
+		"digits moved to the key": s.deriveSecret(s.newCreateRequest(caller, RegistryRef{3, 5, 0}, "1key", n), salt),
 	} {
 		if other, ok := seen[derived]; ok {
 			t.Errorf("%s and %s derive the same secret", what, other)
@@ -222,7 +222,7 @@ func TestDerivedSecretDependsOnEachInput(t *testing.T) {
 
 	letter := make(map[rune]int)
 	for i := range 200 {
-		derived := s.derive(s.newCreateRequest(caller, ref, fmt.Sprint(i), n), salt)
+		derived := s.deriveSecret(s.newCreateRequest(caller, ref, fmt.Sprint(i), n), salt)
 		if len(derived) != 32 {
 			t.Fatalf("a derived secret has %d letters; want 32", len(derived))
 		}
@@ -246,7 +246,7 @@ func TestEveryRequestHasAHashOfItsOwn(t *testing.T) {
 	s := New(nil, NewServerKey("k", [32]byte{1}), nil)
 	custom, other := registryusers.NewSecretText("custom"), registryusers.NewSecretText("other")
 	request := func(n NewUser) string {
-		return string(s.newCreateRequest(APIKey{ID: 7}, RegistryRef{3, 5, 1}, "key", n).request)
+		return string(s.newCreateRequest(APIKey{ID: 7}, RegistryRef{3, 5, 1}, "key", n).hash)
 	}
 	if request(NewUser{Secret: custom}) != request(NewUser{Secret: other}) {
 		t.Error("the hash of a request depends on its secret: a fast hash of that is then stored")
@@ -272,8 +272,12 @@ type recorded struct {
 	user   *User
 }
 
-func (s recorded) IdempotencyRecord(context.Context, []byte) (IdempotencyRecord, *User, error) {
-	return *s.record, s.user, nil
+func (s recorded) IdempotencyRecord(context.Context, []byte) (IdempotencyRecord, error) {
+	return *s.record, nil
+}
+
+func (s recorded) Account(context.Context, int64) (Account, error) {
+	return Account{User: *s.user}, nil
 }
 
 func TestRepeatOfACustomSecretWaitsItsTurn(t *testing.T) {
@@ -340,7 +344,7 @@ func TestRepeatReturnsOnlyTheUsersOwnSecret(t *testing.T) {
 		index []byte
 		want  error
 	}{
-		{s.index(s.derive(c, r.Salt)), nil},
+		{s.index(s.deriveSecret(c, r.Salt)), nil},
 		{s.index("another"), registryusers.ErrUserChanged},
 		{nil, registryusers.ErrUserChanged},
 	} {

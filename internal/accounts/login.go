@@ -87,13 +87,13 @@ func (s *Service) candidate(ctx context.Context, namespace, name string, named b
 // compareCandidate returns the candidate if secret is its custom secret and it has
 // not expired. Without a candidate, or with one that has a generated secret or has
 // expired, it costs the same as with a wrong secret.
-func (s *Service) compareCandidate(ctx context.Context, candidate Account, g secretAttempt, secret string) (Account, error) {
+func (s *Service) compareCandidate(ctx context.Context, candidate Account, a secretAttempt, secret string) (Account, error) {
 	hash, expired := candidate.Verifier.Hash, candidate.Expired(s.now())
 	verified := func() bool { return hash != "" && !expired && s.verified.has(hash, secret, s.now()) }
 	if verified() {
 		return candidate, nil
 	}
-	known, share, err := s.throttle.admit(ctx, g, s.now)
+	known, share, err := s.throttle.admit(ctx, a, s.now)
 	if err != nil {
 		return Account{}, err
 	}
@@ -101,7 +101,7 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g sec
 	if known {
 		slots = s.knownLogins
 	}
-	release, err := slots.acquire(ctx, g.network, share)
+	release, err := slots.acquire(ctx, a.network, share)
 	if err != nil {
 		return Account{}, err
 	}
@@ -110,7 +110,7 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g sec
 	if verified() {
 		return candidate, nil
 	}
-	if err := s.throttle.check(g, s.now()); err != nil {
+	if err := s.throttle.check(a, s.now()); err != nil {
 		return Account{}, err
 	}
 	ok, err := verify(hash, secret)
@@ -118,11 +118,11 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, g sec
 		return Account{}, err
 	}
 	if !ok || expired {
-		s.throttle.failed(g, s.now())
+		s.throttle.failed(a, s.now())
 		return Account{}, registryusers.ErrUnauthenticated
 	}
 	s.verified.add(hash, secret, s.now())
-	s.throttle.succeeded(g, s.now())
+	s.throttle.succeeded(a, s.now())
 	return s.current(candidate)
 }
 

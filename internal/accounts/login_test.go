@@ -329,7 +329,7 @@ func TestOneArgon2idForFiftyLogins(t *testing.T) {
 	}
 	// A cached verification is of the stored hash: another hash invalidates it.
 	verifier := e.stored(t, "v").Verifier
-	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if n := hashes(func() {
@@ -467,7 +467,7 @@ func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 	}
 	// A wrong secret may become right later, also where it was tried before.
 	other, _ := e.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
-	if _, err := e.store.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"b", "a"} {

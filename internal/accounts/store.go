@@ -21,12 +21,19 @@ type Store interface {
 	KeyStore
 }
 
+// Page is a part of a list in the order of ids.
+type Page struct {
+	Limit  int64 // 1 or more: how many rows at most
+	Offset int64 // 0 or more: how many rows come before the page
+	After  int64 // if it is not 0, the page begins after this id, and Offset is ignored
+}
+
 // RegistryStore keeps the registries.
 type RegistryStore interface {
 	// CreateRegistry stores r under a new id. ErrRegistryExists: its project
 	// and region have a registry of that name.
 	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
-	// Registry returns the registry that at refers to. ErrRegistryNotFound.
+	// Registry returns the registry that ref refers to. ErrRegistryNotFound.
 	Registry(ctx context.Context, ref RegistryRef) (Registry, error)
 	// Registries returns all registries, by id.
 	Registries(ctx context.Context) ([]Registry, error)
@@ -34,30 +41,31 @@ type RegistryStore interface {
 
 // UserStore keeps the users.
 type UserStore interface {
-	// CreateUser stores u under a new id, in the registry that at refers to. If
+	// CreateUser stores u under a new id, in the registry that ref refers to. If
 	// r is not nil, it stores r with it. ErrRegistryNotFound, ErrUserExists.
-	// ErrExists: there is a record with the key of r that ends after u.CreatedAt.
+	// ErrExists: there is a record with the key of r that expires after u.CreatedAt.
 	CreateUser(ctx context.Context, ref RegistryRef, u User, r *IdempotencyRecord) (User, error)
 	// User returns the registry's user of that name. ErrUserNotFound.
 	User(ctx context.Context, registryID int64, name string) (User, error)
-	// Users returns a registry's users, by id. ErrRegistryNotFound.
-	Users(ctx context.Context, registryID int64) ([]User, error)
-	// UpdateUser calls change with a user, and stores and returns the changed
-	// user. No other update comes in between. If change returns an error,
+	// Users returns a page of a registry's users, by id, and how many users the
+	// registry has, both of one moment. Its time depends on the page's limit, and
+	// hardly on its place or the number of users. ErrRegistryNotFound.
+	Users(ctx context.Context, registryID int64, page Page) (users []User, total int64, err error)
+	// UpdateUser calls change with a registry's user, and stores and returns the
+	// changed user. No other update comes in between. If change returns an error,
 	// UpdateUser returns it and stores nothing. Changes of ID, RegistryID, Name
 	// and CreatedAt are ignored. change must not wait, and may be called more
 	// than once. ErrUserNotFound.
-	UpdateUser(ctx context.Context, userID int64, change func(*User) error) (User, error)
-	// DeleteUser deletes a user. ErrUserNotFound.
-	DeleteUser(ctx context.Context, userID int64) error
+	UpdateUser(ctx context.Context, registryID, userID int64, change func(*User) error) (User, error)
+	// DeleteUser deletes a registry's user. ErrUserNotFound.
+	DeleteUser(ctx context.Context, registryID, userID int64) error
 }
 
-// IdempotencyStore keeps the idempotency records, which [UserStore].CreateUser
-// stores with their users.
+// IdempotencyStore keeps the idempotency records. The method that creates or
+// changes an object, such as [UserStore].CreateUser, stores the record with it.
 type IdempotencyStore interface {
-	// IdempotencyRecord returns the record with that key, and its user, which
-	// is nil if it was deleted. ErrNotFound.
-	IdempotencyRecord(ctx context.Context, key []byte) (IdempotencyRecord, *User, error)
+	// IdempotencyRecord returns the record with that key. ErrNotFound.
+	IdempotencyRecord(ctx context.Context, key []byte) (IdempotencyRecord, error)
 	// DeleteIdempotencyRecords deletes the records that have expired at now.
 	DeleteIdempotencyRecords(ctx context.Context, now time.Time) error
 }

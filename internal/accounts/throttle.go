@@ -42,7 +42,7 @@ type loginThrottle struct {
 
 type failureCount struct {
 	n   int
-	end time.Time // of the counted window
+	end time.Time // of the window of the failures
 }
 
 const (
@@ -94,19 +94,19 @@ type attemptCounts struct {
 }
 
 // attempt returns the attempt with a secret from an address. A failure counts for
-// the name counted. A wrong secret is remembered for the login name meant, not for
-// a user: the limits must not reveal whether two names refer to one user or to
+// throttleName. A wrong secret is remembered for loginName, not for a user: the
+// limits must not reveal whether two names refer to one user or to
 // none, nor whether the user was just created or has another secret now.
 func (t *loginThrottle) attempt(from, throttleName, loginName, secret string) secretAttempt {
 	networks := network.Names(from)
-	g := secretAttempt{
+	a := secretAttempt{
 		network: networks[0],
 		user:    t.key.hash("user", throttleName),
 		address: t.key.hash("user at", networks[0], throttleName),
 		secret:  t.key.hash("secret at", networks[0], loginName, secret),
 	}
 	for i, name := range networks {
-		g.counts = append(g.counts, attemptCounts{
+		a.counts = append(a.counts, attemptCounts{
 			all:          t.key.hash("all", name),
 			forUser:      t.key.hash("for user", name, throttleName),
 			repeats:      t.key.hash("repeats", name),
@@ -115,45 +115,45 @@ func (t *loginThrottle) attempt(from, throttleName, loginName, secret string) se
 			maxForUser:   failureLimits[i].forUser,
 		})
 	}
-	return g
+	return a
 }
 
-// admit waits until a guess may wait for a slot to hash its secret. It returns
-// whether the user is known at the address, and the guess's share, as of then. A
-// [*LimitError]: the guess is over a limit, or too many wait that are served before
+// admit waits until an attempt may wait for a slot to hash its secret. It returns
+// whether the user is known at the address, and the attempt's share, as of then. A
+// [*LimitError]: the attempt is over a limit, or too many wait that are served before
 // it.
-func (t *loginThrottle) admit(ctx context.Context, g secretAttempt, now func() time.Time) (isKnown bool, share float64, err error) {
+func (t *loginThrottle) admit(ctx context.Context, a secretAttempt, now func() time.Time) (isKnown bool, share float64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	start := now()
-	err = t.limit(g, start)
-	if err == nil && t.isSlow(g, start) {
-		err = t.delay(ctx, g, start)
+	err = t.limit(a, start)
+	if err == nil && t.isSlow(a, start) {
+		err = t.delay(ctx, a, start)
 	}
 	if err != nil {
 		return false, 0, err
 	}
-	return t.known.has(g.address, now()), t.share(g, now()), nil
+	return t.known.has(a.address, now()), t.share(a, now()), nil
 }
 
-// check returns a [*LimitError] if the guess is over a limit.
-func (t *loginThrottle) check(g secretAttempt, now time.Time) error {
+// check returns a [*LimitError] if the attempt is over a limit.
+func (t *loginThrottle) check(a secretAttempt, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.limit(g, now)
+	return t.limit(a, now)
 }
 
 // limit is check while t.mu is locked. Repeats of a wrong secret have a limit of
 // their own.
-func (t *loginThrottle) limit(g secretAttempt, now time.Time) error {
+func (t *loginThrottle) limit(a secretAttempt, now time.Time) error {
 	over := func(key digest, most int) error {
 		if t.failures(key, now) < most {
 			return nil
 		}
 		return &LimitError{RetryAfter: t.counts[key].end.Sub(now)}
 	}
-	isRepeat, isSlow := t.wrong.has(g.secret, now), t.isSlow(g, now)
-	for _, c := range g.counts {
+	isRepeat, isSlow := t.wrong.has(a.secret, now), t.isSlow(a, now)
+	for _, c := range a.counts {
 		if isRepeat {
 			if err := over(c.repeats, c.maxAll); err != nil {
 				return err
@@ -170,10 +170,10 @@ func (t *loginThrottle) limit(g secretAttempt, now time.Time) error {
 	return nil
 }
 
-// share returns the share of their limits that the networks of a guess have spent
+// share returns the share of their limits that the networks of an attempt have spent
 // on failed hashes in the last hour: the largest share of one of them.
-func (t *loginThrottle) share(g secretAttempt, now time.Time) (share float64) {
-	for _, c := range g.counts {
+func (t *loginThrottle) share(a secretAttempt, now time.Time) (share float64) {
+	for _, c := range a.counts {
 		share = max(share, float64(t.failures(c.failedHashes, now))/float64(c.maxAll))
 	}
 	return share
@@ -189,21 +189,21 @@ func (t *loginThrottle) failures(key digest, now time.Time) int {
 
 // isSlow reports whether the user's secret is guessed from many addresses and the
 // user has not logged in from this one lately.
-func (t *loginThrottle) isSlow(g secretAttempt, now time.Time) bool {
-	return t.failures(g.user, now) > maxNameFailures && !t.known.has(g.address, now)
+func (t *loginThrottle) isSlow(a secretAttempt, now time.Time) bool {
+	return t.failures(a.user, now) > maxNameFailures && !t.known.has(a.address, now)
 }
 
 // delay waits for slowDelay in the user's queue, and unlocks t.mu meanwhile. A
 // [*LimitError]: another attempt for the user from this address waits, or too many
 // wait that are served before this one.
-func (t *loginThrottle) delay(ctx context.Context, g secretAttempt, now time.Time) (err error) {
-	q := t.slowed[g.user]
+func (t *loginThrottle) delay(ctx context.Context, a secretAttempt, now time.Time) (err error) {
+	q := t.slowed[a.user]
 	if q == nil {
 		q = new(queue)
-		t.slowed[g.user] = q
+		t.slowed[a.user] = q
 	}
-	w := newWaiter(g.network, t.share(g, now))
-	hasPlace := slices.ContainsFunc(q.waiters, func(other *waiter) bool { return other.owner == g.network })
+	w := newWaiter(a.network, t.share(a, now))
+	hasPlace := slices.ContainsFunc(q.waiters, func(other *waiter) bool { return other.owner == a.network })
 	if hasPlace || !q.add(w) {
 		return &LimitError{RetryAfter: slowDelay}
 	}
@@ -219,33 +219,33 @@ func (t *loginThrottle) delay(ctx context.Context, g secretAttempt, now time.Tim
 	if errors.Is(err, registryusers.ErrUnavailable) {
 		// Otherwise, clients could fill the queue at no cost. The secret may have been
 		// right, so it is not remembered as wrong.
-		t.countFailure(g, now)
+		t.countFailure(a, now)
 	}
 	if q.remove(w) && len(q.waiters) == 0 {
-		delete(t.slowed, g.user)
+		delete(t.slowed, a.user)
 	}
 	return err
 }
 
 // failed counts a wrong secret, or the right secret of an expired user, as a
 // failure, or as a repeat if it was already counted in this window.
-func (t *loginThrottle) failed(g secretAttempt, now time.Time) {
+func (t *loginThrottle) failed(a secretAttempt, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.wrong.has(g.secret, now) {
-		for _, c := range g.counts {
+	if t.wrong.has(a.secret, now) {
+		for _, c := range a.counts {
 			t.count(c.repeats, now, failureWindow)
 			t.count(c.failedHashes, now, rankWindow)
 		}
 		return
 	}
-	t.wrong.add(g.secret, now)
-	t.count(g.user, now, failureWindow)
-	t.countFailure(g, now)
+	t.wrong.add(a.secret, now)
+	t.count(a.user, now, failureWindow)
+	t.countFailure(a, now)
 }
 
-func (t *loginThrottle) countFailure(g secretAttempt, now time.Time) {
-	for _, c := range g.counts {
+func (t *loginThrottle) countFailure(a secretAttempt, now time.Time) {
+	for _, c := range a.counts {
 		t.count(c.all, now, failureWindow)
 		t.count(c.forUser, now, failureWindow)
 		t.count(c.failedHashes, now, rankWindow)
@@ -263,8 +263,8 @@ func (t *loginThrottle) count(key digest, now time.Time, window time.Duration) {
 }
 
 // succeeded records that the user has logged in from the address.
-func (t *loginThrottle) succeeded(g secretAttempt, now time.Time) {
+func (t *loginThrottle) succeeded(a secretAttempt, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known.add(g.address, now)
+	t.known.add(a.address, now)
 }

@@ -92,20 +92,20 @@ func (s *Service) CreateUser(ctx context.Context, caller APIKey, ref RegistryRef
 			return CreatedUser{}, err
 		}
 	}
-	if !caller.ValidFor(ref.ProjectID) {
-		return CreatedUser{}, registryusers.ErrForbidden
+	if err := caller.authorize(ref.ProjectID); err != nil {
+		return CreatedUser{}, err
 	}
 	if idempotencyKey == "" {
 		return s.create(ctx, caller, ref, u, n.Secret, generateSecret, nil)
 	}
-	c := s.newCreateRequest(caller, ref, idempotencyKey, n)
-	if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
+	request := s.newCreateRequest(caller, ref, idempotencyKey, n)
+	if created, err := s.repeatCreate(ctx, caller, request, n, u.CreatedAt); !isNotFound(err) {
 		return created, err
 	}
-	r := c.record(u.CreatedAt)
-	created, err := s.create(ctx, caller, ref, u, n.Secret, func() string { return s.derive(c, r.Salt) }, &r)
+	record := request.record(u.CreatedAt)
+	created, err := s.create(ctx, caller, ref, u, n.Secret, func() string { return s.deriveSecret(request, record.Salt) }, &record)
 	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, running at the same time
-		if created, err := s.replay(ctx, caller, c, n, u.CreatedAt); !isNotFound(err) {
+		if created, err := s.repeatCreate(ctx, caller, request, n, u.CreatedAt); !isNotFound(err) {
 			return created, err
 		}
 		if !errors.Is(err, registryusers.ErrUserExists) { // a record conflicted, and has expired since
@@ -152,9 +152,31 @@ func expiry(created time.Time, days int64) (time.Time, error) {
 	return created.Add(time.Duration(days) * 24 * time.Hour), nil
 }
 
-// Users returns a registry's users, by id. ErrRegistryNotFound.
-func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
-	return s.store.Users(ctx, registryID)
+// Users returns all users of a registry, by id. ErrRegistryNotFound.
+func (s *Service) Users(ctx context.Context, registryID int64) (all []User, err error) {
+	for page := (Page{}); ; page.After = all[len(all)-1].ID {
+		users, _, err := s.UserPage(ctx, registryID, page)
+		if all = append(all, users...); err != nil || len(users) < MaxPage {
+			return all, err
+		}
+	}
+}
+
+// MaxPage is the most rows of a page.
+const MaxPage = 1000
+
+// UserPage returns a page of a registry's users, by id, and how many users the
+// registry has. A limit of 0, or of more than [MaxPage], means MaxPage. ErrInvalid: a
+// number is negative. ErrRegistryNotFound.
+func (s *Service) UserPage(ctx context.Context, registryID int64, page Page) (users []User, total int64, err error) {
+	if page.Limit < 0 || page.Offset < 0 || page.After < 0 {
+		return nil, 0, fmt.Errorf("%w: limit and offset must be 0 or more", registryusers.ErrInvalid)
+	}
+	if page.Limit == 0 {
+		page.Limit = MaxPage
+	}
+	page.Limit = min(page.Limit, MaxPage)
+	return s.store.Users(ctx, registryID, page)
 }
 
 // User returns the registry's user of that name. ErrUserNotFound.
@@ -178,7 +200,7 @@ func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (Us
 	if update.NewSecret {
 		secret, incarnation = generateSecret(), newIncarnation()
 	}
-	updated, err := s.store.UpdateUser(ctx, u.ID, func(u *User) error {
+	updated, err := s.store.UpdateUser(ctx, u.RegistryID, u.ID, func(u *User) error {
 		if update.Days != nil {
 			expires, err := expiry(u.CreatedAt, *update.Days)
 			if err != nil {
@@ -204,5 +226,5 @@ func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (Us
 
 // DeleteUser deletes a user; its name can be used again. ErrUserNotFound.
 func (s *Service) DeleteUser(ctx context.Context, u User) error {
-	return s.store.DeleteUser(ctx, u.ID)
+	return s.store.DeleteUser(ctx, u.RegistryID, u.ID)
 }

@@ -3,8 +3,10 @@ package accounts_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +39,7 @@ func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	if _, err := e.store.UpdateUser(t.Context(), first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), first.RegistryID, first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	again, err := e.CreateUser(t.Context(), e.all, e.at, "key", n)
@@ -113,5 +115,40 @@ func TestEveryUserAndSecretHasAnIncarnationOfItsOwn(t *testing.T) {
 		if err := e.DeleteUser(t.Context(), u); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestUserPage(t *testing.T) {
+	e := newEnv(t)
+	const users = 2 * accounts.MaxPage
+	var group sync.WaitGroup
+	for i := range users + 1 {
+		group.Go(func() { e.keyed(t, "", accounts.NewUser{Name: fmt.Sprint("u", i)}) })
+	}
+	group.Wait()
+	for _, test := range []struct {
+		page        accounts.Page
+		first, rows int64
+	}{
+		{accounts.Page{}, 1, accounts.MaxPage},
+		{accounts.Page{Limit: 1e9}, 1, accounts.MaxPage},
+		{accounts.Page{Limit: 2, Offset: 3}, 4, 2},
+		{accounts.Page{Offset: users}, users + 1, 1},
+		{accounts.Page{Offset: users + 1}, 0, 0},
+		{accounts.Page{Offset: 1<<63 - 1, Limit: 1<<63 - 1}, 0, 0},
+	} {
+		got, total, err := e.UserPage(t.Context(), e.at.RegistryID, test.page)
+		if err != nil || int64(len(got)) != test.rows || total != users+1 || len(got) > 0 && got[0].ID != test.first {
+			t.Errorf("UserPage(%+v) = %d users of %d, %v; want %d of %d from the id %d", test.page, len(got), total, err, test.rows, users+1, test.first)
+		}
+	}
+	for _, page := range []accounts.Page{{Limit: -1}, {Offset: -1}, {After: -1}} {
+		if _, _, err := e.UserPage(t.Context(), e.at.RegistryID, page); !errors.Is(err, registryusers.ErrInvalid) {
+			t.Errorf("UserPage(%+v): %v; want %v", page, err, registryusers.ErrInvalid)
+		}
+	}
+	all, err := e.Users(t.Context(), e.at.RegistryID)
+	if err != nil || len(all) != users+1 || all[users].ID != users+1 {
+		t.Errorf("Users() = %d users, %v; want %d", len(all), err, users+1)
 	}
 }

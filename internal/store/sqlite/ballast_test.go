@@ -35,7 +35,7 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 	if err := create("first"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.write.ExecContext(t.Context(), "PRAGMA max_page_count = 1"); err != nil { // the limit is the current number
+	if err := exec(t, s, "PRAGMA max_page_count = 1"); err != nil { // the limit is the current number
 		t.Fatal(err)
 	}
 	var err error
@@ -50,10 +50,10 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteUser(t.Context(), first.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), first.RegistryID, first.ID); err != nil {
 		t.Errorf("a delete when the database is full: %v", err)
 	}
-	if _, err := s.write.ExecContext(t.Context(), "PRAGMA max_page_count = 1000000"); err != nil {
+	if err := exec(t, s, "PRAGMA max_page_count = 1000000"); err != nil {
 		t.Fatal(err)
 	}
 	if err := create("later"); !errors.Is(err, registryusers.ErrUnavailable) {
@@ -72,7 +72,7 @@ func TestTheBallastIsKeptForOtherErrors(t *testing.T) {
 	if _, err := s.ReserveDisk(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.write.ExecContext(t.Context(), "ATTACH DATABASE ? AS other", filepath.Join(t.TempDir(), "none", "none.db")) // CANTOPEN
+	err := exec(t, s, "ATTACH DATABASE ? AS other", filepath.Join(t.TempDir(), "none", "none.db")) // CANTOPEN
 	if !mayBeFull(err) || s.file.ballast.release(err) || s.file.ballast.release(errors.New("another")) {
 		t.Errorf("an error of another file (%v) released the ballast", err)
 	}

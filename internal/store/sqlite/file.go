@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,20 +65,17 @@ func checkLocked(ctx context.Context, f *os.File, wrong error) (hasLog bool, err
 	name := url.URL{Scheme: "file", Path: f.Name(), RawQuery: url.Values{
 		"mode": {"rw"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())},
 	}.Encode()}
-	db, err := sql.Open("sqlite", name.String())
-	if err != nil {
-		return false, err
-	}
-	defer db.Close()
-	tx, err := db.BeginTx(ctx, nil)
+	c, err := connect(name.String())
 	if err != nil {
 		return false, translateError(err)
 	}
-	defer tx.Rollback()
+	defer func() { _ = c.Close() }()
+	if err := c.script(ctx, "BEGIN"); err != nil {
+		return false, translateError(err)
+	}
 	// After its first read, a transaction prevents others from removing a log that
 	// is not empty and, if it is empty, from changing the file.
-	var tables int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+	if _, err := queryOne(c, scanInt, nil, "SELECT count(*) FROM sqlite_schema"); err != nil {
 		if errors.Is(translateError(err), registryusers.ErrUnavailable) {
 			return false, translateError(err)
 		}

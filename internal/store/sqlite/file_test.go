@@ -81,7 +81,7 @@ func TestDatabaseThatIsClosedMeanwhileIsOpened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := other.write.ExecContext(t.Context(), "CREATE TABLE more AS SELECT randomblob(50000)"); err != nil {
+		if err := exec(t, other, "CREATE TABLE more AS SELECT randomblob(50000)"); err != nil {
 			t.Error(err)
 		}
 		if err := other.Close(); err != nil {
@@ -221,7 +221,7 @@ func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
 func TestCheckFindsARowThatRefersToAMissingOne(t *testing.T) {
 	s := openStore(t, filled(t))
 	for _, statement := range []string{"PRAGMA foreign_keys(OFF)", "DELETE FROM registries", "PRAGMA foreign_keys(ON)"} {
-		if _, err := s.write.ExecContext(t.Context(), statement); err != nil {
+		if err := exec(t, s, statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -347,11 +347,9 @@ func TestLockedDatabaseRefusesWithinFiveSeconds(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
 	_, ref, u := sample(t, s)
-	tx, err := other.write.BeginTx(t.Context(), nil)
-	if err != nil {
+	if err := exec(t, other, begin); err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback()
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {

@@ -14,14 +14,11 @@ func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	queries := []string{registryByRef, userByID, userByName, accountByName, soleAccountByName, updateUser, deleteRecords, insertUser, insertRecord}
-	for query := range s.prepared {
-		queries = append(queries, query)
-	}
+	queries := []string{registryByRef, userByID, userByName, accountByName, soleAccountByName, updateUser, userPage, userTotal, userBlock, deleteRecords, insertUser, insertRecord, accountBySecret, accountByID, keyByID, recordByKey}
 	for _, query := range queries {
 		plan := explain(t, s, query)
 		for _, step := range plan {
-			if strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" {
+			if strings.HasPrefix(step, "SCAN") && !strings.HasPrefix(step, "SCAN (subquery") && step != "SCAN CONSTANT ROW" || strings.Contains(step, "TEMP B-TREE") {
 				t.Errorf("%s\nthe plan has a step %q: %q", query, step, plan)
 			}
 		}
@@ -37,21 +34,13 @@ func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 // explain returns the steps of a query's plan.
 func explain(t *testing.T, s *Store, query string) (steps []string) {
 	t.Helper()
-	rows, err := s.write.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
+	err := s.write.use(t.Context(), func(c *conn) (err error) {
+		step := func(r row) (string, error) { return scanText(r[3:]) }
+		steps, err = queryAll(c, step, "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
+		return err
+	})
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id, parent, unused int
-		var step string
-		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
-			t.Fatal(err)
-		}
-		steps = append(steps, step)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
 	}
 	return steps
 }

@@ -18,23 +18,26 @@ func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accoun
 	return r, err
 }
 
-const selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM registries "
+const (
+	selectRegistry = "SELECT id, project_id, region_id, name, created_at FROM registries "
+	registryByRef  = selectRegistry + "WHERE id = ? AND project_id = ? AND region_id = ?"
+)
 
 // Registry implements [accounts.Store].
 func (s *Store) Registry(ctx context.Context, ref accounts.RegistryRef) (accounts.Registry, error) {
-	return queryOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
+	return readOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
 		registryByRef, ref.RegistryID, ref.ProjectID, ref.RegionID)
 }
 
 // Registries implements [accounts.Store].
 func (s *Store) Registries(ctx context.Context) ([]accounts.Registry, error) {
-	return queryAll(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
+	return readAll(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
 }
 
-func scanRegistry(row scanner) (accounts.Registry, error) {
-	var r accounts.Registry
+func scanRegistry(r row) (accounts.Registry, error) {
+	var registry accounts.Registry
 	var created int64
-	err := row.Scan(&r.ID, &r.ProjectID, &r.RegionID, &r.Name, &created)
-	r.CreatedAt = fromMicros(created)
-	return r, err
+	err := r.scan(&registry.ID, &registry.ProjectID, &registry.RegionID, &registry.Name, &created)
+	registry.CreatedAt = fromMicros(created)
+	return registry, err
 }

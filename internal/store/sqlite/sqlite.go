@@ -3,7 +3,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -24,12 +23,11 @@ import (
 // processes may use at the same time. Every commit is synced to the disk.
 type Store struct {
 	path  string
-	file  *file   // nil in memory
-	write *sql.DB // one connection; its transactions take the write lock when they begin
-	read  *sql.DB // many connections, which read committed data and never wait for a lock
+	file  *file // nil in memory
+	write *pool // one connection
+	read  *pool // many connections, which read committed data and never wait for a lock
 
-	prepared map[string]*sql.Stmt // on read, by their text
-	writer   *writer              // on write
+	writer *writer // on write
 
 	walDirty atomic.Bool // deleted or replaced rows may still be in the write-ahead log
 }
@@ -74,16 +72,8 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 	}
 	s := &Store{path: path, file: file}
 	s.walDirty.Store(true) // an earlier process may have left deleted rows in the log
-	if s.write, err = sql.Open("sqlite", dsn(path, url.Values{"_txlock": {"immediate"}})); err != nil {
-		return nil, err
-	}
-	s.write.SetMaxOpenConns(1)
-	if s.read, err = sql.Open("sqlite", dsn(path, url.Values{"mode": {"ro"}})); err != nil {
-		return nil, errors.Join(err, s.closeWrite())
-	}
-	readers := max(4, runtime.GOMAXPROCS(0))
-	s.read.SetMaxOpenConns(readers)
-	s.read.SetMaxIdleConns(readers)
+	s.write = newPool(dsn(path, url.Values{}), 1)
+	s.read = newPool(dsn(path, url.Values{"mode": {"ro"}}), max(4, runtime.GOMAXPROCS(0)))
 	return s.start(ctx, upgrade)
 }
 
@@ -91,21 +81,18 @@ func open(ctx context.Context, path string, upgrade bool) (*Store, error) {
 // stores, and its content is lost when it is closed. All calls take turns on one
 // connection, so they never wait for a lock of the database.
 func OpenMemory(ctx context.Context) (*Store, error) {
-	db, err := sql.Open("sqlite", dsn("/memory", url.Values{"mode": {"memory"}, "_txlock": {"immediate"}}))
-	if err != nil {
-		return nil, fmt.Errorf("database in memory: %w", err)
-	}
-	db.SetMaxOpenConns(1) // a second connection would have a database of its own
-	s, err := (&Store{path: "in memory", write: db, read: db}).start(ctx, false)
+	one := newPool(dsn("/memory", url.Values{"mode": {"memory"}}), 1) // a second connection would have a database of its own
+	s, err := (&Store{path: "in memory", write: one, read: one}).start(ctx, false)
 	if err != nil {
 		return nil, fmt.Errorf("database in memory: %w", err)
 	}
 	return s, nil
 }
 
-// start migrates the database and prepares its statements. After an error it closes
-// the connections.
+// start migrates the database and starts the writer. After an error it closes the
+// connections.
 func (s *Store) start(ctx context.Context, upgrade bool) (*Store, error) {
+	_, _ = sqlite.Fdatasync(true) // where there is fdatasync; a commit then syncs no times of files
 	err := migrateBusy(ctx, s.write, upgrade)
 	if s.file != nil {
 		if s.file.ballast.release(err) { // SQLite needs room for its -shm and -wal
@@ -115,12 +102,10 @@ func (s *Store) start(ctx context.Context, upgrade bool) (*Store, error) {
 			err = s.file.noteLog()
 		}
 	}
-	if err == nil {
-		err = s.prepare(ctx)
-	}
 	if err != nil {
 		return nil, errors.Join(translateError(err), s.Close())
 	}
+	s.writer = newWriter(s.write, s.file, s.translateError)
 	return s, nil
 }
 
@@ -154,7 +139,7 @@ func (s *Store) Close() error {
 	if s.writer != nil {
 		s.writer.close()
 	}
-	return errors.Join(s.read.Close(), s.closeWrite())
+	return errors.Join(s.read.close(), s.closeWrite())
 }
 
 // closeWrite closes the connection that writes. After an unclean stop, an empty
@@ -168,15 +153,12 @@ func (s *Store) closeWrite() error {
 		return nil
 	}
 	if s.WasUnclean() && !s.file.checked.Load() {
-		if conn, err := s.write.Conn(context.Background()); err == nil {
-			_ = conn.Raw(func(driver any) error {
-				_, err := driver.(sqlite.FileControl).FileControlPersistWAL("main", 1)
-				return err
-			})
-			_ = conn.Close()
-		}
+		_ = s.write.use(context.Background(), func(c *conn) error {
+			_, err := c.Conn.(sqlite.FileControl).FileControlPersistWAL("main", 1)
+			return err
+		})
 	}
-	return s.write.Close()
+	return s.write.close()
 }
 
 //go:embed migrations/*.sql
@@ -185,9 +167,12 @@ var migrations embed.FS
 // migrateBusy calls migrate, and repeats it for up to busyTimeout while another
 // process creates the same database: SQLite does not wait when two processes change
 // the journal mode at the same time.
-func migrateBusy(ctx context.Context, db *sql.DB, upgrade bool) error {
+func migrateBusy(ctx context.Context, write *pool, upgrade bool) error {
 	for start := time.Now(); ; {
-		err := migrate(ctx, db, upgrade)
+		err := write.use(ctx, func(c *conn) error { return migrate(ctx, c, upgrade) })
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if !errors.Is(translateError(err), registryusers.ErrUnavailable) || time.Since(start) > busyTimeout {
 			return err
 		}
@@ -202,18 +187,14 @@ func migrateBusy(ctx context.Context, db *sql.DB, upgrade bool) error {
 // migrate runs the migrations that the database has not had yet, in one
 // transaction. PRAGMA user_version is their number. If the database is not new and
 // upgrade is false, migrate returns ErrEarlierVersion instead.
-func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
+func migrate(ctx context.Context, c *conn, upgrade bool) error {
+	if _, _, err := c.exec(begin); err != nil {
 		return err
 	}
-	defer tx.Rollback()
-	version, names, err := schemaVersion(ctx, tx)
-	if err != nil {
+	defer func() { _, _, _ = c.exec(rollback) }() // without effect after the commit
+	version, names, err := schemaVersion(c)
+	if err != nil || version == len(names) {
 		return err
-	}
-	if version == len(names) {
-		return nil
 	}
 	if version > 0 && !upgrade {
 		return ErrEarlierVersion
@@ -223,33 +204,33 @@ func migrate(ctx context.Context, db *sql.DB, upgrade bool) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, string(script)); err != nil {
+		if err := c.script(ctx, string(script)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(names))); err != nil {
+	if err := c.script(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(names))); err != nil {
 		return err
 	}
-	return tx.Commit()
+	_, _, err = c.exec(commit)
+	return err
 }
 
 // schemaVersion returns the version of a database's schema, 0 for a new database,
 // and the names of the migrations, whose number is the current version.
-func schemaVersion(ctx context.Context, db interface {
-	QueryRowContext(context.Context, string, ...any) *sql.Row
-}) (version int, names []string, err error) {
+func schemaVersion(c *conn) (version int, names []string, err error) {
 	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil {
 		return 0, nil, err
 	}
-	if err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	n, err := queryOne(c, scanInt, errDamaged, "PRAGMA user_version")
+	if err != nil {
 		return 0, nil, err
 	}
-	if version < 0 {
-		err = fmt.Errorf("its schema has the version %d, which does not exist: %w", version, errDamaged)
-	} else if version > len(names) {
-		err = fmt.Errorf("a newer version of this program wrote it (its schema has version %d, this program supports up to %d): use that version", version, len(names))
+	if n < 0 {
+		err = fmt.Errorf("its schema has the version %d, which does not exist: %w", n, errDamaged)
+	} else if n > int64(len(names)) {
+		err = fmt.Errorf("a newer version of this program wrote it (its schema has version %d, this program supports up to %d): use that version", n, len(names))
 	}
-	return version, names, err
+	return int(n), names, err
 }
 
 var errDamaged = errors.New("the file is damaged or not a database; restore it from a backup")
@@ -273,9 +254,10 @@ func translateError(err error) error {
 }
 
 // translateError is translateError for errors that the package returns: it adds the
-// database's path, except to ErrNotFound and ErrUnavailable.
+// database's path, except to ErrUnavailable and to errors that are not SQLite's.
 func (s *Store) translateError(err error) error {
-	if err = translateError(err); err == nil || errors.Is(err, registryusers.ErrNotFound) || errors.Is(err, registryusers.ErrUnavailable) {
+	isSQLite := code(err) != sqlite3.SQLITE_OK || errors.Is(err, errDamaged)
+	if err = translateError(err); !isSQLite || errors.Is(err, registryusers.ErrUnavailable) {
 		return err
 	}
 	return fmt.Errorf("database %s: %w", s.path, err)
@@ -309,17 +291,16 @@ func isUnique(err error) bool {
 }
 
 // ServerKeyID implements store.Store.
-func (s *Store) ServerKeyID(ctx context.Context) (string, error) {
-	id, err := serverKeyID(ctx, s.read)
-	return id, s.translateError(err)
+func (s *Store) ServerKeyID(ctx context.Context) (id string, err error) {
+	err = s.view(ctx, func(c *conn) error {
+		id, err = serverKeyID(c)
+		return err
+	})
+	return id, err
 }
 
-func serverKeyID(ctx context.Context, db *sql.DB) (id string, err error) {
-	err = db.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'server_key_id'").Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return id, err
+func serverKeyID(c *conn) (string, error) {
+	return queryOne(c, scanText, nil, "SELECT value FROM settings WHERE name = 'server_key_id'")
 }
 
 // ClaimServerKey implements store.Store.

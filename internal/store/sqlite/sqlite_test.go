@@ -10,11 +10,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"modernc.org/sqlite"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -56,6 +59,18 @@ func openStore(t *testing.T, path string) *Store {
 	return s
 }
 
+// every is a page with all users.
+var every = accounts.Page{Limit: 1 << 40}
+
+// exec runs a statement on the connection that writes.
+func exec(t *testing.T, s *Store, query string, args ...any) error {
+	t.Helper()
+	return s.write.use(t.Context(), func(c *conn) error {
+		_, _, err := c.exec(query, args...)
+		return err
+	})
+}
+
 // raw runs statements on a database file that no store has open.
 func raw(t *testing.T, path string, statements ...string) {
 	t.Helper()
@@ -90,13 +105,13 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 		if _, err := reader.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
 			t.Fatalf("%d: CreateUser by the other: %v; want %v", i, err, registryusers.ErrUserExists)
 		}
-		if _, err := writer.UpdateUser(t.Context(), created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
+		if _, err := writer.UpdateUser(t.Context(), created.RegistryID, created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
 			t.Fatalf("%d: UpdateUser: %v", i, err)
 		}
 		if got, err := reader.AccountBySecret(t.Context(), u.Verifier.Index); err != nil || got.ID != created.ID || !got.ReadOnly {
 			t.Fatalf("%d: the other reads %+v, %v; want the user %d, read-only", i, got, err, created.ID)
 		}
-		if err := reader.DeleteUser(t.Context(), created.ID); err != nil {
+		if err := reader.DeleteUser(t.Context(), created.RegistryID, created.ID); err != nil {
 			t.Fatalf("%d: DeleteUser by the other: %v", i, err)
 		}
 		if got, err := writer.User(t.Context(), r.ID, u.Name); !errors.Is(err, registryusers.ErrUserNotFound) {
@@ -135,31 +150,38 @@ func TestRaceBetweenTwoStores(t *testing.T) {
 func TestSettingsOnEveryPooledConnection(t *testing.T) {
 	s := openStore(t, newPath(t))
 	want := map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "2000", "secure_delete": "1", "wal_autocheckpoint": "16000", "journal_size_limit": "67108864"}
-	for name, pool := range map[string]*sql.DB{"write": s.write, "read": s.read} {
-		size := pool.Stats().MaxOpenConnections
-		if name == "write" && size != 1 || size < 1 {
+	if runtime.GOOS == "linux" && !sqlite.FdatasyncEnabled() {
+		t.Error("commits sync with fsync; want fdatasync")
+	}
+	for name, pool := range map[string]*pool{"write": s.write, "read": s.read} {
+		size := cap(pool.conns)
+		if name == "write" && size != 1 || name == "read" && size < 4 {
 			t.Errorf("the %s pool has %d connections at most", name, size)
 		}
-		for i := range size { // held until all of the pool is open
-			conn, err := pool.Conn(t.Context())
+		for i := range size { // the pool uses all of them in turn
+			err := pool.use(t.Context(), func(c *conn) error {
+				for pragma, want := range want {
+					value := func(r row) (string, error) { return fmt.Sprint(r[0]), nil }
+					if got, err := queryOne(c, value, nil, "PRAGMA "+pragma); err != nil || got != want {
+						t.Errorf("%s connection %d: %s = %q, %v; want %q", name, i, pragma, got, err, want)
+					}
+				}
+				if _, _, err := c.exec("DELETE FROM users"); name == "read" && err == nil {
+					t.Errorf("read connection %d can write", i)
+				}
+				return nil
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
-			for pragma, want := range want {
-				var got string
-				if err := conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
-					t.Errorf("%s connection %d: %s = %q, %v; want %q", name, i, pragma, got, err, want)
-				}
-			}
-			if name == "read" {
-				if _, err := conn.ExecContext(t.Context(), "DELETE FROM users"); err == nil {
-					t.Errorf("read connection %d can write", i)
-				}
+		}
+		for range size {
+			if <-pool.conns == nil {
+				t.Errorf("the %s pool did not use all %d connections", name, size)
 			}
 		}
-		if got := pool.Stats().OpenConnections; got != size {
-			t.Errorf("the %s pool opened %d connections; want %d", name, got, size)
+		for range size {
+			pool.conns <- nil
 		}
 	}
 }
@@ -170,7 +192,7 @@ func TestForeignKeysAreEnforced(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.write.ExecContext(t.Context(), "DELETE FROM registries"); err == nil {
+	if err := exec(t, s, "DELETE FROM registries"); err == nil {
 		t.Error("a registry with users was deleted; want an error")
 	}
 }
@@ -271,7 +293,7 @@ func manyUsers(t *testing.T) string {
 		t.Fatal(err)
 	}
 	sample(t, s)
-	_, err = s.write.ExecContext(t.Context(), `
+	err = exec(t, s, `
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
 		INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation)
 		SELECT 1, 'user' || i, 0, 0, 0, 0, randomblob(32), 1, randomblob(16) FROM n`)
@@ -311,7 +333,7 @@ func TestDamagedInTheMiddle(t *testing.T) {
 			if err == nil { // then the call that reads the damage fails
 				defer s.Close()
 				var users []accounts.User
-				if users, err = s.Users(t.Context(), 1); err == nil {
+				if users, _, err = s.Users(t.Context(), 1, every); err == nil {
 					t.Fatalf("Users() = %d users, nil; want an error", len(users))
 				}
 			}
@@ -395,11 +417,10 @@ func TestLockedByAnotherWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The pool has one connection, so this setting holds for all later calls.
-	if _, err := s.write.ExecContext(t.Context(), "PRAGMA busy_timeout = 1"); err != nil {
+	if err := exec(t, s, "PRAGMA busy_timeout = 1"); err != nil {
 		t.Fatal(err)
 	}
-	tx, err := other.write.BeginTx(t.Context(), nil) // takes the write lock at once
-	if err != nil {
+	if err := exec(t, other, begin); err != nil { // takes the write lock at once
 		t.Fatal(err)
 	}
 	for method, call := range map[string]func() error{
@@ -417,7 +438,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 	if _, err := s.Registry(t.Context(), ref); err != nil {
 		t.Errorf("Registry: %v; want no reader to wait", err)
 	}
-	if err := tx.Rollback(); err != nil {
+	if err := exec(t, other, rollback); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
@@ -442,7 +463,7 @@ func TestReopen(t *testing.T) {
 		if got, err := s.AccountBySecret(t.Context(), want.Verifier.Index); err != nil || got.ID != want.ID {
 			t.Errorf("Open %d: UserBySecret = %+v, %v; want %+v", i, got, err, want)
 		}
-		if err := migrate(t.Context(), s.write, false); err != nil {
+		if err := s.write.use(t.Context(), func(c *conn) error { return migrate(t.Context(), c, false) }); err != nil {
 			t.Errorf("Open %d: migrate again: %v", i, err)
 		}
 		if err := s.Close(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
 func TestUpgradeAfterAnUncleanStop(t *testing.T) {
@@ -65,9 +66,9 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 	}
 	upgrade(t, path)
 	s := openStore(t, path)
-	users, err := s.Users(t.Context(), 1)
-	if err != nil || len(users) != 2 {
-		t.Fatalf("Users = %+v, %v; want the two there were", users, err)
+	users, total, err := s.Users(t.Context(), 1, every)
+	if err != nil || len(users) != 2 || total != 2 {
+		t.Fatalf("Users = %+v of %d, %v; want the two there were", users, total, err)
 	}
 	none := accounts.Incarnation{}
 	if users[0].Incarnation == none || users[1].Incarnation == none || users[0].Incarnation == users[1].Incarnation {
@@ -83,7 +84,7 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 			t.Errorf("a user after the upgrade:\n%s; want\n%s", got, want)
 		}
 	}
-	if _, u, err := s.IdempotencyRecord(t.Context(), []byte("k")); err != nil || u == nil || u.ID != 3 {
+	if _, u, err := storetest.RecordedUser(t.Context(), s, []byte("k")); err != nil || u == nil || u.ID != 3 {
 		t.Errorf("Record: its user is %+v, %v; want the user 3", u, err)
 	}
 	// Ids are still never reused, and every row has an incarnation.
@@ -97,12 +98,12 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 		"INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version) VALUES (1, 'x', 0, 0, 0, 0, x'05', 1)",
 		"UPDATE users SET name = 'new'", "UPDATE users SET secret_index = NULL, secret_hash = NULL",
 	} {
-		if _, err := s.write.ExecContext(t.Context(), statement); err == nil {
+		if err := exec(t, s, statement); err == nil {
 			t.Errorf("%s: success; want it refused", statement)
 		}
 	}
 	reopened := openStore(t, path)
-	again, err := reopened.Users(t.Context(), 1)
+	again, _, err := reopened.Users(t.Context(), 1, every)
 	if err != nil || len(again) != 3 || again[0].Incarnation != users[0].Incarnation {
 		t.Errorf("Users, opened again = %+v, %v; want the incarnations kept", again, err)
 	}

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
@@ -13,109 +11,135 @@ import (
 // statement finds the registry and inserts the user, and another inserts the record.
 func (s *Store) CreateUser(ctx context.Context, ref accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	u.RegistryID = ref.RegistryID
-	err := s.writer.add(ctx, func(ctx context.Context, tx *transaction) error {
+	err := s.writer.do(ctx, &write{adds: true, isStatement: r == nil, run: func(c *conn) error {
 		var err error
-		u.ID, err = s.exec(ctx, tx, registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
+		u.ID, err = c.change(registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
 			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:],
 			ref.RegistryID, ref.ProjectID, ref.RegionID)
-		if err != nil || r == nil {
+		if err != nil {
 			return err
 		}
-		s.walDirty.Store(true) // the record may replace one that has expired
-		_, err = s.exec(ctx, tx, registryusers.ErrExists, nil, insertRecord,
-			r.Key, r.Request, r.Salt, u.ID, r.ExpiresAt.UnixMicro(), u.CreatedAt.UnixMicro())
-		return err
-	})
+		return s.putRecord(c, r, u.ID, u.CreatedAt)
+	}})
 	return u, err
 }
+
+const (
+	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation)
+		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
+	updateUser = "UPDATE users SET read_only = ?, duration = ?, expires_at = ?, secret_index = ?, secret_hash = ?, secret_version = ?, incarnation = ? WHERE id = ?"
+	userByName = selectUser + "WHERE registry_id = ? AND name = ?"
+	userByID   = selectUser + "WHERE id = ? AND registry_id = ?"
+	userPage   = selectUser + "WHERE registry_id = ? AND id > ? ORDER BY id LIMIT ? OFFSET ?"
+	userTotal  = "SELECT (SELECT coalesce(sum(users), 0) FROM user_counts WHERE registry_id = registries.id) FROM registries WHERE id = ?"
+	userBlock  = `SELECT block * 4096 - 1, before FROM
+		(SELECT block, users, sum(users) OVER (ORDER BY block) - users AS before FROM user_counts WHERE registry_id = ?)
+		WHERE before + users > ? LIMIT 1`
+
+	accountBySecret = selectAccount + "WHERE u.secret_index = ?"
+	accountByID     = selectAccount + "WHERE u.id = ?"
+	accountByName   = selectAccount + "WHERE r.project_id = ? AND r.region_id = ? AND r.name = ? AND u.name = ?"
+
+	// It reads at most two users of a name, however many there are.
+	soleAccountByName = selectAccount + `WHERE u.id = (SELECT id FROM users WHERE name = ? AND secret_hash IS NOT NULL ORDER BY id LIMIT 1)
+	AND NOT EXISTS (SELECT 1 FROM users WHERE name = ? AND secret_hash IS NOT NULL AND id > u.id)
+	AND (SELECT min(project_id) FROM registries) = (SELECT max(project_id) FROM registries)`
+)
 
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation FROM users "
 
 // User implements [accounts.Store].
 func (s *Store) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
-	return queryOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByName, registryID, name)
+	return readOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByName, registryID, name)
 }
 
 // Users implements [accounts.Store].
-func (s *Store) Users(ctx context.Context, registryID int64) ([]accounts.User, error) {
-	users, err := queryAll(ctx, s, scanUser, selectUser+"WHERE registry_id = ? ORDER BY id", registryID)
-	if err == nil && len(users) == 0 {
-		_, err = queryOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound, selectRegistry+"WHERE id = ?", registryID)
-	}
-	return users, err
+func (s *Store) Users(ctx context.Context, registryID int64, page accounts.Page) (users []accounts.User, total int64, err error) {
+	err = s.view(ctx, func(c *conn) (err error) {
+		if _, _, err := c.exec("BEGIN"); err != nil { // the total and the rows are of one state
+			return err
+		}
+		defer func() { _, _, _ = c.exec(rollback) }()
+		if total, err = queryOne(c, scanInt, registryusers.ErrRegistryNotFound, userTotal, registryID); err != nil {
+			return err
+		}
+		if page.After > 0 {
+			users, err = queryAll(c, scanUser, userPage, registryID, page.After, page.Limit, int64(0))
+			return err
+		}
+		var last, before int64 // the last id before the block with the user at the offset, and how many users are before it
+		err = c.query(context.Background(), func(r row) error { return r.scan(&last, &before) }, userBlock, registryID, page.Offset)
+		if err == nil && page.Offset < total {
+			users, err = queryAll(c, scanUser, userPage, registryID, last, page.Limit, page.Offset-before)
+		}
+		return err
+	})
+	return users, total, err
 }
 
-func scanUser(row scanner) (accounts.User, error) {
+func scanUser(r row) (accounts.User, error) {
 	var u accounts.User
 	var created, expires int64
-	var hash sql.NullString
 	var incarnation []byte
-	err := row.Scan(&u.ID, &u.RegistryID, &u.Name, &u.ReadOnly, &u.Duration, &created, &expires, &u.Verifier.Index, &hash, &u.SecretVersion, &incarnation)
+	err := r.scan(&u.ID, &u.RegistryID, &u.Name, &u.ReadOnly, &u.Duration, &created, &expires, &u.Verifier.Index, &u.Verifier.Hash, &u.SecretVersion, &incarnation)
 	copy(u.Incarnation[:], incarnation)
-	u.CreatedAt, u.ExpiresAt, u.Verifier.Hash = fromMicros(created), fromMicros(expires), hash.String
+	u.CreatedAt, u.ExpiresAt = fromMicros(created), fromMicros(expires)
 	return u, err
 }
 
 // AccountBySecret implements [accounts.Store].
 func (s *Store) AccountBySecret(ctx context.Context, index []byte) (accounts.Account, error) {
-	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountBySecret, index)
+	return readOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountBySecret, index)
 }
 
 // Account implements [accounts.Store].
 func (s *Store) Account(ctx context.Context, userID int64) (accounts.Account, error) {
-	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountByID, userID)
+	return readOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, accountByID, userID)
 }
 
 // AccountByName implements [accounts.Store].
 func (s *Store) AccountByName(ctx context.Context, projectID, regionID int64, registry, name string) (accounts.Account, error) {
-	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound,
+	return readOne(ctx, s, scanAccount, registryusers.ErrUserNotFound,
 		accountByName, projectID, regionID, registry, name)
 }
 
 // SoleAccountByName implements [accounts.Store].
 func (s *Store) SoleAccountByName(ctx context.Context, name string) (accounts.Account, error) {
-	return queryOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, soleAccountByName, name, name)
+	return readOne(ctx, s, scanAccount, registryusers.ErrUserNotFound, soleAccountByName, name, name)
 }
 
-const selectAccount = `SELECT u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version, u.incarnation,
-	r.project_id, r.region_id, r.name FROM users u JOIN registries r ON r.id = u.registry_id `
+const selectAccount = `SELECT r.project_id, r.region_id, r.name,
+	u.id, u.registry_id, u.name, u.read_only, u.duration, u.created_at, u.expires_at, u.secret_index, u.secret_hash, u.secret_version, u.incarnation
+	FROM users u JOIN registries r ON r.id = u.registry_id `
 
-func scanAccount(row scanner) (accounts.Account, error) {
+func scanAccount(r row) (accounts.Account, error) {
 	var projectID, regionID int64
 	var registry string
-	u, err := scanUser(extended{row, []any{&projectID, &regionID, &registry}})
+	if err := r.scan(&projectID, &regionID, &registry); err != nil {
+		return accounts.Account{}, err
+	}
+	u, err := scanUser(r[3:])
 	return accounts.Account{User: u, Namespace: accounts.Namespace(projectID, regionID, registry)}, err
 }
 
-// extended is a row with more columns after those that Scan is called with.
-type extended struct {
-	scanner
-	more []any
-}
-
-func (e extended) Scan(columns ...any) error { return e.scanner.Scan(append(columns, e.more...)...) }
-
 // UpdateUser implements [accounts.Store].
-func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+func (s *Store) UpdateUser(ctx context.Context, registryID, userID int64, change func(*accounts.User) error) (accounts.User, error) {
 	var u accounts.User
-	err := s.writer.do(ctx, func(ctx context.Context, tx *transaction) error {
-		before, err := scanUser(tx.tx.QueryRowContext(ctx, userByID, userID))
-		if errors.Is(err, sql.ErrNoRows) {
-			return registryusers.ErrUserNotFound
-		}
+	err := s.writer.do(ctx, &write{isStatement: true, run: func(c *conn) error {
+		before, err := queryOne(c, scanUser, registryusers.ErrUserNotFound, userByID, userID, registryID)
 		if err != nil {
-			return s.translateError(err)
+			return err
 		}
 		u = before
 		if err := change(&u); err != nil {
 			return err
 		}
 		u.ID, u.RegistryID, u.Name, u.CreatedAt = before.ID, before.RegistryID, before.Name, before.CreatedAt
-		_, err = s.exec(ctx, tx, registryusers.ErrUserNotFound, nil, updateUser,
+		_, err = c.change(nil, nil, updateUser,
 			u.ReadOnly, u.Duration, u.ExpiresAt.UnixMicro(), u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:], u.ID)
 		return err
-	})
+	}})
 	if err != nil {
 		return accounts.User{}, err
 	}
@@ -123,10 +147,13 @@ func (s *Store) UpdateUser(ctx context.Context, userID int64, change func(*accou
 }
 
 // DeleteUser implements [accounts.Store].
-func (s *Store) DeleteUser(ctx context.Context, userID int64) error {
-	return s.change(ctx, registryusers.ErrUserNotFound, "DELETE FROM users WHERE id = ?", userID)
+func (s *Store) DeleteUser(ctx context.Context, registryID, userID int64) error {
+	return s.change(ctx, registryusers.ErrUserNotFound, "DELETE FROM users WHERE id = ? AND registry_id = ?", userID, registryID)
 }
 
-func hashOrNull(v accounts.Verifier) sql.NullString {
-	return sql.NullString{String: v.Hash, Valid: v.Hash != ""}
+func hashOrNull(v accounts.Verifier) any {
+	if v.Hash == "" {
+		return nil
+	}
+	return v.Hash
 }

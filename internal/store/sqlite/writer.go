@@ -2,11 +2,13 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
+
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/registryusers/registryusers"
 )
@@ -21,9 +23,8 @@ const (
 
 // writer runs the writes of a store, one after the other.
 type writer struct {
-	db        *sql.DB // one connection
-	file      *file   // the database's; nil in memory
-	prepared  map[string]*sql.Stmt
+	pool      *pool             // one connection
+	file      *file             // the database's; nil in memory
 	translate func(error) error // translates errors for callers of the package
 	queue     chan *write
 	stop      func()        // asks the loop to end
@@ -33,8 +34,12 @@ type writer struct {
 
 // write is one caller's change.
 type write struct {
-	run  func(context.Context, *transaction) error
-	adds bool          // it adds rows, which needs disk space
+	// run may be rolled back and run again, and must not wait for anything but the
+	// database.
+	run         func(*conn) error
+	adds        bool // it adds rows, which needs disk space
+	isStatement bool // it changes rows by one statement at most, which SQLite undoes alone
+
 	err  error         // of run, or of the commit
 	done chan struct{} // closed when err is set
 
@@ -45,33 +50,12 @@ type write struct {
 	claimed atomic.Bool
 }
 
-// transaction runs the statements of writes.
-type transaction struct {
-	tx       *sql.Tx
-	prepared map[string]*sql.Stmt
-}
-
-// ExecContext runs a statement. The statements in [preparedWrites] are prepared.
-func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if statement := t.prepared[query]; statement != nil {
-		return t.tx.StmtContext(ctx, statement).ExecContext(ctx, args...)
-	}
-	return t.tx.ExecContext(ctx, query, args...)
-}
-
-func newWriter(ctx context.Context, db *sql.DB, file *file, translate func(error) error) (*writer, error) {
-	w := &writer{db: db, file: file, prepared: make(map[string]*sql.Stmt), translate: translate,
+func newWriter(pool *pool, file *file, translate func(error) error) *writer {
+	w := &writer{pool: pool, file: file, translate: translate,
 		queue: make(chan *write, maxWaiting), stopping: make(chan struct{}), ended: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() { close(w.stopping) })
-	for _, query := range preparedWrites {
-		statement, err := db.PrepareContext(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		w.prepared[query] = statement // closed with db
-	}
 	go w.loop()
-	return w, nil
+	return w
 }
 
 // close stops the writer after the waiting writes are done.
@@ -80,21 +64,12 @@ func (w *writer) close() {
 	<-w.ended
 }
 
-// do runs a write and returns when it is durable or has failed without effect. run
-// may be rolled back and run again, and must not wait for anything but the database.
-// If ctx ends before the write begins, do returns ErrUnavailable and nothing is
-// done; later, the end of ctx has no effect.
-func (w *writer) do(ctx context.Context, run func(context.Context, *transaction) error) error {
-	return w.wait(ctx, &write{run: run, done: make(chan struct{})})
-}
-
-// add is do for a write that adds rows. On a full disk it is refused, to leave
-// space for the writes that add none.
-func (w *writer) add(ctx context.Context, run func(context.Context, *transaction) error) error {
-	return w.wait(ctx, &write{run: run, adds: true, done: make(chan struct{})})
-}
-
-func (w *writer) wait(ctx context.Context, write *write) error {
+// do runs a write and returns when it is durable or has failed without effect. If
+// ctx ends before the write begins, do returns ErrUnavailable and nothing is done;
+// later, the end of ctx has no effect. On a full disk, a write that adds rows is
+// refused, to leave space for the writes that add none.
+func (w *writer) do(ctx context.Context, write *write) error {
+	write.done = make(chan struct{})
 	if err := ctx.Err(); err != nil {
 		return cancelledError(err)
 	}
@@ -119,13 +94,6 @@ func (w *writer) wait(ctx context.Context, write *write) error {
 	return write.err
 }
 
-// cancelledError is the error for a context that ended before its read or write began.
-func cancelledError(err error) error {
-	return fmt.Errorf("%w: nothing was done: %w", registryusers.ErrUnavailable, err)
-}
-
-var errClosed = errors.New("the database is closed")
-
 func (w *writer) loop() {
 	defer close(w.ended)
 	batch := make([]*write, 0, maxBatch)
@@ -141,12 +109,17 @@ func (w *writer) loop() {
 				return
 			}
 		}
-		w.commit(w.takeBatch(batch))
+		w.commit(w.gather(batch))
 	}
 }
 
-// takeBatch adds waiting writes to a batch.
-func (w *writer) takeBatch(batch []*write) []*write {
+// gather adds waiting writes to a batch. First it lets other goroutines run as long
+// as that brings more writes: fewer and larger commits cost less processor time.
+func (w *writer) gather(batch []*write) []*write {
+	for before := -1; len(w.queue) > before; {
+		before = len(w.queue)
+		runtime.Gosched()
+	}
 	for len(batch) < maxBatch {
 		select {
 		case next := <-w.queue:
@@ -182,72 +155,90 @@ func (w *writer) commit(batch []*write) {
 		}
 		live, err = rest, w.transact(rest)
 	}
-	if err = w.translate(err); err != nil {
+	if err != nil {
 		for _, write := range live {
 			write.err = err // also of a write with a conflict: the conflicting row may be rolled back now
 		}
 	}
 	for _, write := range batch {
+		write.err = w.translate(write.err)
 		close(write.done)
 	}
 }
 
 // transact runs a batch in one transaction. If one write fails, only that write is
 // rolled back. An error that transact returns applies to all of them.
-func (w *writer) transact(batch []*write) (err error) {
+func (w *writer) transact(batch []*write) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	if err := w.file.checkDamage(); err != nil {
 		return err
 	}
-	ctx := context.Background() // one caller's end must not roll back the others
-	tx, err := w.db.BeginTx(ctx, nil)
-	if err != nil { // after busyTimeout, if another process writes
-		return err
-	}
-	defer tx.Rollback()
-	t := &transaction{tx, w.prepared}
-	for _, write := range batch {
-		if !write.isRunning && !write.claimed.CompareAndSwap(false, true) {
-			continue // given up
-		}
-		write.isRunning = true
-		if len(batch) == 1 {
-			if write.err = write.run(ctx, t); mayBeFull(write.err) {
-				return write.err
-			} else if write.err != nil {
-				return nil // which rolls back
-			}
-		} else if write.err, err = runInSavepoint(ctx, t, write.run); err != nil {
+	// One caller's end must not roll back the others.
+	return w.pool.use(context.Background(), func(c *conn) (err error) {
+		if _, _, err := c.exec(begin); err != nil { // after busyTimeout, if another process writes
 			return err
 		}
-	}
-	if err := errors.Join(w.file.checkPath(), w.file.checkRequired()); err != nil {
+		defer func() {
+			if err != nil {
+				_, _, _ = c.exec(rollback) // SQLite may have rolled back already
+			}
+		}()
+		for _, write := range batch {
+			if !write.isRunning && !write.claimed.CompareAndSwap(false, true) {
+				continue // given up
+			}
+			write.isRunning = true
+			if err := write.runIn(c); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(w.file.checkPath(), w.file.checkRequired()); err != nil {
+			return err
+		}
+		_, _, err = c.exec(commit)
 		return err
-	}
-	return tx.Commit()
+	})
 }
 
 const (
+	begin      = "BEGIN IMMEDIATE"
+	commit     = "COMMIT"
+	rollback   = "ROLLBACK"
 	savepoint  = "SAVEPOINT one"
 	release    = "RELEASE one"
 	rollbackTo = "ROLLBACK TO one"
 )
 
-// runInSavepoint runs a write and rolls it back if it fails. It returns the error
-// of the write, failed, and one that ends the whole transaction, broken.
-func runInSavepoint(ctx context.Context, t *transaction, run func(context.Context, *transaction) error) (failed, broken error) {
-	if _, err := t.ExecContext(ctx, savepoint); err != nil {
-		return nil, err
+// runIn runs the write and undoes it if it fails. The error that it returns is one
+// that ends the whole transaction.
+func (w *write) runIn(c *conn) error {
+	if w.isStatement {
+		w.err = w.run(c)
+		return broken(w.err)
 	}
-	if failed = run(ctx, t); mayBeFull(failed) { // then SQLite has rolled back the transaction
-		return failed, failed
-	} else if failed != nil {
-		if _, err := t.ExecContext(ctx, rollbackTo); err != nil { // SQLite has rolled back the transaction, because of failed
-			return failed, fmt.Errorf("%w, after: %v", err, failed) //nolint:errorlint // failed is one caller's error, not every caller's
+	if _, _, err := c.exec(savepoint); err != nil {
+		return err
+	}
+	if w.err = w.run(c); w.err != nil {
+		if err := broken(w.err); err != nil {
+			return err
+		}
+		if _, _, err := c.exec(rollbackTo); err != nil {
+			return err
 		}
 	}
-	_, err := t.ExecContext(ctx, release)
-	return failed, err
+	_, _, err := c.exec(release)
+	return err
+}
+
+// broken returns err if it ends the transaction: SQLite undoes the statement alone
+// only if it violates a constraint.
+func broken(err error) error {
+	switch code(err) {
+	case sqlite3.SQLITE_OK, sqlite3.SQLITE_CONSTRAINT:
+		return nil
+	}
+	return err
 }

@@ -43,11 +43,11 @@ func newStalled(t *testing.T) *stalled {
 	s.at = accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: r.ID}
 	atWork, goOn := make(chan struct{}), make(chan struct{})
 	go func() {
-		if err := s.writer.do(t.Context(), func(context.Context, *transaction) error {
+		if err := s.writer.do(t.Context(), &write{run: func(*conn) error {
 			close(atWork)
 			<-goOn
 			return nil
-		}); err != nil {
+		}}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -118,7 +118,7 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 		if valid != 151 || conflicts != 49 {
 			t.Errorf("%d were created, %d conflicted; want 151 and 49", valid, conflicts)
 		}
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != valid {
+		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != valid {
 			t.Errorf("%d users are stored, %v; want %d", len(users), err, valid)
 		}
 		if got := s.commits(t) - before; got != 1 {
@@ -178,7 +178,7 @@ func TestWritesBeyondTheQueueAreRefusedAtOnce(t *testing.T) {
 		if err := s.create(t.Context(), "last", -1); err != nil {
 			t.Fatal(err)
 		}
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 1 {
+		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 1 {
 			t.Errorf("%d users are stored, %v; want only the last one", len(users), err)
 		}
 	})
@@ -226,12 +226,12 @@ func failedWrite(t *testing.T, others int) {
 	var wg sync.WaitGroup
 	broken := errors.New("broken")
 	wg.Go(func() {
-		err := s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO registries (project_id, region_id, name, created_at) VALUES (8, 8, 'undone', 0)"); err != nil {
+		err := s.writer.do(t.Context(), &write{run: func(c *conn) error {
+			if _, _, err := c.exec("INSERT INTO registries (project_id, region_id, name, created_at) VALUES (8, 8, 'undone', 0)"); err != nil {
 				return err
 			}
 			return broken
-		})
+		}})
 		if !errors.Is(err, broken) {
 			t.Errorf("got %v, want what the write returned", err)
 		}
@@ -249,7 +249,7 @@ func failedWrite(t *testing.T, others int) {
 	if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("%d registries, %v; want 1: the failed write is undone", len(all), err)
 	}
-	if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != others {
+	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != others {
 		t.Errorf("%d users, %v; want the %d of the others", len(users), err, others)
 	}
 }
@@ -279,17 +279,17 @@ func TestFailedCommitFailsAllItsWrites(t *testing.T) {
 			})
 		}
 		wg.Go(func() {
-			_ = s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
+			_ = s.writer.do(t.Context(), &write{run: func(c *conn) error {
 				// A reference that is checked when the transaction ends.
-				_, _ = tx.ExecContext(ctx, "PRAGMA defer_foreign_keys = ON")
-				_, err := tx.ExecContext(ctx, "INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1, randomblob(16))")
+				_, _, _ = c.exec("PRAGMA defer_foreign_keys = ON")
+				_, _, err := c.exec("INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation) VALUES (12345, 'lost', 0, 0, 0, 0, x'00', 1, randomblob(16))")
 				return err
-			})
+			}})
 		})
 		synctest.Wait()
 		s.resume()
 		wg.Wait()
-		if users, err := s.Users(t.Context(), s.at.RegistryID); err != nil || len(users) != 0 {
+		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 0 {
 			t.Errorf("%d users, %v; want none", len(users), err)
 		}
 	})

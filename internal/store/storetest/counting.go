@@ -55,9 +55,9 @@ func (c *Counting) SoleAccountByName(ctx context.Context, name string) (accounts
 }
 
 // UpdateUser implements [accounts.Store].
-func (c *Counting) UpdateUser(ctx context.Context, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+func (c *Counting) UpdateUser(ctx context.Context, registryID, userID int64, change func(*accounts.User) error) (accounts.User, error) {
 	c.note("UpdateUser")
-	return c.Store.UpdateUser(ctx, userID, change)
+	return c.Store.UpdateUser(ctx, registryID, userID, change)
 }
 
 // User implements [accounts.Store].

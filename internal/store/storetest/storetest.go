@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,46 +20,70 @@ import (
 // Run tests the stores that open returns. Each is new and empty;
 // open closes it when its test ends.
 func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
-	for _, test := range []struct {
+	type test struct {
 		name string
 		run  func(t *testing.T, s accounts.Store)
+	}
+	for _, group := range []struct {
+		name  string // the interface, without "Store"
+		tests []test
 	}{
-		{"Empty", testEmpty},
-		{"Registries", testRegistries},
-		{"RegistryNamesAreUniqueInTheirPlace", testRegistryNames},
-		{"RegistryOnlyAtItsPlace", testRegistryRef},
-		{"Users", testUsers},
-		{"UserNamesAreUniqueInTheirRegistry", testUserNames},
-		{"AccountBySecret", testAccountBySecret},
-		{"Accounts", testAccounts},
-		{"SoleAccountByName", testSoleAccountByName},
-		{"ChangesOfOneUser", testChanges},
-		{"ChangesOfNobody", testChangesOfNoUser},
-		{"UpdateUser", testUpdateUser},
-		{"SetSecretEndsTheOldOne", testSetSecret},
-		{"DeleteUser", testDeleteUser},
-		{"Keys", testKeys},
-		{"IDsAreNeverUsedAgain", testIDs},
-		{"Times", testTimes},
-		{"Records", testRecords},
-		{"NoRecordOfAUserThatIsRefused", testRecordOfRefusedUser},
-		{"NoUserOfARecordThatIsRefused", testUserOfRefusedRecord},
-		{"RecordsAreReplacedAtTheirEnd", testRecordEnds},
-		{"DeleteRecords", testDeleteRecords},
-		{"RaceForOneUserName", testRaceForUserName},
-		{"RaceForOneRegistryName", testRaceForRegistryName},
-		{"RaceToDelete", testRaceToDelete},
-		{"RaceToSetSecrets", testRaceToSetSecrets},
-		{"RaceToUpdateUser", testRaceToUpdateUser},
-		{"RaceForOneRecord", testRaceForRecord},
-		{"RaceForOneUserNameWithRecords", testRaceForUserNameWithRecords},
-		{"RaceToDeleteRecords", testRaceToDeleteRecords},
-		{"CanceledCreatesWithRecords", testCanceledWithRecord},
-		{"CanceledContextChangesNothing", testCanceled},
+		{"Registry", []test{
+			{"Registries", testRegistries},
+			{"NamesAreUniqueInTheirPlace", testRegistryNames},
+			{"OnlyAtItsPlace", testRegistryRef},
+			{"RaceForOneName", testRaceForRegistryName},
+		}},
+		{"User", []test{
+			{"Users", testUsers},
+			{"NamesAreUniqueInTheirRegistry", testUserNames},
+			{"Pages", testUserPages},
+			{"Changes", testChanges},
+			{"ChangesOfNobody", testChangesOfNoUser},
+			{"UpdateUser", testUpdateUser},
+			{"SetSecretEndsTheOldOne", testSetSecret},
+			{"DeleteUser", testDeleteUser},
+			{"RaceForOneName", testRaceForUserName},
+			{"RaceToSetSecrets", testRaceToSetSecrets},
+			{"RaceToUpdateUser", testRaceToUpdateUser},
+		}},
+		{"Idempotency", []test{
+			{"Records", testRecords},
+			{"NoRecordOfAUserThatIsRefused", testRecordOfRefusedUser},
+			{"NoUserOfARecordThatIsRefused", testUserOfRefusedRecord},
+			{"RecordsAreReplacedAtTheirEnd", testRecordEnds},
+			{"DeleteRecords", testDeleteRecords},
+			{"RaceForOneRecord", testRaceForRecord},
+			{"RaceForOneUserName", testRaceForUserNameWithRecords},
+			{"RaceToDeleteRecords", testRaceToDeleteRecords},
+			{"CanceledCreates", testCanceledWithRecord},
+		}},
+		{"Account", []test{
+			{"BySecret", testAccountBySecret},
+			{"Accounts", testAccounts},
+			{"SoleAccountByName", testSoleAccountByName},
+		}},
+		{"Key", []test{
+			{"Keys", testKeys},
+		}},
+		{"All", []test{
+			{"Empty", testEmpty},
+			{"IDsAreNeverUsedAgain", testIDs},
+			{"Times", testTimes},
+			{"RaceToDelete", testRaceToDelete},
+			{"CanceledContextChangesNothing", testCanceled},
+		}},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+		t.Run(group.name, func(t *testing.T) {
+			for _, test := range group.tests {
+				t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+			}
+		})
 	}
 }
+
+// every is a page with all users.
+var every = accounts.Page{Limit: 1 << 40}
 
 // created is the time of all creates here.
 var created = time.Date(2024, 6, 18, 9, 36, 53, 335_001_000, time.UTC)
@@ -68,7 +93,7 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	if got, err := s.Registries(ctx); err != nil || len(got) != 0 {
 		t.Errorf("Registries() = %v, %v; want none", got, err)
 	}
-	_, err := s.Users(ctx, 1)
+	_, _, err := s.Users(ctx, 1, every)
 	wantIs(t, "Users(1)", err, registryusers.ErrRegistryNotFound)
 	if got, err := s.Keys(ctx); err != nil || len(got) != 0 {
 		t.Errorf("Keys() = %v, %v; want none", got, err)
@@ -166,7 +191,7 @@ func testRegistryRef(t *testing.T, s accounts.Store) {
 	if errors.Is(err, registryusers.ErrExists) {
 		t.Errorf("a name that exists, another project: CreateUser: %v; want no word of the name", err)
 	}
-	if all, err := s.Users(t.Context(), r.ID); err != nil || len(all) != 1 {
+	if all, _, err := s.Users(t.Context(), r.ID, every); err != nil || len(all) != 1 {
 		t.Errorf("Users(%d) = %+v, %v; want the one", r.ID, all, err)
 	}
 }
@@ -193,7 +218,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 	}
 	elsewhere := createUser(t, s, other, "generated elsewhere")
 
-	all, err := s.Users(t.Context(), r.ID)
+	all, _, err := s.Users(t.Context(), r.ID, every)
 	if err != nil || len(all) != len(want) {
 		t.Fatalf("Users(%d) = %+v, %v; want %+v", r.ID, all, err, want)
 	}
@@ -205,7 +230,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 		}
 		wantUser(t, "User", got, u)
 	}
-	if all, err := s.Users(t.Context(), other.ID); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
+	if all, _, err := s.Users(t.Context(), other.ID, every); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", other.ID, all, err, elsewhere)
 	}
 	for _, test := range []struct {
@@ -341,7 +366,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 	// A change is visible at once.
 	want := all[0]
 	want.ReadOnly, want.Verifier, want.SecretVersion = true, accounts.Verifier{Hash: "$argon2id$"}, 2
-	for _, err := range []error{setReadOnly(t.Context(), s, want.ID, true), setSecret(t.Context(), s, want.ID, want.Verifier), s.DeleteUser(t.Context(), all[1].ID)} {
+	for _, err := range []error{setReadOnly(t.Context(), s, want.User, true), setSecret(t.Context(), s, want.User, want.Verifier), s.DeleteUser(t.Context(), all[1].RegistryID, all[1].ID)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -390,7 +415,7 @@ func testSoleAccountByName(t *testing.T, s accounts.Store) {
 	second := create(three, "u", accounts.Verifier{Hash: "$argon2id$3"})
 	want("two", "u", nil)
 	want("the other name", "other", &other)
-	if err := s.DeleteUser(t.Context(), custom.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), custom.RegistryID, custom.ID); err != nil {
 		t.Fatal(err)
 	}
 	want("one again", "u", &second)
@@ -418,30 +443,31 @@ func testChanges(t *testing.T, s accounts.Store) {
 		}
 	}
 	u.ReadOnly = true
-	check("SetReadOnly(true)", setReadOnly(t.Context(), s, u.ID, true), u)
-	check("SetReadOnly(true) again", setReadOnly(t.Context(), s, u.ID, true), u)
+	check("SetReadOnly(true)", setReadOnly(t.Context(), s, u, true), u)
+	check("SetReadOnly(true) again", setReadOnly(t.Context(), s, u, true), u)
 	u.ReadOnly = false
-	check("SetReadOnly(false)", setReadOnly(t.Context(), s, u.ID, false), u)
+	check("SetReadOnly(false)", setReadOnly(t.Context(), s, u, false), u)
 	u.Duration, u.ExpiresAt = -1, accounts.Never
-	check("SetEnd(never)", setEnd(t.Context(), s, u.ID, u.Duration, u.ExpiresAt), u)
+	check("SetEnd(never)", setEnd(t.Context(), s, u, u.Duration, u.ExpiresAt), u)
 	u.Duration, u.ExpiresAt = 0, u.CreatedAt
-	check("SetEnd(at once)", setEnd(t.Context(), s, u.ID, u.Duration, u.ExpiresAt), u)
+	check("SetEnd(at once)", setEnd(t.Context(), s, u, u.Duration, u.ExpiresAt), u)
 	u.Verifier, u.SecretVersion = accounts.Verifier{Hash: "$argon2id$1"}, 2
-	check("SetSecret(custom)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
+	check("SetSecret(custom)", setSecret(t.Context(), s, u, u.Verifier), u)
 	u.Verifier, u.SecretVersion = accounts.Verifier{Index: index("new")}, 3
-	check("SetSecret(generated)", setSecret(t.Context(), s, u.ID, u.Verifier), u)
-	check("SetSecret(the same)", setSecret(t.Context(), s, u.ID, u.Verifier), func() accounts.User { u.SecretVersion = 4; return u }())
+	check("SetSecret(generated)", setSecret(t.Context(), s, u, u.Verifier), u)
+	check("SetSecret(the same)", setSecret(t.Context(), s, u, u.Verifier), func() accounts.User { u.SecretVersion = 4; return u }())
 }
 
 func testChangesOfNoUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "a")
 	for _, id := range []int64{u.ID + 1, 0, -1, 1<<63 - 1, -1 << 63} {
+		nobody := accounts.User{ID: id, RegistryID: r.ID}
 		for method, err := range map[string]error{
-			"SetReadOnly": setReadOnly(t.Context(), s, id, true),
-			"SetEnd":      setEnd(t.Context(), s, id, -1, accounts.Never),
-			"SetSecret":   setSecret(t.Context(), s, id, accounts.Verifier{Index: index("x")}),
-			"DeleteUser":  s.DeleteUser(t.Context(), id),
+			"SetReadOnly": setReadOnly(t.Context(), s, nobody, true),
+			"SetEnd":      setEnd(t.Context(), s, nobody, -1, accounts.Never),
+			"SetSecret":   setSecret(t.Context(), s, nobody, accounts.Verifier{Index: index("x")}),
+			"DeleteUser":  s.DeleteUser(t.Context(), r.ID, id),
 		} {
 			wantIs(t, fmt.Sprintf("%s(%d)", method, id), err, registryusers.ErrUserNotFound)
 		}
@@ -460,7 +486,7 @@ func testUpdateUser(t *testing.T, s accounts.Store) {
 	want := before
 	want.ReadOnly, want.Duration, want.ExpiresAt = true, -1, accounts.Never
 	want.Verifier, want.SecretVersion, want.Incarnation = accounts.Verifier{Hash: "$argon2id$"}, 7, accounts.Incarnation{9, 0, 1}
-	got, err := s.UpdateUser(t.Context(), before.ID, func(u *accounts.User) error {
+	got, err := s.UpdateUser(t.Context(), before.RegistryID, before.ID, func(u *accounts.User) error {
 		wantUser(t, "what change gets", *u, before)
 		*u = want
 		u.ID, u.RegistryID, u.Name, u.CreatedAt = other.ID, r.ID+1, "new", created.Add(1) // stay as they are
@@ -473,18 +499,20 @@ func testUpdateUser(t *testing.T, s accounts.Store) {
 	wantUsers(t, "after UpdateUser", s, r, want, other)
 
 	refused := errors.New("refused")
-	got, err = s.UpdateUser(t.Context(), before.ID, func(u *accounts.User) error {
+	got, err = s.UpdateUser(t.Context(), before.RegistryID, before.ID, func(u *accounts.User) error {
 		u.ReadOnly, u.Duration = false, 3
 		return refused
 	})
 	if !errors.Is(err, refused) || got.ID != 0 {
 		t.Errorf("UpdateUser with a change that fails = %+v, %v; want %v", got, err, refused)
 	}
-	_, err = s.UpdateUser(t.Context(), other.ID+1, func(u *accounts.User) error {
-		t.Errorf("change is called with %+v for no user", u)
-		return nil
-	})
-	wantIs(t, "UpdateUser of no user", err, registryusers.ErrUserNotFound)
+	for what, id := range map[string][2]int64{"no user": {r.ID, other.ID + 1}, "another registry's user": {r.ID + 1, other.ID}} {
+		_, err = s.UpdateUser(t.Context(), id[0], id[1], func(u *accounts.User) error {
+			t.Errorf("change is called with %+v for %s", u, what)
+			return nil
+		})
+		wantIs(t, "UpdateUser of "+what, err, registryusers.ErrUserNotFound)
+	}
 	wantUsers(t, "after what failed", s, r, want, other)
 }
 
@@ -493,7 +521,7 @@ func testRaceToUpdateUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "u")
 	for i, err := range race(func(i int) error {
-		_, err := s.UpdateUser(t.Context(), u.ID, func(u *accounts.User) error {
+		_, err := s.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error {
 			if u.Duration++; i%4 == 3 {
 				return context.Canceled
 			}
@@ -514,7 +542,7 @@ func testSetSecret(t *testing.T, s accounts.Store) {
 	u := createUser(t, s, r, "a")
 	old := u.Verifier.Index
 	for i, v := range []accounts.Verifier{{Index: index("second")}, {Hash: "$argon2id$third"}, {Index: index("fourth")}} {
-		if err := setSecret(t.Context(), s, u.ID, v); err != nil {
+		if err := setSecret(t.Context(), s, u, v); err != nil {
 			t.Fatalf("SetSecret(%d): %v", i, err)
 		}
 		if old != nil {
@@ -540,18 +568,72 @@ func testSetSecret(t *testing.T, s accounts.Store) {
 	}
 }
 
+// Pages of a registry's users, with another registry's users in between.
+func testUserPages(t *testing.T, s accounts.Store) {
+	r, other := registry(t, s, "demo"), registry(t, s, "other")
+	var users []accounts.User
+	for i := range 20 {
+		users = append(users, createUser(t, s, r, fmt.Sprint("u", i)))
+		createUser(t, s, other, fmt.Sprint("o", i))
+	}
+	check := func(what string) {
+		t.Helper()
+		for offset := range int64(len(users)) + 2 {
+			for _, limit := range []int64{1, 3, 100} {
+				begin := min(offset, int64(len(users)))
+				want := users[begin:min(begin+limit, int64(len(users)))]
+				wantPage(t, what, s, r, accounts.Page{Limit: limit, Offset: offset}, want, len(users))
+				if begin > 0 {
+					wantPage(t, what, s, r, accounts.Page{Limit: limit, Offset: 7, After: users[begin-1].ID}, want, len(users))
+				}
+			}
+		}
+		wantPage(t, what, s, r, accounts.Page{Limit: 1, Offset: 1<<63 - 1}, nil, len(users))
+		wantPage(t, what, s, r, accounts.Page{Limit: 1, After: 1<<63 - 1}, nil, len(users))
+	}
+	check("all")
+	for _, i := range []int{19, 7, 6, 0} {
+		if err := s.DeleteUser(t.Context(), r.ID, users[i].ID); err != nil {
+			t.Fatal(err)
+		}
+		// What fails does not count.
+		wantIs(t, "DeleteUser of another registry's user", s.DeleteUser(t.Context(), other.ID, users[1].ID), registryusers.ErrUserNotFound)
+		_, err := s.CreateUser(t.Context(), registryRef(r), user("u1"), nil)
+		wantIs(t, "CreateUser of a name that is taken", err, registryusers.ErrUserExists)
+		users = slices.Delete(users, i, i+1)
+		check(fmt.Sprint("without ", i))
+	}
+	for len(users) > 0 {
+		if err := s.DeleteUser(t.Context(), r.ID, users[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		users = users[1:]
+	}
+	check("none")
+	users = []accounts.User{createUser(t, s, r, "u")}
+	check("one again")
+}
+
+func wantPage(t *testing.T, what string, s accounts.Store, r accounts.Registry, page accounts.Page, want []accounts.User, total int) {
+	t.Helper()
+	got, count, err := s.Users(t.Context(), r.ID, page)
+	if err != nil || count != int64(total) || len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: Users(%+v) = %+v of %d, %v; want %+v of %d", what, page, got, count, err, want, total)
+	}
+}
+
 func testDeleteUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
-	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), a.RegistryID, a.ID); err != nil {
 		t.Fatalf("DeleteUser(%d): %v", a.ID, err)
 	}
 	_, err := s.User(t.Context(), r.ID, "a")
 	wantIs(t, "User after DeleteUser", err, registryusers.ErrUserNotFound)
 	_, err = s.AccountBySecret(t.Context(), a.Verifier.Index)
 	wantIs(t, "AccountBySecret after DeleteUser", err, registryusers.ErrUserNotFound)
-	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), a.ID), registryusers.ErrUserNotFound)
-	if all, err := s.Users(t.Context(), r.ID); err != nil || len(all) != 1 || all[0].ID != b.ID {
+	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), a.RegistryID, a.ID), registryusers.ErrUserNotFound)
+	if all, _, err := s.Users(t.Context(), r.ID, every); err != nil || len(all) != 1 || all[0].ID != b.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", r.ID, all, err, b)
 	}
 	createUser(t, s, r, "a") // the name is free, and the secret too
@@ -604,7 +686,7 @@ func testIDs(t *testing.T, s accounts.Store) {
 		if u.ID <= last {
 			t.Errorf("CreateUser has the id %d; want above %d, which a deleted user had", u.ID, last)
 		}
-		if last = u.ID; s.DeleteUser(t.Context(), u.ID) != nil {
+		if last = u.ID; s.DeleteUser(t.Context(), u.RegistryID, u.ID) != nil {
 			t.Fatalf("DeleteUser(%d) failed", u.ID)
 		}
 	}
@@ -657,10 +739,10 @@ func testTimes(t *testing.T, s accounts.Store) {
 		}
 		check("User's CreatedAt", u.CreatedAt)
 		check("User's ExpiresAt", u.ExpiresAt)
-		if err = setEnd(t.Context(), s, u.ID, 1, created); err != nil {
+		if err = setEnd(t.Context(), s, u, 1, created); err != nil {
 			t.Fatal(err)
 		}
-		if err = setEnd(t.Context(), s, u.ID, 1, want); err != nil {
+		if err = setEnd(t.Context(), s, u, 1, want); err != nil {
 			t.Fatal(err)
 		}
 		a, err := s.AccountBySecret(t.Context(), u.Verifier.Index)
@@ -729,7 +811,7 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 		}
 		return err
 	}), registryusers.ErrUserExists)
-	all, err := s.Users(t.Context(), r.ID)
+	all, _, err := s.Users(t.Context(), r.ID, every)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("Users(%d) = %+v, %v; want one", r.ID, all, err)
 	}
@@ -753,7 +835,7 @@ func testRaceForRegistryName(t *testing.T, s accounts.Store) {
 
 func testRaceToDelete(t *testing.T, s accounts.Store) {
 	u := createUser(t, s, registry(t, s, "demo"), "a")
-	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), u.ID) }), registryusers.ErrUserNotFound)
+	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), u.RegistryID, u.ID) }), registryusers.ErrUserNotFound)
 	k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
@@ -765,7 +847,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "a")
 	for i, err := range race(func(i int) error {
-		return setSecret(t.Context(), s, u.ID, accounts.Verifier{Index: index(fmt.Sprint(i))})
+		return setSecret(t.Context(), s, u, accounts.Verifier{Index: index(fmt.Sprint(i))})
 	}) {
 		if err != nil {
 			t.Errorf("SetSecret(%d): %v", i, err)
@@ -805,15 +887,15 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"Registries":                func() error { _, err := s.Registries(ctx); return err },
 		"CreateUser":                func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), nil); return err },
 		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), &fresh); return err },
-		"Record":                    func() error { _, _, err := s.IdempotencyRecord(ctx, kept.Key); return err },
+		"Record":                    func() error { _, _, err := RecordedUser(ctx, s, kept.Key); return err },
 		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(ctx, accounts.Never) },
 		"AccountBySecret":           func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
 		"Account":                   func() error { _, err := s.Account(ctx, u.ID); return err },
 		"AccountByName":             func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
 		"SoleAccountByName":         func() error { _, err := s.SoleAccountByName(ctx, "a"); return err },
-		"Users":                     func() error { _, err := s.Users(ctx, r.ID); return err },
-		"UpdateUser":                func() error { return setReadOnly(ctx, s, u.ID, true) },
-		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.ID) },
+		"Users":                     func() error { _, _, err := s.Users(ctx, r.ID, every); return err },
+		"UpdateUser":                func() error { return setReadOnly(ctx, s, u, true) },
+		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.RegistryID, u.ID) },
 		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
 		"Key":                       func() error { _, err := s.Key(ctx, k.ID); return err },
 		"Keys":                      func() error { _, err := s.Keys(ctx); return err },
@@ -827,7 +909,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	if want := []accounts.Registry{r}; err != nil || !reflect.DeepEqual(registries, want) {
 		t.Errorf("Registries() = %+v, %v; want, as before, %+v", registries, err, want)
 	}
-	users, err := s.Users(t.Context(), r.ID)
+	users, _, err := s.Users(t.Context(), r.ID, every)
 	if err != nil || len(users) != 1 {
 		t.Fatalf("Users() = %+v, %v; want one, as before", users, err)
 	}
@@ -877,18 +959,18 @@ func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string
 }
 
 // setReadOnly, setEnd and setSecret update a user.
-func setReadOnly(ctx context.Context, s accounts.Store, id int64, readOnly bool) error {
-	_, err := s.UpdateUser(ctx, id, func(u *accounts.User) error { u.ReadOnly = readOnly; return nil })
+func setReadOnly(ctx context.Context, s accounts.Store, u accounts.User, readOnly bool) error {
+	_, err := s.UpdateUser(ctx, u.RegistryID, u.ID, func(u *accounts.User) error { u.ReadOnly = readOnly; return nil })
 	return err
 }
 
-func setEnd(ctx context.Context, s accounts.Store, id, duration int64, expiresAt time.Time) error {
-	_, err := s.UpdateUser(ctx, id, func(u *accounts.User) error { u.Duration, u.ExpiresAt = duration, expiresAt; return nil })
+func setEnd(ctx context.Context, s accounts.Store, u accounts.User, duration int64, expiresAt time.Time) error {
+	_, err := s.UpdateUser(ctx, u.RegistryID, u.ID, func(u *accounts.User) error { u.Duration, u.ExpiresAt = duration, expiresAt; return nil })
 	return err
 }
 
-func setSecret(ctx context.Context, s accounts.Store, id int64, v accounts.Verifier) error {
-	_, err := s.UpdateUser(ctx, id, func(u *accounts.User) error { u.Verifier = v; u.SecretVersion++; return nil })
+func setSecret(ctx context.Context, s accounts.Store, u accounts.User, v accounts.Verifier) error {
+	_, err := s.UpdateUser(ctx, u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = v; u.SecretVersion++; return nil })
 	return err
 }
 

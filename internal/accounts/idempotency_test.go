@@ -25,6 +25,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/store/sqlite"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
 // mine is the API key of all creates here.
@@ -99,7 +100,7 @@ func (e *env) dump(t *testing.T) string {
 	}
 	defer db.Close()
 	var all strings.Builder
-	for _, table := range []string{"registries", "users", "create_records"} {
+	for _, table := range []string{"registries", "users", "idempotency_records"} {
 		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table)
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +131,7 @@ func (e *env) dump(t *testing.T) string {
 }
 
 // records returns how many records there are.
-func (e *env) records(t *testing.T) int { return strings.Count(e.dump(t), "create_records") }
+func (e *env) records(t *testing.T) int { return strings.Count(e.dump(t), "idempotency_records") }
 
 func wantRecords(t *testing.T, what string, e *env, want int) {
 	t.Helper()
@@ -267,7 +268,7 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 			return e.change(u, accounts.UserUpdate{NewSecret: true})
 		}, registryusers.ErrUserChanged},
 		{"given its own secret as a new one", func(e *env, u accounts.User) error {
-			_, err := e.store.UpdateUser(context.Background(), u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
+			_, err := e.store.UpdateUser(context.Background(), u.RegistryID, u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
 			return err
 		}, registryusers.ErrUserChanged},
 		{"deleted", func(e *env, u accounts.User) error { return e.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
@@ -560,8 +561,8 @@ type gathered struct {
 	all     chan struct{} // closed by the last of them
 }
 
-func (s gathered) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	r, u, err := s.Store.IdempotencyRecord(ctx, key)
+func (s gathered) IdempotencyRecord(ctx context.Context, key []byte) (accounts.IdempotencyRecord, error) {
+	r, err := s.Store.IdempotencyRecord(ctx, key)
 	if s.missing.Add(-1) == 0 {
 		close(s.all)
 	}
@@ -569,7 +570,7 @@ func (s gathered) IdempotencyRecord(ctx context.Context, key []byte) (accounts.I
 	case <-s.all:
 	case <-time.After(3 * time.Second): // a lookup is missing
 	}
-	return r, u, err
+	return r, err
 }
 
 // atOnce creates n times at once, in two processes.
@@ -762,7 +763,7 @@ func TestNoTraceOfAnEndedRecord(t *testing.T) {
 		key := fmt.Sprint("key ", i)
 		e.first(t, key, accounts.NewUser{Name: fmt.Sprint("user", i), Duration: 14})
 		scope := "7\x00create user\x003\x005\x001\x00" + key
-		r, _, err := e.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
+		r, _, err := storetest.RecordedUser(t.Context(), e.store, keyedHash("idempotency key\x00"+scope))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -795,8 +796,8 @@ func TestNoTraceOfAnEndedRecord(t *testing.T) {
 // forgetful finds no record.
 type forgetful struct{ *sqlite.Store }
 
-func (forgetful) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
-	return accounts.IdempotencyRecord{}, nil, registryusers.ErrNotFound
+func (forgetful) IdempotencyRecord(context.Context, []byte) (accounts.IdempotencyRecord, error) {
+	return accounts.IdempotencyRecord{}, registryusers.ErrNotFound
 }
 
 // A record that conflicts and is then deleted is no conflict that the
@@ -830,8 +831,8 @@ func TestRecordsMeanTheSameInEveryVersion(t *testing.T) {
 		key := "key of " + n.Name
 		u := e.first(t, key, n)
 		scope := "7\x00create user\x003\x005\x001\x00" + key
-		r, of, err := e.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x00"+scope))
-		if err != nil || of == nil || of.ID != u.ID || r.UserID != u.ID {
+		r, of, err := storetest.RecordedUser(t.Context(), e.store, keyedHash("idempotency key\x00"+scope))
+		if err != nil || of == nil || of.ID != u.ID || r.ObjectID != u.ID {
 			t.Fatalf("%q: the record under its key: %+v, %+v, %v; want the user %d", n.Name, r, of, err, u.ID)
 		}
 		request := fmt.Sprintf("create user\x00%s\x00%d %t %t %s", scope, n.Duration, n.ReadOnly, !n.Secret.IsZero(), n.Name)
@@ -866,7 +867,7 @@ func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
 	for i := range 50 {
 		key := fmt.Sprint("key", i)
 		e.first(t, key, accounts.NewUser{Name: fmt.Sprint("u", i), Duration: 1})
-		r, _, err := e.store.IdempotencyRecord(t.Context(), keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
+		r, _, err := storetest.RecordedUser(t.Context(), e.store, keyedHash("idempotency key\x007\x00create user\x003\x005\x001\x00"+key))
 		if err != nil || len(r.Salt) != 32 || seen[string(r.Salt)] || bytes.Equal(r.Salt, make([]byte, 32)) {
 			t.Fatalf("the salt %d is %x, %v; want 32 random bytes", i, r.Salt, err)
 		}

@@ -15,23 +15,26 @@ func (s *Store) CreateKey(ctx context.Context, k accounts.APIKey) (accounts.APIK
 	return k, err
 }
 
-const selectKey = "SELECT id, project_id, hash, created_at FROM api_keys "
+const (
+	selectKey = "SELECT id, project_id, hash, created_at FROM api_keys "
+	keyByID   = selectKey + "WHERE id = ?"
+)
 
 // Key implements [accounts.Store].
 func (s *Store) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
-	return queryOne(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
+	return readOne(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
 }
 
 // Keys implements [accounts.Store].
 func (s *Store) Keys(ctx context.Context) ([]accounts.APIKey, error) {
-	return queryAll(ctx, s, scanKey, selectKey+"ORDER BY id")
+	return readAll(ctx, s, scanKey, selectKey+"ORDER BY id")
 }
 
-func scanKey(row scanner) (accounts.APIKey, error) {
+func scanKey(r row) (accounts.APIKey, error) {
 	var k accounts.APIKey
 	var hash []byte
 	var created int64
-	err := row.Scan(&k.ID, &k.ProjectID, &hash, &created)
+	err := r.scan(&k.ID, &k.ProjectID, &hash, &created)
 	copy(k.Hash[:], hash)
 	k.CreatedAt = fromMicros(created)
 	return k, err

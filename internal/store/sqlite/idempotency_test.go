@@ -12,6 +12,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/store/storetest"
 )
 
 // recordOf returns a record of the sample's time.
@@ -45,14 +46,14 @@ func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
 				t.Errorf("%s: CreateUser: %v; want nil or %v", what, err, registryusers.ErrExists)
 			}
 		}
-		users, err := stores[0].Users(t.Context(), r.ID)
+		users, _, err := stores[0].Users(t.Context(), r.ID, every)
 		if won != 1 || err != nil || len(users) != 1 {
 			t.Fatalf("%s: %d of %d creates succeeded, and there are the users %+v, %v; want one", what, won, len(errs), users, err)
 		}
 		want := *recordOf("key", u)
-		want.UserID = users[0].ID
+		want.ObjectID = users[0].ID
 		for i, s := range stores {
-			if got, of, err := s.IdempotencyRecord(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(got, want) || of == nil || of.ID != want.UserID {
+			if got, of, err := storetest.RecordedUser(t.Context(), s, []byte("key")); err != nil || !reflect.DeepEqual(got, want) || of == nil || of.ID != want.ObjectID {
 				t.Errorf("%s: store %d: Record = %+v, %+v, %v; want %+v and its user", what, i, got, of, err, want)
 			}
 		}
@@ -70,19 +71,19 @@ func TestTwoStoresSeeEachOthersRecordsAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d: CreateUser: %v", i, err)
 		}
-		if r, of, err := reader.IdempotencyRecord(t.Context(), []byte("key")); err != nil || r.UserID != created.ID || of == nil || of.Name != u.Name {
+		if r, of, err := storetest.RecordedUser(t.Context(), reader, []byte("key")); err != nil || r.ObjectID != created.ID || of == nil || of.Name != u.Name {
 			t.Fatalf("%d: the other's Record = %+v, %+v, %v; want the user %d", i, r, of, err, created.ID)
 		}
-		if err := reader.DeleteUser(t.Context(), created.ID); err != nil {
+		if err := reader.DeleteUser(t.Context(), created.RegistryID, created.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, of, err := writer.IdempotencyRecord(t.Context(), []byte("key")); err != nil || of != nil {
+		if _, of, err := storetest.RecordedUser(t.Context(), writer, []byte("key")); err != nil || of != nil {
 			t.Fatalf("%d: after the other's DeleteUser: the record's user is %+v, %v; want none", i, of, err)
 		}
 		if err := writer.DeleteIdempotencyRecords(t.Context(), u.CreatedAt.Add(24*time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := reader.IdempotencyRecord(t.Context(), []byte("key")); !errors.Is(err, registryusers.ErrNotFound) {
+		if _, _, err := storetest.RecordedUser(t.Context(), reader, []byte("key")); !errors.Is(err, registryusers.ErrNotFound) {
 			t.Fatalf("%d: after the other's DeleteRecords: %v; want %v", i, err, registryusers.ErrNotFound)
 		}
 	}
@@ -102,8 +103,8 @@ func TestRecordSurvivesReopening(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want.UserID = u.ID
-	if got, of, err := openStore(t, path).IdempotencyRecord(t.Context(), []byte("key")); err != nil || !reflect.DeepEqual(&got, want) || !reflect.DeepEqual(of, &u) {
+	want.ObjectID = u.ID
+	if got, of, err := storetest.RecordedUser(t.Context(), openStore(t, path), []byte("key")); err != nil || !reflect.DeepEqual(&got, want) || !reflect.DeepEqual(of, &u) {
 		t.Errorf("Record = %+v, %+v, %v; want %+v, %+v", got, of, err, want, u)
 	}
 }
@@ -118,19 +119,22 @@ func TestDeleteManyRecords(t *testing.T) {
 		s := open(t)
 		_, _, u := sample(t, s)
 		now := u.CreatedAt.UnixMicro()
-		_, err := s.write.ExecContext(t.Context(), `
+		err := exec(t, s, `
 			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-			INSERT INTO create_records (key, request, salt, user_id, ends_at)
-			SELECT randomblob(32), x'00', x'00', i, CASE i % 5 WHEN 0 THEN ? + i ELSE ? - i / 5 END FROM n`, n, now, now)
+			INSERT INTO idempotency_records (key, request, salt, object_id, expires_at)
+			SELECT randomblob(32), x'00', x'00', i, CASE i % 5 WHEN 0 THEN ? + i ELSE ? - i / 5 END FROM n`, int64(n), now, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := s.DeleteIdempotencyRecords(t.Context(), u.CreatedAt); err != nil {
 			t.Fatalf("DeleteRecords: %v", err)
 		}
-		var left, lasting int
-		row := s.read.QueryRowContext(t.Context(), "SELECT count(*), count(*) FILTER (WHERE ends_at > ? AND user_id % 5 = 0) FROM create_records", now)
-		if err := row.Scan(&left, &lasting); err != nil || left != n/5 || lasting != n/5 {
+		var left, lasting int64
+		err = s.view(t.Context(), func(c *conn) error {
+			return c.query(t.Context(), func(r row) error { return r.scan(&left, &lasting) },
+				"SELECT count(*), count(*) FILTER (WHERE expires_at > ? AND object_id % 5 = 0) FROM idempotency_records", now)
+		})
+		if err != nil || left != n/5 || lasting != n/5 {
 			t.Errorf("after DeleteRecords, of %d records %d are left, %d of them not expired, %v; want %d", n, left, lasting, err, n/5)
 		}
 	}
@@ -158,7 +162,7 @@ func TestUpgradeFromVersionOne(t *testing.T) {
 	if u, err = s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil || u.ID <= old.ID {
 		t.Errorf("CreateUser, with a record = %+v, %v; want an id above %d", u, err, old.ID)
 	}
-	if _, of, err := s.IdempotencyRecord(t.Context(), []byte("key")); err != nil || of == nil || of.ID != u.ID {
+	if _, of, err := storetest.RecordedUser(t.Context(), s, []byte("key")); err != nil || of == nil || of.ID != u.ID {
 		t.Errorf("Record: its user is %+v, %v; want %+v", of, err, u)
 	}
 }
@@ -169,8 +173,7 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
 	_, ref, u := sample(t, s)
-	tx, err := other.write.BeginTx(t.Context(), nil)
-	if err != nil {
+	if err := exec(t, other, begin); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -182,7 +185,7 @@ func TestRecordWhileAnotherWrites(t *testing.T) {
 	if waited := time.Since(start); waited > busyTimeout/2 {
 		t.Errorf("CreateUser gave up after %v; want it to end with its context", waited)
 	}
-	if err := tx.Rollback(); err != nil {
+	if err := exec(t, other, rollback); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
@@ -209,23 +212,22 @@ func TestTheLogIsEmptiedWhenReadersHaveEnded(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := s.read.QueryContext(t.Context(), "SELECT id FROM users") // its snapshot has the record
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		t.Fatal("there is no user")
-	}
 	end := u.CreatedAt.Add(24 * time.Hour)
-	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
-		t.Fatal(err)
-	}
-	if logSize(t, path) == 0 {
-		t.Fatal("the log is empty during a read: this test shows nothing")
-	}
-	if err := rows.Close(); err != nil {
-		t.Fatal(err)
+	ids := 0
+	err := s.view(t.Context(), func(c *conn) error {
+		return c.query(t.Context(), func(row) error { // the read's snapshot has the record
+			ids++
+			if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
+				return err
+			}
+			if logSize(t, path) == 0 {
+				t.Error("the log is empty during a read: this test shows nothing")
+			}
+			return nil
+		}, "SELECT id FROM users")
+	})
+	if err != nil || ids != 1 {
+		t.Fatalf("%d users, %v; want 1", ids, err)
 	}
 	if err := s.DeleteIdempotencyRecords(t.Context(), end); err != nil {
 		t.Fatal(err)
@@ -283,13 +285,12 @@ func TestWritesKeepTheirPatienceWhenTheLogIsEmptied(t *testing.T) {
 					return
 				default:
 				}
-				err := s.writer.do(t.Context(), func(ctx context.Context, tx *transaction) error {
-					var patience int64
-					if err := tx.tx.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&patience); err != nil || patience != busyTimeout.Milliseconds() {
+				err := s.writer.do(t.Context(), &write{run: func(c *conn) error {
+					if patience, err := queryOne(c, scanInt, nil, "PRAGMA busy_timeout"); err != nil || patience != busyTimeout.Milliseconds() {
 						t.Errorf("busy_timeout in a write: got %d, %v; want %d", patience, err, busyTimeout.Milliseconds())
 					}
 					return nil
-				})
+				}})
 				if err != nil {
 					t.Error(err)
 				}

@@ -26,14 +26,28 @@ func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string
 	if err != nil {
 		t.Fatalf("CreateUser(%q), with a record: %v", name, err)
 	}
-	record.UserID = u.ID
+	record.ObjectID = u.ID
 	return u, record
+}
+
+// RecordedUser returns the record with a key, and its user, or nil if the user was
+// deleted. ErrNotFound.
+func RecordedUser(ctx context.Context, s accounts.Store, key []byte) (accounts.IdempotencyRecord, *accounts.User, error) {
+	r, err := s.IdempotencyRecord(ctx, key)
+	if err != nil {
+		return r, nil, err
+	}
+	account, err := s.Account(ctx, r.ObjectID)
+	if errors.Is(err, registryusers.ErrUserNotFound) {
+		return r, nil, nil
+	}
+	return r, &account.User, err
 }
 
 // wantRecord checks the record of a key, and its user; nil: there must be none.
 func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.IdempotencyRecord, user *accounts.User) {
 	t.Helper()
-	got, u, err := s.IdempotencyRecord(t.Context(), want.Key)
+	got, u, err := RecordedUser(t.Context(), s, want.Key)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: Record = %+v, %v; want %+v", what, got, err, want)
 	}
@@ -44,7 +58,7 @@ func wantRecord(t *testing.T, what string, s accounts.Store, want accounts.Idemp
 
 func wantNoRecord(t *testing.T, what string, s accounts.Store, key []byte) {
 	t.Helper()
-	r, u, err := s.IdempotencyRecord(t.Context(), key)
+	r, u, err := RecordedUser(t.Context(), s, key)
 	if !errors.Is(err, registryusers.ErrNotFound) || u != nil {
 		t.Errorf("%s: Record = %+v, %+v, %v; want %v", what, r, u, err, registryusers.ErrNotFound)
 	}
@@ -52,7 +66,7 @@ func wantNoRecord(t *testing.T, what string, s accounts.Store, key []byte) {
 
 func wantUsers(t *testing.T, what string, s accounts.Store, r accounts.Registry, want ...accounts.User) {
 	t.Helper()
-	got, err := s.Users(t.Context(), r.ID)
+	got, _, err := s.Users(t.Context(), r.ID, every)
 	if err != nil || len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: Users() = %+v, %v; want %+v", what, got, err, want)
 	}
@@ -76,18 +90,18 @@ func testRecords(t *testing.T, s accounts.Store) {
 	}
 
 	// The record is unchanged; its user is the current one.
-	if err := setReadOnly(t.Context(), s, a.ID, true); err != nil {
+	if err := setReadOnly(t.Context(), s, a, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := setEnd(t.Context(), s, a.ID, -1, accounts.Never); err != nil {
+	if err := setEnd(t.Context(), s, a, -1, accounts.Never); err != nil {
 		t.Fatal(err)
 	}
-	if err := setSecret(t.Context(), s, a.ID, accounts.Verifier{Hash: "$argon2id$"}); err != nil {
+	if err := setSecret(t.Context(), s, a, accounts.Verifier{Hash: "$argon2id$"}); err != nil {
 		t.Fatal(err)
 	}
 	a.ReadOnly, a.Duration, a.ExpiresAt, a.Verifier, a.SecretVersion = true, -1, accounts.Never, accounts.Verifier{Hash: "$argon2id$"}, 2
 	wantRecord(t, "after changes", s, first, &a)
-	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), a.RegistryID, a.ID); err != nil {
 		t.Fatal(err)
 	}
 	wantRecord(t, "after DeleteUser", s, first, nil)
@@ -150,7 +164,7 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 
 	b := createUser(t, s, r, "b") // its name and its secret are free
 	// A record outlives its user: it shows that there was one.
-	if err := s.DeleteUser(t.Context(), a.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), a.RegistryID, a.ID); err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.CreateUser(t.Context(), registryRef(r), user("a"), &again)
@@ -167,7 +181,7 @@ func testRecordEnds(t *testing.T, s accounts.Store) {
 		replacing := record("one", now)
 		replacing.Request, replacing.Salt = index("request "+name), index("salt "+name)
 		u, err := s.CreateUser(t.Context(), registryRef(r), u, &replacing)
-		replacing.UserID = u.ID
+		replacing.ObjectID = u.ID
 		return u, replacing, err
 	}
 	for _, before := range []time.Duration{24 * time.Hour, time.Second, time.Microsecond} {
@@ -202,7 +216,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 		users[name], records[name] = createWith(t, s, r, name, kept)
 	}
 	gone := users["later"]
-	if err := s.DeleteUser(t.Context(), gone.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), gone.RegistryID, gone.ID); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time, there is nothing to delete
@@ -236,7 +250,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 	} {
 		what, r := names.what+" names", registry(t, s, names.what)
 		for _, now := range []time.Time{created, created.Add(24 * time.Hour)} { // first, and then replacing the old record
-			before, err := s.Users(t.Context(), r.ID)
+			before, _, err := s.Users(t.Context(), r.ID, every)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -255,7 +269,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 			for i, err := range errs {
 				if err == nil {
 					want := record(what, now)
-					want.Salt, want.UserID = salt(i), winners[i].ID
+					want.Salt, want.ObjectID = salt(i), winners[i].ID
 					wantRecord(t, what, s, want, &winners[i])
 					wantUsers(t, what, s, r, append(before, winners[i])...)
 				}
@@ -313,7 +327,7 @@ func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 			t.Errorf("%d: %v", i, err)
 		}
 		if i%2 == 1 {
-			if _, u, err := s.IdempotencyRecord(t.Context(), record(key(i), created).Key); err != nil || u == nil {
+			if _, u, err := RecordedUser(t.Context(), s, record(key(i), created).Key); err != nil || u == nil {
 				t.Errorf("the record %s, which has not expired: %v, its user %v; want both", key(i), err, u)
 			}
 		}
@@ -335,7 +349,7 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 			defer cancel()
 			kept := accounts.IdempotencyRecord{Key: key(i), Request: []byte("r"), Salt: []byte("s"), ExpiresAt: accounts.Never}
 			_, err := s.CreateUser(ctx, registryRef(r), user(fmt.Sprint(i)), &kept)
-			_, u, gone := s.IdempotencyRecord(t.Context(), key(i))
+			_, u, gone := RecordedUser(t.Context(), s, key(i))
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%d: CreateUser: %v; want nil or %v", i, err, context.DeadlineExceeded)
 			}
@@ -346,7 +360,7 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 	}
 	wg.Wait()
 	for i := range n {
-		_, recorded, err := s.IdempotencyRecord(t.Context(), key(i))
+		_, recorded, err := RecordedUser(t.Context(), s, key(i))
 		if err != nil && !errors.Is(err, registryusers.ErrNotFound) {
 			t.Errorf("%d: Record: %v", i, err)
 		}
