@@ -48,7 +48,7 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 // Call it before the first login. ErrInvalid: there are registries in several
 // projects.
 func (s *Service) AllowBareNames(ctx context.Context) error {
-	registries, err := s.store.Registries(ctx)
+	registries, err := s.Registries(ctx)
 	if err != nil {
 		return err
 	}

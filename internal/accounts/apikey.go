@@ -51,7 +51,10 @@ func (s *Service) CreateKey(ctx context.Context, projectID int64) (APIKey, regis
 }
 
 // Keys returns all API keys, by id.
-func (s *Service) Keys(ctx context.Context) ([]APIKey, error) { return s.store.Keys(ctx) }
+func (s *Service) Keys(ctx context.Context) ([]APIKey, error) {
+	return readPages(func(p Page) ([]APIKey, int64, error) { return s.store.Keys(ctx, p) },
+		func(k APIKey) int64 { return k.ID })
+}
 
 // DeleteKey deletes an API key, which stops working at once. ErrKeyNotFound.
 func (s *Service) DeleteKey(ctx context.Context, id int64) error { return s.store.DeleteKey(ctx, id) }

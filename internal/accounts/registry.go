@@ -37,4 +37,7 @@ func (s *Service) CreateRegistry(ctx context.Context, projectID, regionID int64,
 }
 
 // Registries returns all registries, by id.
-func (s *Service) Registries(ctx context.Context) ([]Registry, error) { return s.store.Registries(ctx) }
+func (s *Service) Registries(ctx context.Context) ([]Registry, error) {
+	return readPages(func(p Page) ([]Registry, int64, error) { return s.store.Registries(ctx, p) },
+		func(r Registry) int64 { return r.ID })
+}

@@ -21,13 +21,6 @@ type Store interface {
 	KeyStore
 }
 
-// Page is a part of a list in the order of ids.
-type Page struct {
-	Limit  int64 // 1 or more: how many rows at most
-	Offset int64 // 0 or more: how many rows come before the page
-	After  int64 // if it is not 0, the page begins after this id, and Offset is ignored
-}
-
 // RegistryStore keeps the registries.
 type RegistryStore interface {
 	// CreateRegistry stores r under a new id. ErrRegistryExists: its project
@@ -35,8 +28,8 @@ type RegistryStore interface {
 	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
 	// Registry returns the registry that ref refers to. ErrRegistryNotFound.
 	Registry(ctx context.Context, ref RegistryRef) (Registry, error)
-	// Registries returns all registries, by id.
-	Registries(ctx context.Context) ([]Registry, error)
+	// Registries returns a page of all registries, by id, and how many there are.
+	Registries(ctx context.Context, page Page) (registries []Registry, total int64, err error)
 }
 
 // UserStore keeps the users.
@@ -91,8 +84,8 @@ type KeyStore interface {
 	CreateKey(ctx context.Context, k APIKey) (APIKey, error)
 	// Key returns an API key. ErrKeyNotFound.
 	Key(ctx context.Context, id int64) (APIKey, error)
-	// Keys returns all API keys, by id.
-	Keys(ctx context.Context) ([]APIKey, error)
+	// Keys returns a page of all API keys, by id, and how many there are.
+	Keys(ctx context.Context, page Page) (keys []APIKey, total int64, err error)
 	// DeleteKey deletes an API key. ErrKeyNotFound.
 	DeleteKey(ctx context.Context, id int64) error
 }

@@ -153,29 +153,18 @@ func expiry(created time.Time, days int64) (time.Time, error) {
 }
 
 // Users returns all users of a registry, by id. ErrRegistryNotFound.
-func (s *Service) Users(ctx context.Context, registryID int64) (all []User, err error) {
-	for page := (Page{}); ; page.After = all[len(all)-1].ID {
-		users, _, err := s.UserPage(ctx, registryID, page)
-		if all = append(all, users...); err != nil || len(users) < MaxPage {
-			return all, err
-		}
-	}
+func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
+	return readPages(func(p Page) ([]User, int64, error) { return s.store.Users(ctx, registryID, p) },
+		func(u User) int64 { return u.ID })
 }
-
-// MaxPage is the most rows of a page.
-const MaxPage = 1000
 
 // UserPage returns a page of a registry's users, by id, and how many users the
 // registry has. A limit of 0, or of more than [MaxPage], means MaxPage. ErrInvalid: a
 // number is negative. ErrRegistryNotFound.
 func (s *Service) UserPage(ctx context.Context, registryID int64, page Page) (users []User, total int64, err error) {
-	if page.Limit < 0 || page.Offset < 0 || page.After < 0 {
-		return nil, 0, fmt.Errorf("%w: limit and offset must be 0 or more", registryusers.ErrInvalid)
+	if page, err = page.bounded(); err != nil {
+		return nil, 0, err
 	}
-	if page.Limit == 0 {
-		page.Limit = MaxPage
-	}
-	page.Limit = min(page.Limit, MaxPage)
 	return s.store.Users(ctx, registryID, page)
 }
 

@@ -63,7 +63,7 @@ func TestOpenTakesAPathAsItIs(t *testing.T) {
 			}
 			s = open(t, "sqlite:"+path)
 			defer closeStore(t, s)
-			if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
+			if all, _, err := s.Registries(t.Context(), accounts.Page{Limit: 9}); err != nil || len(all) != 1 {
 				t.Errorf("opened again: got %v, %v, want the registry that was created", all, err)
 			}
 		})
@@ -86,7 +86,7 @@ func TestEachOpenInMemoryHasItsOwnDatabase(t *testing.T) {
 	if _, err := first.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo"}); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := second.Registries(t.Context()); err != nil || len(all) != 0 {
+	if all, _, err := second.Registries(t.Context(), accounts.Page{Limit: 9}); err != nil || len(all) != 0 {
 		t.Errorf("the second database: got %v, %v, want no registry", all, err)
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {

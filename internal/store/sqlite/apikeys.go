@@ -26,8 +26,8 @@ func (s *Store) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
 }
 
 // Keys implements [accounts.Store].
-func (s *Store) Keys(ctx context.Context) ([]accounts.APIKey, error) {
-	return readAll(ctx, s, scanKey, selectKey+"ORDER BY id")
+func (s *Store) Keys(ctx context.Context, page accounts.Page) ([]accounts.APIKey, int64, error) {
+	return readPage(ctx, s, scanKey, selectKey, "SELECT count(*) FROM api_keys", page)
 }
 
 func scanKey(r row) (accounts.APIKey, error) {

@@ -35,7 +35,7 @@ func TestStoresInMemoryAreSeparate(t *testing.T) {
 	t.Chdir(t.TempDir())
 	a, b := openMemory(t), openMemory(t)
 	sample(t, a)
-	if got, err := b.Registries(t.Context()); err != nil || len(got) != 0 {
+	if got, _, err := b.Registries(t.Context(), every); err != nil || len(got) != 0 {
 		t.Errorf("the other store's registries = %v, %v; want none", got, err)
 	}
 	if files, err := os.ReadDir("."); err != nil || len(files) != 0 {
@@ -83,7 +83,7 @@ func TestClosedStoreInMemory(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	}
-	if _, err := s.Registries(t.Context()); err == nil || errors.Is(err, registryusers.ErrNotFound) {
+	if _, _, err := s.Registries(t.Context(), every); err == nil || errors.Is(err, registryusers.ErrNotFound) {
 		t.Errorf("Registries after Close: %v; want an error of its own", err)
 	}
 }

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/accounts"
 )
 
 // view runs a read on a connection that only reads. Such a read takes microseconds:
@@ -23,13 +25,30 @@ func readOne[T any](ctx context.Context, s *Store, scan func(row) (T, error), no
 	return v, err
 }
 
-// readAll returns the rows that a query finds.
-func readAll[T any](ctx context.Context, s *Store, scan func(row) (T, error), query string, args ...any) (values []T, err error) {
-	err = s.view(ctx, func(c *conn) (err error) {
-		values, err = queryAll(c, scan, query, args...)
+// snapshot runs reads that are all of one state of the database.
+func (s *Store) snapshot(ctx context.Context, run func(*conn) error) error {
+	return s.view(ctx, func(c *conn) error {
+		if _, _, err := c.exec("BEGIN"); err != nil {
+			return err
+		}
+		defer func() { _, _, _ = c.exec(rollback) }()
+		return run(c)
+	})
+}
+
+// readPage returns a page of the rows of a small table, by id, and their number.
+func readPage[T any](ctx context.Context, s *Store, scan func(row) (T, error), selectRows, selectTotal string, page accounts.Page) (rows []T, total int64, err error) {
+	err = s.snapshot(ctx, func(c *conn) (err error) {
+		if total, err = queryOne(c, scanInt, nil, selectTotal); err != nil {
+			return err
+		}
+		if page.After > 0 {
+			page.Offset = 0
+		}
+		rows, err = queryAll(c, scan, selectRows+"WHERE id > ? ORDER BY id LIMIT ? OFFSET ?", page.After, page.Limit, page.Offset)
 		return err
 	})
-	return values, err
+	return rows, total, err
 }
 
 // insert runs a write of one statement that adds rows, as [conn.change] does.

@@ -30,8 +30,8 @@ func (s *Store) Registry(ctx context.Context, ref accounts.RegistryRef) (account
 }
 
 // Registries implements [accounts.Store].
-func (s *Store) Registries(ctx context.Context) ([]accounts.Registry, error) {
-	return readAll(ctx, s, scanRegistry, selectRegistry+"ORDER BY id")
+func (s *Store) Registries(ctx context.Context, page accounts.Page) ([]accounts.Registry, int64, error) {
+	return readPage(ctx, s, scanRegistry, selectRegistry, "SELECT count(*) FROM registries", page)
 }
 
 func scanRegistry(r row) (accounts.Registry, error) {

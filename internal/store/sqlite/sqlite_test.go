@@ -230,7 +230,7 @@ func TestRelativePath(t *testing.T) {
 	s := openStore(t, "relative.db")
 	t.Chdir(t.TempDir())
 	sample(t, s) // also in connections that are opened later
-	if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
+	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
 		t.Errorf("Registries() = %+v, %v; want one", all, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "relative.db")); err != nil {
@@ -502,7 +502,7 @@ func TestConcurrentOpensOfANewFile(t *testing.T) {
 			if s == nil {
 				continue
 			}
-			if keys, err := s.Keys(t.Context()); err != nil || len(keys) != opened {
+			if keys, _, err := s.Keys(t.Context(), every); err != nil || len(keys) != opened {
 				t.Errorf("Keys() in store %d = %d keys, %v; want %d", i, len(keys), err, opened)
 			}
 			if err := s.Close(); err != nil {

@@ -56,11 +56,7 @@ func (s *Store) User(ctx context.Context, registryID int64, name string) (accoun
 
 // Users implements [accounts.Store].
 func (s *Store) Users(ctx context.Context, registryID int64, page accounts.Page) (users []accounts.User, total int64, err error) {
-	err = s.view(ctx, func(c *conn) (err error) {
-		if _, _, err := c.exec("BEGIN"); err != nil { // the total and the rows are of one state
-			return err
-		}
-		defer func() { _, _, _ = c.exec(rollback) }()
+	err = s.snapshot(ctx, func(c *conn) (err error) {
 		if total, err = queryOne(c, scanInt, registryusers.ErrRegistryNotFound, userTotal, registryID); err != nil {
 			return err
 		}

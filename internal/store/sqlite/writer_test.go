@@ -246,7 +246,7 @@ func failedWrite(t *testing.T, others int) {
 	synctest.Wait()
 	s.resume()
 	wg.Wait()
-	if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
+	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
 		t.Errorf("%d registries, %v; want 1: the failed write is undone", len(all), err)
 	}
 	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != others {
@@ -258,7 +258,7 @@ func failedWrite(t *testing.T, others int) {
 func TestReadersDoNotWaitForTheWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStalled(t) // with a transaction open
-		if all, err := s.Registries(t.Context()); err != nil || len(all) != 1 {
+		if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
 			t.Errorf("%d registries, %v; want 1", len(all), err)
 		}
 		s.resume()

@@ -90,12 +90,12 @@ var created = time.Date(2024, 6, 18, 9, 36, 53, 335_001_000, time.UTC)
 
 func testEmpty(t *testing.T, s accounts.Store) {
 	ctx := t.Context()
-	if got, err := s.Registries(ctx); err != nil || len(got) != 0 {
+	if got, _, err := s.Registries(ctx, every); err != nil || len(got) != 0 {
 		t.Errorf("Registries() = %v, %v; want none", got, err)
 	}
 	_, _, err := s.Users(ctx, 1, every)
 	wantIs(t, "Users(1)", err, registryusers.ErrRegistryNotFound)
-	if got, err := s.Keys(ctx); err != nil || len(got) != 0 {
+	if got, _, err := s.Keys(ctx, every); err != nil || len(got) != 0 {
 		t.Errorf("Keys() = %v, %v; want none", got, err)
 	}
 	_, err = s.Registry(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1})
@@ -127,10 +127,11 @@ func testRegistries(t *testing.T, s accounts.Store) {
 		}
 		want = append(want, r)
 	}
-	got, err := s.Registries(t.Context())
+	got, _, err := s.Registries(t.Context(), every)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("Registries() = %+v, %v; want, by id, %+v", got, err, want)
 	}
+	wantPages(t, "Registries", s.Registries, want, func(r accounts.Registry) int64 { return r.ID })
 	for _, r := range want {
 		if got, err := s.Registry(t.Context(), registryRef(r)); err != nil || got != r {
 			t.Errorf("Registry(%+v) = %+v, %v; want %+v", registryRef(r), got, err, r)
@@ -158,7 +159,7 @@ func testRegistryNames(t *testing.T, s accounts.Store) {
 			t.Errorf("CreateRegistry(%d, %d, %q): %v; want %v", test.project, test.region, test.name, err, test.want)
 		}
 	}
-	if all, err := s.Registries(t.Context()); err != nil || len(all) != 6 {
+	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 6 {
 		t.Errorf("Registries() = %+v, %v; want 6", all, err)
 	}
 }
@@ -658,7 +659,7 @@ func testKeys(t *testing.T, s accounts.Store) {
 	}
 	wantKeys := func(want []accounts.APIKey) {
 		t.Helper()
-		got, err := s.Keys(t.Context())
+		got, _, err := s.Keys(t.Context(), every)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("Keys() = %+v, %v; want, by id, %+v", got, err, want)
 		}
@@ -669,6 +670,7 @@ func testKeys(t *testing.T, s accounts.Store) {
 		}
 	}
 	wantKeys(want)
+	wantPages(t, "Keys", s.Keys, want, func(k accounts.APIKey) int64 { return k.ID })
 	if err := s.DeleteKey(t.Context(), want[1].ID); err != nil {
 		t.Fatalf("DeleteKey(%d): %v", want[1].ID, err)
 	}
@@ -884,7 +886,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 			return err
 		},
 		"Registry":                  func() error { _, err := s.Registry(ctx, registryRef(r)); return err },
-		"Registries":                func() error { _, err := s.Registries(ctx); return err },
+		"Registries":                func() error { _, _, err := s.Registries(ctx, every); return err },
 		"CreateUser":                func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), nil); return err },
 		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), &fresh); return err },
 		"Record":                    func() error { _, _, err := RecordedUser(ctx, s, kept.Key); return err },
@@ -898,14 +900,14 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.RegistryID, u.ID) },
 		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
 		"Key":                       func() error { _, err := s.Key(ctx, k.ID); return err },
-		"Keys":                      func() error { _, err := s.Keys(ctx); return err },
+		"Keys":                      func() error { _, _, err := s.Keys(ctx, every); return err },
 		"DeleteKey":                 func() error { return s.DeleteKey(ctx, k.ID) },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a canceled context: %v; want %v", method, err, context.Canceled)
 		}
 	}
-	registries, err := s.Registries(t.Context())
+	registries, _, err := s.Registries(t.Context(), every)
 	if want := []accounts.Registry{r}; err != nil || !reflect.DeepEqual(registries, want) {
 		t.Errorf("Registries() = %+v, %v; want, as before, %+v", registries, err, want)
 	}
@@ -916,9 +918,30 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	wantUser(t, "after the canceled calls", users[0], u)
 	wantRecord(t, "after the canceled calls", s, kept, &u)
 	wantNoRecord(t, "after the canceled calls", s, fresh.Key)
-	keys, err := s.Keys(t.Context())
+	keys, _, err := s.Keys(t.Context(), every)
 	if want := []accounts.APIKey{k}; err != nil || !reflect.DeepEqual(keys, want) {
 		t.Errorf("Keys() = %+v, %v; want, as before, %+v", keys, err, want)
+	}
+}
+
+// wantPages reads every page of a list, which has the rows want.
+func wantPages[T any](t *testing.T, method string, list func(context.Context, accounts.Page) ([]T, int64, error), want []T, id func(T) int64) {
+	t.Helper()
+	n := int64(len(want))
+	for limit := int64(1); limit <= n+1; limit++ {
+		for offset := int64(0); offset <= n+1; offset++ {
+			pages := []accounts.Page{{Limit: limit, Offset: offset}}
+			if offset > 0 && offset <= n {
+				pages = append(pages, accounts.Page{Limit: limit, Offset: 1, After: id(want[offset-1])})
+			}
+			for _, page := range pages {
+				got, total, err := list(t.Context(), page)
+				rows := want[min(offset, n):min(offset+limit, n)]
+				if err != nil || total != n || len(got) != len(rows) || len(rows) > 0 && !reflect.DeepEqual(got, rows) {
+					t.Errorf("%s(%+v) = %+v, %d, %v; want %+v of %d", method, page, got, total, err, rows, n)
+				}
+			}
+		}
 	}
 }
 
