@@ -45,8 +45,7 @@ func (v validated) CreateUser(ctx context.Context, request CreateUserRequestObje
 		return nil, errNotValidated
 	}
 	response, err := v.next.CreateUser(ctx, request)
-	switch response.(type) {
-	case CreateUser201JSONResponse:
+	if _, ok := response.(CreateUser201JSONResponse); ok {
 		return encodedCreateUser201{response}, err
 	}
 	return response, err
@@ -75,18 +74,18 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 	if !d.is('{', "object") || !d.token() {
 		return
 	}
-	var has struct{ Duration, Name, ReadOnly, Secret, other bool }
+	var has struct{ Duration, Name, ReadOnly, Secret bool }
 	for d.more('}') {
 		switch string(unquoted(d.scalar())) {
 		case "duration":
 			has.Duration = true
 			d.enter("duration")
 			if value, ok := d.integer(); ok {
-				if value < -1 {
-					d.violate("must be at least -1")
-				}
 				if value > 365 {
 					d.violate("must be at most 365")
+				}
+				if value < -1 {
+					d.violate("must be at least -1")
 				}
 				v.Duration = value
 			}
@@ -116,15 +115,14 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 			}
 			d.leave()
 		default:
-			has.other = true
 			d.skip()
 		}
 	}
 	if !has.Duration {
-		d.required("duration")
+		d.violate("is required", "duration")
 	}
 	if !has.Name {
-		d.required("name")
+		d.violate("is required", "name")
 	}
 }
 
@@ -156,15 +154,19 @@ type BodyKey struct{}
 // for an optional body that is absent.
 type BoundBody struct{}
 
-var errNotValidated = errors.New("apiserver: the request was not validated: serve the implementation with server.New")
-
-// validated is the implementation that [Validated] returns.
-type validated struct{ next StrictServerInterface }
+var (
+	errNotValidated = errors.New("apiserver: the request was not validated: serve the implementation with server.New")
+	bodyDecoders    = sync.Pool{New: func() any { return new(bodyDecoder) }}
+	bodyEncoders    = sync.Pool{New: func() any { return new(bodyEncoder) }}
+	jsonContent     = []string{"application/json"} // shared by all responses; it must not be changed
+)
 
 // Validated returns an implementation that passes to next the bodies that package
 // server validated, and fails for a request that it did not validate. Its responses of
 // success are encoded without reflection.
 func Validated(next StrictServerInterface) StrictServerInterface { return validated{next} }
+
+type validated struct{ next StrictServerInterface }
 
 // Decodes reports whether [DecodeBody] decodes the bodies of an operation.
 func Decodes(operationID string) bool { return decoders[operationID] != nil }
@@ -195,21 +197,13 @@ type bodyDecoder struct {
 	refused    bool // the body is not JSON that package server accepts
 }
 
-var bodyDecoders = sync.Pool{New: func() any { return new(bodyDecoder) }}
-
 // enter makes a field or an item the current value, until leave.
 func (d *bodyDecoder) enter(name string) { d.path = append(d.path, name) }
 func (d *bodyDecoder) leave()            { d.path = d.path[:len(d.path)-1] }
 
-// violate adds a violation of the current value.
-func (d *bodyDecoder) violate(why string) {
-	d.violations = addViolation(d.violations, Violation{strings.Join(d.path, "."), why})
-}
-
-func (d *bodyDecoder) required(name string) {
-	d.enter(name)
-	d.violate("is required")
-	d.leave()
+// violate adds a violation of the current value, or of its field.
+func (d *bodyDecoder) violate(why string, field ...string) {
+	d.violations = addViolation(d.violations, Violation{strings.Join(append(d.path, field...), "."), why})
 }
 
 // is reports whether the next value is of a type; if not, it skips the value.
@@ -249,11 +243,11 @@ func unquoted(raw []byte) []byte {
 	return text
 }
 
-func (d *bodyDecoder) string() (value string, ok bool) {
-	if d.is('"', "string") {
-		value, ok = string(unquoted(d.scalar())), !d.refused
+func (d *bodyDecoder) string() (string, bool) {
+	if !d.is('"', "string") {
+		return "", false
 	}
-	return value, ok
+	return string(unquoted(d.scalar())), true
 }
 
 func (d *bodyDecoder) boolean() (value, ok bool) {
@@ -262,32 +256,28 @@ func (d *bodyDecoder) boolean() (value, ok bool) {
 }
 
 func (d *bodyDecoder) integer() (value int64, ok bool) {
-	if !d.is('0', "integer") {
-		return 0, false
+	if d.is('0', "integer") {
+		if value, ok = d.number(); !ok {
+			d.violate("must be of type integer")
+		}
 	}
-	value, fraction := d.number()
-	if fraction != 0 {
-		d.violate("must be of type integer")
-	}
-	return value, fraction == 0 && !d.refused
+	return value, ok
 }
 
-func (d *bodyDecoder) number() (integer int64, fraction float64) {
-	integer, fraction, reason := parseNumber(string(d.scalar()))
+func (d *bodyDecoder) number() (value int64, ok bool) {
+	value, fraction, reason := parseNumber(string(d.scalar()))
 	d.refused = d.refused || reason != ""
-	return integer, fraction
+	return value, fraction == 0
 }
 
 // skip reads a value of any type, whose numbers must be acceptable too.
 func (d *bodyDecoder) skip() {
-	for depth := d.json.StackDepth(); !d.refused; {
+	depth := d.json.StackDepth()
+	for more := true; more && !d.refused; more = d.json.StackDepth() > depth {
 		if d.json.PeekKind() == '0' {
 			d.number()
 		} else {
 			d.token()
-		}
-		if d.json.StackDepth() == depth {
-			return
 		}
 	}
 }
@@ -297,11 +287,6 @@ type bodyEncoder struct {
 	body []byte
 	err  error
 }
-
-var bodyEncoders = sync.Pool{New: func() any { return new(bodyEncoder) }}
-
-// jsonContent is shared by all responses; it must not be changed.
-var jsonContent = []string{"application/json"}
 
 // respond sends the body and releases e.
 func (e *bodyEncoder) respond(w http.ResponseWriter, status int) error {
@@ -331,7 +316,6 @@ func (e *bodyEncoder) integer(n int64) { e.body = strconv.AppendInt(e.body, n, 1
 func (e *bodyEncoder) boolean(b bool)  { e.body = strconv.AppendBool(e.body, b) }
 func (e *bodyEncoder) string(s string) { e.body, _ = jsontext.AppendQuote(e.body, s) } // replaces invalid UTF-8
 
-// time appends a time in RFC 3339.
 func (e *bodyEncoder) time(t time.Time) {
 	text, err := t.AppendText(append(e.body, '"'))
 	e.body, e.err = append(text, '"'), errors.Join(e.err, err)

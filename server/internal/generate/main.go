@@ -1,12 +1,10 @@
-// Command generate writes adapter.gen.go beside the strict server that oapi-codegen
-// generates: decoders of the request bodies with the document's rules in them, encoders
-// of the responses, and Validated, which connects both to the strict handler.
+// Command generate writes OUTPUT for the strict server that oapi-codegen generates from the
+// same CONFIGURATION and DOCUMENT: decoders of the request bodies with the document's rules
+// in them, encoders of the responses, and Validated, which connects both to the strict handler.
 //
-// It is oapi-codegen with a template of ours. Its arguments are the configuration and the
-// document of the strict server, so that both are generated with the same Go types. A body
-// with anything that it does not know completely gets no decoder: package server then
-// validates it by the document. It is inside package server because the texts of violations
-// are those of server/internal/validation.
+// It is oapi-codegen with a template of ours. A body with anything that it does not know
+// completely gets no decoder: package server then validates it by the document. It is inside
+// package server because the texts of violations are those of server/internal/validation.
 package main
 
 import (
@@ -14,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/oapi-codegen/oapi-codegen/v2/pkg/codegen"
@@ -29,27 +26,20 @@ var header string
 var adapter string
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: generate CONFIGURATION DOCUMENT")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: generate CONFIGURATION DOCUMENT OUTPUT")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(configuration, document string) error {
-	var config struct {
-		codegen.Configuration `yaml:",inline"`
-
-		Output string
-	}
+func run(configuration, document, output string) error {
+	var config codegen.Configuration
 	text, err := os.ReadFile(configuration)
-	if err == nil {
-		err = yaml.Unmarshal(text, &config)
-	}
-	if err != nil {
+	if err = errors.Join(err, yaml.Unmarshal(text, &config)); err != nil {
 		return fmt.Errorf("%s: %w", configuration, err)
 	}
 	doc, err := util.LoadSwaggerWithOverlay(document, util.LoadSwaggerWithOverlayOpts{Path: config.OutputOptions.Overlay.Path, Strict: true})
@@ -62,25 +52,20 @@ func run(configuration, document string) error {
 		"imports.tmpl": header, "stdhttp/std-http-interface.tmpl": adapter, "stdhttp/std-http-middleware.tmpl": nothing, "stdhttp/std-http-handler.tmpl": nothing,
 	}
 	requests, responses := &walk{decodes: true, Objects: map[string]*form{}}, &walk{Objects: map[string]*form{}}
-	codegen.TemplateFunctions["request"] = requests.request
-	codegen.TemplateFunctions["responses"] = responses.responses
-	codegen.TemplateFunctions["decoded"] = func() *walk { return requests }
-	codegen.TemplateFunctions["encoded"] = func() *walk { return responses }
+	codegen.TemplateFunctions["requests"] = func() *walk { return requests }
+	codegen.TemplateFunctions["responses"] = func() *walk { return responses }
 	codegen.TemplateFunctions["copied"] = copied
-	code, err := codegen.Generate(doc, config.Configuration)
+	code, err := codegen.Generate(doc, config)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(filepath.Dir(config.Output), "adapter.gen.go"), []byte(code), 0o644) //nolint:gosec // source code is readable by all
+	return os.WriteFile(output, []byte(code), 0o644) //nolint:gosec // source code is readable by all
 }
 
 // copied returns the declarations of a file, which follow its list of imports.
 func copied(file string) (string, error) {
 	text, err := os.ReadFile(file)
-	_, declarations, found := strings.Cut(string(text), "\n)\n")
-	if err == nil && !found {
-		err = fmt.Errorf("%s: it has no list of imports", file)
-	}
+	_, declarations, _ := strings.Cut(string(text), "\n)\n")
 	return declarations, err
 }
 
@@ -92,24 +77,21 @@ type body struct {
 	Unknown error // why it has no form
 }
 
-// request returns the body of an operation's request, or nil if it has none.
-func (w *walk) request(op codegen.OperationDefinition) *body {
-	if len(op.Bodies) == 0 {
-		return nil
-	}
+// Request returns the body of an operation's request.
+func (w *walk) Request(op codegen.OperationDefinition) body {
 	media := op.Spec.RequestBody.Value.Content["application/json"]
 	if len(op.Bodies) > 1 || media == nil || media.Schema == nil {
-		return &body{Unknown: errors.New("its media types")}
+		return body{Unknown: errors.New("its media types")}
 	}
 	f, err := w.form(media.Schema, op.Bodies[0].Schema, "v", op.OperationId)
 	if err == nil && f.Name == "" {
 		err = errors.New("the type " + f.Kind)
 	}
-	return &body{form: f, Unknown: err}
+	return body{form: f, Unknown: err}
 }
 
-// responses returns the bodies of an operation's responses of success that are of JSON.
-func (w *walk) responses(op codegen.OperationDefinition) (all []body) {
+// Success returns the bodies of an operation's responses of success that are of JSON.
+func (w *walk) Success(op codegen.OperationDefinition) (all []body) {
 	for _, r := range op.Responses {
 		media := op.Spec.Responses.Value(r.StatusCode).Value.Content["application/json"]
 		if r.StatusCode[0] != '2' || !r.HasFixedStatusCode() || r.IsRef() || len(r.Contents) > 1 || media == nil || media.Schema == nil {
