@@ -1,6 +1,6 @@
 package registryusers
 
-//go:generate go run ./internal/templates
+//go:generate go run ./internal/effective
 //go:generate go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen -config api/models.yaml api/cloud_api.yaml
 //go:generate go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen -config api/apiclient.yaml api/cloud_api.yaml
 //go:generate go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen -config api/apiserver.yaml api/cloud_api.yaml
