@@ -50,11 +50,11 @@ spec: ## vendor a newer OpenAPI document from FROM=FILE, a documentation page or
 	@test -n "$$FROM" || { echo "make spec: name the file, FROM=FILE" >&2; exit 2; }
 	@case $$FROM in /*) ;; *) FROM=$$PWD/$$FROM ;; esac; cd internal/verify && go run ./spec "$$FROM"
 
-verify: ## check that gen/ and go.mod are up to date
+verify: ## check that gen/, api/effective.gen.yaml and go.mod are up to date
 	go generate ./...
 	go mod tidy
-	git diff --exit-code -- gen server/internal/generate go.mod go.sum
-	test -z "$$(git status --porcelain -- gen)"
+	git diff --exit-code -- api gen server/internal/generate go.mod go.sum
+	test -z "$$(git status --porcelain -- api gen)"
 
 lint: ## format, vet and lint every module, and look for known vulnerabilities; needs golangci-lint and govulncheck
 	scripts/ci lint vulnerabilities

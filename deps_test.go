@@ -48,6 +48,26 @@ func TestTheRootPackageLinksTheStandardLibraryOnly(t *testing.T) {
 	}
 }
 
+// The generated code depends on nothing handwritten but the root package.
+func TestTheGeneratedCodeImportsLittle(t *testing.T) {
+	may := []string{
+		module, module + "/gen/models", "github.com/oapi-codegen/runtime", "github.com/getkin/kin-openapi/openapi3", "github.com/go-json-experiment/json/jsontext",
+	}
+	packages := 0
+	for line := range strings.Lines(goCommand(t, "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./gen/...")) {
+		packages++
+		fields := strings.Fields(line)
+		for _, path := range fields[1:] {
+			if domain, _, _ := strings.Cut(path, "/"); strings.Contains(domain, ".") && !slices.Contains(may, path) {
+				t.Errorf("%s imports %s, want only the standard library and %q", fields[0], path, may)
+			}
+		}
+	}
+	if packages != 3 {
+		t.Errorf("got %d packages in gen, want 3", packages)
+	}
+}
+
 // A program that only calls the API links no validator, server or store.
 func TestTheClientLinksLittle(t *testing.T) {
 	want := []string{
@@ -153,7 +173,7 @@ var imports = []importRow{
 	{pkg: "internal/diskspace"},
 	{pkg: "internal/network"},
 	{pkg: "internal/semaphore"},
-	{pkg: "internal/templates"},
+	{pkg: "internal/effective"},
 
 	// Packages that only tests import.
 	{pkg: "internal/testkit"},

@@ -17,7 +17,7 @@ import (
 )
 
 // api/cloud_api.yaml is the vendor's document, byte for byte; what it lacks
-// goes into api/overlay.yaml. Only "make spec" writes a newer one, and with it
+// goes into api/overlay.yaml and api/additions.yaml. Only "make spec" writes a newer one, and with it
 // api/SOURCE.yaml, the record that the document is checked against here.
 func TestTheVendoredDocumentIsUntouched(t *testing.T) {
 	data, err := os.ReadFile("api/cloud_api.yaml")
@@ -69,13 +69,13 @@ func (a action) String() string {
 	return fmt.Sprintf("api/overlay.yaml:%d: the action on %s", a.Target.Line, a.Target.Value)
 }
 
-// readAPI returns the vendor's document, without the overlay, and the overlay's
-// actions on the targets that match a pattern.
+// readAPI returns the vendor's document with the additions, without the overlay, and
+// the overlay's actions on the targets that match a pattern.
 func readAPI(t *testing.T, targets string) (part, []action) {
 	t.Helper()
-	var document part
+	var document, additions part
 	var overlay struct{ Actions []action }
-	for file, into := range map[string]any{"api/cloud_api.yaml": &document, "api/overlay.yaml": &overlay} {
+	for file, into := range map[string]any{"api/cloud_api.yaml": &document, "api/additions.yaml": &additions, "api/overlay.yaml": &overlay} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -84,12 +84,33 @@ func readAPI(t *testing.T, targets string) (part, []action) {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
+	for _, section := range []string{"paths", "components"} {
+		document[section] = merged(t, 2, additions[section], document[section])
+	}
 	of := regexp.MustCompile(targets)
 	actions := slices.DeleteFunc(overlay.Actions, func(a action) bool { return !of.MatchString(a.Target.Value) })
 	if len(actions) == 0 {
 		t.Fatalf("the overlay has no action on %s", targets)
 	}
 	return document, actions
+}
+
+// merged returns the mapping theirs with what only ours has, down to a depth.
+func merged(t *testing.T, depth int, ours, theirs yaml.Node) (both yaml.Node) {
+	t.Helper()
+	all := partOf(theirs)
+	for name, our := range partOf(ours) {
+		switch their, has := all[name]; {
+		case !has:
+			all[name] = our
+		case depth > 1:
+			all[name] = merged(t, depth-1, our, their)
+		}
+	}
+	if err := both.Encode(all); err != nil {
+		t.Fatal(err)
+	}
+	return both
 }
 
 // operations returns each operation by its method and path.

@@ -1,11 +1,15 @@
 package registryusers_test
 
 import (
+	"errors"
 	"maps"
+	"os"
 	"slices"
 	"testing"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/oapi-codegen/oapi-codegen/v2/pkg/util"
+	"go.yaml.in/yaml/v3"
 )
 
 // implemented lists the operations that internal/api and client implement, with the
@@ -15,13 +19,8 @@ var implemented = map[string][]string{
 	"CreateUser": {"201", "404", "409", "default"},
 }
 
-// The document is read as the generator reads it, so that this test needs no generated
-// code that compiles.
 func TestStatusesAreThoseThatAreImplemented(t *testing.T) {
-	doc, err := util.LoadSwaggerWithOverlay("api/cloud_api.yaml", util.LoadSwaggerWithOverlayOpts{Path: "api/overlay.yaml", Strict: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := readEffective(t)
 	declared := map[string][]string{}
 	for _, item := range doc.Paths.Map() {
 		for _, op := range item.Operations() {
@@ -33,4 +32,45 @@ func TestStatusesAreThoseThatAreImplemented(t *testing.T) {
 			t.Errorf("operation %s: the document declares the statuses %q, and %q are implemented: implement the others in internal/api and client, then list them here", operation, got, statuses)
 		}
 	}
+}
+
+// checkedInPath lists the parameters in paths, by operation, that may be other than
+// integers, and for which client refuses "", "." and "..": the generated code would send
+// the request to the path of another operation.
+var checkedInPath = map[string][]string{}
+
+func TestStringsInPathsAreChecked(t *testing.T) {
+	var configuration struct {
+		OutputOptions struct {
+			IDs []string `yaml:"include-operation-ids"`
+		} `yaml:"output-options"`
+	}
+	text, err := os.ReadFile("api/apiclient.yaml")
+	if err = errors.Join(err, yaml.Unmarshal(text, &configuration)); err != nil || len(configuration.OutputOptions.IDs) == 0 {
+		t.Fatalf("api/apiclient.yaml: got the ids %q, %v", configuration.OutputOptions.IDs, err)
+	}
+	for path, item := range readEffective(t).Paths.Map() {
+		for _, op := range item.Operations() {
+			for _, ref := range slices.Concat(item.Parameters, op.Parameters) {
+				p := ref.Value
+				if p.In != "path" || p.Schema != nil && p.Schema.Value.Type.Is("integer") || !slices.Contains(configuration.OutputOptions.IDs, op.OperationID) {
+					continue
+				}
+				if !slices.Contains(checkedInPath[op.OperationID], p.Name) {
+					t.Errorf(`operation %s (%s): refuse the values "", "." and ".." of %s in package client, then list it here`, op.OperationID, path, p.Name)
+				}
+			}
+		}
+	}
+}
+
+// readEffective reads the document with the overlay as the generator does, so that the tests need no
+// generated code that compiles.
+func readEffective(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := util.LoadSwaggerWithOverlay("api/cloud_api.yaml", util.LoadSwaggerWithOverlayOpts{Path: "api/effective.gen.yaml", Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
 }

@@ -19,6 +19,9 @@ func TestPublicSurfaceIsTheGoldenOne(t *testing.T) {
 		{"./client", "client.txt"},
 		{"./client/clienttest", "clienttest.txt"},
 		{"./server", "server.txt"},
+		{"./gen/models", "models.txt"},
+		{"./gen/apiclient", "apiclient.txt"},
+		{"./gen/apiserver", "apiserver.txt"},
 	} {
 		t.Run(tt.pkg, func(t *testing.T) {
 			golden := filepath.Join("testdata", "surface", tt.golden)

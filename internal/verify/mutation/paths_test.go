@@ -2,7 +2,6 @@ package mutation
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -80,23 +79,6 @@ func TestFiveHundredPaths(t *testing.T) {
 		requests, want = append(requests, test.request), append(want, test.want)
 	}
 	m.probe(t, requests, want)
-
-	// A path parameter must not change the path to another operation's.
-	dots, err := os.ReadFile("testdata/dots/main.go")
-	if err == nil {
-		err = m.write("internal/dots/main.go", dots)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	const refused = ` "" true invalid request: the path parameter "part" must not be empty, "." or ".."` + "\n"
-	wantDots := `"a": "DELETE /base/things0/7/a"` + "\n" +
-		`"a/..": "DELETE /base/things0/7/a%2F.."` + "\n" +
-		`"...": "DELETE /base/things0/7/..."` + "\n" +
-		`"":` + refused + `".":` + refused + `"..":` + refused
-	if out, err := m.run(t, "", "go", "run", "./internal/dots"); err != nil || out != wantDots {
-		t.Errorf("%v, got\n%s\nwant\n%s", err, out, wantDots)
-	}
 }
 
 // thing returns a path with two operations, and its schema.

@@ -16,25 +16,26 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// regenerate runs the generator. If the generator fails, the error has its output
-// and names the overlay's actions that made it fail.
-func regenerate(ctx context.Context, root string) error {
+// regenerate runs the generator and returns what it prints: the additions that the
+// document has by now. If the generator fails, the error has its output and names the
+// overlay's actions that made it fail.
+func regenerate(ctx context.Context, root string) (string, error) {
 	command := exec.CommandContext(ctx, "go", "generate", "./...")
 	command.Dir = root
 	output, err := command.CombinedOutput()
 	if err == nil {
-		return nil
+		return string(output), nil
 	}
 	what := fmt.Sprintf("the document is in place, but the generator stopped (%v):\n\n  %s\n", err,
 		strings.ReplaceAll(strings.TrimSpace(string(output)), "\n", "\n  "))
 	overlay, err := os.ReadFile(filepath.Join(root, "api", "overlay.yaml"))
 	if err != nil {
-		return fmt.Errorf("%s\n%w", what, err)
+		return "", fmt.Errorf("%s\n%w", what, err)
 	}
 	for _, action := range stoppingActions(overlay, string(output)) {
 		what += "\n" + action
 	}
-	return fmt.Errorf("%s\nChange api/overlay.yaml so that it fits the new document, then run this command again", what)
+	return "", fmt.Errorf("%s\nChange api/overlay.yaml so that it fits the new document, then run this command again", what)
 }
 
 var repeated = regexp.MustCompile(`duplicate local parameter \w+/(\S+)`)

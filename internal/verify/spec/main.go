@@ -115,7 +115,11 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	if err != nil {
 		return err
 	}
-	if err := regenerate(ctx, root); err != nil {
+	printed, err := regenerate(ctx, root)
+	if err != nil {
+		return err
+	}
+	if after, err = readOverlaid(root, found.data); err != nil { // with the additions that this document lacks
 		return err
 	}
 	if len(after.missing) > 0 {
@@ -127,6 +131,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 		return err
 	}
 	if isVendored {
+		before = after
 		fmt.Fprintf(out, "api/cloud_api.yaml is this document already, version %s", version)
 		if was == is && isRecorded(recordPath, data) {
 			fmt.Fprintln(out, ": nothing changed")
@@ -138,7 +143,7 @@ func vendorFile(ctx context.Context, file, root string, now time.Time, out io.Wr
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s\n\n%s\n", after.count(), places)
+	fmt.Fprintf(out, "%s%s\n\n%s\n", printed, after.count(), places)
 
 	// The record is written last: without it, the same command does the rest.
 	if !isRecorded(recordPath, found.data) {

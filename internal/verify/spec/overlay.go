@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,47 +15,46 @@ import (
 // overlaid describes a document with the overlay applied and the operations that
 // the generator takes from it.
 type overlaid struct {
-	places     []int           // by action of the overlay: the number of its targets
+	places     map[string]int  // by the target of an action: the number of places
 	operations map[string]bool // by method and path ("POST /a/{b}"): generated or not
 	missing    []string        // listed ids that no operation has
 }
 
 // readOverlaid applies the overlay of the project at root to document, as the
-// generator does, and reads from the generator's configuration which operations it
-// takes.
+// generator does, and reads from the generator's configuration which overlay that is
+// and which operations it takes.
 func readOverlaid(root string, document []byte) (overlaid, error) {
-	var after overlaid
-	actions, err := overlay.Parse(filepath.Join(root, "api", "overlay.yaml"))
+	after := overlaid{places: map[string]int{}}
+	var configuration struct {
+		OutputOptions struct {
+			IDs     []string `yaml:"include-operation-ids"`
+			Overlay struct{ Path string }
+		} `yaml:"output-options"`
+	}
+	text, err := os.ReadFile(filepath.Join(root, "api", "models.yaml"))
+	if err = errors.Join(err, yaml.Unmarshal(text, &configuration)); err != nil {
+		return after, fmt.Errorf("api/models.yaml: %w", err)
+	}
+	path := configuration.OutputOptions.Overlay.Path
+	actions, err := overlay.Parse(filepath.Join(root, path))
 	if err != nil {
-		return after, err
+		return after, fmt.Errorf("%s: %w", path, err)
 	}
 	var tree yaml.Node
 	if err := yaml.Unmarshal(document, &tree); err != nil {
 		return after, err
 	}
 	for _, action := range actions.Actions {
-		path, err := actions.NewPath(action.Target, nil)
+		targets, err := actions.NewPath(action.Target, nil)
 		if err != nil {
-			return after, fmt.Errorf("api/overlay.yaml: target %s: %w", action.Target, err)
+			return after, fmt.Errorf("%s: target %s: %w", path, action.Target, err)
 		}
-		after.places = append(after.places, len(path.Query(&tree)))
+		after.places[action.Target] = len(targets.Query(&tree))
 		one := *actions
 		one.Actions = []overlay.Action{action}
 		if err := one.ApplyTo(&tree); err != nil {
-			return after, fmt.Errorf("api/overlay.yaml: target %s: %w", action.Target, err)
+			return after, fmt.Errorf("%s: target %s: %w", path, action.Target, err)
 		}
-	}
-	var configuration struct {
-		OutputOptions struct {
-			IDs []string `yaml:"include-operation-ids"`
-		} `yaml:"output-options"`
-	}
-	text, err := os.ReadFile(filepath.Join(root, "api", "models.yaml"))
-	if err == nil {
-		err = yaml.Unmarshal(text, &configuration)
-	}
-	if err != nil {
-		return after, fmt.Errorf("api/models.yaml: %w", err)
 	}
 	listed := configuration.OutputOptions.IDs
 	var paths struct {
@@ -96,7 +96,7 @@ func (o overlaid) count() string {
 	if len(o.operations) == 1 {
 		noun = "operation"
 	}
-	return fmt.Sprintf("%d %s in the document, %d generated", len(o.operations), noun, generated)
+	return fmt.Sprintf("%d %s in the document with the overlay, %d generated", len(o.operations), noun, generated)
 }
 
 // describePlaces returns, as a text, the number of targets that each action of the
@@ -112,12 +112,12 @@ func describePlaces(root string, before, after overlaid) (string, error) {
 	}
 	var out strings.Builder
 	out.WriteString("Places that each action of api/overlay.yaml acts on, before and after:\n")
-	for i, action := range actions {
-		mark := ""
-		if before.places[i] != after.places[i] {
+	for _, action := range actions {
+		was, is, mark := before.places[action.Target.Value], after.places[action.Target.Value], ""
+		if was != is {
 			mark = " (changed)"
 		}
-		fmt.Fprintf(&out, "  %4d %4d  line %d: %s%s\n", before.places[i], after.places[i], action.Target.Line, action.Target.Value, mark)
+		fmt.Fprintf(&out, "  %4d %4d  line %d: %s%s\n", was, is, action.Target.Line, action.Target.Value, mark)
 	}
 	return out.String(), nil
 }
