@@ -488,6 +488,31 @@ func TestBodiesAreClearedFromTheBuffers(t *testing.T) {
 	}
 }
 
+// keeping is a response writer that keeps the buffers that are written to it.
+type keeping struct {
+	httptest.ResponseRecorder
+	buffers [][]byte
+}
+
+func (k *keeping) Write(p []byte) (int, error) {
+	k.buffers = append(k.buffers, p)
+	return k.ResponseRecorder.Write(p)
+}
+
+// The buffers that responses are encoded into are reused too.
+func TestResponsesAreClearedFromTheBuffers(t *testing.T) {
+	w := &keeping{ResponseRecorder: *httptest.NewRecorder()}
+	newService(t, created, withoutValidation).ServeHTTP(w, call{}.request())
+	if w.Code != 201 || !strings.Contains(w.Body.String(), `"secret":"m0rk3r"`) || len(w.buffers) == 0 {
+		t.Fatalf("got %d %s in %d writes, want a secret in a 201", w.Code, w.Body, len(w.buffers))
+	}
+	for _, buffer := range w.buffers {
+		if text := bytes.Trim(buffer[:cap(buffer)], "\x00"); len(text) > 0 {
+			t.Errorf("in the buffer after the response: %q", text)
+		}
+	}
+}
+
 func TestBodyBreaksOff(t *testing.T) {
 	s := newService(t, created)
 	w := s.send(call{body: io.MultiReader(strings.NewReader(validBody[:20]), errorReader{errors.New("connection lost")})})

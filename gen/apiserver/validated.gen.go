@@ -46,16 +46,16 @@ func (v validated) CreateUser(ctx context.Context, request CreateUserRequestObje
 	response, err := v.next.CreateUser(ctx, request)
 	switch response.(type) {
 	case CreateUser201JSONResponse:
-		response = encodedCreateUserResponse{response}
+		response = encodedCreateUserResponse{newEncoding(response)}
 	}
 	return response, err
 }
 
 // encodedCreateUserResponse encodes the responses of success of CreateUser.
-type encodedCreateUserResponse struct{ response CreateUserResponseObject }
+type encodedCreateUserResponse struct{ *encoding }
 
 func (e encodedCreateUserResponse) VisitCreateUserResponse(w http.ResponseWriter) error {
-	b := make([]byte, 0, 256)
+	b := e.buffer
 	var status int
 	var failure error
 	failed := &failure
@@ -70,13 +70,7 @@ func (e encodedCreateUserResponse) VisitCreateUserResponse(w http.ResponseWriter
 		}
 		status = 201
 	}
-	if failure != nil {
-		return failure
-	}
-	w.Header()["Content-Type"] = jsonContent
-	w.WriteHeader(status)
-	_, err := w.Write(append(b, '\n'))
-	return err
+	return e.send(w, status, b, failure)
 }
 
 // appendCreatedUser appends the JSON of a response.
@@ -334,6 +328,37 @@ func (d *bodyDecoder) skip() {
 
 // jsonContent is shared by all responses; it must not be changed.
 var jsonContent = []string{"application/json"}
+
+// encoding is the state in which one response is encoded.
+type encoding struct {
+	response any
+	buffer   []byte
+}
+
+var encodings = sync.Pool{New: func() any { return &encoding{buffer: make([]byte, 0, 512)} }}
+
+func newEncoding(response any) *encoding {
+	e := encodings.Get().(*encoding)
+	e.response = response
+	return e
+}
+
+// send sends a response, unless its encoding failed, and clears the encoding for the next
+// one: a response may have a secret.
+func (e *encoding) send(w http.ResponseWriter, status int, body []byte, failure error) error {
+	if failure == nil {
+		w.Header()["Content-Type"] = jsonContent
+		w.WriteHeader(status)
+		body = append(body, '\n')
+		_, failure = w.Write(body)
+	}
+	clear(body)
+	if e.response = nil; cap(body) <= 64<<10 {
+		e.buffer = body[:0]
+		encodings.Put(e)
+	}
+	return failure
+}
 
 // appendText appends a JSON string.
 func appendText(b []byte, text string) []byte {

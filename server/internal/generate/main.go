@@ -213,14 +213,14 @@ func (g *generator) operation(name, route string, op *openapi3.Operation) {
 	}
 	types := slices.Sorted(maps.Keys(responses))
 	fmt.Fprintf(w, "response, err := v.next.%s(ctx, request)\n", name)
-	fmt.Fprintf(w, "switch response.(type) {\ncase %s:\nresponse = encoded%sResponse{response}\n}\nreturn response, err\n}\n", strings.Join(types, ", "), name)
-	fmt.Fprintf(w, "\n// encoded%[1]sResponse encodes the responses of success of %[1]s.\ntype encoded%[1]sResponse struct{ response %[1]sResponseObject }\n", name)
+	fmt.Fprintf(w, "switch response.(type) {\ncase %s:\nresponse = encoded%sResponse{newEncoding(response)}\n}\nreturn response, err\n}\n", strings.Join(types, ", "), name)
+	fmt.Fprintf(w, "\n// encoded%[1]sResponse encodes the responses of success of %[1]s.\ntype encoded%[1]sResponse struct{ *encoding }\n", name)
 	fmt.Fprintf(w, "\nfunc (e encoded%[1]sResponse) Visit%[1]sResponse(w http.ResponseWriter) error {\n", name)
-	fmt.Fprintf(w, "b := make([]byte, 0, 256)\nvar status int\nvar failure error\nfailed := &failure\nswitch response := e.response.(type) {\n")
+	fmt.Fprintf(w, "b := e.buffer\nvar status int\nvar failure error\nfailed := &failure\nswitch response := e.response.(type) {\n")
 	for _, typ := range types {
 		fmt.Fprintf(w, "case %s:\n%s", typ, responses[typ])
 	}
-	fmt.Fprintf(w, "}\nif failure != nil {\nreturn failure\n}\nw.Header()[\"Content-Type\"] = jsonContent\nw.WriteHeader(status)\n_, err := w.Write(append(b, '\\n'))\nreturn err\n}\n")
+	fmt.Fprintf(w, "}\nreturn e.send(w, status, b, failure)\n}\n")
 }
 
 // attempt calls write, and drops the functions that it wrote if it fails.
