@@ -84,7 +84,7 @@ func (op *operation) decodeBody(resp *response, data []byte) (violations []valid
 // isJSON reports whether the header declares a JSON body in UTF-8, not compressed.
 func isJSON(header http.Header) bool {
 	values := header["Content-Type"]
-	if len(values) != 1 || header.Get("Content-Encoding") != "" {
+	if len(values) != 1 || len(header["Content-Encoding"]) > 0 && header.Get("Content-Encoding") != "" {
 		return false
 	}
 	if values[0] == "application/json" { // most are

@@ -113,13 +113,14 @@ func (op *operation) serve(resp *response, from *http.Request, values []string) 
 type parameter struct {
 	*openapi3.Parameter
 	position   int                // in the path; else -1
+	header     string             // the name of a header
 	rules      *validation.Schema // of one integer or string without an encoding; else nil: kin-openapi validates it
 	integer    bool
 	hasDefault bool
 }
 
 func newParameter(compiler *validation.Compiler, path string, spec *openapi3.Parameter) (parameter, error) {
-	p := parameter{Parameter: spec, position: slices.Index(wildcards(path), spec.Name)}
+	p := parameter{Parameter: spec, position: slices.Index(wildcards(path), spec.Name), header: http.CanonicalHeaderKey(spec.Name)}
 	if spec.In != openapi3.ParameterInPath {
 		p.position = -1
 	} else if p.position < 0 {
@@ -168,7 +169,7 @@ func (op *operation) checkParameters(r *http.Request, values []string) (violatio
 		case openapi3.ParameterInPath:
 			sent = values[p.position : p.position+1]
 		case openapi3.ParameterInHeader:
-			sent = r.Header.Values(p.Name)
+			sent = r.Header[p.header]
 		case openapi3.ParameterInQuery:
 			sent = input.QueryParams[p.Name]
 		}

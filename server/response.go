@@ -30,12 +30,15 @@ type response struct {
 	bound     validatedBody
 	values    [4]string // initial memory of the router
 
-	status int          // 0 until the response has a status
-	held   bool         // the response is in body until finish sends it
-	body   bytes.Buffer // the held response's body
+	status int   // 0 until the response has a status
+	held   *held // the response until finish sends it; nil: it is being sent
+	cause  error // of an error response; for the log only
+}
 
-	problem apierror.Body // of an error response
-	cause   error         // of an error response; for the log only
+// held is a response that is not sent yet.
+type held struct {
+	body    bytes.Buffer  // as the implementation wrote it
+	problem apierror.Body // of an error
 }
 
 // maxHeld limits the body of a held response.
@@ -50,32 +53,31 @@ func (r *response) WriteHeader(code int) {
 		code = http.StatusInternalServerError
 	}
 	r.status = code
-	r.held = code >= 400 || r.validates
-	if !r.held {
-		r.send()
+	if code >= 400 || r.validates {
+		r.held = &held{}
+		return
 	}
+	r.send()
 }
 
 func (r *response) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK) // unless the response has a status
 	switch {
-	case !r.held:
+	case r.held == nil:
 		return r.ResponseWriter.Write(p)
-	case r.body.Len()+len(p) > maxHeld:
+	case r.held.body.Len()+len(p) > maxHeld:
 		return 0, fmt.Errorf("the response is larger than %d bytes, the limit for errors and for validated responses", maxHeld)
 	}
-	return r.body.Write(p)
+	return r.held.body.Write(p)
 }
 
 // fail makes the response an error. If a success is already being sent, it only
 // keeps cause, which is for the log.
 func (r *response) fail(code int, p apierror.Body, cause error) {
 	r.cause = cause
-	if r.status != 0 && !r.held {
-		return
+	if r.status == 0 || r.held != nil {
+		r.status, r.held = code, &held{problem: p}
 	}
-	r.status, r.held, r.problem = code, true, p
-	r.body.Reset()
 }
 
 // failError makes the response the one for an error of the implementation or the
@@ -126,7 +128,7 @@ func (r *response) failFields(violations []validation.Violation) {
 // deferred: it recovers a panic of the implementation and responds 500.
 func (r *response) finish() {
 	value := recover()
-	sent := r.status != 0 && !r.held
+	sent := r.status != 0 && r.held == nil
 	switch err, _ := value.(error); {
 	case errors.Is(err, http.ErrAbortHandler):
 		r.log()
@@ -137,7 +139,7 @@ func (r *response) finish() {
 	case r.status == 0:
 		r.fail(http.StatusInternalServerError, apierror.Body{}, errors.New("the implementation returned no response"))
 	}
-	if r.held {
+	if r.held != nil {
 		r.sendHeld()
 	}
 	r.log()
@@ -147,7 +149,7 @@ func (r *response) finish() {
 }
 
 func (r *response) sendHeld() {
-	if r.status >= 400 && r.body.Len() > 0 && r.cause == nil { // with a cause the body is that of a status that is not valid
+	if r.status >= 400 && r.held.body.Len() > 0 && r.cause == nil { // with a cause the body is that of a status that is not valid
 		r.readError()
 	}
 	if r.validates && r.operation != nil {
@@ -163,15 +165,15 @@ func (r *response) sendHeld() {
 		return
 	}
 	r.send()
-	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // fails if the client has disconnected
+	_, _ = r.ResponseWriter.Write(r.held.body.Bytes()) // fails if the client has disconnected
 }
 
 // formError writes an error response to w. Every error response passes through it,
 // including those that the implementation wrote as one of the generated types.
 func (r *response) formError(w http.ResponseWriter) {
-	r.body.Reset()
-	r.problem.RequestID = r.record.ID
-	r.problem = apierror.Write(w, r.status, r.problem)
+	r.held.body.Reset()
+	r.held.problem.RequestID = r.record.ID
+	r.held.problem = apierror.Write(w, r.status, r.held.problem)
 }
 
 // readError sets the problem from the error that the implementation wrote as one of
@@ -179,12 +181,12 @@ func (r *response) formError(w http.ResponseWriter) {
 func (r *response) readError() {
 	if mediaType, _, _ := mime.ParseMediaType(r.Header().Get("Content-Type")); mediaType == "application/json" {
 		var body apierror.Body
-		if json.Unmarshal(r.body.Bytes(), &body) == nil {
-			r.problem = body
+		if json.Unmarshal(r.held.body.Bytes(), &body) == nil {
+			r.held.problem = body
 		}
 	}
-	if r.status >= 500 && r.problem.Message != "" {
-		r.cause = errors.New(r.problem.Message)
+	if r.status >= 500 && r.held.problem.Message != "" {
+		r.cause = errors.New(r.held.problem.Message)
 	}
 }
 
@@ -209,10 +211,11 @@ func (r *response) log() {
 		r.record.Add(slog.String("operation", r.operation.id))
 	}
 	if r.status >= 400 {
-		r.record.Add(slog.String("class", r.problem.ExceptionClass), slog.String("message", r.problem.Message))
-	}
-	if len(r.problem.InvalidFields) > 0 {
-		r.record.Add(slog.Any("invalid_fields", r.problem.InvalidFields))
+		p := r.held.problem
+		r.record.Add(slog.String("class", p.ExceptionClass), slog.String("message", p.Message))
+		if len(p.InvalidFields) > 0 {
+			r.record.Add(slog.Any("invalid_fields", p.InvalidFields))
+		}
 	}
 	if r.cause != nil {
 		r.record.SetCause(r.cause)

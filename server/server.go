@@ -132,16 +132,23 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if observe.From(r.Context()) != nil {
-		h.serve(r.Context(), w, r)
+	if record := observe.From(r.Context()); record != nil {
+		h.serve(r.Context(), &response{ResponseWriter: w, record: record}, r)
 		return
 	}
-	observe.Observe(w, r, observe.Options{Logger: h.Logger}, func(record *observe.Record) { h.serve(record, &record.Writer, r) })
+	both := &struct { // one allocation
+		response
+		record observe.Record
+	}{}
+	observe.Observe(&both.record, w, r, observe.Options{Logger: h.Logger}, func(record *observe.Record) {
+		both.response.ResponseWriter, both.response.record = &record.Writer, record
+		h.serve(record, &both.response, r)
+	})
 }
 
-// serve serves a request that is observed. ctx has its record.
-func (h *handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) {
-	resp := &response{ResponseWriter: w, validates: h.ValidateResponses, record: observe.From(ctx)}
+// serve serves a request that is observed.
+func (h *handler) serve(ctx context.Context, resp *response, r *http.Request) {
+	resp.validates = h.ValidateResponses
 	defer resp.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {

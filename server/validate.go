@@ -18,7 +18,7 @@ func (r *response) validate() error {
 		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r.request, Route: r.operation.route},
 		Status:                 r.status,
 		Header:                 r.Header(),
-		Body:                   io.NopCloser(bytes.NewReader(r.body.Bytes())),
+		Body:                   io.NopCloser(bytes.NewReader(r.held.body.Bytes())),
 		Options:                &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
 	})
 	if err == nil {

@@ -6,13 +6,14 @@ package observe
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -41,18 +42,18 @@ func Handler(next http.Handler, o Options) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		Observe(w, r, o, func(record *Record) {
+		Observe(new(Record), w, r, o, func(record *Record) {
 			record.Request = r.WithContext(record)
 			next.ServeHTTP(&record.Writer, record.Request)
 		})
 	})
 }
 
-// Observe observes a request while serve handles it. serve writes the response to the
-// record's Writer, and goes on with the record as its context. The request must not be
-// observed already.
-func Observe(w http.ResponseWriter, r *http.Request, o Options, serve func(*Record)) {
-	record := &Record{Context: r.Context(), ID: newID(), Start: time.Now(), Request: r}
+// Observe observes a request in a new record while serve handles it. serve writes the
+// response to the record's Writer, and goes on with the record as its context. The
+// request must not be observed already.
+func Observe(record *Record, w http.ResponseWriter, r *http.Request, o Options, serve func(*Record)) {
+	record.Context, record.ID, record.Start, record.Request = r.Context(), newID(), time.Now(), r
 	var end func(*Record)
 	if o.Begin != nil {
 		record.Context, end = o.Begin(r)
@@ -78,21 +79,27 @@ func Observe(w http.ResponseWriter, r *http.Request, o Options, serve func(*Reco
 	serve(record)
 }
 
-// newID returns an id of 26 letters and digits, which is as random as one of crypto/rand.Text
-// but not secret.
+// newID returns an id of 26 letters and digits, from a text of many that are made at once.
 func newID() string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	var id [26]byte
-	var bits uint64
-	for i := range id {
-		if i%12 == 0 { // of 5 bits each
-			bits = rand.Uint64()
+	ids := idTexts.Get().(*string)
+	if *ids == "" {
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // of crypto/rand.Text
+		text := make([]byte, 32*idLength)
+		_, _ = rand.Read(text) // never fails
+		for i, b := range text {
+			text[i] = alphabet[b%32]
 		}
-		id[i] = alphabet[bits%32]
-		bits /= 32
+		*ids = string(text)
 	}
-	return string(id[:])
+	id := (*ids)[:idLength]
+	*ids = (*ids)[idLength:]
+	idTexts.Put(ids)
+	return id
 }
+
+const idLength = 26
+
+var idTexts = sync.Pool{New: func() any { return new(string) }}
 
 // Record holds what is known about a request. It is also the request's context. Only
 // the goroutine of the request's handler may use it.
