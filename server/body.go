@@ -63,8 +63,9 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func (op *operation) decodeBody(resp *response, data []byte) (violations []validation.Violation, err error) {
 	if op.decodes {
 		if body, found, ok := apiserver.DecodeBody(op.id, data); ok {
-			for _, v := range found {
-				violations = append(violations, validation.Violation(v))
+			violations = make([]validation.Violation, len(found))
+			for i, v := range found {
+				violations[i] = validation.Violation(v)
 			}
 			resp.context.body, resp.bound.value = body, noValue
 			return violations, nil

@@ -89,6 +89,7 @@ func (op *operation) mount(pattern, path string, next http.HandlerFunc) {
 	mux := http.NewServeMux()
 	mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
 	mux.ServeHTTP(nil, &http.Request{Method: op.route.Method, URL: &url.URL{Path: path}})
+	op.matched.URL = nil // each request has its own
 	op.next, op.pathNames = next, wildcards(path)
 }
 

@@ -110,14 +110,11 @@ func (r *response) failBody(err error) {
 
 // failFields makes the response a 400 with the violations.
 func (r *response) failFields(violations []validation.Violation) {
-	p := apierror.Body{Message: apierror.InvalidRequest}
+	p := apierror.Body{Message: apierror.InvalidRequest, InvalidFields: make(map[string][]string, len(violations))}
 	for _, v := range violations {
 		if v.Field == "" {
 			p.Message = "the body " + v.Why
 			continue
-		}
-		if p.InvalidFields == nil {
-			p.InvalidFields = make(map[string][]string)
 		}
 		p.InvalidFields[v.Field] = append(p.InvalidFields[v.Field], v.Why)
 	}
