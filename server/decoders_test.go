@@ -25,7 +25,7 @@ func newCreate(tb testing.TB) *operation {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	op, err := newOperation(doc, compiler, createPath, "POST")
+	op, err := newOperation(doc, compiler, createPath, "POST", parameterNames(createPath))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,43 +41,25 @@ func checkSecurity(doc *openapi3.T, op *openapi3.Operation) error {
 // checkSchema refuses a schema whose values the generated code does not decode, or
 // decodes to other values. inline says that the schema belongs to a parameter or to a
 // body that is not one of the components: their Go types have no decoding methods.
-func checkSchema(schema *openapi3.Schema, inline bool, seen map[*openapi3.Schema]bool) error {
-	if seen[schema] {
-		return nil
-	}
-	seen[schema] = true
+func checkSchema(ref *openapi3.SchemaRef, inline bool) error {
 	isNull := func(ref *openapi3.SchemaRef) bool { return ref.Value.Type.Is("null") }
-	additional := schema.AdditionalProperties
-	keyword := ""
-	switch {
-	case schema.Format == "binary":
-		return errors.New("a string with the format binary is not supported: in the generated code it is a file")
-	case schema.Format == "" && schema.ContentMediaType != "":
-		return errors.New("a string with contentMediaType is not supported: in the generated code it is a file")
-	case len(slices.DeleteFunc(slices.Clone(schema.OneOf), isNull)) > 1:
-		keyword = "oneOf"
-	case len(slices.DeleteFunc(slices.Clone(schema.AnyOf), isNull)) > 1:
-		keyword = "anyOf"
-	case len(schema.Properties) > 0 && (additional.Schema != nil || additional.Has != nil && *additional.Has):
-		keyword = "additionalProperties"
-	}
-	if inline && keyword != "" {
-		return fmt.Errorf("a schema with %s is supported only in a body that is one of the components: the generated code does not decode it elsewhere", keyword)
-	}
-	parts := maps.Clone(schema.Properties)
-	if parts == nil {
-		parts = openapi3.Schemas{}
-	}
-	parts["its items"], parts["its other fields"] = schema.Items, additional.Schema
-	for i, ref := range slices.Concat(schema.AllOf, schema.AnyOf, schema.OneOf) {
-		parts[fmt.Sprintf("its part %d", i)] = ref
-	}
-	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		if ref := parts[name]; ref != nil {
-			if err := checkSchema(ref.Value, inline, seen); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
+	return ref.WalkSubtree(func(pointer string, ref *openapi3.SchemaRef) error {
+		s, keyword := ref.Value, ""
+		switch {
+		case s.Format == "binary":
+			return fmt.Errorf("schema%s: a string with the format binary is not supported: in the generated code it is a file", pointer)
+		case s.Format == "" && s.ContentMediaType != "":
+			return fmt.Errorf("schema%s: a string with contentMediaType is not supported: in the generated code it is a file", pointer)
+		case len(slices.DeleteFunc(slices.Clone(s.OneOf), isNull)) > 1:
+			keyword = "oneOf"
+		case len(slices.DeleteFunc(slices.Clone(s.AnyOf), isNull)) > 1:
+			keyword = "anyOf"
+		case len(s.Properties) > 0 && (s.AdditionalProperties.Schema != nil || s.AdditionalProperties.Has != nil && *s.AdditionalProperties.Has):
+			keyword = "additionalProperties"
 		}
-	}
-	return nil
+		if inline && keyword != "" {
+			return fmt.Errorf("schema%s: %s is supported only in a body that is one of the components: the generated code does not decode it elsewhere", pointer, keyword)
+		}
+		return nil
+	})
 }

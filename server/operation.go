@@ -31,11 +31,11 @@ type operation struct {
 	successes []int // the statuses below 400 that the document declares
 
 	next      http.HandlerFunc // the generated code
-	matched   *http.Request    // the operation's path, as http.ServeMux matched it
-	pathNames []string         // of the parameters in the path, in order, as the generated code spells them
+	matched   *http.Request    // the path of next, as http.ServeMux matched it
+	pathNames []string         // of the path's segments that are parameters, as the generated code spells them; else ""
 }
 
-func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method string) (*operation, error) {
+func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method string, pathNames []string) (*operation, error) {
 	item := doc.Paths.Value(path)
 	spec := item.GetOperation(method)
 	op := &operation{
@@ -52,7 +52,7 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 		}
 	}
 	for _, ref := range parameters {
-		p, err := newParameter(compiler, path, ref.Value)
+		p, err := newParameter(compiler, pathNames, ref.Value)
 		if err != nil {
 			return nil, fmt.Errorf("parameter %s: %w", ref.Value.Name, err)
 		}
@@ -65,7 +65,7 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 		if media == nil || len(body.Content) != 1 || media.Schema == nil {
 			return nil, errors.New("request body: the server supports only application/json with a schema")
 		}
-		err := checkSchema(media.Schema.Value, media.Schema.Ref == "", map[*openapi3.Schema]bool{})
+		err := checkSchema(media.Schema, media.Schema.Ref == "")
 		if err == nil {
 			op.body, err = compiler.Compile(media.Schema)
 		}
@@ -83,26 +83,18 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 	return op, nil
 }
 
-// mount sets the generated code, which takes the values of the path's parameters from
-// a request that http.ServeMux matched with pattern.
-func (op *operation) mount(pattern, path string, next http.HandlerFunc) {
-	mux := http.NewServeMux()
-	mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
-	mux.ServeHTTP(nil, &http.Request{Method: op.route.Method, URL: &url.URL{Path: path}})
-	op.matched.URL = nil // each request has its own
-	op.next, op.pathNames = next, wildcards(path)
-}
-
-// serve serves a request, whose path has these values.
-func (op *operation) serve(resp *response, from *http.Request, values []string) {
+// serve serves a request, whose path has these segments.
+func (op *operation) serve(resp *response, from *http.Request, segments []string) {
 	r := op.matched.Clone(&resp.context)
 	r.Method, r.URL, r.Header, r.Body, r.ContentLength = from.Method, from.URL, from.Header, from.Body, from.ContentLength
 	r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host, r.RemoteAddr, r.RequestURI = from.Proto, from.ProtoMajor, from.ProtoMinor, from.Host, from.RemoteAddr, from.RequestURI
-	for i, value := range values {
-		r.SetPathValue(op.pathNames[i], value)
+	for i, name := range op.pathNames {
+		if name != "" {
+			r.SetPathValue(name, segments[i])
+		}
 	}
 	resp.operation, resp.request = op, r
-	if violations := op.checkParameters(r, values); len(violations) > 0 {
+	if violations := op.checkParameters(r, segments); len(violations) > 0 {
 		resp.failFields(violations)
 		return
 	}
@@ -113,15 +105,15 @@ func (op *operation) serve(resp *response, from *http.Request, values []string) 
 
 type parameter struct {
 	*openapi3.Parameter
-	position   int                // in the path; else -1
+	position   int                // among the path's segments; else -1
 	header     string             // the name of a header
 	rules      *validation.Schema // of one integer or string without an encoding; else nil: kin-openapi validates it
 	integer    bool
 	hasDefault bool
 }
 
-func newParameter(compiler *validation.Compiler, path string, spec *openapi3.Parameter) (parameter, error) {
-	p := parameter{Parameter: spec, position: slices.Index(wildcards(path), spec.Name), header: http.CanonicalHeaderKey(spec.Name)}
+func newParameter(compiler *validation.Compiler, pathNames []string, spec *openapi3.Parameter) (parameter, error) {
+	p := parameter{Parameter: spec, position: slices.Index(pathNames, spec.Name), header: http.CanonicalHeaderKey(spec.Name)}
 	if spec.In != openapi3.ParameterInPath {
 		p.position = -1
 	} else if p.position < 0 {
@@ -131,7 +123,7 @@ func newParameter(compiler *validation.Compiler, path string, spec *openapi3.Par
 		return p, nil
 	}
 	schema := spec.Schema.Value
-	if err := checkSchema(schema, true, map[*openapi3.Schema]bool{}); err != nil {
+	if err := checkSchema(spec.Schema, true); err != nil {
 		return p, err
 	}
 	rules, err := compiler.Compile(spec.Schema)
@@ -150,8 +142,8 @@ func newParameter(compiler *validation.Compiler, path string, spec *openapi3.Par
 }
 
 // checkParameters validates the parameters and fills in their defaults. The path has
-// these values.
-func (op *operation) checkParameters(r *http.Request, values []string) (violations []validation.Violation) {
+// these segments.
+func (op *operation) checkParameters(r *http.Request, segments []string) (violations []validation.Violation) {
 	var input *openapi3filter.RequestValidationInput
 	if op.general {
 		query, err := url.ParseQuery(r.URL.RawQuery)
@@ -159,16 +151,16 @@ func (op *operation) checkParameters(r *http.Request, values []string) (violatio
 			return []validation.Violation{{Field: "query", Why: "must be percent-encoded name=value pairs"}}
 		}
 		input = &openapi3filter.RequestValidationInput{Request: r, Route: op.route, QueryParams: query, PathParams: map[string]string{}}
-		for i, name := range wildcards(op.route.Path) {
-			input.PathParams[name] = values[i]
-		}
 	}
 	for i := range op.parameters {
 		p := &op.parameters[i]
 		var sent []string
 		switch p.In {
 		case openapi3.ParameterInPath:
-			sent = values[p.position : p.position+1]
+			sent = segments[p.position : p.position+1]
+			if input != nil {
+				input.PathParams[p.Name] = sent[0]
+			}
 		case openapi3.ParameterInHeader:
 			sent = r.Header[p.header]
 		case openapi3.ParameterInQuery:

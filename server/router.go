@@ -16,24 +16,24 @@ import (
 	"github.com/registryusers/registryusers/server/internal/validation"
 )
 
-// router finds the operation of a request by its method and path. It keeps the
-// document's paths as a tree of segments, because http.ServeMux panics on paths that
-// OpenAPI allows: a literal beside a wildcard at another depth. The generated code
-// registers its handlers with it.
+// router finds the operation of a request by its method and path. It is no
+// http.ServeMux, which panics on paths that OpenAPI allows: a literal beside a wildcard
+// at another depth. The generated code registers its handlers with it.
 type router struct {
-	root       node
-	operations []*operation
-	errs       []error // of the registered patterns
+	routes []route // in the order in which they are tried
+	errs   []error // of the registered patterns
 }
 
-// node is a segment of one or more paths.
-type node struct {
-	next       map[string]*node      // by segment, or anySegment
-	operations map[string]*operation // by method, of the path that ends here
+// route is a method and a path of an operation.
+type route struct {
+	method   string
+	segments []string // of the path
+	*operation
 }
 
-// anySegment is the key of a wildcard, which matches any segment that is not empty.
-const anySegment = "{}"
+// anySegment stands for a parameter, which is any segment that is not empty. It sorts
+// after all literals.
+const anySegment = "\xff"
 
 // newRouter prepares every operation of doc.
 func newRouter(doc *openapi3.T) (*router, error) {
@@ -44,72 +44,84 @@ func newRouter(doc *openapi3.T) (*router, error) {
 	}
 	var errs []error
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
-		end, err := router.root.add(path)
+		segments, names, err := split(path)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("path %s: %w", path, err))
 			continue
 		}
-		for method, spec := range doc.Paths.Value(path).Operations() {
-			op, err := newOperation(doc, compiler, path, method)
-			if other := end.operations[method]; err == nil && other != nil {
+		item := doc.Paths.Value(path)
+		for method, spec := range item.Operations() {
+			op, err := newOperation(doc, compiler, path, method, names)
+			if other := router.find(method, segments); err == nil && other != nil {
 				err = fmt.Errorf("operation %s (%s %s) has the same method and path", other.id, method, other.route.Path)
 			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("operation %s (%s %s): %w", spec.OperationID, method, path, err))
 				continue
 			}
-			end.operations[method] = op
-			router.operations = append(router.operations, op)
-		}
-		if get := end.operations[http.MethodGet]; get != nil && end.operations[http.MethodHead] == nil {
-			end.operations[http.MethodHead] = get
+			router.routes = append(router.routes, route{method, segments, op})
+			if method == http.MethodGet && item.Head == nil {
+				router.routes = append(router.routes, route{http.MethodHead, segments, op})
+			}
 		}
 	}
+	slices.SortFunc(router.routes, func(a, b route) int { return slices.Compare(a.segments, b.segments) })
 	return router, errors.Join(errs...)
 }
 
-// add returns the node at which the path template ("/a/{b}") ends.
-func (n *node) add(template string) (*node, error) {
-	for segment := range strings.SplitSeq(strings.TrimPrefix(template, "/"), "/") {
-		name, isWildcard := wildcard(segment)
+// split returns the segments of a path template ("/a/{b}"), and the names of its
+// parameters, which are "" for literals.
+func split(template string) (segments, names []string, err error) {
+	segments = strings.Split(strings.TrimPrefix(template, "/"), "/")
+	names = make([]string, len(segments))
+	for i, segment := range segments {
+		name := strings.TrimSuffix(strings.TrimPrefix(segment, "{"), "}")
 		switch {
-		case isWildcard && strings.Count(template, segment) > 1:
-			return nil, fmt.Errorf("the path has the parameter %s twice", name)
-		case isWildcard:
-			segment = anySegment
-		case strings.ContainsAny(segment, "{}"):
-			return nil, fmt.Errorf("segment %q: a parameter must be a complete segment", segment)
+		case !strings.ContainsAny(segment, "{}"):
+		case name == "" || segment != "{"+name+"}" || strings.ContainsAny(name, "{}"):
+			err = fmt.Errorf("segment %q: a parameter must be a complete segment", segment)
+		case slices.Contains(names, name):
+			err = fmt.Errorf("the path has the parameter %s twice", name)
+		default:
+			segments[i], names[i] = anySegment, name
 		}
-		if n.next == nil {
-			n.next = map[string]*node{}
-		}
-		if n.next[segment] == nil {
-			n.next[segment] = &node{operations: map[string]*operation{}}
-		}
-		n = n.next[segment]
 	}
-	return n, nil
+	return segments, names, err
+}
+
+// find returns the operation of a method and the segments of a template, or nil.
+func (router *router) find(method string, segments []string) *operation {
+	for _, route := range router.routes {
+		if route.method == method && slices.Equal(route.segments, segments) {
+			return route.operation
+		}
+	}
+	return nil
 }
 
 // HandleFunc registers next for the operation of pattern ("POST /a/{b}").
 func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	path = strings.TrimSuffix(path, "{$}") // how http.ServeMux spells the end of "/a/"
-	end, err := router.root.add(path)
-	if err != nil || end.operations[method] == nil || end.operations[method].next != nil {
-		router.errs = append(router.errs, fmt.Errorf("route %q: the document has no such operation", pattern))
+	segments, names, err := split(path)
+	if op := router.find(method, segments); err == nil && op != nil && op.next == nil {
+		op.next, op.pathNames = next, names
+		mux := http.NewServeMux()
+		mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
+		mux.ServeHTTP(nil, &http.Request{Method: method, URL: &url.URL{Path: path}})
+		op.matched.URL = nil // each request has its own
 		return
 	}
-	end.operations[method].mount(pattern, path, next)
+	router.errs = append(router.errs, fmt.Errorf("route %q: the document has no such operation", pattern))
 }
 
 // err returns an error for every route without an operation and every operation
 // without a route.
 func (router *router) err() error {
 	errs := router.errs
-	for _, op := range router.operations {
-		if op.next == nil {
-			errs = append(errs, fmt.Errorf("operation %s (%s %s): no route is registered", op.id, op.route.Method, op.route.Path))
+	for _, route := range router.routes {
+		if route.next == nil && route.method == route.route.Method { // else the HEAD of a GET
+			errs = append(errs, fmt.Errorf("operation %s (%s %s): no route is registered", route.id, route.method, route.route.Path))
 		}
 	}
 	return errors.Join(errs...)
@@ -119,77 +131,46 @@ func (router *router) err() error {
 // or 405.
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := w.(*response)
+	segments := resp.segments[:0]
 	escaped := r.URL.EscapedPath()
-	rest, rooted := strings.CutPrefix(escaped, "/")
 	// Clients and proxies remove segments "." and "..", and empty ones, so the path could
 	// name another operation than the caller meant.
-	isClean := rest == "" || path.Clean(escaped) == strings.TrimSuffix(escaped, "/")
-	found := match{method: r.Method, values: resp.values[:0]}
-	if rooted && isClean && router.root.find(rest, &found) {
-		found.operation.serve(resp, r, found.values)
-		return
+	isClean := escaped == "/" || strings.HasPrefix(escaped, "/") && path.Clean(escaped) == strings.TrimSuffix(escaped, "/")
+	for segment := range strings.SplitSeq(strings.TrimPrefix(escaped, "/"), "/") {
+		text, err := url.PathUnescape(segment)
+		isClean = isClean && err == nil
+		segments = append(segments, text)
 	}
-	if len(found.allowed) == 0 {
+	var allowed []string
+	for i := range router.routes {
+		route := &router.routes[i]
+		switch {
+		case !isClean || !route.matches(segments):
+		case route.method == r.Method:
+			route.serve(resp, r, segments)
+			return
+		default:
+			allowed = append(allowed, route.method)
+		}
+	}
+	if len(allowed) == 0 {
 		resp.fail(http.StatusNotFound, apierror.NoSuchPath, nil)
 		return
 	}
-	slices.Sort(found.allowed)
-	resp.Header().Set("Allow", strings.Join(slices.Compact(found.allowed), ", "))
+	slices.Sort(allowed)
+	resp.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
 	resp.fail(http.StatusMethodNotAllowed, apierror.Body{Message: "this path does not have this method; the header Allow lists its methods"}, nil)
 }
 
-// match is what the router knows about a request.
-type match struct {
-	method    string
-	values    []string // of the wildcards, decoded
-	operation *operation
-	allowed   []string // the methods of the paths that match; they lack the request's
-}
-
-// find sets m to the operation whose path below n matches path, which is
-// percent-encoded, and reports whether there is one. Literal segments match before
-// wildcards.
-func (n *node) find(path string, m *match) bool {
-	segment, rest, more := strings.Cut(path, "/")
-	text, err := url.PathUnescape(segment)
-	if err != nil {
+// matches reports whether the route's path matches the decoded segments of a request's.
+func (route *route) matches(segments []string) bool {
+	if len(segments) != len(route.segments) {
 		return false
 	}
-	before := m.values
-	for _, key := range [2]string{text, anySegment} {
-		next := n.next[key]
-		if next == nil || key == anySegment && text == "" {
-			continue
-		}
-		if key == anySegment {
-			m.values = append(before, text) //nolint:gocritic // a later one replaces it
-		}
-		if more && next.find(rest, m) {
-			return true
-		}
-		if !more {
-			if m.operation = next.operations[m.method]; m.operation != nil {
-				return true
-			}
-			m.allowed = slices.AppendSeq(m.allowed, maps.Keys(next.operations))
+	for i, want := range route.segments {
+		if want != segments[i] && (want != anySegment || segments[i] == "") {
+			return false
 		}
 	}
-	return false
-}
-
-// wildcard returns the name of the parameter if a segment of a template is one.
-func wildcard(segment string) (name string, is bool) {
-	name, opens := strings.CutPrefix(segment, "{")
-	name, closes := strings.CutSuffix(name, "}")
-	return name, opens && closes && name != "" && !strings.ContainsAny(name, "{}")
-}
-
-// wildcards returns the names of a template's parameters, in order.
-func wildcards(template string) (names []string) {
-	for segment := range strings.SplitSeq(template, "/") {
-		if name, is := wildcard(segment); is {
-			names = append(names, name)
-		}
-	}
-	return names
+	return true
 }

@@ -14,7 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -32,37 +32,18 @@ type Compiler struct {
 
 // NewCompiler returns a Compiler for the schemas of doc.
 func NewCompiler(doc *openapi3.T) (*Compiler, error) {
-	whole, err := toJSON(doc)
-	if err != nil {
-		return nil, err
-	}
 	c := &Compiler{names: map[string]bool{}, formats: map[string]bool{}}
-	if object, ok := whole.(map[string]any); ok {
-		c.components = object["components"]
-	}
-	c.collect(whole)
-	return c, nil
-}
-
-// collect adds the names and formats of a part of the document.
-func (c *Compiler) collect(node any) {
-	switch node := node.(type) {
-	case map[string]any:
-		if format, ok := node["format"].(string); ok {
-			c.formats[format] = true
-		}
-		properties, _ := node["properties"].(map[string]any)
-		for name := range properties {
+	err := doc.WalkSchemas(func(_ string, ref *openapi3.SchemaRef) error {
+		c.formats[ref.Value.Format] = true
+		for name := range ref.Value.Properties {
 			c.names[name] = true
 		}
-		for _, child := range node {
-			c.collect(child)
-		}
-	case []any:
-		for _, child := range node {
-			c.collect(child)
-		}
+		return nil
+	})
+	if err == nil {
+		c.components, err = toJSON(doc.Components)
 	}
+	return c, err
 }
 
 func toJSON(v any) (any, error) {
@@ -75,15 +56,11 @@ func toJSON(v any) (any, error) {
 
 // Schema is a compiled schema. It is safe for concurrent use.
 type Schema struct {
-	root     *openapi3.Schema
-	engine   *jsonschema.Schema
-	resource any             // that the engine's schema is a part of
-	names    map[string]bool // of the document's fields
-	anyInt   bool            // every integer of 64 bits is valid, as for most ids
+	root   *openapi3.Schema
+	engine *jsonschema.Schema
+	names  map[string]bool // of the document's fields
+	anyInt bool            // every integer of 64 bits is valid, as for most ids
 }
-
-// location is the URL of a schema's resource.
-const location = "openapi:///document"
 
 // Compile compiles the schema that ref refers to or holds, which is a part of the document.
 func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
@@ -91,21 +68,21 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	resource := map[string]any{"components": c.components, "target": target}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.AssertFormat()
 	for name := range c.formats {
 		compiler.RegisterFormat(&jsonschema.Format{Name: name, Validate: func(value any) error { return validateFormat(name, value) }})
 	}
+	const location = "openapi:///document"
 	var engine *jsonschema.Schema
-	if err = compiler.AddResource(location, resource); err == nil {
+	if err = compiler.AddResource(location, map[string]any{"components": c.components, "target": target}); err == nil {
 		engine, err = compiler.Compile(location + "#/target")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
-	return &Schema{root: ref.Value, engine: engine, resource: resource, names: c.names, anyInt: anyInt(target)}, nil
+	return &Schema{root: ref.Value, engine: engine, names: c.names, anyInt: anyInt(target)}, nil
 }
 
 // validateFormat validates a format as kin-openapi does, because JSON Schema leaves
@@ -176,24 +153,11 @@ func (s *Schema) violations(all []Violation, value any, err *jsonschema.Validati
 	if path := err.ErrorKind.KeywordPath(); len(path) > 0 {
 		rule = path[0]
 	}
-	return addViolation(all, Violation{field, why(rule, s.at(err.SchemaURL))})
-}
-
-// at returns the part of the resource that a URL of the engine names.
-func (s *Schema) at(address string) any {
-	_, fragment, _ := strings.Cut(address, "#/")
-	pointer, _ := url.PathUnescape(fragment) // the engine has escaped it
-	part := s.resource
-	for token := range strings.SplitSeq(pointer, "/") {
-		switch in := part.(type) {
-		case map[string]any:
-			part = in[strings.NewReplacer("~1", "/", "~0", "~").Replace(token)]
-		case []any:
-			i, _ := strconv.Atoi(token)
-			part = in[i]
-		}
+	var want any // the value of the rule
+	if field := reflect.Indirect(reflect.ValueOf(err.ErrorKind)).FieldByName("Want"); field.IsValid() {
+		want = field.Interface()
 	}
-	return part
+	return addViolation(all, Violation{field, why(rule, want)})
 }
 
 // field returns the field of value at path. It has names from the document only:

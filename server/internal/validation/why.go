@@ -3,6 +3,8 @@ package validation
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
+	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -38,32 +40,34 @@ var sentences = map[string]string{
 // Why returns the [Violation.Why] of a rule, which is a keyword of JSON Schema,
 // with its value in s. s may be nil.
 func Why(rule string, s *openapi3.Schema) string {
-	schema, _ := toJSON(s) // without its value, the rule has only its name
-	return why(rule, schema)
+	schema, _ := toJSON(s)
+	object, _ := schema.(map[string]any)
+	return why(rule, object[rule])
 }
 
-// why is Why with a schema as JSON.
-func why(rule string, schema any) string {
+// why is Why with the value of the rule, or nil.
+func why(rule string, want any) string {
 	sentence := sentences[rule]
-	object, _ := schema.(map[string]any)
-	want := object[rule]
-	switch {
-	case !strings.Contains(sentence, "%v") && sentence != "":
+	if !strings.Contains(sentence, "%v") && sentence != "" {
 		return sentence
-	case sentence == "" || want == nil:
+	}
+	if sentence == "" || want == nil {
 		return "must satisfy " + rule
+	}
+	text := fmt.Sprint(want)
+	switch number, isFraction := want.(*big.Rat); {
+	case isFraction:
+		f, _ := number.Float64()
+		text = strconv.FormatFloat(f, 'f', -1, 64)
+	case rule == "type":
+		text = strings.ReplaceAll(strings.Trim(text, "[]"), " ", " or ")
+	case rule == "enum":
+		text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
 	case rule == "const":
-		text, _ := json.Marshal(want) // it was JSON
-		want = string(text)
-	case want == json.Number("1"):
+		data, _ := json.Marshal(want) // it was JSON
+		text = string(data)
+	case text == "1" && strings.HasPrefix(sentence, "must have"):
 		sentence = strings.TrimSuffix(sentence, "s") // 1 item
 	}
-	if list, ok := want.([]any); ok {
-		text := strings.Trim(fmt.Sprint(list), "[]")
-		if rule == "type" {
-			text = strings.ReplaceAll(text, " ", " or ")
-		}
-		want = text
-	}
-	return fmt.Sprintf(sentence, want)
+	return fmt.Sprintf(sentence, text)
 }
