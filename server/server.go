@@ -85,8 +85,8 @@ type Options struct {
 // Authorization, a request body that is not JSON, a schema that does not compile,
 // two operations of the same method and path, a path parameter that is part of a
 // segment. It also fails for what the generated code does not decode as it was sent:
-// an inline request body with oneOf, anyOf or additionalProperties, such a parameter,
-// inline or not, and a string that is a file (contentMediaType, or the format binary).
+// a string that is a file (contentMediaType, or the format binary), and oneOf, anyOf or
+// additionalProperties in a parameter or in a body that is not one of the components.
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
