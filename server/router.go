@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 
@@ -132,11 +131,15 @@ func (router *router) err() error {
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := w.(*response)
 	segments := resp.segments[:0]
-	escaped := r.URL.EscapedPath()
-	// Clients and proxies remove segments "." and "..", and empty ones, so the path could
-	// name another operation than the caller meant.
-	isClean := escaped == "/" || strings.HasPrefix(escaped, "/") && path.Clean(escaped) == strings.TrimSuffix(escaped, "/")
-	for segment := range strings.SplitSeq(strings.TrimPrefix(escaped, "/"), "/") {
+	rest, isClean := strings.CutPrefix(r.URL.EscapedPath(), "/")
+	for more := true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		// Clients and proxies remove segments "." and "..", and empty ones, so the path could
+		// name another operation than the caller meant.
+		if segment == "." || segment == ".." || segment == "" && more {
+			isClean = false
+		}
 		text, err := url.PathUnescape(segment)
 		isClean = isClean && err == nil
 		segments = append(segments, text)

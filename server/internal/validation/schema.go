@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -59,7 +58,6 @@ type Schema struct {
 	root   *openapi3.Schema
 	engine *jsonschema.Schema
 	names  map[string]bool // of the document's fields
-	anyInt bool            // every integer of 64 bits is valid, as for most ids
 }
 
 // Compile compiles the schema that ref refers to or holds, which is a part of the document.
@@ -82,7 +80,7 @@ func (c *Compiler) Compile(ref *openapi3.SchemaRef) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
-	return &Schema{root: ref.Value, engine: engine, names: c.names, anyInt: anyInt(target)}, nil
+	return &Schema{root: ref.Value, engine: engine, names: c.names}, nil
 }
 
 // validateFormat validates a format as kin-openapi does, because JSON Schema leaves
@@ -100,22 +98,6 @@ func validateFormat(name string, value any) error {
 	}
 	return nil
 }
-
-// anyInt reports whether a schema has no rule but that the value is an integer of 64 bits.
-func anyInt(target any) bool {
-	object, _ := target.(map[string]any)
-	rules := maps.Clone(object)
-	for _, annotation := range []string{"title", "description", "default", "example", "examples"} {
-		delete(rules, annotation)
-	}
-	if rules["format"] == "int64" {
-		delete(rules, "format")
-	}
-	return len(rules) == 1 && rules["type"] == "integer"
-}
-
-// AnyInt reports whether every integer of 64 bits is known to be valid.
-func (s *Schema) AnyInt() bool { return s.anyInt }
 
 // Check returns the violations of value, which is in the types of [Decode]: the first
 // twenty by field and text, or none if value is valid.
