@@ -28,7 +28,6 @@ type response struct {
 	operation *operation    // nil until a route matches
 	context   requestContext
 	bound     validatedBody
-	segments  [8]string // initial memory of the router
 
 	status int   // 0 until the response has a status
 	held   *held // the response until finish sends it; nil: it is being sent

@@ -130,7 +130,7 @@ func (router *router) err() error {
 // or 405.
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := w.(*response)
-	segments := resp.segments[:0]
+	segments := make([]string, 0, 16) // on the stack
 	rest, isClean := strings.CutPrefix(r.URL.EscapedPath(), "/")
 	for more := true; more; {
 		var segment string
