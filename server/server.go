@@ -141,7 +141,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		record observe.Record
 	}{}
 	observe.Observe(&both.record, w, r, observe.Options{Logger: h.Logger}, func(record *observe.Record) {
-		both.response.ResponseWriter, both.response.record = &record.Writer, record
+		both.ResponseWriter, both.response.record = &record.Writer, record
 		h.serve(record, &both.response, r)
 	})
 }
