@@ -103,15 +103,22 @@ func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, 
 	method, path, _ := strings.Cut(pattern, " ")
 	path = strings.TrimSuffix(path, "{$}") // how http.ServeMux spells the end of "/a/"
 	segments, names, err := split(path)
-	if op := router.find(method, segments); err == nil && op != nil && op.next == nil {
-		op.next, op.pathNames = next, names
-		mux := http.NewServeMux()
-		mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
-		mux.ServeHTTP(nil, &http.Request{Method: method, URL: &url.URL{Path: path}})
-		op.matched.URL = nil // each request has its own
+	op := router.find(method, segments)
+	if err != nil || op == nil || op.next != nil {
+		router.errs = append(router.errs, fmt.Errorf("route %q: the document has no such operation", pattern))
 		return
 	}
-	router.errs = append(router.errs, fmt.Errorf("route %q: the document has no such operation", pattern))
+	op.next, op.pathNames = next, names
+	wildcards, values := "", "" // net/http needs no literals to know where the values are
+	for _, name := range names {
+		if name != "" {
+			wildcards, values = wildcards+"/{"+name+"}", values+"/x"
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc(wildcards+"/{$}", func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
+	mux.ServeHTTP(nil, &http.Request{Method: method, URL: &url.URL{Path: values + "/"}})
+	op.matched.URL, op.matched.Pattern = nil, pattern
 }
 
 // err returns an error for every route without an operation and every operation

@@ -129,7 +129,7 @@ func conflicts() (paths []string) {
 			paths = append(paths, path)
 		}
 	}
-	return append(paths, "/of2/is0/is2/end", "/slash/", "/slash", "/slash/{a}")
+	return append(paths, "/of2/is0/is2/end", "/slash/", "/slash", "/slash/{a}", "/tilde~/b:c,d")
 }
 
 func TestPathsThatServeMuxCannotHoldTogether(t *testing.T) {
