@@ -19,12 +19,14 @@ func newOurs() (http.Handler, error) {
 	})
 }
 
+var secretText = registryusers.NewSecretText(secret)
+
 type ours struct{}
 
 func (ours) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
 	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
 		ID: responseID, Name: r.Body.Name, ReadOnly: r.Body.ReadOnly, Duration: r.Body.Duration,
-		CreatedAt: createdAt, ExpiresAt: expiresAt(int(r.Body.Duration)), Secret: registryusers.NewSecretText(secret),
+		CreatedAt: createdAt, ExpiresAt: expiresAt(int(r.Body.Duration)), Secret: secretText,
 	}}, nil
 }
 

@@ -20,8 +20,8 @@ func TestCreateAllocations(t *testing.T) {
 		status     int
 		most       float64
 	}{
-		{"valid", validBody, http.StatusCreated, 24},
-		{"invalid", invalidBody, http.StatusBadRequest, 31},
+		{"valid", validBody, http.StatusCreated, 17},
+		{"invalid", invalidBody, http.StatusBadRequest, 18},
 	} {
 		got := testing.AllocsPerRun(1000, newLoop(t, handler, test.body, test.status))
 		t.Logf("%s create: %v allocations", test.name, got)

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/gen/models"
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
 func TestCreateThroughTheWire(t *testing.T) {
@@ -175,6 +177,40 @@ func TestRequestIDIsTheServersOwn(t *testing.T) {
 		}
 		seen[id[0]] = true
 		s.log.line(t, id[0])
+	}
+}
+
+// The implementation and the authenticator see the id of the response, alone and behind
+// a handler that observes the request already.
+func TestRequestIDIsTheResponses(t *testing.T) {
+	type key struct{}
+	var ids []string
+	s := newService(t, func(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+		ids = append(ids, RequestID(ctx), RequestID(context.WithoutCancel(ctx)))
+		return created(ctx, r)
+	}, withAuthenticator(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
+		ids = append(ids, RequestID(ctx))
+		return context.WithValue(ctx, key{}, "caller"), nil
+	}))
+	for name, handler := range map[string]http.Handler{
+		"alone":    s,
+		"observed": observe.Handler(s, observe.Options{Logger: slog.New(slog.DiscardHandler)}),
+	} {
+		ids = nil
+		server := httptest.NewServer(handler)
+		response, err := server.Client().Do(toServer(t, server.URL, call{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		server.Close()
+		id := response.Header.Get("X-Request-Id")
+		if want := []string{id, id, id}; response.StatusCode != 201 || id == "" || !slices.Equal(ids, want) {
+			t.Errorf("%s: got %d, and the ids %q of the contexts, want a 201 and %q", name, response.StatusCode, ids, want)
+		}
+	}
+	if id := RequestID(t.Context()); id != "" {
+		t.Errorf("outside of a request: got %q, want none", id)
 	}
 }
 
@@ -485,6 +521,31 @@ func TestBodiesAreClearedFromTheBuffers(t *testing.T) {
 				t.Error("no buffer was reused: the test proves nothing")
 			}
 		})
+	}
+}
+
+// keeping is a response writer that keeps the buffers that are written to it.
+type keeping struct {
+	httptest.ResponseRecorder
+	buffers [][]byte
+}
+
+func (k *keeping) Write(p []byte) (int, error) {
+	k.buffers = append(k.buffers, p)
+	return k.ResponseRecorder.Write(p)
+}
+
+// The buffers that responses are encoded into are reused too.
+func TestResponsesAreClearedFromTheBuffers(t *testing.T) {
+	w := &keeping{ResponseRecorder: *httptest.NewRecorder()}
+	newService(t, created, withoutValidation).ServeHTTP(w, call{}.request())
+	if w.Code != 201 || !strings.Contains(w.Body.String(), `"secret":"m0rk3r"`) || len(w.buffers) == 0 {
+		t.Fatalf("got %d %s in %d writes, want a secret in a 201", w.Code, w.Body, len(w.buffers))
+	}
+	for _, buffer := range w.buffers {
+		if text := bytes.Trim(buffer[:cap(buffer)], "\x00"); len(text) > 0 {
+			t.Errorf("in the buffer after the response: %q", text)
+		}
 	}
 }
 

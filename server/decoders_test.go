@@ -26,7 +26,7 @@ func newCreate(tb testing.TB) *operation {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	op, err := newOperation(doc, compiler, createPath, doc.Paths.Value(createPath), "POST", createOperation(doc))
+	op, err := newOperation(doc, compiler, createPath, "POST", parameterNames(createPath))
 	if err != nil {
 		tb.Fatal(err)
 	}

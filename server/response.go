@@ -22,21 +22,22 @@ import (
 // it in the document's form.
 type response struct {
 	http.ResponseWriter
-	handler   *handler
-	request   *http.Request
-	operation *operation // nil until a route matches
+	validates bool // responses against the document
 	record    *observe.Record
+	request   *http.Request // as the generated code gets it
+	operation *operation    // nil until a route matches
 	context   requestContext
 	bound     validatedBody
 
-	pathValues [4]string // initial memory of the router
+	status int   // 0 until the response has a status
+	held   *held // the response until finish sends it; nil: it is being sent
+	cause  error // of an error response; for the log only
+}
 
-	status int          // 0 until the response has a status
-	held   bool         // the response is in body until finish sends it
-	body   bytes.Buffer // the held response's body
-
-	problem apierror.Body // of an error response
-	cause   error         // of an error response; for the log only
+// held is a response that is not sent yet.
+type held struct {
+	body    bytes.Buffer  // as the implementation wrote it
+	problem apierror.Body // of an error
 }
 
 // maxHeld limits the body of a held response.
@@ -51,65 +52,45 @@ func (r *response) WriteHeader(code int) {
 		code = http.StatusInternalServerError
 	}
 	r.status = code
-	r.held = code >= 400 || r.handler.validate
-	if !r.held {
-		r.send()
+	if code >= 400 || r.validates {
+		r.held = &held{}
+		return
 	}
+	r.send()
 }
 
 func (r *response) Write(p []byte) (int, error) {
-	if r.status == 0 {
-		r.WriteHeader(http.StatusOK)
-	}
-	if !r.held {
+	r.WriteHeader(http.StatusOK) // unless the response has a status
+	switch {
+	case r.held == nil:
 		return r.ResponseWriter.Write(p)
-	}
-	if r.body.Len()+len(p) > maxHeld {
+	case r.held.body.Len()+len(p) > maxHeld:
 		return 0, fmt.Errorf("the response is larger than %d bytes, the limit for errors and for validated responses", maxHeld)
 	}
-	return r.body.Write(p)
+	return r.held.body.Write(p)
 }
 
 // fail makes the response an error. If a success is already being sent, it only
 // keeps cause, which is for the log.
 func (r *response) fail(code int, p apierror.Body, cause error) {
 	r.cause = cause
-	if r.status != 0 && !r.held {
-		return
+	if r.status == 0 || r.held != nil {
+		r.status, r.held = code, &held{problem: p}
 	}
-	r.status, r.held, r.problem = code, true, p
-	r.body.Reset()
 }
 
-// failError makes the response the one for an error of the implementation. After
-// the end of a context the outcome is unknown, unless the error is ErrUnavailable,
-// which says that nothing was done.
-func (r *response) failError(err error) {
-	if isContextEnd(err) && !errors.Is(err, registryusers.ErrUnavailable) {
-		r.failAs(registryusers.ErrOutcomeUnknown, err)
-		return
-	}
-	r.failAs(err, err)
-}
-
-// failAuthentication makes the response the one for an error of the authenticator.
-// Even after the end of a context the outcome is known: nothing was done.
-func (r *response) failAuthentication(err error) {
-	if isContextEnd(err) {
-		r.failAs(registryusers.ErrUnavailable, err)
-		return
-	}
-	r.failAs(err, err)
-}
-
-func isContextEnd(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}
-
-// failAs makes the response the one that apierror has for err.
-func (r *response) failAs(err, cause error) {
+// failError makes the response the one for an error of the implementation or the
+// authenticator. If the error is the end of a context, the response is the one for ended,
+// unless the error is ErrUnavailable, which says that nothing was done.
+func (r *response) failError(err, ended error) {
 	code, body := apierror.Of(err)
-	r.fail(code, body, cause)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		if errors.Is(err, registryusers.ErrUnavailable) {
+			ended = registryusers.ErrUnavailable
+		}
+		code, body = apierror.Of(ended)
+	}
+	r.fail(code, body, err)
 }
 
 // failBody makes the response the one for a body that could not be read or decoded.
@@ -118,7 +99,7 @@ func (r *response) failBody(err error) {
 	var refused *validation.JSONError
 	switch {
 	case errors.As(err, &over):
-		r.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: tooLarge}, nil)
+		r.fail(http.StatusRequestEntityTooLarge, apierror.Body{Message: fmt.Sprintf("the body must have at most %d bytes", MaxBodyBytes)}, nil)
 	case errors.As(err, &refused):
 		r.fail(http.StatusBadRequest, apierror.Body{Message: "the body is not acceptable JSON: " + refused.Error()}, nil)
 	default:
@@ -128,14 +109,11 @@ func (r *response) failBody(err error) {
 
 // failFields makes the response a 400 with the violations.
 func (r *response) failFields(violations []validation.Violation) {
-	p := apierror.Body{Message: apierror.InvalidRequest}
+	p := apierror.Body{Message: apierror.InvalidRequest, InvalidFields: make(map[string][]string, len(violations))}
 	for _, v := range violations {
 		if v.Field == "" {
 			p.Message = "the body " + v.Why
 			continue
-		}
-		if p.InvalidFields == nil {
-			p.InvalidFields = make(map[string][]string)
 		}
 		p.InvalidFields[v.Field] = append(p.InvalidFields[v.Field], v.Why)
 	}
@@ -145,67 +123,53 @@ func (r *response) failFields(violations []validation.Violation) {
 // finish sends a held response and adds to the access log's record. It must be
 // deferred: it recovers a panic of the implementation and responds 500.
 func (r *response) finish() {
-	if value := recover(); value != nil {
-		if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			r.log()
-			panic(value)
-		}
+	value := recover()
+	sent := r.status != 0 && r.held == nil
+	switch err, _ := value.(error); {
+	case errors.Is(err, http.ErrAbortHandler):
+		r.log()
+		panic(value)
+	case value != nil:
 		r.record.SetPanic(value)
-		defer r.abortIfSent(r.status != 0 && !r.held)
 		r.fail(http.StatusInternalServerError, apierror.Body{}, nil)
-	} else if r.status == 0 {
+	case r.status == 0:
 		r.fail(http.StatusInternalServerError, apierror.Body{}, errors.New("the implementation returned no response"))
 	}
-	if r.held {
-		if r.status >= 400 {
-			r.formError()
-		}
-		if r.handler.validate && r.operation != nil {
-			if err := r.validate(); err != nil {
-				r.fail(http.StatusInternalServerError, apierror.Body{}, err)
-				r.formError()
-			}
-		}
-		r.send()
-		_, _ = r.ResponseWriter.Write(r.body.Bytes()) // fails if the client has disconnected
+	if r.held != nil {
+		r.sendHeld()
 	}
 	r.log()
-	r.abortIfSent(!r.held && r.cause != nil)
-}
-
-// abortIfSent closes the connection if sent, so that the client does not take an
-// incomplete response for a complete one.
-func (r *response) abortIfSent(sent bool) {
-	if sent {
+	if sent && (value != nil || r.cause != nil) { // the client must not take it for a complete response
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// noStore is shared by all responses; it must not be changed.
-var noStore = []string{"no-store"}
-
-func (r *response) send() {
-	if header := r.Header(); r.status < 400 { // else apierror.Write has set them
-		if header.Get(observe.RequestIDHeader) != r.record.ID { // the implementation has set another
-			header.Set(observe.RequestIDHeader, r.record.ID)
-		}
-		if header["Cache-Control"] == nil { // a response may hold a secret
-			header["Cache-Control"] = noStore
-		}
-	}
-	r.ResponseWriter.WriteHeader(r.status)
-}
-
-// formError writes the body and the headers of an error response. Every error
-// response passes through it, including those that the implementation wrote as one
-// of the generated types.
-func (r *response) formError() {
-	if r.body.Len() > 0 && r.cause == nil { // with a cause the body is that of a status that is not valid
+func (r *response) sendHeld() {
+	if r.status >= 400 && r.held.body.Len() > 0 && r.cause == nil { // with a cause the body is that of a status that is not valid
 		r.readError()
 	}
-	r.body.Reset()
-	r.problem.RequestID = r.record.ID
-	r.problem = apierror.Write(r, r.status, r.problem) // into r.body, as the response is held
+	if r.validates && r.operation != nil {
+		if r.status >= 400 {
+			r.formError(r)
+		}
+		if err := r.validate(); err != nil {
+			r.fail(http.StatusInternalServerError, apierror.Body{}, err)
+		}
+	}
+	if r.status >= 400 {
+		r.formError(r.ResponseWriter)
+		return
+	}
+	r.send()
+	_, _ = r.ResponseWriter.Write(r.held.body.Bytes()) // fails if the client has disconnected
+}
+
+// formError writes an error response to w. Every error response passes through it,
+// including those that the implementation wrote as one of the generated types.
+func (r *response) formError(w http.ResponseWriter) {
+	r.held.body.Reset()
+	r.held.problem.RequestID = r.record.ID
+	r.held.problem = apierror.Write(w, r.status, r.held.problem)
 }
 
 // readError sets the problem from the error that the implementation wrote as one of
@@ -213,13 +177,28 @@ func (r *response) formError() {
 func (r *response) readError() {
 	if mediaType, _, _ := mime.ParseMediaType(r.Header().Get("Content-Type")); mediaType == "application/json" {
 		var body apierror.Body
-		if json.Unmarshal(r.body.Bytes(), &body) == nil {
-			r.problem = body
+		if json.Unmarshal(r.held.body.Bytes(), &body) == nil {
+			r.held.problem = body
 		}
 	}
-	if r.status >= 500 && r.problem.Message != "" {
-		r.cause = errors.New(r.problem.Message)
+	if r.status >= 500 && r.held.problem.Message != "" {
+		r.cause = errors.New(r.held.problem.Message)
 	}
+}
+
+// noStore is shared by all responses; it must not be changed.
+var noStore = []string{"no-store"}
+
+// send sends the header of a success.
+func (r *response) send() {
+	header := r.Header()
+	if ids := header[observe.RequestIDHeader]; len(ids) != 1 || ids[0] != r.record.ID { // the implementation has set another
+		header[observe.RequestIDHeader] = []string{r.record.ID}
+	}
+	if header["Cache-Control"] == nil { // a response may hold a secret
+		header["Cache-Control"] = noStore
+	}
+	r.ResponseWriter.WriteHeader(r.status)
 }
 
 // log adds to the request's record in the access log.
@@ -228,10 +207,11 @@ func (r *response) log() {
 		r.record.Add(slog.String("operation", r.operation.id))
 	}
 	if r.status >= 400 {
-		r.record.Add(slog.String("class", r.problem.ExceptionClass), slog.String("message", r.problem.Message))
-	}
-	if len(r.problem.InvalidFields) > 0 {
-		r.record.Add(slog.Any("invalid_fields", r.problem.InvalidFields))
+		p := r.held.problem
+		r.record.Add(slog.String("class", p.ExceptionClass), slog.String("message", p.Message))
+		if len(p.InvalidFields) > 0 {
+			r.record.Add(slog.Any("invalid_fields", p.InvalidFields))
+		}
 	}
 	if r.cause != nil {
 		r.record.SetCause(r.cause)

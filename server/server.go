@@ -85,8 +85,8 @@ type Options struct {
 // Authorization, a request body that is not JSON, a schema that does not compile,
 // two operations of the same method and path, a path parameter that is part of a
 // segment. It also fails for what the generated code does not decode as it was sent:
-// an inline request body with oneOf, anyOf or additionalProperties, such a parameter,
-// inline or not, and a string that is a file (contentMediaType, or the format binary).
+// a string that is a file (contentMediaType, or the format binary), and oneOf, anyOf or
+// additionalProperties in a parameter or in a body that is not one of the components.
 func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
@@ -112,50 +112,66 @@ func build(doc *openapi3.T, options Options, mount func(apiserver.ServeMux)) (ht
 	if options.Authenticator == nil {
 		return nil, errors.New("server: Options.Authenticator is required")
 	}
-	h := &handler{
-		authenticator: options.Authenticator,
-		validate:      options.ValidateResponses,
-		doc:           doc,
-	}
 	routes, err := newRouter(doc)
+	if err == nil {
+		mount(routes)
+		err = routes.err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	mount(routes)
-	if err := routes.err(); err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+	if options.Logger == nil {
+		options.Logger = slog.Default()
 	}
-	h.routes = routes
-	logger := options.Logger
-	if logger == nil {
-		logger = slog.Default()
-	}
-	return observe.Handler(h, observe.Options{Logger: logger}), nil
+	return &handler{options, routes}, nil
 }
 
 type handler struct {
-	authenticator Authenticator
-	validate      bool
-	doc           *openapi3.T
-	routes        *router
+	Options
+	routes *router
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	resp := &response{ResponseWriter: w, handler: h, request: r, record: observe.From(r.Context())}
+	if record := observe.From(r.Context()); record != nil {
+		h.serve(r.Context(), &response{ResponseWriter: w, record: record}, r)
+		return
+	}
+	both := &struct { // one allocation
+		response
+		record observe.Record
+	}{}
+	observe.Observe(&both.record, w, r, observe.Options{Logger: h.Logger}, func(record *observe.Record) {
+		both.ResponseWriter, both.response.record = &record.Writer, record
+		h.serve(record, &both.response, r)
+	})
+}
+
+// serve serves a request that is observed.
+func (h *handler) serve(ctx context.Context, resp *response, r *http.Request) {
+	resp.validates = h.ValidateResponses
 	defer resp.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {
 		resp.fail(http.StatusUnauthorized, apierror.Body{ExceptionClass: "not_authenticated", Message: `send the header "Authorization: apikey <token>"`}, nil)
 		return
 	}
-	ctx, err := h.authenticator.Authenticate(r.Context(), token)
+	ctx, err := h.Authenticator.Authenticate(ctx, token)
 	if err != nil {
-		resp.failAuthentication(err)
+		resp.failError(err, registryusers.ErrUnavailable) // even after the end of a context it is known that nothing was done
 		return
 	}
 	resp.context.Context = ctx
-	resp.request = r.WithContext(&resp.context)
-	h.routes.ServeHTTP(resp, resp.request)
+	h.routes.ServeHTTP(resp, r)
+}
+
+// RequestID returns the id of the request that an implementation or an [Authenticator]
+// handles with ctx, which the response has in its header X-Request-Id. It returns ""
+// if ctx is no request's.
+func RequestID(ctx context.Context) string {
+	if record := observe.From(ctx); record != nil {
+		return record.ID
+	}
+	return ""
 }
 
 // apiKey returns the token of "Authorization: apikey <token>". The scheme
@@ -184,5 +200,5 @@ func failBinding(w http.ResponseWriter, _ *http.Request, err error) {
 
 // failHandling responds to an error that the implementation returned.
 func failHandling(w http.ResponseWriter, _ *http.Request, err error) {
-	w.(*response).failError(err)
+	w.(*response).failError(err, registryusers.ErrOutcomeUnknown)
 }

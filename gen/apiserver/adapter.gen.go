@@ -46,17 +46,17 @@ func (v validated) CreateUser(ctx context.Context, request CreateUserRequestObje
 	}
 	response, err := v.next.CreateUser(ctx, request)
 	if _, ok := response.(CreateUser201JSONResponse); ok {
-		return encodedCreateUser201{response}, err
+		return encodedCreateUser201{encoderOf(response)}, err
 	}
 	return response, err
 }
 
 // encodedCreateUser201 encodes a [CreateUser201JSONResponse].
-type encodedCreateUser201 struct{ CreateUserResponseObject }
+type encodedCreateUser201 struct{ *bodyEncoder }
 
 func (r encodedCreateUser201) VisitCreateUserResponse(w http.ResponseWriter) error {
-	response := r.CreateUserResponseObject.(CreateUser201JSONResponse)
-	e := bodyEncoders.Get().(*bodyEncoder)
+	e := r.bodyEncoder
+	response := e.response.(CreateUser201JSONResponse)
 	encodeCreatedUser(e, &response.Body)
 	if response.Headers.IdempotentReplayed != nil {
 		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
@@ -284,8 +284,15 @@ func (d *bodyDecoder) skip() {
 
 // bodyEncoder has the body of one response, which may have a secret.
 type bodyEncoder struct {
-	body []byte
-	err  error
+	response any
+	body     []byte
+	err      error
+}
+
+func encoderOf(response any) *bodyEncoder {
+	e := bodyEncoders.Get().(*bodyEncoder)
+	e.response = response
+	return e
 }
 
 // respond sends the body and releases e.
@@ -294,11 +301,13 @@ func (e *bodyEncoder) respond(w http.ResponseWriter, status int) error {
 	if err == nil {
 		w.Header()["Content-Type"] = jsonContent
 		w.WriteHeader(status)
-		_, err = w.Write(append(e.body, '\n'))
+		e.raw("\n")
+		_, err = w.Write(e.body)
 	}
 	clear(e.body)
-	e.body, e.err = e.body[:0], nil
-	bodyEncoders.Put(e)
+	if e.response, e.body, e.err = nil, e.body[:0], nil; cap(e.body) <= 64<<10 {
+		bodyEncoders.Put(e)
+	}
 	return err
 }
 

@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"sync"
 
 	"github.com/registryusers/registryusers"
 )
@@ -103,9 +106,6 @@ func general(status int) row {
 	return row{class: "HTTPError"}
 }
 
-// noStore is shared by all responses; it must not be changed.
-var noStore = []string{"no-store"}
-
 // NoSuchPath is the body of a 404 for a path without a route.
 var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
 
@@ -128,18 +128,18 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 	}
 	header := w.Header()
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Location", "X-Content-Type-Options"} {
-		header.Del(name) // they belong to a response that this one replaces
+		delete(header, name) // they belong to a response that this one replaces
 	}
-	header.Set("Content-Type", "application/json")
-	if header.Get("X-Request-Id") != body.RequestID {
-		header.Set("X-Request-Id", body.RequestID)
+	header["Content-Type"] = jsonContent
+	if ids := header["X-Request-Id"]; len(ids) != 1 || ids[0] != body.RequestID {
+		header["X-Request-Id"] = []string{body.RequestID}
 	}
 	if header["Cache-Control"] == nil {
 		header["Cache-Control"] = noStore
 	}
 	switch status {
 	case http.StatusUnauthorized:
-		header.Set("WWW-Authenticate", "apikey")
+		header["Www-Authenticate"] = challenge
 	case http.StatusConflict:
 		header.Set("x-should-retry", "false") // else the vendor's Go SDK repeats a request after a 409
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -148,8 +148,62 @@ func Write(w http.ResponseWriter, status int, body Body) Body {
 		}
 	}
 	w.WriteHeader(status)
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(body) // fails only if the client has disconnected
+	buffer := buffers.Get().(*[]byte)
+	*buffer = body.append((*buffer)[:0])
+	_, _ = w.Write(*buffer) // fails only if the client has disconnected
+	buffers.Put(buffer)
 	return body
+}
+
+// These are shared by all responses; they must not be changed.
+var (
+	noStore     = []string{"no-store"}
+	jsonContent = []string{"application/json"}
+	challenge   = []string{"apikey"}
+)
+
+// buffers has buffers for bodies of responses.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// append appends the body's JSON and a new line.
+func (body *Body) append(b []byte) []byte {
+	b = append(b, '{')
+	if body.ErrorCode != "" {
+		b = append(quote(append(b, `"error_code":`...), body.ErrorCode), ',')
+	}
+	b = quote(append(b, `"exception_class":`...), body.ExceptionClass)
+	if len(body.InvalidFields) > 0 {
+		before := `,"invalid_fields":{`
+		names := slices.AppendSeq(make([]string, 0, len(body.InvalidFields)), maps.Keys(body.InvalidFields))
+		slices.Sort(names)
+		for _, name := range names {
+			b = append(quote(append(b, before...), name), ':')
+			before = "["
+			for _, why := range body.InvalidFields[name] {
+				b = quote(append(b, before...), why)
+				before = ","
+			}
+			if before == "[" {
+				b = append(b, "null"...)
+			} else {
+				b = append(b, ']')
+			}
+			before = ","
+		}
+		b = append(b, '}')
+	}
+	b = quote(append(b, `,"message":`...), body.Message)
+	b = quote(append(b, `,"request_id":`...), body.RequestID)
+	return append(b, '}', '\n')
+}
+
+// quote appends text as a JSON string.
+func quote(b []byte, text string) []byte {
+	for _, c := range []byte(text) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' { // not as it is
+			quoted, _ := json.Marshal(text) // does not fail for a string
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
 }

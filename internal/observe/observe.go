@@ -6,13 +6,14 @@ package observe
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -33,41 +34,77 @@ type Options struct {
 	Begin func(r *http.Request) (ctx context.Context, end func(*Record))
 }
 
-// Handler observes the requests to next. It passes a request on unchanged if another
-// Handler observes it already.
+// Handler observes the requests to next, whose requests have the record as their
+// context. It passes a request on unchanged if another Handler observes it already.
 func Handler(next http.Handler, o Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if From(r.Context()) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}
-		record := &Record{Context: r.Context(), ID: rand.Text(), Start: time.Now()}
-		var end func(*Record)
-		if o.Begin != nil {
-			record.Context, end = o.Begin(r)
-		}
-		record.Request = r.WithContext(record)
-		record.attrs = record.room[:0]
-		record.Writer.ResponseWriter = w
-		record.header[0] = record.ID
-		w.Header()[RequestIDHeader] = record.header[:]
-		defer func() {
-			value := recover()
-			if value != nil {
-				record.SetPanic(value)
-				record.aborted = true
-			}
-			record.log(o.Logger)
-			if end != nil {
-				end(record)
-			}
-			if record.aborted {
-				panic(http.ErrAbortHandler) // closes the connection; net/http does not log it again
-			}
-		}()
-		next.ServeHTTP(&record.Writer, record.Request)
+		Observe(new(Record), w, r, o, func(record *Record) {
+			record.Request = r.WithContext(record)
+			next.ServeHTTP(&record.Writer, record.Request)
+		})
 	})
 }
+
+// Observe observes a request in a new record while serve handles it. serve writes the
+// response to the record's Writer, and goes on with the record as its context. The
+// request must not be observed already.
+func Observe(record *Record, w http.ResponseWriter, r *http.Request, o Options, serve func(*Record)) {
+	record.Context, record.ID, record.Start, record.Request = r.Context(), newID(), time.Now(), r
+	var end func(*Record)
+	if o.Begin != nil {
+		record.Context, end = o.Begin(r)
+	}
+	record.attrs = record.room[:0]
+	record.Writer.ResponseWriter = w
+	record.header[0] = record.ID
+	w.Header()[RequestIDHeader] = record.header[:]
+	defer func() {
+		value := recover()
+		if value != nil {
+			record.SetPanic(value)
+			record.aborted = true
+		}
+		record.log(o.Logger)
+		if end != nil {
+			end(record)
+		}
+		if record.aborted {
+			panic(http.ErrAbortHandler) // closes the connection; net/http does not log it again
+		}
+	}()
+	serve(record)
+}
+
+// newID returns an id of 26 letters and digits, from a text of many that are made at
+// once. Ids are distinct and not secret.
+func newID() string {
+	ids := idTexts.Get().(*string)
+	if *ids == "" {
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // of crypto/rand.Text
+		text := make([]byte, 32*idLength)
+		var bits uint64
+		for i := range text {
+			if i%12 == 0 { // 5 bits each
+				bits = rand.Uint64() //nolint:gosec // G404: no secret
+			}
+			text[i] = alphabet[bits%32]
+			bits /= 32
+		}
+		*ids = string(text)
+	}
+	id := (*ids)[:idLength]
+	*ids = (*ids)[idLength:]
+	idTexts.Put(ids)
+	return id
+}
+
+const idLength = 26
+
+var idTexts = sync.Pool{New: func() any { return new(string) }}
 
 // Record holds what is known about a request. It is also the request's context. Only
 // the goroutine of the request's handler may use it.

@@ -1,6 +1,10 @@
 package validation
 
-import "github.com/getkin/kin-openapi/openapi3"
+import (
+	"encoding/json"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
 
 // FillDefaults sets the absent fields of value, which must be valid, to the
 // schema's defaults. It does not use defaults inside a oneOf or anyOf.
@@ -13,10 +17,10 @@ func fillDefaults(s *openapi3.Schema, value any) {
 	switch value := value.(type) {
 	case map[string]any:
 		for name, ref := range s.Properties {
-			if field, ok := value[name]; ok {
-				fillDefaults(ref.Value, field)
-			} else if ref.Value.Default != nil {
+			if _, ok := value[name]; !ok && ref.Value.Default != nil {
 				value[name] = fresh(ref.Value.Default)
+			} else if ok {
+				fillDefaults(ref.Value, value[name])
 			}
 		}
 		if additional := s.AdditionalProperties.Schema; additional != nil {
@@ -27,8 +31,8 @@ func fillDefaults(s *openapi3.Schema, value any) {
 			}
 		}
 	case []any:
-		if s.Items != nil {
-			for _, element := range value {
+		for _, element := range value {
+			if s.Items != nil {
 				fillDefaults(s.Items.Value, element)
 			}
 		}
@@ -37,25 +41,10 @@ func fillDefaults(s *openapi3.Schema, value any) {
 
 // fresh returns a copy of a default of the document, in the types of [Decode].
 func fresh(value any) any {
-	switch value := value.(type) {
-	case float64:
-		if n := int64(value); float64(n) == value {
-			return n
+	if data, err := json.Marshal(value); err == nil {
+		if decoded, err := Decode(data); err == nil {
+			return decoded
 		}
-	case int:
-		return int64(value)
-	case []any:
-		out := make([]any, len(value))
-		for i := range value {
-			out[i] = fresh(value[i])
-		}
-		return out
-	case map[string]any:
-		out := make(map[string]any, len(value))
-		for k := range value {
-			out[k] = fresh(value[k])
-		}
-		return out
 	}
-	return value
+	return value // a number that no request may have
 }

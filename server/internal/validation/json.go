@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -29,92 +30,55 @@ func (e *JSONError) Error() string {
 // lone surrogates, repeated names, nesting of more than 10,000 levels, integers
 // beyond ±(2^53-1), numbers beyond float64, and fractions that float64 rounds to an
 // integer.
-func Decode(data []byte) (any, error) {
-	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(data))}
-	value, err := d.value()
-	if err == nil {
+func Decode(data []byte) (value any, err error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(data))
+	if err = json.UnmarshalDecode(d, &value, numbers); err == nil {
 		if _, err = d.ReadToken(); errors.Is(err, io.EOF) {
 			return value, nil
 		}
 		if err == nil {
-			err = d.fail("there is more after the value")
+			err = &JSONError{d.InputOffset(), "there is more after the value"}
 		}
 	}
-	return nil, d.explain(err)
+	return nil, explain(d, err)
 }
 
-type decoder struct{ *jsontext.Decoder }
-
-func (d decoder) value() (any, error) {
+// numbers decodes a number by its value.
+var numbers = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, value *any) error {
+	if d.PeekKind() != '0' {
+		return errors.ErrUnsupported
+	}
 	token, err := d.ReadToken()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	switch token.Kind() {
-	case 'n':
-		return nil, nil
-	case 't', 'f':
-		return token.Bool(), nil
-	case '"':
-		return token.String(), nil
-	case '0':
-		integer, fraction, reason := parseNumber(token.String())
-		switch {
-		case reason != "":
-			return nil, d.fail(reason)
-		case fraction != 0:
-			return fraction, nil
-		}
-		return integer, nil
-	case '[':
-		array := []any{}
-		for d.PeekKind() != ']' {
-			element, err := d.value()
-			if err != nil {
-				return nil, err
-			}
-			array = append(array, element)
-		}
-		_, err := d.ReadToken()
-		return array, err
-	default: // '{': the decoder refuses everything else
-		object := map[string]any{}
-		for d.PeekKind() != '}' {
-			token, err := d.ReadToken()
-			if err != nil {
-				return nil, err
-			}
-			name := token.String()
-			if object[name], err = d.value(); err != nil {
-				return nil, err
-			}
-		}
-		_, err := d.ReadToken()
-		return object, err
+	integer, fraction, reason := parseNumber(token.String())
+	switch {
+	case reason != "":
+		return &JSONError{d.InputOffset(), reason}
+	case fraction != 0:
+		*value = fraction
+	default:
+		*value = integer
 	}
-}
+	return nil
+}))
 
-func (d decoder) fail(reason string) error {
-	return &JSONError{d.InputOffset(), reason}
-}
-
-// explain returns an [*JSONError] for an error of the decoder, whose text quotes the input.
-func (d decoder) explain(err error) error {
+// explain returns a [*JSONError] for an error of the decoder, whose text quotes the input.
+func explain(d *jsontext.Decoder, err error) error {
 	var ours *JSONError
-	if errors.As(err, &ours) {
-		return ours
-	}
 	var syntactic *jsontext.SyntacticError
 	switch {
-	case errors.Is(err, io.EOF):
-		return &JSONError{0, "it is empty"}
+	case errors.As(err, &ours):
+		return ours
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &JSONError{d.InputOffset(), "it ends too early"}
+	case errors.Is(err, io.EOF):
+		return &JSONError{0, "it is empty"}
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return &JSONError{d.InputOffset(), "a name is repeated in an object"}
 	case errors.As(err, &syntactic):
 		return &JSONError{syntactic.ByteOffset, "it is not valid JSON in UTF-8"}
-	default:
-		return &JSONError{d.InputOffset(), "it cannot be decoded"}
 	}
+	return &JSONError{d.InputOffset(), "it cannot be decoded"}
 }

@@ -3,74 +3,71 @@ package validation
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
+// sentences has the [Violation.Why] of a violated rule, by its keyword in JSON Schema,
+// with the keyword's value for %v.
+var sentences = map[string]string{
+	"required":             "is required",
+	"additionalProperties": "has a field that is not allowed",
+	"propertyNames":        "has a field whose name is not allowed",
+	"anyOf":                "must match at least one of the allowed schemas",
+	"oneOf":                "must match exactly one of the allowed schemas",
+	"uniqueItems":          "must have no two equal items",
+	"type":                 "must be of type %v",
+	"pattern":              "must match %v",
+	"format":               "must be a %v",
+	"enum":                 "must be one of %v",
+	"const":                "must be %v",
+	"minimum":              "must be at least %v",
+	"maximum":              "must be at most %v",
+	"exclusiveMinimum":     "must be greater than %v",
+	"exclusiveMaximum":     "must be less than %v",
+	"multipleOf":           "must be a multiple of %v",
+	"minLength":            "must have at least %v characters",
+	"maxLength":            "must have at most %v characters",
+	"minItems":             "must have at least %v items",
+	"maxItems":             "must have at most %v items",
+	"minProperties":        "must have at least %v fields",
+	"maxProperties":        "must have at most %v fields",
+}
+
 // Why returns the [Violation.Why] of a rule, which is a keyword of JSON Schema,
 // with its value in s. s may be nil.
 func Why(rule string, s *openapi3.Schema) string {
-	if s == nil {
-		s = &openapi3.Schema{}
-	}
-	number := func(f *float64) string { return strconv.FormatFloat(*f, 'f', -1, 64) }
-	switch {
-	case rule == "required":
-		return "is required"
-	case rule == "additionalProperties":
-		return "has a field that is not allowed"
-	case rule == "propertyNames":
-		return "has a field whose name is not allowed"
-	case rule == "anyOf":
-		return "must match at least one of the allowed schemas"
-	case rule == "oneOf":
-		return "must match exactly one of the allowed schemas"
-	case rule == "uniqueItems":
-		return "must have no two equal items"
-	case rule == "type" && s.Type != nil:
-		return "must be of type " + strings.Join(s.Type.Slice(), " or ")
-	case rule == "pattern" && s.Pattern != "":
-		return "must match " + s.Pattern
-	case rule == "minimum" && s.Min != nil:
-		return "must be at least " + number(s.Min)
-	case rule == "maximum" && s.Max != nil:
-		return "must be at most " + number(s.Max)
-	case rule == "exclusiveMinimum" && s.ExclusiveMin.Value != nil:
-		return "must be greater than " + number(s.ExclusiveMin.Value)
-	case rule == "exclusiveMaximum" && s.ExclusiveMax.Value != nil:
-		return "must be less than " + number(s.ExclusiveMax.Value)
-	case rule == "multipleOf" && s.MultipleOf != nil:
-		return "must be a multiple of " + number(s.MultipleOf)
-	case rule == "minLength" && s.MinLength > 0:
-		return "must have at least " + count(s.MinLength, "character")
-	case rule == "maxLength" && s.MaxLength != nil:
-		return "must have at most " + count(*s.MaxLength, "character")
-	case rule == "minItems" && s.MinItems > 0:
-		return "must have at least " + count(s.MinItems, "item")
-	case rule == "maxItems" && s.MaxItems != nil:
-		return "must have at most " + count(*s.MaxItems, "item")
-	case rule == "minProperties" && s.MinProps > 0:
-		return "must have at least " + count(s.MinProps, "field")
-	case rule == "maxProperties" && s.MaxProps != nil:
-		return "must have at most " + count(*s.MaxProps, "field")
-	case rule == "format" && s.Format != "":
-		return "must be a " + s.Format
-	case rule == "enum" && len(s.Enum) > 0:
-		return "must be one of " + strings.Trim(fmt.Sprint(s.Enum), "[]")
-	case rule == "const" && s.Const != nil:
-		if text, err := json.Marshal(s.Const); err == nil {
-			return "must be " + string(text)
-		}
-	}
-	return "must satisfy " + rule
+	schema, _ := toJSON(s)
+	object, _ := schema.(map[string]any)
+	return why(rule, object[rule])
 }
 
-// count returns a number of things: "1 item", "2 items".
-func count(n uint64, thing string) string {
-	if n != 1 {
-		thing += "s"
+// why is Why with the value of the rule, or nil.
+func why(rule string, want any) string {
+	sentence := sentences[rule]
+	if !strings.Contains(sentence, "%v") && sentence != "" {
+		return sentence
 	}
-	return strconv.FormatUint(n, 10) + " " + thing
+	if sentence == "" || want == nil {
+		return "must satisfy " + rule
+	}
+	text := fmt.Sprint(want)
+	switch number, isFraction := want.(*big.Rat); {
+	case isFraction:
+		f, _ := number.Float64()
+		text = strconv.FormatFloat(f, 'f', -1, 64)
+	case rule == "type":
+		text = strings.ReplaceAll(strings.Trim(text, "[]"), " ", " or ")
+	case rule == "enum":
+		text = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
+	case rule == "const":
+		data, _ := json.Marshal(want) // it was JSON
+		text = string(data)
+	case text == "1" && strings.HasPrefix(sentence, "must have"):
+		sentence = strings.TrimSuffix(sentence, "s") // 1 item
+	}
+	return fmt.Sprintf(sentence, text)
 }
