@@ -315,7 +315,7 @@ func TestAccessEndsWithoutInodes(t *testing.T) {
 // that creates users.
 func TestDirectoryThatVanishes(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	var n atomic.Int64
 	var mu sync.Mutex
@@ -424,7 +424,7 @@ func TestImageDirectoryThatVanishes(t *testing.T) {
 // directory: whoever is removed from the copy must not get in.
 func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	secret := server.user(t, data, "user1", `"duration":1`)
 	wantProbes(t, server, 200, 200)
 	if err := os.Rename(data, data+".moved"); err != nil {
@@ -450,7 +450,7 @@ func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
 // does not see its commit.
 func TestRemovedIndexLetsNobodyIn(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	secret := server.user(t, data, "user1", `"duration":1`)
 	server.user(t, data, "user2", `"duration":1`)
 	wantLogin := func(want int) {
@@ -476,7 +476,7 @@ func TestRemovedIndexLetsNobodyIn(t *testing.T) {
 		t.Errorf("a create: got %d %s, want 503, and no path", a.status, a.body)
 	}
 	server.stop(syscall.SIGTERM) // which must not remove what the command committed
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	wantLogin(401)
 	if out, err := admin(data, "user", "ls", "--registry", "1"); err != nil || !strings.Contains(out, "user2") || strings.Contains(out, "user1") {
 		t.Errorf("the users: got %v\n%s, want user2 alone", err, out)
@@ -487,7 +487,7 @@ func TestRemovedIndexLetsNobodyIn(t *testing.T) {
 // who is created then would be lost with them.
 func TestKeysThatVanish(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	keys := filepath.Join(data, "keys")
 	create := func(when string, want int) {
@@ -529,7 +529,7 @@ func wantProbes(t *testing.T, server *process, healthy, ready int) {
 
 func TestDamagedDatabaseIsNotServed(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	for i := range 100 {
 		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
 	}
@@ -566,7 +566,7 @@ func TestDamagedDatabaseIsNotServed(t *testing.T) {
 // before the next start.
 func TestUncleanStopIsChecked(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for i := range 300 {
 		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
@@ -582,12 +582,12 @@ func TestUncleanStopIsChecked(t *testing.T) {
 			if info, err := os.Stat(filepath.Join(data, "registryusers.db-wal")); err == nil && info.Size() > 0 {
 				return
 			}
-			server = serve(t, "--registry", "off", "--data", data)
+			server = serve(t, "--images", "off", "--data", data)
 		}
 	}
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	killed("last")
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.waitForLog(t, "the database is in order")
 	killed("more")
 
@@ -611,7 +611,7 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	if err := os.WriteFile(database, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.waitForLog(t, "the database is damaged")
 	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
 	if a.status != 503 || strings.Contains(a.body, data) {
@@ -622,7 +622,7 @@ func TestUncleanStopIsChecked(t *testing.T) {
 		t.Errorf("admin key create in a damaged database: got %v %s, want a refusal", err, out)
 	}
 	server.stop(syscall.SIGTERM)
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	if a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization); a.status != 503 {
 		t.Errorf("a create in a damaged database, after a restart: got %d %s, want 503", a.status, a.body)
 	}
@@ -639,13 +639,13 @@ func TestUncleanStopIsChecked(t *testing.T) {
 // database open in between does not hide how the server ended.
 func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for i := range 300 {
 		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
 	}
 	server.stop(syscall.SIGTERM)
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.stop(os.Kill)
 	database := filepath.Join(data, "registryusers.db")
 	if info, err := os.Stat(database + "-wal"); err != nil || info.Size() != 0 {
@@ -670,7 +670,7 @@ func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAdmin(t, data, "key", "ls")
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.waitForLog(t, "the database is damaged")
 	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
 	if a.status != 503 {
@@ -681,7 +681,7 @@ func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
 // A full disk is found out before a user is created whose login could not be kept.
 func TestDockerConfigOnAFullDisk(t *testing.T) {
 	dir, data := smallDisk(t, 1<<20), t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	config := filepath.Join(dir, "config.json")
 	if err := os.WriteFile(config, []byte(`{"auths":{}}`), 0o600); err != nil {
 		t.Fatal(err)

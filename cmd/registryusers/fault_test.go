@@ -174,7 +174,7 @@ func TestFaults(t *testing.T) {
 		defer random.Unlock()
 		return dice.IntN(n)
 	}
-	start := func() *process { return serve(t, "--dev", "--registry", "off", "--data", data) }
+	start := func() *process { return serve(t, "--dev", "--images", "off", "--data", data) }
 	server := start()
 	logs := []*logBuffer{&server.stderr}
 	proxy := newFaultProxy(t, server.url, func(int) fault {

@@ -131,7 +131,7 @@ func attackers(t *testing.T) int {
 // attackers at once to wait.
 func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
+	p := serve(t, "--dev", "--images", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	secret := p.user(t, data, "generated", `"duration":1`)
 	const users = 20
 	for i := range users {
@@ -199,7 +199,7 @@ func (p *process) loginUntilIn(t *testing.T, name, secret, from string) (tries i
 // A user whose secret is guessed from many addresses can log in from an address without failures.
 func TestGuessedUserCanLogIn(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
+	p := serve(t, "--dev", "--images", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	users := []string{"1-1-demo+early", "1-1-demo+late"} // who log in before and after the attackers have failed
 	for _, name := range []string{"early", "late"} {
 		p.user(t, data, name, `"duration":1,"secret":"correct horse"`)

@@ -22,7 +22,7 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 	t.Logf("to see the same numbers of responses: -seed %d", *faultSeed)
 	dice := rand.New(rand.NewPCG(*faultSeed, 1))
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	var (
 		sent         atomic.Int64
@@ -68,7 +68,7 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 		}
 		server.stop(os.Kill)
 		<-ended
-		server = serve(t, "--registry", "off", "--data", data)
+		server = serve(t, "--images", "off", "--data", data)
 	}
 	server.stop(os.Interrupt)
 

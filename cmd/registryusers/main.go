@@ -138,17 +138,11 @@ func exitCode(err error) int {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version + " " + info.GoVersion
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "registryusers", version)
-			return err
-		},
-	}
+	return newCommand("version", "Print the version", func(cmd *cobra.Command, _ []string) error {
+		version := "unknown"
+		if info, ok := debug.ReadBuildInfo(); ok {
+			version = info.Main.Version + " " + info.GoVersion
+		}
+		return printLine(cmd.OutOrStdout(), nil, "registryusers", version)
+	})
 }

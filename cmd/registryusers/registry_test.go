@@ -388,7 +388,7 @@ func TestOutsideRegistry(t *testing.T) {
 			program := tool(t, test.program, true)
 			tool(t, "skopeo", true)
 			data, keys := t.TempDir(), filepath.Join(t.TempDir(), "keys")
-			args, print, setting := []string{"--dev", "--data", data, "--registry=off"}, []string{"jwks", "--data", data}, "jwks"
+			args, print, setting := []string{"--dev", "--data", data, "--images=off"}, []string{"jwks", "--data", data}, "jwks"
 			if test.x5c {
 				args, print, setting = append(args, "--token-x5c"), append(print, "--pem"), "rootcertbundle"
 			}
@@ -422,7 +422,7 @@ func TestOutsideRegistry(t *testing.T) {
 				}
 			}
 			if got := send(t, "GET", p.url+"/v2/", ""); got.status != 404 || got.fields.Class != "NotFoundError" || got.header.Get("WWW-Authenticate") != "" {
-				t.Errorf("with --registry=off nothing is below /v2/: got %d %s, want 404 without a challenge", got.status, got.body)
+				t.Errorf("with --images=off nothing is below /v2/: got %d %s, want 404 without a challenge", got.status, got.body)
 			}
 		})
 	}

@@ -31,7 +31,7 @@ type serveOptions struct {
 	tlsCert, tlsKey     string
 	insecureHTTP, isDev bool
 	newDatabase         bool
-	registry, service   string
+	images, service     string
 	tokenX5C            bool
 	trustedProxies      []string
 	adminListen         string
@@ -47,14 +47,9 @@ type serveOptions struct {
 
 func serveCommand() *cobra.Command {
 	o := serveOptions{reserve: sizeFlag{bytes: ociregistry.DefaultReserve}}
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Serve the API, the token service and the registry",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
-	}
+	cmd := newCommand("serve", "Serve the API, the token service and the registry", func(cmd *cobra.Command, _ []string) error {
+		return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+	})
 	addConfigFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
@@ -65,7 +60,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
 	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, for example behind a proxy that does TLS")
 	flags.BoolVar(&o.isDev, "dev", false, "create a registry and an API key, write them to DATA/dev.json, and print how to use them")
-	flags.StringVar(&o.registry, "registry", "on", "on: this server stores images; off: another registry stores them and accepts this server's tokens")
+	choiceFlag(cmd, &o.images, "images", "", "on: this server stores images; off: another registry stores them and accepts this server's tokens", "on", "off")
 	flags.Var(&o.reserve, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it, pushes are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
 	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
 	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
@@ -76,7 +71,7 @@ func serveCommand() *cobra.Command {
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long requests in progress may take when the server is stopped")
 	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest level that is logged: ERROR, WARN, INFO, which includes every request, or DEBUG, which includes probes")
-	flags.StringVar(&o.logFormat, "log-format", "text", "format of the log: text or json")
+	choiceFlag(cmd, &o.logFormat, "log-format", "", "format of the log", "text", "json")
 	flags.BoolVar(&o.validateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, when the server listens")
 	return cmd
@@ -84,10 +79,7 @@ func serveCommand() *cobra.Command {
 
 // serve serves until ctx is done.
 func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	logger, err := o.logger(stderr)
-	if err != nil {
-		return err
-	}
+	logger := o.logger(stderr)
 	config, reload, err := o.tls(logger)
 	if err != nil {
 		return err
@@ -126,7 +118,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		base = scheme(config) + "://" + reachable(listener.Addr())
 	}
 	if o.isDev {
-		if err := dev(ctx, dir, a.Accounts, base, o.registry == "on", stdout); err != nil {
+		if err := dev(ctx, dir, a.Accounts, base, o.images == "on", stdout); err != nil {
 			return err
 		}
 	}
@@ -135,7 +127,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 			return fmt.Errorf("the address file cannot be written: %w", err)
 		}
 	}
-	if o.registry == "on" && o.imageRequests > 0 && o.imageRequests < ociregistry.MaxRequests/4 {
+	if o.images == "on" && o.imageRequests > 0 && o.imageRequests < ociregistry.MaxRequests/4 {
 		logger.Warn("the limit of open files allows few pulls and pushes at a time; raise it (ulimit -n), or lower --max-connections",
 			"open_files", web.OpenFiles(), "max_connections", o.connections.Total, "max_requests", o.imageRequests)
 	}
@@ -190,15 +182,12 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 // maxAdminConnections is the most connections that the admin listener has open.
 const maxAdminConnections = 16
 
-func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
+func (o *serveOptions) logger(w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: o.logLevel}
-	switch o.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
 	}
-	return nil, usagef("--log-format must be text or json")
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // app wires the server for a data directory.
@@ -208,7 +197,7 @@ func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.L
 		Service:  o.service,
 		TokenX5C: o.tokenX5C,
 	}
-	if o.registry == "on" {
+	if o.images == "on" {
 		settings.Registry = &ociregistry.Options{Root: dir.Images(), URL: o.url, Reserve: o.reserve.bytes, Requests: o.imageRequests}
 	}
 	a, err := images.Open(ctx, dir, settings)
@@ -227,9 +216,6 @@ func (o *serveOptions) check() error {
 			return usagef("--url must be of the form https://HOST[:PORT]")
 		}
 		o.url = u.Scheme + "://" + u.Host
-	}
-	if o.registry != "on" && o.registry != "off" {
-		return usagef("--registry must be on or off")
 	}
 	if o.service == "" {
 		return usagef("--service must not be empty")

@@ -94,19 +94,13 @@ func (c *certificateFiles) reload() {
 func onHangup(f func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
-	done := make(chan struct{})
 	go func() {
-		for {
-			select {
-			case <-signals:
-				f()
-			case <-done:
-				return
-			}
+		for range signals {
+			f()
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
-		close(done)
+		signal.Stop(signals) // sends nothing any more
+		close(signals)
 	}
 }
