@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/registryusers/registryusers"
@@ -150,14 +151,13 @@ func freeNames(ctx context.Context, service *accounts.Service, registryID int64,
 
 // quoted returns text quoted as one word for a shell.
 func quoted(text string) string {
-	isPlain := func(r rune) bool {
-		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("_-./:@+", r)
-	}
-	if text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !isPlain(r) }) {
+	if plainWord.MatchString(text) {
 		return text
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
+
+var plainWord = regexp.MustCompile(`^[-0-9A-Za-z_./:@+]+$`)
 
 func findDevRegistry(ctx context.Context, service *accounts.Service) (accounts.Registry, error) {
 	registries, err := service.Registries(ctx)
