@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	faultCreates = flag.Int("creates", inCI(1000, 200), "how many users TestFaults creates")
+	faultCreates = flag.Int("creates", inCI(1000, 100), "how many users TestFaults creates")
 	faultSeed    = flag.Uint64("seed", rand.Uint64(), "of the random faults in TestFaults")
 )
 
