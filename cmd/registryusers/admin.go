@@ -27,7 +27,7 @@ func adminCommand() *cobra.Command {
 }
 
 func initCommand() *cobra.Command {
-	return newCommand("init", "Create the data directory, with an empty database and the keys, and print its path",
+	cmd := newCommand("init", "Create the data directory, with an empty database and the keys, and print its path",
 		func(cmd *cobra.Command, _ []string) (err error) {
 			path := cmd.Flag("data").Value.String()
 			if datadir.Exists(path) {
@@ -41,6 +41,11 @@ func initCommand() *cobra.Command {
 			_, err = dir.Keys.TokenKeys(slog.Default()) // creates the first one
 			return printLine(cmd.OutOrStdout(), err, path)
 		})
+	cmd.Long = cmd.Short + `.
+
+Apart from init, only serve creates a data directory. The other commands refuse a
+directory that does not exist, because --data may be misspelt.`
+	return cmd
 }
 
 // group returns a command that only has subcommands. Without one of them it fails,
@@ -68,7 +73,7 @@ func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer
 func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
 		path := cmd.Flag("data").Value.String()
-		if !datadir.Exists(path) && cmd.Name() != "create" {
+		if !datadir.Exists(path) {
 			return usagef("there is no data directory %s: name it with --data, or create it with 'registryusers admin init'", path)
 		}
 		dir, err := datadir.Open(cmd.Context(), path)
