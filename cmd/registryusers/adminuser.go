@@ -19,7 +19,7 @@ func userListCommand() *cobra.Command {
 		},
 		func(u accounts.User) row {
 			return row{
-				fmt.Sprintf("%d\t%q\t%s\t%s\t%s", u.ID, u.Name, access(u.ReadOnly), day(u.CreatedAt), ends(u.ExpiresAt, u.Duration != -1)),
+				fmt.Sprintf("%d\t%q\t%s\t%s\t%s", u.ID, u.Name, rights(u.ReadOnly), formatTime(u.CreatedAt), formatExpiry(u.ExpiresAt, u.Duration != -1)),
 				userJSON{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, ""},
 			}
 		})

@@ -39,7 +39,7 @@ func keyListCommand() *cobra.Command {
 			if k.ProjectID != 0 {
 				project = strconv.FormatInt(k.ProjectID, 10)
 			}
-			return row{fmt.Sprintf("%d\t%s\t%s", k.ID, project, day(k.CreatedAt)), keyJSON{k.ID, k.ProjectID, k.CreatedAt}}
+			return row{fmt.Sprintf("%d\t%s\t%s", k.ID, project, formatTime(k.CreatedAt)), keyJSON{k.ID, k.ProjectID, k.CreatedAt}}
 		})
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/registryusers/registryusers"
@@ -77,11 +78,7 @@ func dev(ctx context.Context, dir *datadir.Dir, a *accounts.Service, base string
 		return err
 	}
 	text, err := devText(ctx, a, dir.Path, file, registry, hasRegistry)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(stdout, text)
-	return err
+	return printLine(stdout, err, text)
 }
 
 // devText returns command lines for trying the server. They can be pasted one after
@@ -126,7 +123,7 @@ func devText(ctx context.Context, a *accounts.Service, directory string, file de
 	} else {
 		fmt.Fprintf(&b, "To create another with the command line:\n\n  %s\n\n", create)
 	}
-	fmt.Fprintf(&b, "The address and the API key are in %s.\n", filepath.Join(data, devFileName))
+	fmt.Fprintf(&b, "The address and the API key are in %s.", filepath.Join(data, devFileName))
 	return b.String(), nil
 }
 
@@ -164,10 +161,10 @@ func findDevRegistry(ctx context.Context, service *accounts.Service) (accounts.R
 	if err != nil {
 		return accounts.Registry{}, err
 	}
-	for _, r := range registries {
-		if r.ProjectID == 1 && r.RegionID == 1 && r.Name == devRegistry {
-			return r, nil
-		}
+	if i := slices.IndexFunc(registries, func(r accounts.Registry) bool {
+		return r.ProjectID == 1 && r.RegionID == 1 && r.Name == devRegistry
+	}); i >= 0 {
+		return registries[i], nil
 	}
 	return service.CreateRegistry(ctx, 1, 1, devRegistry)
 }

@@ -38,8 +38,8 @@ func (p *process) tokens(t *testing.T, name, secret string) tokens {
 	return got
 }
 
-// enter returns the statuses of requests with the tokens to the registry and the token service.
-func (p *process) enter(t *testing.T, of tokens) [2]int {
+// use returns the statuses of requests with the tokens to the registry and the token service.
+func (p *process) use(t *testing.T, of tokens) [2]int {
 	t.Helper()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {of.Refresh}, "service": {"registryusers"}}
 	return [2]int{
@@ -84,7 +84,7 @@ func TestTokenFromBeforeARestoreIsRefused(t *testing.T) {
 		"of a secret that is newer than the backup": p.tokens(t, "before", newSecret(t, data, "before")),
 	}
 	for what, of := range old {
-		if got := p.enter(t, of); got != [2]int{200, 200} {
+		if got := p.use(t, of); got != [2]int{200, 200} {
 			t.Errorf("before the restore, the tokens %s get %v; want 200 twice", what, got)
 		}
 	}
@@ -103,12 +103,12 @@ func TestTokenFromBeforeARestoreIsRefused(t *testing.T) {
 	}
 	secret := newSecret(t, data, "before") // the second one again
 	for what, of := range old {
-		if got := p.enter(t, of); got != [2]int{401, 401} {
+		if got := p.use(t, of); got != [2]int{401, 401} {
 			t.Errorf("after the restore, the tokens %s get %v; want 401 twice", what, got)
 		}
 	}
 	for name, secret := range map[string]string{"other": otherSecret, "before": secret} {
-		if got := p.enter(t, p.tokens(t, name, secret)); got != [2]int{200, 200} {
+		if got := p.use(t, p.tokens(t, name, secret)); got != [2]int{200, 200} {
 			t.Errorf("after the restore, new tokens of %s get %v; want 200 twice", name, got)
 		}
 	}

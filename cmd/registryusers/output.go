@@ -83,16 +83,16 @@ func paint(out io.Writer, colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-func day(t time.Time) string { return t.UTC().Format(time.DateTime) }
+func formatTime(t time.Time) string { return t.UTC().Format(time.DateTime) }
 
-func ends(t time.Time, ends bool) string {
+func formatExpiry(t time.Time, ends bool) string {
 	if !ends {
 		return "never"
 	}
-	return day(t)
+	return formatTime(t)
 }
 
-func access(readOnly bool) string {
+func rights(readOnly bool) string {
 	if readOnly {
 		return "pull"
 	}

@@ -42,6 +42,6 @@ func registryListCommand() *cobra.Command {
 			return dir.Accounts().Registries(ctx)
 		},
 		func(r accounts.Registry) row {
-			return row{fmt.Sprintf("%d\t%d\t%d\t%s\t%s", r.ID, r.ProjectID, r.RegionID, r.Name, day(r.CreatedAt)), registryJSON(r)}
+			return row{fmt.Sprintf("%d\t%d\t%d\t%s\t%s", r.ID, r.ProjectID, r.RegionID, r.Name, formatTime(r.CreatedAt)), registryJSON(r)}
 		})
 }

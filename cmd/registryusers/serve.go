@@ -122,7 +122,7 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	if config != nil {
 		scheme, start = "https", func(l net.Listener) error { return httpServer.ServeTLS(l, "", "") }
 	}
-	base := cmp.Or(o.registry.URL, scheme+"://"+reachable(listener.Addr()))
+	base := cmp.Or(o.registry.URL, scheme+"://"+reachableAddress(listener.Addr()))
 	if o.isDev {
 		if err := dev(ctx, dir, a.Accounts, base, o.storesImages == "on", stdout); err != nil {
 			return err
@@ -174,7 +174,7 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 			logger.Error("the listener for probes (--admin-listen) failed", "error", err)
 		}
 	}()
-	logger.Info("serving probes", "url", "http://"+reachable(listener.Addr()))
+	logger.Info("serving probes", "url", "http://"+reachableAddress(listener.Addr()))
 	return func() { _ = server.Close() }, nil
 }
 
@@ -234,8 +234,8 @@ func (o *serveOptions) check() error {
 	return nil
 }
 
-// reachable returns the address at which this machine reaches a listener.
-func reachable(address net.Addr) string {
+// reachableAddress returns the address at which this machine reaches a listener.
+func reachableAddress(address net.Addr) string {
 	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
 	}

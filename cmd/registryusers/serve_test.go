@@ -34,7 +34,7 @@ func (p *process) printedLines(t *testing.T) []string {
 // TestPrintedLines runs the lines that --dev prints as a new user would: one
 // after the other, from another directory, on the first start and on later ones.
 func TestPrintedLines(t *testing.T) {
-	tool(t, "curl", true)
+	findTool(t, "curl", true)
 	docker, err := exec.LookPath("docker")
 	hasDocker := err == nil
 	hasEngine := hasDocker && exec.Command(docker, "info").Run() == nil

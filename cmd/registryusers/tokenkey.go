@@ -12,7 +12,7 @@ import (
 )
 
 // withKeys returns a RunE that calls f with the token keys of the data directory.
-func withKeys(f func(keys *keys.Files, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
+func withKeys(f func(keys *keys.TokenKeys, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return withDir(func(_ context.Context, dir *datadir.Dir, out io.Writer, args []string) error {
 		keys, err := dir.Keys.TokenKeys(slog.Default())
 		if err != nil {
@@ -25,7 +25,7 @@ func withKeys(f func(keys *keys.Files, out io.Writer, args []string) error) func
 func jwksCommand() *cobra.Command {
 	var isPEM bool
 	cmd := newCommand("jwks", "Print the public keys that verify tokens, for another registry",
-		withKeys(func(keys *keys.Files, out io.Writer, _ []string) error {
+		withKeys(func(keys *keys.TokenKeys, out io.Writer, _ []string) error {
 			if isPEM {
 				bundle, err := keys.Certificates()
 				if err == nil {
@@ -47,7 +47,7 @@ func jwksCommand() *cobra.Command {
 
 func tokenKeyAddCommand() *cobra.Command {
 	return newCommand("add", "Add and publish a key and print its id; it signs after 'token-key use ID'",
-		withKeys(func(keys *keys.Files, out io.Writer, _ []string) error {
+		withKeys(func(keys *keys.TokenKeys, out io.Writer, _ []string) error {
 			id, err := keys.Add()
 			return printLine(out, err, id)
 		}))
@@ -55,7 +55,7 @@ func tokenKeyAddCommand() *cobra.Command {
 
 func tokenKeyUseCommand() *cobra.Command {
 	return newCommand("use ID", "Make a key sign from now on; other registries must have it before, see 'registryusers jwks'",
-		withKeys(func(keys *keys.Files, _ io.Writer, args []string) error { return keys.Use(args[0]) }))
+		withKeys(func(keys *keys.TokenKeys, _ io.Writer, args []string) error { return keys.Use(args[0]) }))
 }
 
 func tokenKeyListCommand() *cobra.Command {
@@ -87,5 +87,5 @@ func tokenKeyListCommand() *cobra.Command {
 
 func tokenKeyRemoveCommand() *cobra.Command {
 	return newCommand("rm ID", "Remove a key that does not sign; tokens that it has signed are refused at once",
-		withKeys(func(keys *keys.Files, _ io.Writer, args []string) error { return keys.Remove(args[0]) }))
+		withKeys(func(keys *keys.TokenKeys, _ io.Writer, args []string) error { return keys.Remove(args[0]) }))
 }

@@ -141,7 +141,7 @@ func (o *createOptions) print(out io.Writer, u client.User) error {
 	}
 	end, isEnding := u.Expires()
 	return printRows(out, asTable, "ID\tNAME\tACCESS\tEXPIRES\tSECRET", []row{
-		{cells: fmt.Sprintf("%d\t%s\t%s\t%s\t%s", u.ID, u.Name, access(u.ReadOnly), ends(end, isEnding), u.Secret.Reveal())},
+		{cells: fmt.Sprintf("%d\t%s\t%s\t%s\t%s", u.ID, u.Name, rights(u.ReadOnly), formatExpiry(end, isEnding), u.Secret.Reveal())},
 	})
 }
 

@@ -29,16 +29,16 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// Files holds the keys that sign tokens, from the files token-*.pem of a directory.
+// TokenKeys holds the keys that sign tokens, from the files token-*.pem of a directory.
 // Each file has a key and a self-signed certificate for it. All keys verify tokens.
 // The key that the file token-signing names signs them, or the newest key if there
 // is no such file. Changes of the files take effect at the next use.
 //
 // A key is rotated in three steps, so that other registries have time to fetch the
-// new one: [Files.Add] publishes it, [Files.Use] makes it the key that signs, and
-// [Files.Remove] removes the old one after its tokens have expired. Files is safe
+// new one: [TokenKeys.Add] publishes it, [TokenKeys.Use] makes it the key that signs, and
+// [TokenKeys.Remove] removes the old one after its tokens have expired. TokenKeys is safe
 // for concurrent use.
-type Files struct {
+type TokenKeys struct {
 	dir    string
 	logger *slog.Logger
 
@@ -56,11 +56,11 @@ type tokenKey struct {
 	private jose.JSONWebKey // with its certificate; its KeyID is its RFC 7638 thumbprint
 }
 
-// OpenFiles returns the token keys of a directory, and creates a first key if there
+// OpenTokenKeys returns the token keys of a directory, and creates a first key if there
 // is none. It logs and skips a damaged file; if no usable file is left, it returns
 // an error.
-func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
-	k := &Files{dir: dir, logger: logger}
+func OpenTokenKeys(dir string, logger *slog.Logger) (*TokenKeys, error) {
+	k := &TokenKeys{dir: dir, logger: logger}
 	keys, err := k.all()
 	if err == nil && len(keys) == 0 {
 		if _, err = k.create(); err == nil {
@@ -71,8 +71,8 @@ func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
 }
 
 // Add creates a key and returns its id. The key is published, but signs only after
-// [Files.Use].
-func (k *Files) Add() (id string, err error) {
+// [TokenKeys.Use].
+func (k *TokenKeys) Add() (id string, err error) {
 	_, signing, err := k.IDs()
 	if err == nil && signing != "" { // without the file token-signing, the new key would sign at once
 		err = k.sign(signing)
@@ -85,7 +85,7 @@ func (k *Files) Add() (id string, err error) {
 
 // Use makes a key the one that signs from now on. If there is no such key, the
 // error is [registryusers.ErrNotFound].
-func (k *Files) Use(id string) error {
+func (k *TokenKeys) Use(id string) error {
 	if _, err := k.find(id); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (k *Files) Use(id string) error {
 // Remove removes a key: the tokens that it signed are refused from now on. The
 // errors are [registryusers.ErrNotFound], and [registryusers.ErrInvalid] for the
 // key that signs.
-func (k *Files) Remove(id string) error {
+func (k *TokenKeys) Remove(id string) error {
 	key, err := k.find(id)
 	switch {
 	case err != nil:
@@ -106,12 +106,12 @@ func (k *Files) Remove(id string) error {
 	return atomicfile.Remove(key.path)
 }
 
-func (k *Files) sign(id string) error {
+func (k *TokenKeys) sign(id string) error {
 	return atomicfile.Write(filepath.Join(k.dir, signingName), []byte(id+"\n"), 0o600)
 }
 
 // find returns the key with the id.
-func (k *Files) find(id string) (tokenKey, error) {
+func (k *TokenKeys) find(id string) (tokenKey, error) {
 	keys, err := k.all()
 	if err != nil {
 		return tokenKey{}, err
@@ -123,9 +123,9 @@ func (k *Files) find(id string) (tokenKey, error) {
 }
 
 // create creates a key.
-func (k *Files) create() (id string, err error) {
+func (k *TokenKeys) create() (id string, err error) {
 	var private *ecdsa.PrivateKey
-	for private == nil || !isFull(private) || strings.HasPrefix(id, "-") { // a command line would take "-…" for a flag
+	for private == nil || !hasFullCoordinates(private) || strings.HasPrefix(id, "-") { // a command line would take "-…" for a flag
 		if private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 			return "", err
 		}
@@ -158,7 +158,7 @@ func (k *Files) create() (id string, err error) {
 
 // isFull reports whether both coordinates fill their 32 bytes. Otherwise verifiers
 // without RFC 7518's padding (section 6.2.1.2) would compute another thumbprint.
-func isFull(private *ecdsa.PrivateKey) bool {
+func hasFullCoordinates(private *ecdsa.PrivateKey) bool {
 	point, err := private.PublicKey.Bytes() // 4, X, Y
 	return err == nil && point[1] != 0 && point[33] != 0
 }
@@ -170,7 +170,7 @@ func thumbprint(private *ecdsa.PrivateKey) (string, error) {
 
 // IDs returns the ids of the keys, the oldest first, and the id of the one that
 // signs.
-func (k *Files) IDs() (ids []string, signing string, err error) {
+func (k *TokenKeys) IDs() (ids []string, signing string, err error) {
 	keys, err := k.all()
 	for _, key := range keys {
 		ids = append(ids, key.private.KeyID)
@@ -190,7 +190,7 @@ const clockTick = 100 * time.Millisecond
 const retryUnusable = time.Second
 
 // all returns the keys. It reads them again if the directory has changed.
-func (k *Files) all() ([]tokenKey, error) {
+func (k *TokenKeys) all() ([]tokenKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	info, err := os.Stat(k.dir)
@@ -211,7 +211,7 @@ func (k *Files) all() ([]tokenKey, error) {
 }
 
 // readAll reads the keys, and logs the files that cannot be read.
-func (k *Files) readAll() ([]tokenKey, error) {
+func (k *TokenKeys) readAll() ([]tokenKey, error) {
 	entries, err := os.ReadDir(k.dir) // by name
 	if err != nil {
 		return nil, err
@@ -295,7 +295,7 @@ func readKey(path string) (tokenKey, error) {
 }
 
 // Signing returns the private key that signs tokens, with its certificate.
-func (k *Files) Signing() (jose.JSONWebKey, error) {
+func (k *TokenKeys) Signing() (jose.JSONWebKey, error) {
 	keys, err := k.all()
 	if i := slices.IndexFunc(keys, func(key tokenKey) bool { return key.signs }); i >= 0 {
 		return keys[i].private, nil
@@ -304,7 +304,7 @@ func (k *Files) Signing() (jose.JSONWebKey, error) {
 }
 
 // JWKS returns the public keys as a JSON Web Key Set (RFC 7517).
-func (k *Files) JWKS() (jose.JSONWebKeySet, error) {
+func (k *TokenKeys) JWKS() (jose.JSONWebKeySet, error) {
 	keys, err := k.all()
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, key := range keys {
@@ -315,7 +315,7 @@ func (k *Files) JWKS() (jose.JSONWebKeySet, error) {
 
 // Certificates returns the keys' certificates in PEM: the root certificates for a
 // registry that verifies tokens by the header x5c.
-func (k *Files) Certificates() ([]byte, error) {
+func (k *TokenKeys) Certificates() ([]byte, error) {
 	keys, err := k.all()
 	var bundle []byte
 	for _, key := range keys {
