@@ -175,7 +175,7 @@ func TestAccessEndsOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestAccessEndsOnADiskThatFilledBeforeTheServerMetIt has an admin command meet
+// TestAccessEndsOnADiskThatACommandFoundFull has an admin command meet
 // the full disk first.
 func TestAccessEndsOnADiskThatACommandFoundFull(t *testing.T) {
 	for name, isServed := range map[string]bool{"while serving": true, "while stopped": false} {
@@ -311,7 +311,7 @@ func TestAccessEndsWithoutInodes(t *testing.T) {
 	wantEnded("after a start", "third")
 }
 
-// TestDirectoryThatVanishes moves and removes the data directory under a server
+// TestRemovedDataDirectory moves and removes the data directory under a server
 // that creates users.
 func TestRemovedDataDirectory(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -383,7 +383,7 @@ func TestRemovedDataDirectory(t *testing.T) {
 	}
 }
 
-// TestImageDirectoryThatVanishes puts another image directory in the place of
+// TestRemovedImageDirectory puts another image directory in the place of
 // the server's, as when a disk is unmounted.
 func TestRemovedImageDirectory(t *testing.T) {
 	data := t.TempDir()
@@ -420,7 +420,7 @@ func TestRemovedImageDirectory(t *testing.T) {
 	}
 }
 
-// TestReplacedDirectoryLetsNobodyIn puts a copy in the place of the data
+// TestNoAccessAfterTheDataDirectoryWasReplaced puts a copy in the place of the data
 // directory: whoever is removed from the copy must not get in.
 func TestNoAccessAfterTheDataDirectoryWasReplaced(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -445,7 +445,7 @@ func TestNoAccessAfterTheDataDirectoryWasReplaced(t *testing.T) {
 	wantProbes(t, server, 200, 503)
 }
 
-// TestRemovedIndexLetsNobodyIn removes the index of the database's log under the
+// TestNoAccessAfterTheLogsIndexWasRemoved removes the index of the database's log under the
 // server: a command that then removes a user makes another index, and the server
 // does not see its commit.
 func TestNoAccessAfterTheLogsIndexWasRemoved(t *testing.T) {

@@ -50,7 +50,7 @@ func serveCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
 	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is created if it is missing")
-	flags.BoolVar(&o.newDatabase, "new-database", false, "create a new, empty database, if the database is lost and the keys are still there: the users, registries and API keys are lost, too; for one start only: it is refused if there is a database")
+	flags.BoolVar(&o.newDatabase, "new-database", false, "create an empty database beside keys whose database is lost; its users, registries and API keys are lost, too; for one start only: it is refused if there is a database")
 	flags.StringVar(&o.registry.URL, "url", "", "URL at which clients reach this server (default: from --listen)")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; it and --tls-key are read again when they change, and on SIGHUP")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")

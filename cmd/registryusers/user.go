@@ -43,7 +43,7 @@ NAME has at most 16 characters, which must be lower-case letters and digits.
 	flags.BoolVar(&o.secretOnly, "secret-only", false, "print only the secret, for a pipe")
 	outputFlag(cmd, &o.output)
 	excludeFlags(cmd, "secret-only", "output")
-	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "key of an earlier command whose outcome is unknown: repeated with this key within 24 hours, it gets the same result (default: a new key)")
+	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "key of an earlier command whose outcome is unknown; the same command with this key has the same result within 24 hours (default: a new key)")
 	flags.StringVar(&o.dockerConfig, "docker-config", "", "docker configuration file to add the login to, for docker, crane, skopeo and podman (\"config.json\" in $DOCKER_CONFIG)")
 	flags.StringVar(&o.registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
 	return cmd
