@@ -67,7 +67,9 @@ func Open(ctx context.Context, dir string, database Database) (*Keyring, error) 
 func (k *Keyring) ServerKey() (id string, key [32]byte) { return k.id, k.key() }
 
 // TokenKeys opens the token keys; see [OpenTokenKeys].
-func (k *Keyring) TokenKeys(logger *slog.Logger) (*TokenKeys, error) { return OpenTokenKeys(k.Dir, logger) }
+func (k *Keyring) TokenKeys(logger *slog.Logger) (*TokenKeys, error) {
+	return OpenTokenKeys(k.Dir, logger)
+}
 
 // serverKey is the content of the server key's file. In JSON, Key is in base64.
 type serverKey struct {
