@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 // flood is attackers who guess secrets in a closed loop, each from an address of
@@ -112,7 +114,7 @@ func (s slowest) String() string { return time.Duration(s).Round(time.Millisecon
 
 // attackers is the number of concurrent attackers, more than the 64 places of a queue
 // of logins.
-var attackers = flag.Int("attackers", inCI(200, 80), "how many attackers the tests of floods have")
+var attackers = flag.Int("attackers", testkit.InCI(200, 80), "how many attackers the tests of floods have")
 
 // Many attackers who guess at once, from as many addresses, must not delay a caller
 // that has an API key or the right secret, from any address. The server asks the
@@ -121,7 +123,7 @@ func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--images", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	secret := p.user(t, data, "generated", `"duration":1`)
-	users := inCI(20, 8)
+	users := testkit.InCI(20, 8)
 	for i := range users {
 		p.user(t, data, fmt.Sprint("custom", i), fmt.Sprintf(`"duration":1,"secret":"correct horse %d"`, i))
 	}
