@@ -78,15 +78,11 @@ func (r *restore) unpack(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(file)
+	f, info, err := openFile(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	keys := filepath.Join(r.staged, keysName)
 	for _, dir := range []string{r.staged, keys} {
 		if err := errors.Join(os.Mkdir(dir, 0o700), atomicfile.CopyOwner(dir, owner)); err != nil {
