@@ -15,7 +15,10 @@ run: ## build and serve on 127.0.0.1:8080, with a registry to try; ARGS adds fla
 	@exec "$(BINARY)" serve --dev $(ARGS)
 
 # Without vet, which CI runs in a step of its own: it would analyse every dependency.
+# The packages are built first: some tests run go build, which would compile what
+# this go test is still compiling.
 test: ## run the tests of the program and the packages; needs nothing but Go
+	go build ./...
 	go test -vet=off ./...
 
 # Without the test cache: these tests run the project's programs and read its files,
