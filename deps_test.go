@@ -185,7 +185,7 @@ var imports = []importRow{
 	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/store", "internal/web"}, not: []string{"database/sql"}},
 	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
-		"", "client", "internal/accounts", "internal/app", "internal/app/images", "internal/atomicfile", "internal/connections", "internal/datadir",
+		"", "client", "internal/accounts", "internal/app/images", "internal/atomicfile", "internal/connections", "internal/datadir",
 		"internal/keys", "internal/ociregistry", "internal/web",
 	}, not: []string{"database/sql"}},
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 
@@ -28,11 +27,8 @@ func adminCommand() *cobra.Command {
 }
 
 func initCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "init",
-		Short: "Create the data directory, with an empty database and the keys, and print its path",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+	cmd := newCommand("init", "Create the data directory, with an empty database and the keys, and print its path",
+		func(cmd *cobra.Command, _ []string) (err error) {
 			path := cmd.Flag("data").Value.String()
 			if datadir.Exists(path) {
 				return usagef("there is already a data directory %s: use it, or name another one with --data", path)
@@ -42,29 +38,26 @@ func initCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, dir.Close()) }()
-			if _, err := dir.Keys.TokenKeys(slog.Default()); err != nil { // creates the first one
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
-			return err
-		},
-	}
+			_, err = dir.Keys.TokenKeys(slog.Default()) // creates the first one
+			return printLine(cmd.OutOrStdout(), err, path)
+		})
+	cmd.Long = cmd.Short + `.
+
+Apart from init, only serve creates a data directory. The other commands refuse a
+directory that does not exist, because --data may be misspelt.`
+	return cmd
 }
 
 // group returns a command that only has subcommands. Without one of them it fails,
 // so that a mistyped command does not seem to have worked.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   name,
-		Short: short,
-		Args:  cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("%s has no command %q; see --help", cmd.CommandPath(), args[0])
-			}
-			return usagef("%s needs a command; see --help", cmd.CommandPath())
-		},
-	}
+	cmd := newCommand(name, short, func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("%s has no command %q; see --help", cmd.CommandPath(), args[0])
+		}
+		return usagef("%s needs a command; see --help", cmd.CommandPath())
+	})
+	cmd.Args = cobra.ArbitraryArgs
 	cmd.AddCommand(commands...)
 	return cmd
 }
@@ -80,7 +73,7 @@ func withAccounts(f func(ctx context.Context, s *accounts.Service, out io.Writer
 func withDir(f func(ctx context.Context, dir *datadir.Dir, out io.Writer, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
 		path := cmd.Flag("data").Value.String()
-		if !datadir.Exists(path) && cmd.Name() != "create" {
+		if !datadir.Exists(path) {
 			return usagef("there is no data directory %s: name it with --data, or create it with 'registryusers admin init'", path)
 		}
 		dir, err := datadir.Open(cmd.Context(), path)
@@ -106,21 +99,20 @@ func nextAdmin(err error) string {
 	return ""
 }
 
-// listCommand returns a command "ls" that prints the rows that find returns.
-func listCommand(short string, titles []string, find func(context.Context, *datadir.Dir) ([]row, error)) *cobra.Command {
-	var output format
-	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: short,
-		Args:  noArguments,
-		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
-			rows, err := find(ctx, dir)
-			if err != nil {
-				return err
-			}
-			return printRows(out, output, titles, rows)
-		}),
-	}
-	outputFlag(cmd, &output)
+// listCommand returns a command that prints a row for each item that find returns.
+func listCommand[Item any](use, short string, titles string, find func(context.Context, *datadir.Dir) ([]Item, error), toRow func(Item) row) *cobra.Command {
+	var format string
+	cmd := newCommand(use, short, withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
+		items, err := find(ctx, dir)
+		if err != nil {
+			return err
+		}
+		rows := make([]row, len(items))
+		for i, item := range items {
+			rows[i] = toRow(item)
+		}
+		return printRows(out, format, titles, rows)
+	}))
+	outputFlag(cmd, &format)
 	return cmd
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,37 +13,30 @@ import (
 
 func userListCommand() *cobra.Command {
 	var registry int64
-	cmd := listCommand("List a registry's users", []string{"ID", "NAME", "ACCESS", "CREATED", "EXPIRES"},
-		func(ctx context.Context, dir *datadir.Dir) ([]row, error) {
-			users, err := dir.Accounts().Users(ctx, registry)
-			rows := make([]row, 0, len(users))
-			for _, u := range users {
-				rows = append(rows, row{
-					[]any{u.ID, strconv.Quote(u.Name), access(u.ReadOnly), day(u.CreatedAt), ends(u.ExpiresAt, u.Duration != -1)},
-					userJSON{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, ""},
-				})
+	cmd := listCommand("ls --registry ID", "List a registry's users", "ID\tNAME\tACCESS\tCREATED\tEXPIRES",
+		func(ctx context.Context, dir *datadir.Dir) ([]accounts.User, error) {
+			return dir.Accounts().Users(ctx, registry)
+		},
+		func(u accounts.User) row {
+			return row{
+				fmt.Sprintf("%d\t%q\t%s\t%s\t%s", u.ID, u.Name, rights(u.ReadOnly), formatTime(u.CreatedAt), formatExpiry(u.ExpiresAt, u.Duration != -1)),
+				userJSON{u.ID, u.Name, u.ReadOnly, u.Duration, u.CreatedAt, u.ExpiresAt, ""},
 			}
-			return rows, err
 		})
-	cmd.Use = "ls --registry ID"
 	registryFlag(cmd, &registry)
 	return cmd
 }
 
 func userRemoveCommand() *cobra.Command {
 	var registry int64
-	cmd := &cobra.Command{
-		Use:   "rm NAME --registry ID",
-		Short: "Remove a user, whose access ends at once",
-		Args:  oneArgument("NAME"),
-		RunE: withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
+	cmd := newCommand("rm NAME --registry ID", "Remove a user, whose access ends at once",
+		withAccounts(func(ctx context.Context, s *accounts.Service, _ io.Writer, args []string) error {
 			u, err := s.User(ctx, registry, args[0])
 			if err != nil {
 				return err
 			}
 			return s.DeleteUser(ctx, u)
-		}),
-	}
+		}))
 	registryFlag(cmd, &registry)
 	return cmd
 }
@@ -54,11 +46,7 @@ func userSetCommand() *cobra.Command {
 		registry, days      int64
 		readOnly, newSecret bool
 	)
-	cmd := &cobra.Command{
-		Use:   "set NAME --registry ID",
-		Short: "Change a user's duration, access and secret, all together or not at all",
-		Args:  oneArgument("NAME"),
-	}
+	cmd := newCommand("set NAME --registry ID", "Change a user's duration, access and secret, all together or not at all", nil)
 	registryFlag(cmd, &registry)
 	cmd.Flags().Int64Var(&days, "days", 0, "duration in days, from the user's creation; 0 expires at once, -1 never expires")
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "allow only pulls; --read-only=false allows pushes again")
@@ -77,11 +65,10 @@ func userSetCommand() *cobra.Command {
 			update.ReadOnly = &readOnly
 		}
 		_, secret, err := s.UpdateUser(ctx, u, update)
-		if err != nil || !newSecret {
+		if !newSecret {
 			return err
 		}
-		_, err = fmt.Fprintln(out, secret.Reveal())
-		return err
+		return printLine(out, err, secret.Reveal())
 	})
 	return cmd
 }

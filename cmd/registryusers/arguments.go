@@ -10,25 +10,47 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// oneArgument refuses a command line that does not have exactly one argument. Its
-// errors name the argument.
-func oneArgument(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) == 0:
-			return fmt.Errorf("%s: the argument %s is missing", cmd.CommandPath(), name)
-		case len(args) > 1:
-			return fmt.Errorf("%s takes one argument, %s, not %d", cmd.CommandPath(), name, len(args))
-		}
-		return nil
-	}
+// newCommand returns a command. If the second word of its use line is no flag, it is
+// the name of the command's one argument; otherwise the command takes no arguments.
+func newCommand(use, short string, run func(cmd *cobra.Command, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: checkArguments, RunE: run}
 }
 
-// noArguments refuses a command line with arguments.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
+func checkArguments(cmd *cobra.Command, args []string) error {
+	words := strings.Fields(cmd.Use)
+	takesOne := len(words) > 1 && !strings.HasPrefix(words[1], "-")
+	switch {
+	case !takesOne && len(args) > 0:
 		return fmt.Errorf("%s takes no arguments, not %d", cmd.CommandPath(), len(args))
+	case takesOne && len(args) == 0:
+		return fmt.Errorf("%s: the argument %s is missing", cmd.CommandPath(), words[1])
+	case takesOne && len(args) > 1:
+		return fmt.Errorf("%s takes one argument, %s, not %d", cmd.CommandPath(), words[1], len(args))
 	}
+	return nil
+}
+
+// choice is the value of a flag that is one of several words.
+type choice struct {
+	value *string
+	words []string
+}
+
+// choiceFlag adds a flag whose value is one of the words; the first is the default.
+func choiceFlag(cmd *cobra.Command, value *string, name, shorthand, usage string, words ...string) {
+	*value = words[0]
+	cmd.Flags().VarP(choice{value, words}, name, shorthand, usage)
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // fails only if there is no such flag
+}
+
+// String, Set and Type implement [pflag.Value].
+func (c choice) String() string { return *c.value }
+func (c choice) Type() string   { return strings.Join(c.words, "|") }
+func (c choice) Set(text string) error {
+	if !slices.Contains(c.words, text) {
+		return fmt.Errorf("must be %s", strings.Join(c.words, " or "))
+	}
+	*c.value = text
 	return nil
 }
 

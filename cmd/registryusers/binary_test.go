@@ -190,15 +190,6 @@ type response struct {
 	}
 }
 
-// inCI returns how often to repeat something: as often as CI does there, and less
-// often on a person's machine.
-func inCI(often, less int) int {
-	if os.Getenv("CI") != "" || os.Getenv("TEST_ALL") != "" {
-		return often
-	}
-	return less
-}
-
 // send sends a request with the headers ("Name: value") and returns the response.
 func send(t *testing.T, method, url, body string, headers ...string) response {
 	t.Helper()

@@ -136,7 +136,7 @@ func TestClients(t *testing.T) {
 			if _, err := exec.LookPath(program); err != nil && *updateClients {
 				t.Fatalf("%s is not installed, and docs/clients.md has a row for it", program)
 			}
-			tool(t, program, !client.isLarge || os.Getenv("TEST_ALL") != "")
+			findTool(t, program, !client.isLarge || os.Getenv("TEST_ALL") != "")
 			secret := server.user(t, data, fmt.Sprintf("client%d", i), `"duration":1`)
 			work, err := os.MkdirTemp("", "client") // a short path, because paths of sockets are limited
 			if err != nil {

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/registryusers/registryusers"
@@ -76,11 +78,7 @@ func dev(ctx context.Context, dir *datadir.Dir, a *accounts.Service, base string
 		return err
 	}
 	text, err := devText(ctx, a, dir.Path, file, registry, hasRegistry)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(stdout, text)
-	return err
+	return printLine(stdout, err, text)
 }
 
 // devText returns command lines for trying the server. They can be pasted one after
@@ -125,7 +123,7 @@ func devText(ctx context.Context, a *accounts.Service, directory string, file de
 	} else {
 		fmt.Fprintf(&b, "To create another with the command line:\n\n  %s\n\n", create)
 	}
-	fmt.Fprintf(&b, "The address and the API key are in %s.\n", filepath.Join(data, devFileName))
+	fmt.Fprintf(&b, "The address and the API key are in %s.", filepath.Join(data, devFileName))
 	return b.String(), nil
 }
 
@@ -150,24 +148,23 @@ func freeNames(ctx context.Context, service *accounts.Service, registryID int64,
 
 // quoted returns text quoted as one word for a shell.
 func quoted(text string) string {
-	isPlain := func(r rune) bool {
-		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("_-./:@+", r)
-	}
-	if text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !isPlain(r) }) {
+	if plainWord.MatchString(text) {
 		return text
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
+
+var plainWord = regexp.MustCompile(`^[-0-9A-Za-z_./:@+]+$`)
 
 func findDevRegistry(ctx context.Context, service *accounts.Service) (accounts.Registry, error) {
 	registries, err := service.Registries(ctx)
 	if err != nil {
 		return accounts.Registry{}, err
 	}
-	for _, r := range registries {
-		if r.ProjectID == 1 && r.RegionID == 1 && r.Name == devRegistry {
-			return r, nil
-		}
+	if i := slices.IndexFunc(registries, func(r accounts.Registry) bool {
+		return r.ProjectID == 1 && r.RegionID == 1 && r.Name == devRegistry
+	}); i >= 0 {
+		return registries[i], nil
 	}
 	return service.CreateRegistry(ctx, 1, 1, devRegistry)
 }

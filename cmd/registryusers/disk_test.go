@@ -74,19 +74,19 @@ func wantAdmin(t *testing.T, data string, args ...string) {
 }
 
 // TestAccessEndsOnAFullDisk fills the disk under a server whose users are then
-// removed, narrowed and given new secrets.
+// removed, made read-only and given new secrets.
 func TestAccessEndsOnAFullDisk(t *testing.T) {
 	dir := smallDisk(t, 96<<20)
 	data := filepath.Join(dir, "data")
 	server := serve(t, "--dev", "--data", data, "--reserve", "0")
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	bearers := map[string]string{}
-	for _, name := range []string{"removed", "narrowed", "renewed", "stays"} {
+	for _, name := range []string{"removed", "readonly", "newsecret", "stays"} {
 		bearers[name] = server.bearer(t, name, server.user(t, data, name, `"duration":1`), "1-1-demo/app")
 	}
 	stays := server.user(t, data, "stays2", `"duration":1`)
-	layer := server.pushed(t, "1-1-demo/app", "a layer", bearers["stays"])
-	begun := server.begun(t, "1-1-demo/app", bearers["stays"])
+	layer := server.pushBlob(t, "1-1-demo/app", "a layer", bearers["stays"])
+	begun := server.startUpload(t, "1-1-demo/app", bearers["stays"])
 	wantAdmin(t, data, "key", "create")
 	filler := fill(t, dir)
 
@@ -112,12 +112,12 @@ func TestAccessEndsOnAFullDisk(t *testing.T) {
 	}
 
 	wantAdmin(t, data, "user", "rm", "removed", "--registry", "1")
-	wantAdmin(t, data, "user", "set", "narrowed", "--registry", "1", "--read-only")
-	wantAdmin(t, data, "user", "set", "renewed", "--registry", "1", "--new-secret")
+	wantAdmin(t, data, "user", "set", "readonly", "--registry", "1", "--read-only")
+	wantAdmin(t, data, "user", "set", "newsecret", "--registry", "1", "--new-secret")
 	if out, err := admin(data, "key", "create"); err == nil || !strings.Contains(out, "the disk is full") {
 		t.Errorf("admin key create on a full disk: got %v %s, want that it says so", err, out)
 	}
-	for name, want := range map[string]int{"removed": 401, "narrowed": 403, "renewed": 401, "stays": 507} {
+	for name, want := range map[string]int{"removed": 401, "readonly": 403, "newsecret": 401, "stays": 507} {
 		if a := send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearers[name]); a.status != want {
 			t.Errorf("a push of the user %s on a full disk: got %d %s, want %d", name, a.status, a.body, want)
 		}
@@ -175,9 +175,9 @@ func TestAccessEndsOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestAccessEndsOnADiskThatFilledBeforeTheServerMetIt has an admin command meet
+// TestAccessEndsOnADiskThatACommandFoundFull has an admin command meet
 // the full disk first.
-func TestAccessEndsOnADiskThatFilledBeforeTheServerMetIt(t *testing.T) {
+func TestAccessEndsOnADiskThatACommandFoundFull(t *testing.T) {
 	for name, isServed := range map[string]bool{"while serving": true, "while stopped": false} {
 		t.Run(name, func(t *testing.T) {
 			dir := smallDisk(t, 64<<20)
@@ -208,7 +208,7 @@ func TestUploadsLeaveInodes(t *testing.T) {
 	secret := server.user(t, data, "writer", `"duration":1`)
 	const app = "1-1-demo/app"
 	bearer := server.bearer(t, "writer", secret, app)
-	layer := server.pushed(t, app, "a layer", bearer)
+	layer := server.pushBlob(t, app, "a layer", bearer)
 	before := freeInodes(t, data)
 
 	type begun struct{ location, bearer string }
@@ -257,7 +257,7 @@ func TestUploadsLeaveInodes(t *testing.T) {
 	if free := freeInodes(t, data); free < before-10 {
 		t.Errorf("when the uploads are cancelled, %d inodes are free; want %d as before", free, before)
 	}
-	server.pushed(t, app, "another layer", bearer)
+	server.pushBlob(t, app, "another layer", bearer)
 }
 
 // TestAccessEndsWithoutInodes takes all inodes, while the server serves and
@@ -270,7 +270,7 @@ func TestAccessEndsWithoutInodes(t *testing.T) {
 	for _, name := range []string{"first", "second", "third", "stays"} {
 		secrets[name] = server.user(t, data, name, `"duration":1`)
 	}
-	layer := server.pushed(t, "1-1-demo/app", "a layer", server.bearer(t, "stays", secrets["stays"], "1-1-demo/app"))
+	layer := server.pushBlob(t, "1-1-demo/app", "a layer", server.bearer(t, "stays", secrets["stays"], "1-1-demo/app"))
 	takeInodes := func() {
 		t.Helper()
 		for i := 0; ; i++ {
@@ -311,11 +311,11 @@ func TestAccessEndsWithoutInodes(t *testing.T) {
 	wantEnded("after a start", "third")
 }
 
-// TestDirectoryThatVanishes moves and removes the data directory under a server
+// TestRemovedDataDirectory moves and removes the data directory under a server
 // that creates users.
-func TestDirectoryThatVanishes(t *testing.T) {
+func TestRemovedDataDirectory(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	var n atomic.Int64
 	var mu sync.Mutex
@@ -383,13 +383,13 @@ func TestDirectoryThatVanishes(t *testing.T) {
 	}
 }
 
-// TestImageDirectoryThatVanishes puts another image directory in the place of
+// TestRemovedImageDirectory puts another image directory in the place of
 // the server's, as when a disk is unmounted.
-func TestImageDirectoryThatVanishes(t *testing.T) {
+func TestRemovedImageDirectory(t *testing.T) {
 	data := t.TempDir()
 	server := serve(t, "--dev", "--data", data)
 	bearer := server.bearer(t, "writer", server.user(t, data, "writer", `"duration":1`), "1-1-demo/app")
-	begun := server.begun(t, "1-1-demo/app", bearer)
+	begun := server.startUpload(t, "1-1-demo/app", bearer)
 	images := filepath.Join(data, "images")
 	if err := os.Rename(images, images+".moved"); err != nil {
 		t.Fatal(err)
@@ -402,7 +402,7 @@ func TestImageDirectoryThatVanishes(t *testing.T) {
 		}
 		for _, a := range []response{
 			send(t, "POST", server.url+"/v2/1-1-demo/app/blobs/uploads/", "", bearer),
-			send(t, "PUT", server.url+ending(begun, digestOf("a layer")), "a layer", bearer),
+			send(t, "PUT", server.url+withDigest(begun, digestOf("a layer")), "a layer", bearer),
 		} {
 			if a.status != 503 || a.header.Get("Retry-After") == "" || strings.Contains(a.body, data) {
 				t.Errorf("a push after the directory was %s: got %d %s, want 503 with Retry-After", what, a.status, a.body)
@@ -415,16 +415,16 @@ func TestImageDirectoryThatVanishes(t *testing.T) {
 	if err := os.Rename(images+".moved", images); err != nil {
 		t.Fatal(err)
 	}
-	if a := send(t, "PUT", server.url+ending(begun, digestOf("a layer")), "a layer", bearer); a.status != 201 {
+	if a := send(t, "PUT", server.url+withDigest(begun, digestOf("a layer")), "a layer", bearer); a.status != 201 {
 		t.Errorf("a push after the directory was put back: got %d %s, want 201", a.status, a.body)
 	}
 }
 
-// TestReplacedDirectoryLetsNobodyIn puts a copy in the place of the data
+// TestNoAccessAfterTheDataDirectoryWasReplaced puts a copy in the place of the data
 // directory: whoever is removed from the copy must not get in.
-func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
+func TestNoAccessAfterTheDataDirectoryWasReplaced(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	secret := server.user(t, data, "user1", `"duration":1`)
 	wantProbes(t, server, 200, 200)
 	if err := os.Rename(data, data+".moved"); err != nil {
@@ -445,12 +445,12 @@ func TestReplacedDirectoryLetsNobodyIn(t *testing.T) {
 	wantProbes(t, server, 200, 503)
 }
 
-// TestRemovedIndexLetsNobodyIn removes the index of the database's log under the
+// TestNoAccessAfterTheLogsIndexWasRemoved removes the index of the database's log under the
 // server: a command that then removes a user makes another index, and the server
 // does not see its commit.
-func TestRemovedIndexLetsNobodyIn(t *testing.T) {
+func TestNoAccessAfterTheLogsIndexWasRemoved(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	secret := server.user(t, data, "user1", `"duration":1`)
 	server.user(t, data, "user2", `"duration":1`)
 	wantLogin := func(want int) {
@@ -476,18 +476,18 @@ func TestRemovedIndexLetsNobodyIn(t *testing.T) {
 		t.Errorf("a create: got %d %s, want 503, and no path", a.status, a.body)
 	}
 	server.stop(syscall.SIGTERM) // which must not remove what the command committed
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	wantLogin(401)
 	if out, err := admin(data, "user", "ls", "--registry", "1"); err != nil || !strings.Contains(out, "user2") || strings.Contains(out, "user1") {
 		t.Errorf("the users: got %v\n%s, want user2 alone", err, out)
 	}
 }
 
-// TestKeysThatVanish moves the keys away under the server: the secret of a user
+// TestRemovedKeys moves the keys away under the server: the secret of a user
 // who is created then would be lost with them.
-func TestKeysThatVanish(t *testing.T) {
+func TestRemovedKeys(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	keys := filepath.Join(data, "keys")
 	create := func(when string, want int) {
@@ -529,7 +529,7 @@ func wantProbes(t *testing.T, server *process, healthy, ready int) {
 
 func TestDamagedDatabaseIsNotServed(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	for i := range 100 {
 		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
 	}
@@ -566,7 +566,7 @@ func TestDamagedDatabaseIsNotServed(t *testing.T) {
 // before the next start.
 func TestUncleanStopIsChecked(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for i := range 300 {
 		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
@@ -582,12 +582,12 @@ func TestUncleanStopIsChecked(t *testing.T) {
 			if info, err := os.Stat(filepath.Join(data, "registryusers.db-wal")); err == nil && info.Size() > 0 {
 				return
 			}
-			server = serve(t, "--registry", "off", "--data", data)
+			server = serve(t, "--images", "off", "--data", data)
 		}
 	}
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	killed("last")
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.waitForLog(t, "the database is in order")
 	killed("more")
 
@@ -611,7 +611,7 @@ func TestUncleanStopIsChecked(t *testing.T) {
 	if err := os.WriteFile(database, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.waitForLog(t, "the database is damaged")
 	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
 	if a.status != 503 || strings.Contains(a.body, data) {
@@ -622,7 +622,7 @@ func TestUncleanStopIsChecked(t *testing.T) {
 		t.Errorf("admin key create in a damaged database: got %v %s, want a refusal", err, out)
 	}
 	server.stop(syscall.SIGTERM)
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	if a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization); a.status != 503 {
 		t.Errorf("a create in a damaged database, after a restart: got %d %s, want 503", a.status, a.body)
 	}
@@ -639,13 +639,13 @@ func TestUncleanStopIsChecked(t *testing.T) {
 // database open in between does not hide how the server ended.
 func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for i := range 300 {
 		server.user(t, data, fmt.Sprintf("u%d", i), `"duration":1`)
 	}
 	server.stop(syscall.SIGTERM)
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.stop(os.Kill)
 	database := filepath.Join(data, "registryusers.db")
 	if info, err := os.Stat(database + "-wal"); err != nil || info.Size() != 0 {
@@ -670,7 +670,7 @@ func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAdmin(t, data, "key", "ls")
-	server = serve(t, "--registry", "off", "--data", data)
+	server = serve(t, "--images", "off", "--data", data)
 	server.waitForLog(t, "the database is damaged")
 	a := send(t, "POST", server.users(), `{"name":"new","duration":1}`, isJSON, authorization)
 	if a.status != 503 {
@@ -681,7 +681,7 @@ func TestUncleanStopOfAnIdleServerIsChecked(t *testing.T) {
 // A full disk is found out before a user is created whose login could not be kept.
 func TestDockerConfigOnAFullDisk(t *testing.T) {
 	dir, data := smallDisk(t, 1<<20), t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	config := filepath.Join(dir, "config.json")
 	if err := os.WriteFile(config, []byte(`{"auths":{}}`), 0o600); err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 			cmd := p.createInto(t, data, "user1", config)
 			if os.Getuid() == 0 {
-				cmd = asOtherUser(t, cmd, open)
+				cmd = runAsOtherUser(t, cmd, open)
 			} else if what == "file of another" {
 				t.Skip("only root can create a file of another user")
 			}
@@ -102,8 +102,8 @@ func TestDockerConfigThatCannotBeWritten(t *testing.T) {
 	p.user(t, data, "user1", `"duration":1`) // no refused command created it
 }
 
-// asOtherUser runs a command as another user, with a copy of the binary in dir.
-func asOtherUser(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
+// runAsOtherUser runs a command as another user, with a copy of the binary in dir.
+func runAsOtherUser(t *testing.T, cmd *exec.Cmd, dir string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(dir, "registryusers")
 	from, err := os.Open(binary)

@@ -23,10 +23,11 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 var (
-	faultCreates = flag.Int("creates", inCI(1000, 200), "how many users TestFaults creates")
+	faultCreates = flag.Int("creates", testkit.InCI(1000, 100), "how many users TestFaults creates")
 	faultSeed    = flag.Uint64("seed", rand.Uint64(), "of the random faults in TestFaults")
 )
 
@@ -174,7 +175,7 @@ func TestFaults(t *testing.T) {
 		defer random.Unlock()
 		return dice.IntN(n)
 	}
-	start := func() *process { return serve(t, "--dev", "--registry", "off", "--data", data) }
+	start := func() *process { return serve(t, "--dev", "--images", "off", "--data", data) }
 	server := start()
 	logs := []*logBuffer{&server.stderr}
 	proxy := newFaultProxy(t, server.url, func(int) fault {

@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 // flood is attackers who guess secrets in a closed loop, each from an address of
@@ -111,29 +112,18 @@ func (s *slowest) note(t *testing.T, what string, do func()) {
 
 func (s slowest) String() string { return time.Duration(s).Round(time.Millisecond).String() }
 
-// attackers returns the number of concurrent attackers; the environment can set it,
-// for a measurement.
-func attackers(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("FLOOD_TEST_ATTACKERS")
-	if text == "" {
-		return 200
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+// attackers is the number of concurrent attackers, more than the 64 places of a queue
+// of logins.
+var attackers = flag.Int("attackers", testkit.InCI(200, 80), "how many attackers the tests of floods have")
 
 // Many attackers who guess at once, from as many addresses, must not delay a caller
 // that has an API key or the right secret, from any address. The server asks the
 // attackers at once to wait.
 func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
+	p := serve(t, "--dev", "--images", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	secret := p.user(t, data, "generated", `"duration":1`)
-	const users = 20
+	users := testkit.InCI(20, 8)
 	for i := range users {
 		p.user(t, data, fmt.Sprint("custom", i), fmt.Sprintf(`"duration":1,"secret":"correct horse %d"`, i))
 	}
@@ -152,7 +142,7 @@ func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	}
 	wantIn(&known, "1-1-demo+custom0", "correct horse 0", "192.0.2.1")
 
-	attack := newFlood(t, p, attackers(t), func(i, j int) string { return fmt.Sprintf("1-1-demo+u%d-%d", i, j) })
+	attack := newFlood(t, p, *attackers, func(i, j int) string { return fmt.Sprintf("1-1-demo+u%d-%d", i, j) })
 	attack.wait(t, "all places are taken", attack.full)
 	for i := range 5 {
 		create(fmt.Sprint("early", i))
@@ -162,7 +152,7 @@ func TestGuessesDoNotDelayValidLogins(t *testing.T) {
 	// An attacker's first guess is treated like a login from a new address.
 	start := time.Now()
 	tries := p.loginUntilIn(t, "1-1-demo+custom1", "correct horse 1", "192.0.2.100")
-	t.Logf("%d attackers: a login from a new address at the very beginning succeeds after %v and %d tries", attackers(t), time.Since(start).Round(time.Millisecond), tries)
+	t.Logf("%d attackers: a login from a new address at the very beginning succeeds after %v and %d tries", *attackers, time.Since(start).Round(time.Millisecond), tries)
 	attack.wait(t, "each attacker has failed", attack.used)
 	for i := 2; i < users; i++ {
 		create(fmt.Sprint("late", i))
@@ -199,16 +189,16 @@ func (p *process) loginUntilIn(t *testing.T, name, secret, from string) (tries i
 // A user whose secret is guessed from many addresses can log in from an address without failures.
 func TestGuessedUserCanLogIn(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
+	p := serve(t, "--dev", "--images", "off", "--data", data, "--trusted-proxy", "127.0.0.0/8")
 	users := []string{"1-1-demo+early", "1-1-demo+late"} // who log in before and after the attackers have failed
 	for _, name := range []string{"early", "late"} {
 		p.user(t, data, name, `"duration":1,"secret":"correct horse"`)
 	}
-	attack := newFlood(t, p, attackers(t), func(i, j int) string { return users[min(1, (i+j)%4)] })
+	attack := newFlood(t, p, *attackers, func(i, j int) string { return users[min(1, (i+j)%4)] })
 	attack.wait(t, "all places are taken", attack.full)
 	start := time.Now()
 	tries := p.loginUntilIn(t, users[0], "correct horse", "192.0.2.1")
-	t.Logf("%d attackers: the right secret from a new address at the very beginning succeeds after %v and %d tries", attackers(t), time.Since(start).Round(time.Millisecond), tries)
+	t.Logf("%d attackers: the right secret from a new address at the very beginning succeeds after %v and %d tries", *attackers, time.Since(start).Round(time.Millisecond), tries)
 	attack.wait(t, "each attacker has failed", attack.used)
 	var late slowest
 	late.note(t, "the right secret from a new address", func() {

@@ -15,15 +15,11 @@ import (
 )
 
 func gcCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "gc",
-		Short: "Remove blobs that no manifest names and that are older than 24 hours; serve must be stopped",
-		Args:  noArguments,
-		RunE: withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
+	return newCommand("gc", "Remove blobs that no manifest names and that are older than 24 hours; serve must be stopped",
+		withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
 			removed, err := ociregistry.GarbageCollect(ctx, dir.Images(), time.Now(), slog.Default())
 			_, printErr := fmt.Fprintf(out, "removed: blobs %d (%d bytes), links to them %d, abandoned uploads %d\n",
 				removed.Blobs, removed.Bytes, removed.Links, removed.Uploads)
 			return errors.Join(err, printErr)
-		}),
-	}
+		}))
 }

@@ -41,8 +41,8 @@ func digestOf(content string) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
 }
 
-// begun begins an upload, and returns the path where it continues.
-func (p *process) begun(t *testing.T, repository, bearer string) string {
+// startUpload starts an upload, and returns the path where it continues.
+func (p *process) startUpload(t *testing.T, repository, bearer string) string {
 	t.Helper()
 	got := send(t, "POST", p.url+"/v2/"+repository+"/blobs/uploads/", "", bearer)
 	if got.status != 202 {
@@ -51,13 +51,15 @@ func (p *process) begun(t *testing.T, repository, bearer string) string {
 	return got.header.Get("Location")
 }
 
-func ending(location, digest string) string { return location + "&digest=" + url.QueryEscape(digest) }
+func withDigest(location, digest string) string {
+	return location + "&digest=" + url.QueryEscape(digest)
+}
 
-// pushed pushes a blob.
-func (p *process) pushed(t *testing.T, repository, content, bearer string) (digest string) {
+// pushBlob pushes a blob.
+func (p *process) pushBlob(t *testing.T, repository, content, bearer string) (digest string) {
 	t.Helper()
 	digest = digestOf(content)
-	if got := send(t, "PUT", p.url+ending(p.begun(t, repository, bearer), digest), content, bearer); got.status != 201 {
+	if got := send(t, "PUT", p.url+withDigest(p.startUpload(t, repository, bearer), digest), content, bearer); got.status != 201 {
 		t.Fatalf("push a blob: got %d %s, want 201", got.status, got.body)
 	}
 	return digest
@@ -125,7 +127,7 @@ func TestPullsTakeLittleMemory(t *testing.T) {
 		repository := "1-1-" + at.registry + "/app"
 		bearer := p.bearer(t, name, created.fields.Secret, repository)
 		if !at.readOnly {
-			p.pushed(t, repository, string(content), bearer)
+			p.pushBlob(t, repository, string(content), bearer)
 		}
 		bearers, paths = append(bearers, bearer), append(paths, "/v2/"+repository+"/blobs/"+digest)
 	}
@@ -249,7 +251,7 @@ func TestUploadGoesOnAfterARestart(t *testing.T) {
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "writer", `"duration":1`)
 	bearer := p.bearer(t, "writer", secret, "1-1-demo/app")
-	location := p.begun(t, "1-1-demo/app", bearer)
+	location := p.startUpload(t, "1-1-demo/app", bearer)
 	pieces := []string{"the first piece, ", "the second, ", "the last"}
 	for _, piece := range pieces {
 		got := send(t, "PATCH", p.url+location, piece, bearer)
@@ -261,7 +263,7 @@ func TestUploadGoesOnAfterARestart(t *testing.T) {
 		p = serve(t, "--data", data)
 	}
 	complete := strings.Join(pieces, "")
-	if got := send(t, "PUT", p.url+ending(location, digestOf(complete)), "", bearer); got.status != 201 {
+	if got := send(t, "PUT", p.url+withDigest(location, digestOf(complete)), "", bearer); got.status != 201 {
 		t.Fatalf("the end: got %d %s, want 201", got.status, got.body)
 	}
 	if got := send(t, "GET", p.url+"/v2/1-1-demo/app/blobs/"+digestOf(complete), "", bearer); got.body != complete {
@@ -283,8 +285,8 @@ func (p *process) waitForLog(t *testing.T, text string) {
 	}
 }
 
-// age makes all files below a directory two days older, and the starts of uploads.
-func age(t *testing.T, root string) {
+// makeOlder makes all files below a directory two days older, and the starts of uploads.
+func makeOlder(t *testing.T, root string) {
 	t.Helper()
 	at := time.Now().Add(-48 * time.Hour)
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -305,12 +307,12 @@ func TestServeRemovesAbandonedUploads(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	bearer := p.bearer(t, "writer", p.user(t, data, "writer", `"duration":1`), "1-1-demo/app")
-	abandoned := p.begun(t, "1-1-demo/app", bearer)
+	abandoned := p.startUpload(t, "1-1-demo/app", bearer)
 	if got := send(t, "PATCH", p.url+abandoned, "some", bearer); got.status != 202 {
 		t.Fatalf("a piece: got %d %s, want 202", got.status, got.body)
 	}
 	p.stop(os.Kill)
-	age(t, filepath.Join(data, "images"))
+	makeOlder(t, filepath.Join(data, "images"))
 	p = serve(t, "--data", data)
 	p.waitForLog(t, "removed abandoned uploads")
 	if left, err := filepath.Glob(filepath.Join(data, "images/docker/registry/v2/repositories/1-1-demo/app/_uploads/*")); err != nil || len(left) != 0 {
@@ -334,12 +336,12 @@ func TestNoRestartRemovesLayers(t *testing.T) {
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	bearer := p.bearer(t, "writer", p.user(t, data, "writer", `"duration":1`), "1-1-demo/app")
-	loose := p.pushed(t, "1-1-demo/app", "no manifest ever names this", bearer)
+	loose := p.pushBlob(t, "1-1-demo/app", "no manifest ever names this", bearer)
 	p.stop(os.Kill)
-	age(t, filepath.Join(data, "images"))
+	makeOlder(t, filepath.Join(data, "images"))
 	p = serve(t, "--data", data)
 	layer, config := "a layer", "{}"
-	body := manifest(p.pushed(t, "1-1-demo/app", config, bearer), p.pushed(t, "1-1-demo/app", layer, bearer), len(config), len(layer))
+	body := manifest(p.pushBlob(t, "1-1-demo/app", config, bearer), p.pushBlob(t, "1-1-demo/app", layer, bearer), len(config), len(layer))
 	p.stop(os.Kill)
 	p = serve(t, "--data", data)
 	if out, err := exec.Command(binary, "admin", "gc", "--data", data).CombinedOutput(); err == nil || !strings.Contains(string(out), "stop") {
@@ -363,7 +365,7 @@ func TestNoRestartRemovesLayers(t *testing.T) {
 	}
 	// A day later, the manifest's layers are kept because it names them.
 	p.stop(syscall.SIGTERM)
-	age(t, filepath.Join(data, "images"))
+	makeOlder(t, filepath.Join(data, "images"))
 	if out := gc(t, data); !strings.Contains(out, "blobs 0 (0 bytes)") {
 		t.Errorf("admin gc: got %q, want nothing removed", out)
 	}
@@ -376,9 +378,9 @@ func TestStartOpensNoImage(t *testing.T) {
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "writer", `"duration":1`)
 	bearer := p.bearer(t, "writer", secret, "1-1-demo/app")
-	abandoned := p.begun(t, "1-1-demo/app", bearer)
+	abandoned := p.startUpload(t, "1-1-demo/app", bearer)
 	p.stop(syscall.SIGTERM)
-	age(t, filepath.Join(data, "images"))
+	makeOlder(t, filepath.Join(data, "images"))
 	root := filepath.Join(data, "images/docker/registry/v2")
 	for i := range 2000 {
 		hex := strings.TrimPrefix(digestOf(strconv.Itoa(i)), "sha256:")
@@ -404,7 +406,7 @@ func TestStartOpensNoImage(t *testing.T) {
 	if got := send(t, "PATCH", p.url+abandoned, "some", bearer); got.status != 404 {
 		t.Errorf("the abandoned upload: got %d %s, want 404", got.status, got.body)
 	}
-	p.pushed(t, "1-1-demo/app", "a layer", bearer)
+	p.pushBlob(t, "1-1-demo/app", "a layer", bearer)
 	if code := p.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("got the exit code %d, want 0:\n%s", code, p.stderr.String())
 	}
@@ -420,7 +422,7 @@ func TestFullDisk(t *testing.T) {
 			secret := p.user(t, data, "writer", `"duration":1`)
 			bearer := p.bearer(t, "writer", secret, "1-1-demo/app")
 			layer, config := "a layer", "{}"
-			body := manifest(p.pushed(t, "1-1-demo/app", config, bearer), p.pushed(t, "1-1-demo/app", layer, bearer), len(config), len(layer))
+			body := manifest(p.pushBlob(t, "1-1-demo/app", config, bearer), p.pushBlob(t, "1-1-demo/app", layer, bearer), len(config), len(layer))
 			if got := send(t, "PUT", p.url+"/v2/1-1-demo/app/manifests/v1", body, bearer, "Content-Type: "+ociManifest); got.status != 201 {
 				t.Fatalf("push a manifest: got %d %s, want 201", got.status, got.body)
 			}
@@ -431,7 +433,7 @@ func TestFullDisk(t *testing.T) {
 					t.Errorf("%s: got %d, %v %s; want 507 in the registry's form with Retry-After", what, got.status, got.header, got.body)
 				}
 			}
-			location := p.begun(t, "1-1-demo/app", bearer)
+			location := p.startUpload(t, "1-1-demo/app", bearer)
 			content := make([]byte, 128<<20)
 			_, _ = rand.Read(content)
 			request, err := http.NewRequestWithContext(t.Context(), "PATCH", p.url+location, bytes.NewReader(content))
@@ -474,7 +476,7 @@ func TestFullDisk(t *testing.T) {
 			if got := send(t, "DELETE", p.url+status.header.Get("Location"), "", bearer); got.status != 204 {
 				t.Errorf("cancel the upload: got %d %s, want 204", got.status, got.body)
 			}
-			p.pushed(t, "1-1-demo/app", "another layer", bearer)
+			p.pushBlob(t, "1-1-demo/app", "another layer", bearer)
 		})
 	}
 }

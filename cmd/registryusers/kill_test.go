@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/registryusers/registryusers/internal/testkit"
 )
 
 // TestKilledWhileCreatesAreCommittedTogether has 64 callers create users, each
@@ -17,12 +19,12 @@ import (
 // (A killed process loses no page that it wrote; that each commit is synced to
 // the disk, too, is a setting that the store's tests check.)
 func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
-	kills, creates := inCI(100, 20), inCI(10_000, 2_000) // or more, acknowledged
+	kills, creates := testkit.InCI(100, 20), testkit.InCI(10_000, 2_000) // or more, acknowledged
 	const callers = 64
 	t.Logf("to see the same numbers of responses: -seed %d", *faultSeed)
 	dice := rand.New(rand.NewPCG(*faultSeed, 1))
 	data := t.TempDir()
-	server := serve(t, "--dev", "--registry", "off", "--data", data)
+	server := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	var (
 		sent         atomic.Int64
@@ -68,7 +70,7 @@ func TestKilledWhileCreatesAreCommittedTogether(t *testing.T) {
 		}
 		server.stop(os.Kill)
 		<-ended
-		server = serve(t, "--registry", "off", "--data", data)
+		server = serve(t, "--images", "off", "--data", data)
 	}
 	server.stop(os.Interrupt)
 

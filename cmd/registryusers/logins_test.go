@@ -38,8 +38,8 @@ func (p *process) tokens(t *testing.T, name, secret string) tokens {
 	return got
 }
 
-// enter returns the statuses of requests with the tokens to the registry and the token service.
-func (p *process) enter(t *testing.T, of tokens) [2]int {
+// use returns the statuses of requests with the tokens to the registry and the token service.
+func (p *process) use(t *testing.T, of tokens) [2]int {
 	t.Helper()
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {of.Refresh}, "service": {"registryusers"}}
 	return [2]int{
@@ -84,7 +84,7 @@ func TestTokenFromBeforeARestoreIsRefused(t *testing.T) {
 		"of a secret that is newer than the backup": p.tokens(t, "before", newSecret(t, data, "before")),
 	}
 	for what, of := range old {
-		if got := p.enter(t, of); got != [2]int{200, 200} {
+		if got := p.use(t, of); got != [2]int{200, 200} {
 			t.Errorf("before the restore, the tokens %s get %v; want 200 twice", what, got)
 		}
 	}
@@ -103,12 +103,12 @@ func TestTokenFromBeforeARestoreIsRefused(t *testing.T) {
 	}
 	secret := newSecret(t, data, "before") // the second one again
 	for what, of := range old {
-		if got := p.enter(t, of); got != [2]int{401, 401} {
+		if got := p.use(t, of); got != [2]int{401, 401} {
 			t.Errorf("after the restore, the tokens %s get %v; want 401 twice", what, got)
 		}
 	}
 	for name, secret := range map[string]string{"other": otherSecret, "before": secret} {
-		if got := p.enter(t, p.tokens(t, name, secret)); got != [2]int{200, 200} {
+		if got := p.use(t, p.tokens(t, name, secret)); got != [2]int{200, 200} {
 			t.Errorf("after the restore, new tokens of %s get %v; want 200 twice", name, got)
 		}
 	}
@@ -137,7 +137,7 @@ func commits(t *testing.T, path string) (n int) {
 // All changes of a user by one command are committed together or not at all.
 func TestAdminUserSetIsOneCommit(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data)
+	p := serve(t, "--dev", "--images", "off", "--data", data)
 	p.user(t, data, "u", `"duration":14`)
 	p.stop(syscall.SIGTERM)
 	file := filepath.Join(data, "registryusers.db")
@@ -178,7 +178,7 @@ func TestAdminUserSetIsOneCommit(t *testing.T) {
 
 func TestSecretsThatCannotLogInAreRefusedOverHTTP(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data)
+	p := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for name, secret := range map[string]string{"a control character": `a\u0001b`, "a line break": `a\nb`, "too long": strings.Repeat("a", 1025)} {
 		for _, path := range []string{p.users(), p.url + "/cloud/v1/registries/1/1/99/users"} { // before the registry is looked up
@@ -197,7 +197,7 @@ func TestSecretsThatCannotLogInAreRefusedOverHTTP(t *testing.T) {
 func TestBareNames(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		data := t.TempDir()
-		p := serve(t, "--dev", "--registry", "off", "--data", data, fmt.Sprintf("--bare-names=%t", bare))
+		p := serve(t, "--dev", "--images", "off", "--data", data, fmt.Sprintf("--bare-names=%t", bare))
 		p.user(t, data, "custom", `"duration":1,"secret":"correct horse"`)
 		for name, want := range map[string]bool{"1-1-demo+custom": true, "custom": bare, "nobody": false, "1-2-demo+custom": false} {
 			a, err := trySendBasic(p.url+"/token?service=registryusers", name, "correct horse")

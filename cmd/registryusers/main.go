@@ -62,8 +62,8 @@ serve runs that server.
 // run runs one command line and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := rootCommand()
-	begun := false // the checks of flags, arguments and settings have passed
-	noteBegin(root, &begun)
+	started := false // the checks of flags, arguments and settings have passed
+	noteStart(root, &started)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -76,21 +76,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, &advised) {
 		fmt.Fprintln(stderr, advised.next)
 	}
-	if !begun {
+	if !started {
 		fmt.Fprintln(stderr, "Run 'registryusers --help' for the commands, or one of them with --help for its flags.")
 		return 2
 	}
 	return exitCode(err)
 }
 
-// noteBegin makes every command under cmd set begun when it begins to run.
-func noteBegin(cmd *cobra.Command, begun *bool) {
+// noteStart makes every command under cmd set started when it starts to run.
+func noteStart(cmd *cobra.Command, started *bool) {
 	for _, sub := range cmd.Commands() {
-		noteBegin(sub, begun)
+		noteStart(sub, started)
 	}
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			*begun = true
+			*started = true
 			return run(cmd, args)
 		}
 	}
@@ -138,17 +138,11 @@ func exitCode(err error) int {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version + " " + info.GoVersion
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "registryusers", version)
-			return err
-		},
-	}
+	return newCommand("version", "Print the version", func(cmd *cobra.Command, _ []string) error {
+		version := "unknown"
+		if info, ok := debug.ReadBuildInfo(); ok {
+			version = info.Main.Version + " " + info.GoVersion
+		}
+		return printLine(cmd.OutOrStdout(), nil, "registryusers", version)
+	})
 }

@@ -14,7 +14,7 @@ import (
 // TestMakeRunEndsQuietlyOnInterrupt does what Ctrl-C in a terminal does: it
 // sends SIGINT to make and to all that make has started.
 func TestMakeRunEndsQuietlyOnInterrupt(t *testing.T) {
-	tool(t, "make", true)
+	findTool(t, "make", true)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "registryusers")
 	cmd := exec.Command("make", "run", "BINARY="+program, "ARGS=--listen 127.0.0.1:0 --data "+filepath.Join(dir, "data"))

@@ -37,7 +37,7 @@ func TestPullsHoldNotAllOpenFiles(t *testing.T) {
 	victim := p.user(t, data, "victim", `"duration":1`)
 	content := make([]byte, 4<<20)
 	_, _ = rand.Read(content)
-	blob := "/v2/" + repository + "/blobs/" + p.pushed(t, repository, string(content), p.bearer(t, "victim", victim, repository))
+	blob := "/v2/" + repository + "/blobs/" + p.pushBlob(t, repository, string(content), p.bearer(t, "victim", victim, repository))
 	bearer := p.bearer(t, "attacker", attacker, repository)
 	p.stop(os.Interrupt)
 
@@ -79,7 +79,7 @@ func TestPullsHoldNotAllOpenFiles(t *testing.T) {
 		begun := ask("another user's upload", "POST", "/v2/"+repository+"/blobs/uploads/", "", http.StatusAccepted, theirs)
 		text := fmt.Sprint("layer ", i)
 		location := strings.TrimPrefix(begun.header.Get("Location"), p.url)
-		ask("another user's push", "PUT", ending(location, digestOf(text)), text, http.StatusCreated, theirs)
+		ask("another user's push", "PUT", withDigest(location, digestOf(text)), text, http.StatusCreated, theirs)
 	}
 	log := p.stderr.String()
 	if strings.Contains(log, "too many open files") {

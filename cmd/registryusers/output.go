@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,69 +13,53 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// format is the value of the flag --output: how a command prints its results.
-type format string
-
+// The values of the flag --output: how a command prints its results.
 const (
-	asTable format = "table"
-	asJSON  format = "json"
+	asTable = "table"
+	asJSON  = "json"
 )
 
-// String, Set and Type make a format a flag's value.
-func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "format" }
-func (f *format) Set(text string) error {
-	if *f = format(text); *f != asTable && *f != asJSON {
-		return errors.New("must be table or json")
-	}
-	return nil
-}
-
 // outputFlag adds the flag --output.
-func outputFlag(cmd *cobra.Command, f *format) {
-	*f = asTable
-	cmd.Flags().VarP(f, "output", "o", "output format: table, for people, or json, for programs")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // fails only if there is no such flag
+func outputFlag(cmd *cobra.Command, format *string) {
+	choiceFlag(cmd, format, "output", "o", "output format: table, for people, or json, for programs", asTable, asJSON)
 }
 
-// row is one printed result: its cells in a table, and its value in JSON.
+// printLine prints the values as a line, unless err is an error, and returns the
+// first error.
+func printLine(out io.Writer, err error, values ...any) error {
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, values...)
+	return err
+}
+
+// row is one printed result: its cells in a table, with tabs between them, and its
+// value in JSON.
 type row struct {
-	cells []any
+	cells string
 	value any
 }
 
 // printRows prints rows in columns under the titles, or as a JSON array.
-func printRows(out io.Writer, f format, titles []string, rows []row) error {
-	if f == asJSON {
+func printRows(out io.Writer, format, titles string, rows []row) error {
+	if format == asJSON {
 		values := make([]any, len(rows))
-		for i := range rows {
-			values[i] = rows[i].value
+		for i, row := range rows {
+			values[i] = row.value
 		}
 		return printJSON(out, values)
 	}
 	var text bytes.Buffer
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	for i, title := range titles {
-		_, _ = fmt.Fprint(w, tab(i), title)
-	}
-	_, _ = fmt.Fprintln(w)
+	_, _ = fmt.Fprintln(w, titles)
 	for _, row := range rows {
-		for i, cell := range row.cells {
-			_, _ = fmt.Fprint(w, tab(i), cell)
-		}
-		_, _ = fmt.Fprintln(w)
+		_, _ = fmt.Fprintln(w, row.cells)
 	}
 	_ = w.Flush() // a Buffer does not fail
 	head, body, _ := bytes.Cut(text.Bytes(), []byte("\n"))
 	_, err := fmt.Fprintf(out, "%s\n%s", paint(out, bold, string(head)), body)
 	return err
-}
-
-func tab(column int) string {
-	if column == 0 {
-		return ""
-	}
-	return "\t"
 }
 
 func printJSON(out io.Writer, value any) error {
@@ -100,16 +83,16 @@ func paint(out io.Writer, colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-func day(t time.Time) string { return t.UTC().Format(time.DateTime) }
+func formatTime(t time.Time) string { return t.UTC().Format(time.DateTime) }
 
-func ends(t time.Time, ends bool) string {
+func formatExpiry(t time.Time, ends bool) string {
 	if !ends {
 		return "never"
 	}
-	return day(t)
+	return formatTime(t)
 }
 
-func access(readOnly bool) string {
+func rights(readOnly bool) string {
 	if readOnly {
 		return "pull"
 	}

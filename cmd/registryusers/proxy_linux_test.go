@@ -67,7 +67,7 @@ func (p *process) wantLog(mark, want string) {
 // TestProxiesHoldAsManyConnectionsAsTheyNeed allows one connection for an
 // address, and more for a trusted proxy.
 func TestProxiesHoldAsManyConnectionsAsTheyNeed(t *testing.T) {
-	server := serve(t, "--data", t.TempDir(), "--registry", "off", "--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.2/32")
+	server := serve(t, "--data", t.TempDir(), "--images", "off", "--max-connections-per-address", "1", "--trusted-proxy", "127.0.0.2/32")
 	for _, test := range []struct {
 		from   string
 		served bool

@@ -25,9 +25,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// tool returns the path of an outside program, or skips the test without it.
+// findTool returns the path of an outside program, or skips the test without it.
 // CI must have those that are required.
-func tool(t *testing.T, name string, required bool) string {
+func findTool(t *testing.T, name string, required bool) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -94,13 +94,13 @@ func imagesOf(t *testing.T) (dir string, image, index v1.Hash) {
 // skopeo runs it and returns what it prints; ok is whether it succeeded.
 func skopeo(t *testing.T, args ...string) (out string, ok bool) {
 	t.Helper()
-	text, err := exec.Command(tool(t, "skopeo", true), args...).CombinedOutput()
+	text, err := exec.Command(findTool(t, "skopeo", true), args...).CombinedOutput()
 	return strings.TrimSpace(string(text)), err == nil
 }
 
-// respell has skopeo rewrite the layout's index in its own form: it
+// rewriteIndex has skopeo rewrite the layout's index in its own form: it
 // would do so during a push, and change the digest there.
-func respell(t *testing.T, dir string) v1.Hash {
+func rewriteIndex(t *testing.T, dir string) v1.Hash {
 	t.Helper()
 	other := t.TempDir()
 	for _, args := range [][]string{{"oci:" + dir + ":index", "oci:" + other + ":index"}, {"oci:" + other + ":index", "oci:" + dir + ":index"}} {
@@ -120,7 +120,7 @@ func respell(t *testing.T, dir string) v1.Hash {
 }
 
 func TestSkopeo(t *testing.T) {
-	tool(t, "skopeo", true)
+	findTool(t, "skopeo", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
@@ -128,7 +128,7 @@ func TestSkopeo(t *testing.T) {
 	custom := "custom:" + p.user(t, data, "custom", `"duration":1,"secret":"correct horse: battery"`)
 	ended := "ended:" + p.user(t, data, "ended", `"duration":0`)
 	layout, image, _ := imagesOf(t)
-	index := respell(t, layout)
+	index := rewriteIndex(t, layout)
 	back := t.TempDir()
 	repository := "docker://" + p.host() + "/1-1-demo/team/app"
 	other := "docker://" + p.host() + "/1-1-other/app"
@@ -209,9 +209,9 @@ func TestAdminEndsAccess(t *testing.T) {
 		want int // to the POST that begins an upload
 	}{
 		{"deleted", []string{"rm", "u"}, 401},
-		{"narrowed", []string{"set", "u", "--read-only"}, 403},
-		{"renewed", []string{"set", "u", "--new-secret"}, 401},
-		{"ended", []string{"set", "u", "--days", "0"}, 401},
+		{"readonly", []string{"set", "u", "--read-only"}, 403},
+		{"newsecret", []string{"set", "u", "--new-secret"}, 401},
+		{"expired", []string{"set", "u", "--days", "0"}, 401},
 	} {
 		name := change.name
 		secret := p.user(t, data, name, `"duration":1`)
@@ -244,7 +244,7 @@ func trySendBasic(url, name, secret string) (response, error) {
 }
 
 func TestDockerLogin(t *testing.T) {
-	docker := tool(t, "docker", true)
+	docker := findTool(t, "docker", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "user1", `"duration":1`)
@@ -266,7 +266,7 @@ func TestDockerLogin(t *testing.T) {
 }
 
 func TestPodmanLogin(t *testing.T) {
-	podman := tool(t, "podman", false)
+	podman := findTool(t, "podman", false)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "user1", `"duration":1`)
@@ -282,7 +282,7 @@ func TestPodmanLogin(t *testing.T) {
 // TestPrintedRegistryLines follows what serve --dev prints and what the README
 // says, up to a push and a pull.
 func TestPrintedRegistryLines(t *testing.T) {
-	tool(t, "skopeo", true)
+	findTool(t, "skopeo", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	lines := p.printedLines(t)
@@ -317,7 +317,7 @@ func TestPrintedRegistryLines(t *testing.T) {
 	}
 	runs(t, "skopeo copy --dest-tls-verify=false --dest-creds user1:SECRET oci:testdata/hello docker://"+tag[1]) // the name that is printed
 	t.Run("docker", func(t *testing.T) {
-		tool(t, "docker", true)
+		findTool(t, "docker", true)
 		login := regexp.MustCompile(`(?m)^\$ (docker login .*)$`).FindStringSubmatch(string(readme))
 		if login == nil {
 			t.Fatal("README.md has no line with docker login")
@@ -326,9 +326,9 @@ func TestPrintedRegistryLines(t *testing.T) {
 	})
 }
 
-// outside starts an outside registry, of the distribution project, with the
+// startOutsideRegistry starts an outside registry, of the distribution project, with the
 // configuration of its token authentication, and returns its address.
-func outside(t *testing.T, path string, auth string) string {
+func startOutsideRegistry(t *testing.T, path string, auth string) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
@@ -385,10 +385,10 @@ func TestOutsideRegistry(t *testing.T) {
 		{"version 2.8 by certificate bundle", "docker-registry", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			program := tool(t, test.program, true)
-			tool(t, "skopeo", true)
+			program := findTool(t, test.program, true)
+			findTool(t, "skopeo", true)
 			data, keys := t.TempDir(), filepath.Join(t.TempDir(), "keys")
-			args, print, setting := []string{"--dev", "--data", data, "--registry=off"}, []string{"jwks", "--data", data}, "jwks"
+			args, print, setting := []string{"--dev", "--data", data, "--images=off"}, []string{"jwks", "--data", data}, "jwks"
 			if test.x5c {
 				args, print, setting = append(args, "--token-x5c"), append(print, "--pem"), "rootcertbundle"
 			}
@@ -400,7 +400,7 @@ func TestOutsideRegistry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			host := outside(t, program, fmt.Sprintf("    realm: %s/token\n    service: registryusers\n    issuer: registryusers\n    %s: %s\n", p.url, setting, keys))
+			host := startOutsideRegistry(t, program, fmt.Sprintf("    realm: %s/token\n    service: registryusers\n    issuer: registryusers\n    %s: %s\n", p.url, setting, keys))
 			writer := "writer:" + p.user(t, data, "writer", `"duration":1`)
 			reader := "reader:" + p.user(t, data, "reader", `"duration":1,"read_only":true`)
 			layout, image, _ := imagesOf(t)
@@ -422,7 +422,7 @@ func TestOutsideRegistry(t *testing.T) {
 				}
 			}
 			if got := send(t, "GET", p.url+"/v2/", ""); got.status != 404 || got.fields.Class != "NotFoundError" || got.header.Get("WWW-Authenticate") != "" {
-				t.Errorf("with --registry=off nothing is below /v2/: got %d %s, want 404 without a challenge", got.status, got.body)
+				t.Errorf("with --images=off nothing is below /v2/: got %d %s, want 404 without a challenge", got.status, got.body)
 			}
 		})
 	}
@@ -430,7 +430,7 @@ func TestOutsideRegistry(t *testing.T) {
 
 // TestDockerConfig has the command line write the configuration that clients read.
 func TestDockerConfig(t *testing.T) {
-	tool(t, "skopeo", true)
+	findTool(t, "skopeo", true)
 	data, config := t.TempDir(), filepath.Join(t.TempDir(), "config.json")
 	p := serve(t, "--dev", "--data", data)
 	if err := os.WriteFile(config, []byte(`{"auths":{"elsewhere.example":{"auth":"eDp5"}},"detachKeys":"ctrl-x"}`), 0o600); err != nil {

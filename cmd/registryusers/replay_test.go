@@ -14,7 +14,7 @@ import (
 // process on a copy of the data directory.
 func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 	data := t.TempDir()
-	first := serve(t, "--dev", "--registry", "off", "--data", data)
+	first := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	const key = "Idempotency-Key: k-17"
 	bodies := []string{
@@ -36,7 +36,7 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, dir := range map[string]string{"the same directory": data, "a copy": copied} {
-		p := serve(t, "--dev", "--registry", "off", "--data", dir)
+		p := serve(t, "--dev", "--images", "off", "--data", dir)
 		for i, body := range bodies {
 			a := send(t, "POST", p.users(), body, authorization, isJSON, key+string(rune('a'+i)))
 			if a.status != 201 || a.body != want[i].body || a.header.Get("Idempotent-Replayed") != "true" {
@@ -53,7 +53,7 @@ func TestRepeatAfterACrashAndOnACopy(t *testing.T) {
 // The server removes the records of creates that can no longer be repeated.
 func TestServeDeletesExpiredRecords(t *testing.T) {
 	data := t.TempDir()
-	p := serve(t, "--dev", "--registry", "off", "--data", data)
+	p := serve(t, "--dev", "--images", "off", "--data", data)
 	authorization := "Authorization: apikey " + readDev(t, data).APIKey
 	for _, name := range []string{"ended", "kept"} {
 		if a := send(t, "POST", p.users(), `{"name":"`+name+`","duration":14}`, authorization, isJSON, "Idempotency-Key: "+name); a.status != 201 {
@@ -74,7 +74,7 @@ func TestServeDeletesExpiredRecords(t *testing.T) {
 	if n, err := result.RowsAffected(); n != 1 || err != nil {
 		t.Fatalf("records set to expire: got %d, %v, want 1", n, err)
 	}
-	serve(t, "--registry", "off", "--data", data)
+	serve(t, "--images", "off", "--data", data)
 	var left []string
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		left = nil

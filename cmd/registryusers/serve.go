@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/atomicfile"
 	"github.com/registryusers/registryusers/internal/connections"
@@ -27,68 +26,58 @@ import (
 )
 
 type serveOptions struct {
-	listen, url         string
-	data, addressFile   string
-	tlsCert, tlsKey     string
-	insecureHTTP, isDev bool
-	newDatabase         bool
-	registry, service   string
-	tokenX5C            bool
-	trustedProxies      []string
-	adminListen         string
-	connections         connections.Limits
-	imageRequests       int
-	drainTimeout        time.Duration
-	bareNames           bool
-	reserve             sizeFlag
-	logLevel            slog.Level
-	logFormat           string
-	validateResponses   bool
+	server   images.Options
+	registry ociregistry.Options // used if storesImages is "on"
+
+	listen, data, addressFile string
+	tlsCert, tlsKey           string
+	insecureHTTP, isDev       bool
+	newDatabase               bool
+	storesImages              string
+	trustedProxies            []string
+	adminListen               string
+	connections               connections.Limits
+	drainTimeout              time.Duration
+	logLevel                  slog.Level
+	logFormat                 string
 }
 
 func serveCommand() *cobra.Command {
-	o := serveOptions{reserve: sizeFlag{bytes: ociregistry.DefaultReserve}}
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Serve the API, the token service and the registry",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
-	}
+	o := serveOptions{registry: ociregistry.Options{Reserve: ociregistry.DefaultReserve}}
+	cmd := newCommand("serve", "Serve the API, the token service and the registry", func(cmd *cobra.Command, _ []string) error {
+		return o.serve(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+	})
 	addConfigFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
 	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is created if it is missing")
-	flags.BoolVar(&o.newDatabase, "new-database", false, "create a new, empty database, if the database is lost and the keys are still there: the users, registries and API keys are lost, too; for one start only: it is refused if there is a database")
-	flags.StringVar(&o.url, "url", "", "URL at which clients reach this server (default: from --listen)")
+	flags.BoolVar(&o.newDatabase, "new-database", false, "create an empty database beside keys whose database is lost; its users, registries and API keys are lost, too; for one start only: it is refused if there is a database")
+	flags.StringVar(&o.registry.URL, "url", "", "URL at which clients reach this server (default: from --listen)")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; it and --tls-key are read again when they change, and on SIGHUP")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
 	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, for example behind a proxy that does TLS")
 	flags.BoolVar(&o.isDev, "dev", false, "create a registry and an API key, write them to DATA/dev.json, and print how to use them")
-	flags.StringVar(&o.registry, "registry", "on", "on: this server stores images; off: another registry stores them and accepts this server's tokens")
-	flags.Var(&o.reserve, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it, pushes are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
-	flags.StringVar(&o.service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
-	flags.BoolVar(&o.tokenX5C, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
+	choiceFlag(cmd, &o.storesImages, "images", "", "on: this server stores images; off: another registry stores them and accepts this server's tokens", "on", "off")
+	flags.Var(&sizeFlag{bytes: &o.registry.Reserve}, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it, pushes are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
+	flags.StringVar(&o.server.Service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
+	flags.BoolVar(&o.server.TokenX5C, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; failed logins are counted by the client address that they name")
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a separate listener for /healthz and /readyz, HOST:PORT; it responds even when all connections of --listen are in use")
 	flags.IntVar(&o.connections.Total, "max-connections", 0, "maximum number of open connections (default: 4096, or what the limit of open files allows); pulls and pushes get the open files that connections leave")
 	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "maximum number of open connections from one IPv4 address or IPv6 /64, except those of --trusted-proxy (default: a quarter of --max-connections); for an IPv6 /56 the maximum is a third of --max-connections, for a /48 half, or this number if it is larger")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long requests in progress may take when the server is stopped")
-	flags.BoolVar(&o.bareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
+	flags.BoolVar(&o.server.BareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest level that is logged: ERROR, WARN, INFO, which includes every request, or DEBUG, which includes probes")
-	flags.StringVar(&o.logFormat, "log-format", "text", "format of the log: text or json")
-	flags.BoolVar(&o.validateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
+	choiceFlag(cmd, &o.logFormat, "log-format", "", "format of the log", "text", "json")
+	flags.BoolVar(&o.server.ValidateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, when the server listens")
 	return cmd
 }
 
 // serve serves until ctx is done.
 func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	logger, err := o.logger(stderr)
-	if err != nil {
-		return err
-	}
+	logger := o.logger(stderr)
+	o.server.Logger = logger
 	config, reload, err := o.tls(logger)
 	if err != nil {
 		return err
@@ -111,7 +100,14 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	a, err := o.app(ctx, dir, logger)
+	if o.storesImages == "on" {
+		o.registry.Root = dir.Images()
+		o.server.Registry = &o.registry
+	}
+	a, err := images.Open(ctx, dir, o.server)
+	if o.server.BareNames && errors.Is(err, registryusers.ErrInvalid) {
+		return usagef("--bare-names: %w", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -122,12 +118,14 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer stopAdmin()
-	base := o.url
-	if base == "" {
-		base = scheme(config) + "://" + reachable(listener.Addr())
+	httpServer := a.Server(web.Options{TLS: config, Proxies: o.connections.Exempt})
+	scheme, start := "http", httpServer.Serve
+	if config != nil {
+		scheme, start = "https", func(l net.Listener) error { return httpServer.ServeTLS(l, "", "") }
 	}
+	base := cmp.Or(o.registry.URL, scheme+"://"+reachableAddress(listener.Addr()))
 	if o.isDev {
-		if err := dev(ctx, dir, a.Accounts, base, o.registry == "on", stdout); err != nil {
+		if err := dev(ctx, dir, a.Accounts, base, o.storesImages == "on", stdout); err != nil {
 			return err
 		}
 	}
@@ -136,22 +134,15 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 			return fmt.Errorf("the address file cannot be written: %w", err)
 		}
 	}
-	if o.registry == "on" && o.imageRequests > 0 && o.imageRequests < ociregistry.MaxRequests/4 {
+	if o.storesImages == "on" && o.registry.Requests > 0 && o.registry.Requests < ociregistry.MaxRequests/4 {
 		logger.Warn("the limit of open files allows few pulls and pushes at a time; raise it (ulimit -n), or lower --max-connections",
-			"open_files", connections.OpenFiles(), "max_connections", o.connections.Total, "max_requests", o.imageRequests)
+			"open_files", connections.OpenFiles(), "max_connections", o.connections.Total, "max_requests", o.registry.Requests)
 	}
 	logger.Info("serving", "url", base, "data", o.data)
 
-	httpServer := a.Server(web.Options{TLS: config, Proxies: o.connections.Exempt})
 	listener = connections.Limit(listener, httpServer, o.connections, logger)
 	served := make(chan error, 1)
-	go func() {
-		if config != nil {
-			served <- httpServer.ServeTLS(listener, "", "")
-		} else {
-			served <- httpServer.Serve(listener)
-		}
-	}()
+	go func() { served <- start(listener) }()
 	select {
 	case err := <-served:
 		return err
@@ -184,55 +175,32 @@ func (o *serveOptions) serveAdmin(ctx context.Context, ready func(context.Contex
 			logger.Error("the listener for probes (--admin-listen) failed", "error", err)
 		}
 	}()
-	logger.Info("serving probes", "url", "http://"+reachable(listener.Addr()))
+	logger.Info("serving probes", "url", "http://"+reachableAddress(listener.Addr()))
 	return func() { _ = server.Close() }, nil
 }
 
 // maxAdminConnections is the most connections that the admin listener has open.
 const maxAdminConnections = 16
 
-func (o *serveOptions) logger(w io.Writer) (*slog.Logger, error) {
+func (o *serveOptions) logger(w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: o.logLevel}
-	switch o.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
 	}
-	return nil, usagef("--log-format must be text or json")
-}
-
-// app wires the server for a data directory.
-func (o *serveOptions) app(ctx context.Context, dir *datadir.Dir, logger *slog.Logger) (*app.App, error) {
-	settings := images.Options{
-		Config:   app.Config{Logger: logger, BareNames: o.bareNames, ValidateResponses: o.validateResponses},
-		Service:  o.service,
-		TokenX5C: o.tokenX5C,
-	}
-	if o.registry == "on" {
-		settings.Registry = &ociregistry.Options{Root: dir.Images(), URL: o.url, Reserve: o.reserve.bytes, Requests: o.imageRequests}
-	}
-	a, err := images.Open(ctx, dir, settings)
-	if o.bareNames && errors.Is(err, registryusers.ErrInvalid) {
-		return nil, usagef("--bare-names: %w", err)
-	}
-	return a, err
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // check refuses invalid settings, and those that would send secrets unencrypted over
 // the network. It fills in defaults.
 func (o *serveOptions) check() error {
-	if o.url != "" {
-		u, err := url.Parse(o.url)
+	if o.registry.URL != "" {
+		u, err := url.Parse(o.registry.URL)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			return usagef("--url must be of the form https://HOST[:PORT]")
 		}
-		o.url = u.Scheme + "://" + u.Host
+		o.registry.URL = u.Scheme + "://" + u.Host
 	}
-	if o.registry != "on" && o.registry != "off" {
-		return usagef("--registry must be on or off")
-	}
-	if o.service == "" {
+	if o.server.Service == "" {
 		return usagef("--service must not be empty")
 	}
 	if o.connections.Total < 0 || o.connections.PerAddress < 0 {
@@ -245,7 +213,7 @@ func (o *serveOptions) check() error {
 	if o.connections.Total == 0 {
 		o.connections.Total = connections.Max(openFiles)
 	}
-	o.imageRequests = connections.MaxImageRequests(openFiles, o.connections.Total)
+	o.registry.Requests = connections.MaxImageRequests(openFiles, o.connections.Total)
 	if o.connections.PerAddress == 0 {
 		o.connections.PerAddress = max(1, o.connections.Total/4)
 	}
@@ -267,19 +235,12 @@ func (o *serveOptions) check() error {
 	return nil
 }
 
-// reachable returns the address at which this machine reaches a listener.
-func reachable(address net.Addr) string {
+// reachableAddress returns the address at which this machine reaches a listener.
+func reachableAddress(address net.Addr) string {
 	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
 	}
 	return address.String()
-}
-
-func scheme(config *tls.Config) string {
-	if config != nil {
-		return "https"
-	}
-	return "http"
 }
 
 func isLoopback(host string) bool {

@@ -34,7 +34,7 @@ func (p *process) printedLines(t *testing.T) []string {
 // TestPrintedLines runs the lines that --dev prints as a new user would: one
 // after the other, from another directory, on the first start and on later ones.
 func TestPrintedLines(t *testing.T) {
-	tool(t, "curl", true)
+	findTool(t, "curl", true)
 	docker, err := exec.LookPath("docker")
 	hasDocker := err == nil
 	hasEngine := hasDocker && exec.Command(docker, "info").Run() == nil
@@ -56,14 +56,14 @@ func TestPrintedLines(t *testing.T) {
 		return out[len(out)-3:]
 	}
 
-	for _, registry := range []string{"on", "off"} {
+	for _, images := range []string{"on", "off"} {
 		data := filepath.Join(t.TempDir(), "the data's") // a path that must be quoted in a shell
 		for start := range 3 {
-			t.Run(fmt.Sprintf("registry %s, start %d", registry, start+1), func(t *testing.T) {
-				p := serve(t, "--dev", "--data", data, "--registry", registry)
+			t.Run(fmt.Sprintf("images %s, start %d", images, start+1), func(t *testing.T) {
+				p := serve(t, "--dev", "--data", data, "--images", images)
 				lines := p.printedLines(t)
 				want := 5
-				if registry == "off" {
+				if images == "off" {
 					want = 2
 				}
 				if len(lines) != want {
@@ -76,10 +76,10 @@ func TestPrintedLines(t *testing.T) {
 				if !filepath.IsAbs(strings.Trim(create, "'")) {
 					t.Errorf("the line %s: want the program's absolute path", create)
 				}
-				if registry == "on" && !strings.HasPrefix(login, "docker login "+p.host()+" -u ") {
+				if images == "on" && !strings.HasPrefix(login, "docker login "+p.host()+" -u ") {
 					t.Errorf("the line %s: want a docker login to %s", lines[1], p.host())
 				}
-				if registry == "on" && hasDocker {
+				if images == "on" && hasDocker {
 					if got := shell(t, lines[1]); !strings.Contains(got, "Login Succeeded") {
 						t.Errorf("%s: got %s, want the login to succeed", lines[1], got)
 					}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,21 +77,8 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 			return err
 		}
 	}
-	path := cmd.Flag("config").Value.String()
-	if path == "" {
-		return nil
-	}
-	settings, err := readSettings(path)
-	if err != nil {
-		return err
-	}
-	for _, s := range settings {
-		if s.name == "config" {
-			return fmt.Errorf("config file %s, line %d: a config file cannot name another one", path, s.line)
-		}
-		if err := set(fmt.Sprintf("config file %s, line %d", path, s.line), s.name, s.isList, s.values...); err != nil {
-			return err
-		}
+	if path := cmd.Flag("config").Value.String(); path != "" {
+		return readSettings(path, set)
 	}
 	return nil
 }
@@ -101,55 +89,52 @@ func applySettings(cmd *cobra.Command, environ []string) error {
 // …_SERVICE_HOST, …_SERVICE_PORT[_NAME], …_PORT and …_PORT_80_TCP[_ADDR|_PORT|_PROTO].
 var serviceLink = regexp.MustCompile(`^(.+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)$`)
 
-type setting struct {
-	name   string
-	values []string // one, unless isList
-	isList bool
-	line   int
-}
-
-// readSettings reads a YAML file with one mapping of names to scalars or lists of
-// scalars.
-func readSettings(path string) ([]setting, error) {
+// readSettings calls set for each setting of a YAML file, which is one mapping of
+// names to scalars or lists of scalars.
+func readSettings(path string, set func(source, name string, isList bool, values ...string) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("config file: %w", err)
+		return fmt.Errorf("config file: %w", err)
 	}
 	defer f.Close()
 	var document yaml.Node
 	decoder := yaml.NewDecoder(io.LimitReader(f, 1<<20))
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		return nil, nil // empty
+		return nil // empty
 	} else if err != nil {
-		return nil, fmt.Errorf("config file %s is not valid YAML: %w", path, err)
+		return fmt.Errorf("config file %s is not valid YAML: %w", path, err)
 	}
 	if decoder.Decode(new(yaml.Node)) == nil {
-		return nil, fmt.Errorf("config file %s has more than one YAML document: it must have one", path)
+		return fmt.Errorf("config file %s has more than one YAML document: it must have one", path)
 	}
 	root := document.Content[0]
 	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("config file %s must have lines of the form \"name: value\"", path)
+		return fmt.Errorf("config file %s must have lines of the form \"name: value\"", path)
 	}
-	var settings []setting
 	seen := map[string]bool{}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		name, value := root.Content[i], root.Content[i+1]
-		nodes := []*yaml.Node{value}
-		if value.Kind == yaml.SequenceNode {
-			nodes = value.Content
+	for pair := range slices.Chunk(root.Content, 2) {
+		name, nodes, isList := pair[0].Value, pair[1:], pair[1].Kind == yaml.SequenceNode
+		source := fmt.Sprintf("config file %s, line %d", path, pair[0].Line)
+		if isList {
+			nodes = pair[1].Content
 		}
 		var values []string
 		for _, node := range nodes {
 			if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
-				return nil, fmt.Errorf("config file %s, line %d: %s must have a plain value or a list of plain values", path, name.Line, name.Value)
+				return fmt.Errorf("%s: %s must have a plain value or a list of plain values", source, name)
 			}
 			values = append(values, node.Value)
 		}
-		if seen[name.Value] {
-			return nil, fmt.Errorf("config file %s, line %d: %s is set twice", path, name.Line, name.Value)
+		switch {
+		case name == "config":
+			return fmt.Errorf("%s: a config file cannot name another one", source)
+		case seen[name]:
+			return fmt.Errorf("%s: %s is set twice", source, name)
 		}
-		seen[name.Value] = true
-		settings = append(settings, setting{name.Value, values, value.Kind == yaml.SequenceNode, name.Line})
+		seen[name] = true
+		if err := set(source, name, isList, values...); err != nil {
+			return err
+		}
 	}
-	return settings, nil
+	return nil
 }

@@ -12,8 +12,8 @@ import (
 // One configuration file serves all clients, as ~/.docker/config.json does:
 // docker writes it, podman, skopeo, buildah, crane and oras read it.
 func TestClientsShareOneLogin(t *testing.T) {
-	docker, podman := tool(t, "docker", true), tool(t, "podman", true)
-	tool(t, "skopeo", true)
+	docker, podman := findTool(t, "docker", true), findTool(t, "podman", true)
+	findTool(t, "skopeo", true)
 	data := t.TempDir()
 	p := serve(t, "--dev", "--data", data)
 	secret := p.user(t, data, "user1", `"duration":1`)
@@ -72,7 +72,7 @@ func TestClientsUseAStoredIdentityToken(t *testing.T) {
 		{"oras", `oras cp --from-oci-layout "$LAYOUT:image" --to-plain-http "$REFERENCE"`, `oras manifest fetch --plain-http "$REFERENCE"`},
 	} {
 		t.Run(client.name, func(t *testing.T) {
-			tool(t, client.name, true)
+			findTool(t, client.name, true)
 			for _, script := range []string{client.push, client.pull} {
 				cmd := exec.Command("bash", "-ec", script)
 				cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+dir, "REGISTRY_AUTH_FILE="+config, "HOME="+dir,

@@ -11,7 +11,7 @@ import (
 // KiB, MiB or GiB. The empty value keeps the default.
 type sizeFlag struct {
 	text  string
-	bytes int64
+	bytes *int64
 }
 
 var sizeUnits = []struct {
@@ -33,7 +33,7 @@ func (f *sizeFlag) Set(text string) error {
 		if err != nil || n < 0 || n > math.MaxInt64/unit.bytes {
 			break
 		}
-		f.text, f.bytes = text, n*unit.bytes
+		f.text, *f.bytes = text, n*unit.bytes
 		return nil
 	}
 	return errors.New("must be a number of bytes, such as 1048576, 1024KiB, 512MiB or 2GiB")

@@ -33,34 +33,32 @@ type certificateFiles struct {
 	logger           *slog.Logger
 
 	mu     sync.Mutex
-	loaded *tls.Certificate
-	files  [2]os.FileInfo // when they were last read
-	failed string         // the last logged error
+	loaded *tls.Certificate // the last one that was read without error
+	files  [2]os.FileInfo   // when they were last read; nil: to be read again
+	failed string           // the last logged error
 }
 
 // load reads the certificate, unless the files have not changed.
 func (c *certificateFiles) load() error {
 	var files [2]os.FileInfo
 	var err error
+	isSame := true
 	for i, path := range []string{c.certificate, c.key} {
 		if files[i], err = os.Stat(path); err != nil {
 			return err
 		}
+		old := c.files[i]
+		isSame = isSame && old != nil && os.SameFile(files[i], old) && files[i].Size() == old.Size() && files[i].ModTime().Equal(old.ModTime())
 	}
-	if c.loaded != nil && isSame(files[0], c.files[0]) && isSame(files[1], c.files[1]) {
+	if isSame {
 		return nil
 	}
 	c.files = files // also for a damaged certificate, to report it once
 	certificate, err := tls.LoadX509KeyPair(c.certificate, c.key)
-	if err != nil {
-		return err
+	if err == nil {
+		c.loaded = &certificate
 	}
-	c.loaded = &certificate
-	return nil
-}
-
-func isSame(a, b os.FileInfo) bool {
-	return b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	return err
 }
 
 // get returns the certificate for a handshake: the last one that was read without
@@ -94,19 +92,13 @@ func (c *certificateFiles) reload() {
 func onHangup(f func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
-	done := make(chan struct{})
 	go func() {
-		for {
-			select {
-			case <-signals:
-				f()
-			case <-done:
-				return
-			}
+		for range signals {
+			f()
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
-		close(done)
+		signal.Stop(signals) // sends nothing any more
+		close(signals)
 	}
 }

@@ -22,21 +22,17 @@ func userCommand() *cobra.Command {
 
 func userCreateCommand() *cobra.Command {
 	var o createOptions
-	cmd := &cobra.Command{
-		Use:   "create NAME --registry ID --days N",
-		Short: "Create a user and print it with its secret, which is shown only once",
-		Long: `Create a user and print it with its secret, which is shown only once.
+	cmd := newCommand("create NAME --registry ID --days N", "Create a user and print it with its secret, which is shown only once",
+		func(cmd *cobra.Command, args []string) error { return o.create(cmd, args[0]) })
+	cmd.Long = `Create a user and print it with its secret, which is shown only once.
 
 NAME has at most 16 characters, which must be lower-case letters and digits.
 
-` + connectionHelp,
-		Example: `  registryusers user create ci --data data --days 30
+` + connectionHelp
+	cmd.Example = `  registryusers user create ci --data data --days 30
   registryusers user create ci --registry 1 --days 30 --secret-only | docker login HOST -u ci --password-stdin
-  pass show registry/ci | registryusers user create ci --registry 1 --days -1 --secret-stdin`,
-		Args:              oneArgument("NAME"),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.create(cmd, args[0]) },
-	}
+  pass show registry/ci | registryusers user create ci --registry 1 --days -1 --secret-stdin`
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	flags := cmd.Flags()
 	o.connection.add(cmd)
 	flags.Int64Var(&o.registry, "registry", 0, "id of the registry (required, unless --data is given)")
@@ -47,7 +43,7 @@ NAME has at most 16 characters, which must be lower-case letters and digits.
 	flags.BoolVar(&o.secretOnly, "secret-only", false, "print only the secret, for a pipe")
 	outputFlag(cmd, &o.output)
 	excludeFlags(cmd, "secret-only", "output")
-	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "key of an earlier command whose outcome is unknown: repeated with this key within 24 hours, it gets the same result (default: a new key)")
+	flags.StringVar(&o.idempotencyKey, "idempotency-key", "", "key of an earlier command whose outcome is unknown; the same command with this key has the same result within 24 hours (default: a new key)")
 	flags.StringVar(&o.dockerConfig, "docker-config", "", "docker configuration file to add the login to, for docker, crane, skopeo and podman (\"config.json\" in $DOCKER_CONFIG)")
 	flags.StringVar(&o.registryHost, "registry-host", "", "HOST[:PORT] of the registry, for --docker-config (default: the API's)")
 	return cmd
@@ -58,7 +54,7 @@ type createOptions struct {
 	registry, days             int64
 	readOnly                   bool
 	secretStdin, secretOnly    bool
-	output                     format
+	output                     string
 	idempotencyKey             string
 	dockerConfig, registryHost string
 }
@@ -138,15 +134,14 @@ func (o *createOptions) next(err error, c connection) string {
 
 func (o *createOptions) print(out io.Writer, u client.CreatedUser) error {
 	if o.secretOnly {
-		_, err := fmt.Fprintln(out, u.Secret.Reveal())
-		return err
+		return printLine(out, nil, u.Secret.Reveal())
 	}
 	if o.output == asJSON {
 		return printJSON(out, userJSON{u.ID, u.Name, u.ReadOnly, u.Days, u.CreatedAt, u.ExpiresAt, u.Secret.Reveal()})
 	}
 	end, isEnding := u.Expires()
-	return printRows(out, asTable, []string{"ID", "NAME", "ACCESS", "EXPIRES", "SECRET"}, []row{
-		{cells: []any{u.ID, u.Name, access(u.ReadOnly), ends(end, isEnding), u.Secret.Reveal()}},
+	return printRows(out, asTable, "ID\tNAME\tACCESS\tEXPIRES\tSECRET", []row{
+		{cells: fmt.Sprintf("%d\t%s\t%s\t%s\t%s", u.ID, u.Name, rights(u.ReadOnly), formatExpiry(end, isEnding), u.Secret.Reveal())},
 	})
 }
 

@@ -59,7 +59,7 @@ type Env struct {
 	*httptest.Server
 	Accounts *accounts.Service // a new one after each Open
 	Dir      *datadir.Dir
-	Keys     *keys.Files // of the tokens
+	Keys     *keys.TokenKeys // of the tokens
 	Clock    *testkit.Clock
 	Log      *testkit.Log // JSON, one record a line, of all levels
 	Logger   *slog.Logger // writes to Log

@@ -354,7 +354,7 @@ func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
 	path, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "backup.tar")
 	d := open(t, path)
 	logger := slog.New(slog.DiscardHandler)
-	files, err := keys.OpenFiles(d.Keys.Dir, logger)
+	files, err := keys.OpenTokenKeys(d.Keys.Dir, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestBackupKeepsTheKeyThatSigns(t *testing.T) {
 	if _, err := datadir.Restore(t.Context(), other, file); err != nil {
 		t.Fatal(err)
 	}
-	restored, err := keys.OpenFiles(filepath.Join(other, "keys"), logger)
+	restored, err := keys.OpenTokenKeys(filepath.Join(other, "keys"), logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,8 +77,9 @@ func Exists(path string) bool {
 }
 
 // lockWait is how long Open waits for another process that restores or upgrades the
-// directory, or that prevents an upgrade because it has the directory open.
-const lockWait = 2 * time.Second
+// directory, or that prevents an upgrade because it has the directory open. It is a
+// variable for tests.
+var lockWait = 2 * time.Second
 
 func open(ctx context.Context, path string, isNew bool) (*Dir, error) {
 	if err := atomicfile.MkdirAll(filepath.Join(path, keysName), 0o700); err != nil {

@@ -78,15 +78,11 @@ func (r *restore) unpack(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(file)
+	f, info, err := openFile(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	keys := filepath.Join(r.staged, keysName)
 	for _, dir := range []string{r.staged, keys} {
 		if err := errors.Join(os.Mkdir(dir, 0o700), atomicfile.CopyOwner(dir, owner)); err != nil {
@@ -96,42 +92,34 @@ func (r *restore) unpack(ctx context.Context, file string) error {
 	archive := tar.NewReader(f)
 	for n := 0; ; n++ {
 		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return r.check(ctx)
+		case err != nil:
 			return notABackup(err)
+		case n >= maxBackupFiles:
+			return notABackup(fmt.Errorf("it has more than %d entries", maxBackupFiles))
 		}
-		if err := checkEntry(header, n, info.Size()); err != nil {
-			return err
-		}
-		if err := r.unpackFile(header, archive, owner); err != nil {
+		if err := r.unpackFile(header, archive, info.Size(), owner); err != nil {
 			return err
 		}
 	}
-	return r.check(ctx)
 }
 
 func notABackup(err error) error {
 	return fmt.Errorf("the file is damaged or was not written by 'registryusers admin backup': %w", err)
 }
 
-// checkEntry refuses an entry that a backup cannot have.
-func checkEntry(header *tar.Header, n int, archiveSize int64) error {
+// unpackFile unpacks a file, and refuses one that a backup cannot have.
+func (r *restore) unpackFile(header *tar.Header, content io.Reader, archiveSize int64, owner fs.FileInfo) error {
 	key, isKey := strings.CutPrefix(header.Name, keysName+"/")
 	isKey = isKey && keys.IsFile(key) && !strings.ContainsAny(key, `/\:`)
 	switch {
 	case header.Typeflag != tar.TypeReg || !isKey && header.Name != databaseName:
 		return notABackup(fmt.Errorf("it has the entry %.100q", header.Name))
-	case n >= maxBackupFiles:
-		return notABackup(fmt.Errorf("it has more than %d entries", maxBackupFiles))
 	case isKey && header.Size > maxKeyFile, header.Size > archiveSize:
 		return notABackup(fmt.Errorf("its entry %.100q has %d bytes", header.Name, header.Size))
 	}
-	return nil
-}
-
-func (r *restore) unpackFile(header *tar.Header, content io.Reader, owner fs.FileInfo) error {
 	path := filepath.Join(r.staged, filepath.FromSlash(header.Name))
 	err := atomicfile.CreateFrom(path, 0o600, func(f *os.File) error {
 		_, err := io.CopyN(f, content, header.Size)
@@ -156,13 +144,12 @@ func (r *restore) check(ctx context.Context) error {
 		return fmt.Errorf("its database: %w", err)
 	}
 	id, _, err := keys.ReadServerKey(filepath.Join(r.staged, keysName))
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return notABackup(errors.New("it has no server key"))
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("its server key: %w", err)
-	}
-	if id != known {
+	case id != known:
 		return fmt.Errorf("its server key has the id %s, but its database was created with the key %s", id, known)
 	}
 	return nil
@@ -187,10 +174,10 @@ func (r *restore) steps() []func() error {
 	r.before = filepath.Join(r.dir, before)
 	steps := []func() error{func() error {
 		owner, err := os.Stat(r.dir)
-		if err != nil {
-			return err
+		if err == nil {
+			err = errors.Join(os.MkdirAll(r.before, 0o700), atomicfile.CopyOwner(r.before, owner))
 		}
-		if err := errors.Join(os.MkdirAll(r.before, 0o700), atomicfile.CopyOwner(r.before, owner)); err != nil {
+		if err != nil {
 			return err
 		}
 		return atomicfile.Write(mark, []byte(before), 0o600)
@@ -203,11 +190,10 @@ func (r *restore) steps() []func() error {
 			if _, err := os.Lstat(before); err == nil { // then the interrupted restore put the file at path there
 				return os.RemoveAll(path)
 			}
-			err := os.Rename(path, before)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
+			if err := os.Rename(path, before); !errors.Is(err, fs.ErrNotExist) {
+				return err
 			}
-			return err
+			return nil
 		})
 	}
 	steps = append(steps, r.sync) // all old files are moved before the first new one takes their place

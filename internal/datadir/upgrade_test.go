@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/registryusers/registryusers"
 )
@@ -36,8 +37,15 @@ func databaseVersion(t *testing.T, path string) (version int) {
 	return version
 }
 
+func setLockWait(t *testing.T, wait time.Duration) {
+	before := lockWait
+	t.Cleanup(func() { lockWait = before })
+	lockWait = wait
+}
+
 // A running server of the previous version keeps working: the database is not upgraded while it is open.
 func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
+	setLockWait(t, 100*time.Millisecond)
 	path := firstVersion(t)
 	before := databaseVersion(t, path)
 	unlock, err := lockShared(path) // like a process that has the directory open
@@ -83,6 +91,7 @@ func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 
 // Of processes that start at the same time, one upgrades, and the others wait for it.
 func TestConcurrentUpgrades(t *testing.T) {
+	setLockWait(t, time.Minute) // for a busy machine
 	path := firstVersion(t)
 	dirs := make([]*Dir, 8)
 	var group sync.WaitGroup

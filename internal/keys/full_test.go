@@ -24,14 +24,14 @@ func TestKeyWhoseCoordinateIsShortIsNotUsed(t *testing.T) {
 			full--
 			short++
 		}
-		if got := isFull(private); got != want {
+		if got := hasFullCoordinates(private); got != want {
 			t.Errorf("isFull of the point %x: got %t, want %t", point, got, want)
 		}
 	}
 }
 
 func TestAddedKeysHaveFullCoordinates(t *testing.T) {
-	keys, err := OpenFiles(t.TempDir(), slog.New(slog.DiscardHandler))
+	keys, err := OpenTokenKeys(t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

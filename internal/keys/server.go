@@ -66,8 +66,10 @@ func Open(ctx context.Context, dir string, database Database) (*Keyring, error) 
 // ServerKey returns the server key and its id.
 func (k *Keyring) ServerKey() (id string, key [32]byte) { return k.id, k.key() }
 
-// TokenKeys opens the token keys; see [OpenFiles].
-func (k *Keyring) TokenKeys(logger *slog.Logger) (*Files, error) { return OpenFiles(k.Dir, logger) }
+// TokenKeys opens the token keys; see [OpenTokenKeys].
+func (k *Keyring) TokenKeys(logger *slog.Logger) (*TokenKeys, error) {
+	return OpenTokenKeys(k.Dir, logger)
+}
 
 // serverKey is the content of the server key's file. In JSON, Key is in base64.
 type serverKey struct {

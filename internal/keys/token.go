@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -28,16 +29,16 @@ import (
 	"github.com/registryusers/registryusers/internal/atomicfile"
 )
 
-// Files holds the keys that sign tokens, from the files token-*.pem of a directory.
+// TokenKeys holds the keys that sign tokens, from the files token-*.pem of a directory.
 // Each file has a key and a self-signed certificate for it. All keys verify tokens.
 // The key that the file token-signing names signs them, or the newest key if there
 // is no such file. Changes of the files take effect at the next use.
 //
 // A key is rotated in three steps, so that other registries have time to fetch the
-// new one: [Files.Add] publishes it, [Files.Use] makes it the key that signs, and
-// [Files.Remove] removes the old one after its tokens have expired. Files is safe
+// new one: [TokenKeys.Add] publishes it, [TokenKeys.Use] makes it the key that signs, and
+// [TokenKeys.Remove] removes the old one after its tokens have expired. TokenKeys is safe
 // for concurrent use.
-type Files struct {
+type TokenKeys struct {
 	dir    string
 	logger *slog.Logger
 
@@ -45,21 +46,21 @@ type Files struct {
 	read     time.Time       // when the directory was read
 	modified time.Time       // of the directory, when it was read
 	settled  bool            // read is so long after modified that a later change has another time
-	keys     []key           // ordered by name, which is by age
+	keys     []tokenKey      // ordered by name, which is by age
 	unusable map[string]bool // the files that were skipped, and logged
 }
 
-type key struct {
+type tokenKey struct {
 	path    string
 	signs   bool            // true for one key
 	private jose.JSONWebKey // with its certificate; its KeyID is its RFC 7638 thumbprint
 }
 
-// OpenFiles returns the token keys of a directory, and creates a first key if there
+// OpenTokenKeys returns the token keys of a directory, and creates a first key if there
 // is none. It logs and skips a damaged file; if no usable file is left, it returns
 // an error.
-func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
-	k := &Files{dir: dir, logger: logger}
+func OpenTokenKeys(dir string, logger *slog.Logger) (*TokenKeys, error) {
+	k := &TokenKeys{dir: dir, logger: logger}
 	keys, err := k.all()
 	if err == nil && len(keys) == 0 {
 		if _, err = k.create(); err == nil {
@@ -70,49 +71,61 @@ func OpenFiles(dir string, logger *slog.Logger) (*Files, error) {
 }
 
 // Add creates a key and returns its id. The key is published, but signs only after
-// [Files.Use].
-func (k *Files) Add() (id string, err error) {
-	keys, err := k.all()
+// [TokenKeys.Use].
+func (k *TokenKeys) Add() (id string, err error) {
+	_, signing, err := k.IDs()
+	if err == nil && signing != "" { // without the file token-signing, the new key would sign at once
+		err = k.sign(signing)
+	}
 	if err != nil {
 		return "", err
-	}
-	// Without the file token-signing, the new key would sign at once.
-	if i := slices.IndexFunc(keys, func(key key) bool { return key.signs }); i >= 0 {
-		if err := k.sign(keys[i].private.KeyID); err != nil {
-			return "", err
-		}
 	}
 	return k.create()
 }
 
 // Use makes a key the one that signs from now on. If there is no such key, the
 // error is [registryusers.ErrNotFound].
-func (k *Files) Use(id string) error {
-	keys, err := k.all()
-	if err != nil {
+func (k *TokenKeys) Use(id string) error {
+	if _, err := k.find(id); err != nil {
 		return err
-	}
-	if !slices.ContainsFunc(keys, func(key key) bool { return key.private.KeyID == id }) {
-		return errNoKey
 	}
 	return k.sign(id)
 }
 
-func (k *Files) sign(id string) error {
+// Remove removes a key: the tokens that it signed are refused from now on. The
+// errors are [registryusers.ErrNotFound], and [registryusers.ErrInvalid] for the
+// key that signs.
+func (k *TokenKeys) Remove(id string) error {
+	key, err := k.find(id)
+	switch {
+	case err != nil:
+		return err
+	case key.signs:
+		return fmt.Errorf("%w: this is the only token key or the one that signs: add another one and make it sign first, with 'registryusers admin token-key add' and 'token-key use ID'", registryusers.ErrInvalid)
+	}
+	return atomicfile.Remove(key.path)
+}
+
+func (k *TokenKeys) sign(id string) error {
 	return atomicfile.Write(filepath.Join(k.dir, signingName), []byte(id+"\n"), 0o600)
 }
 
-type notFound string
-
-func (e notFound) Error() string { return string(e) }
-func (e notFound) Unwrap() error { return registryusers.ErrNotFound }
-
-const errNoKey = notFound("there is no token key with this id: 'registryusers admin token-key ls' lists the token keys")
+// find returns the key with the id.
+func (k *TokenKeys) find(id string) (tokenKey, error) {
+	keys, err := k.all()
+	if err != nil {
+		return tokenKey{}, err
+	}
+	if i := slices.IndexFunc(keys, func(key tokenKey) bool { return key.private.KeyID == id }); i >= 0 {
+		return keys[i], nil
+	}
+	return tokenKey{}, fmt.Errorf("token key %w: 'registryusers admin token-key ls' lists the token keys", registryusers.ErrNotFound)
+}
 
 // create creates a key.
-func (k *Files) create() (id string, err error) {
+func (k *TokenKeys) create() (id string, err error) {
 	var private *ecdsa.PrivateKey
-	for private == nil || !isFull(private) || strings.HasPrefix(id, "-") { // a command line would take "-…" for a flag
+	for private == nil || !hasFullCoordinates(private) || strings.HasPrefix(id, "-") { // a command line would take "-…" for a flag
 		if private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 			return "", err
 		}
@@ -145,7 +158,7 @@ func (k *Files) create() (id string, err error) {
 
 // isFull reports whether both coordinates fill their 32 bytes. Otherwise verifiers
 // without RFC 7518's padding (section 6.2.1.2) would compute another thumbprint.
-func isFull(private *ecdsa.PrivateKey) bool {
+func hasFullCoordinates(private *ecdsa.PrivateKey) bool {
 	point, err := private.PublicKey.Bytes() // 4, X, Y
 	return err == nil && point[1] != 0 && point[33] != 0
 }
@@ -157,7 +170,7 @@ func thumbprint(private *ecdsa.PrivateKey) (string, error) {
 
 // IDs returns the ids of the keys, the oldest first, and the id of the one that
 // signs.
-func (k *Files) IDs() (ids []string, signing string, err error) {
+func (k *TokenKeys) IDs() (ids []string, signing string, err error) {
 	keys, err := k.all()
 	for _, key := range keys {
 		ids = append(ids, key.private.KeyID)
@@ -166,28 +179,6 @@ func (k *Files) IDs() (ids []string, signing string, err error) {
 		}
 	}
 	return ids, signing, err
-}
-
-// Remove removes a key: the tokens that it signed are refused from now on. The
-// errors are [registryusers.ErrNotFound], and [registryusers.ErrInvalid] for the
-// key that signs.
-func (k *Files) Remove(id string) error {
-	keys, err := k.all()
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		switch {
-		case key.private.KeyID != id:
-		case len(keys) == 1:
-			return fmt.Errorf("%w: it is the only token key: add another one and make it sign, then remove this one", registryusers.ErrInvalid)
-		case key.signs:
-			return fmt.Errorf("%w: it is the token key that signs: make another one sign first, with 'registryusers admin token-key use ID'", registryusers.ErrInvalid)
-		default:
-			return atomicfile.Remove(key.path)
-		}
-	}
-	return errNoKey
 }
 
 // clockTick is longer than the resolution of a file system's clock, within which
@@ -199,7 +190,7 @@ const clockTick = 100 * time.Millisecond
 const retryUnusable = time.Second
 
 // all returns the keys. It reads them again if the directory has changed.
-func (k *Files) all() ([]key, error) {
+func (k *TokenKeys) all() ([]tokenKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	info, err := os.Stat(k.dir)
@@ -210,62 +201,67 @@ func (k *Files) all() ([]key, error) {
 		return k.keys, nil
 	}
 	read := time.Now()
-	settled := read.Sub(info.ModTime()) > clockTick
-	entries, err := os.ReadDir(k.dir) // by name
+	keys, err := k.readAll()
 	if err != nil {
+		k.settled = false
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
-	keys := make([]key, 0, len(entries))
-	unusable := make(map[string]bool)
-	var failure error // of the last skipped file
+	k.keys, k.read, k.modified, k.settled = keys, read, info.ModTime(), read.Sub(info.ModTime()) > clockTick
+	return keys, nil
+}
+
+// readAll reads the keys, and logs the files that cannot be read.
+func (k *TokenKeys) readAll() ([]tokenKey, error) {
+	entries, err := os.ReadDir(k.dir) // by name
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]tokenKey, 0, len(entries))
+	before := k.unusable
+	k.unusable = make(map[string]bool)
+	var failure error // of the last unusable file
 	for _, entry := range entries {
 		if !isTokenKey(entry.Name()) {
 			continue
 		}
 		path := filepath.Join(k.dir, entry.Name())
 		key, err := readKey(path)
-		switch {
-		case err == nil:
-			keys = append(keys, key)
-		case errors.Is(err, fs.ErrNotExist): // it has been removed since
-		case errors.Is(err, errDamaged), errors.Is(err, fs.ErrPermission):
-			if !k.unusable[path] {
-				k.logger.Error("a token key cannot be used: tokens that it signed are refused", "file", path, "error", err)
-			}
-			unusable[path], failure = true, err
-		default:
-			// The error may be temporary, such as too many open files: keep the key
-			// that was read before.
-			for _, kept := range k.keys {
-				if kept.path == path {
-					kept.signs = false
-					keys = append(keys, kept)
-				}
-			}
-			unusable[path], failure = true, err
-			if !k.unusable[path] {
-				k.logger.Error("a token key cannot be read", "file", path, "error", err)
-			}
+		if errors.Is(err, fs.ErrNotExist) { // it has been removed since
+			continue
 		}
+		if err != nil {
+			// Another error than these may be temporary, such as too many open files:
+			// the key that was read before stays in use.
+			kept := -1
+			if !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrPermission) {
+				kept = slices.IndexFunc(k.keys, func(old tokenKey) bool { return old.path == path })
+			}
+			if !before[path] {
+				k.logger.Error("a token key cannot be read; unless it is still in use, the tokens that it signed are refused", "file", path, "still_in_use", kept >= 0, "error", err)
+			}
+			k.unusable[path], failure = true, err
+			if kept < 0 {
+				continue
+			}
+			key = k.keys[kept]
+			key.signs = false
+		}
+		keys = append(keys, key)
 	}
-	k.unusable = unusable
 	if len(keys) == 0 && failure != nil {
-		k.settled = false
-		paths := slices.Sorted(maps.Keys(unusable))
-		return nil, fmt.Errorf("there is no usable token key; %s: %w", strings.Join(paths, ", "), failure)
+		return nil, fmt.Errorf("no file is usable; %s: %w", strings.Join(slices.Sorted(maps.Keys(k.unusable)), ", "), failure)
 	}
 	signing, err := os.ReadFile(filepath.Join(k.dir, signingName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("token keys: %w", err)
+		return nil, err
 	}
-	if len(keys) > 0 {
-		named := slices.IndexFunc(keys, func(key key) bool { return key.private.KeyID == strings.TrimSpace(string(signing)) })
-		if named < 0 { // no such file, or its key was removed by hand
-			named = len(keys) - 1
-		}
+	named := slices.IndexFunc(keys, func(key tokenKey) bool { return key.private.KeyID == strings.TrimSpace(string(signing)) })
+	if named < 0 { // no such file, or its key was removed by hand
+		named = len(keys) - 1
+	}
+	if named >= 0 {
 		keys[named].signs = true
 	}
-	k.keys, k.read, k.modified, k.settled = keys, read, info.ModTime(), settled
 	return keys, nil
 }
 
@@ -276,44 +272,39 @@ func isTokenKey(name string) bool {
 
 var errDamaged = errors.New("the file is damaged: restore it from a backup, or remove it; if no key is left, the next start creates one")
 
-func readKey(path string) (key, error) {
+func readKey(path string) (tokenKey, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return key{}, err
+		return tokenKey{}, err
 	}
 	block, rest := pem.Decode(text)
 	if block == nil {
-		return key{}, errDamaged
+		return tokenKey{}, errDamaged
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	private, ok := parsed.(*ecdsa.PrivateKey)
 	if block, _ = pem.Decode(rest); err != nil || !ok || private.Curve != elliptic.P256() || block == nil {
-		return key{}, errDamaged
+		return tokenKey{}, errDamaged
 	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
 	if err != nil || !private.PublicKey.Equal(certificate.PublicKey) {
-		return key{}, errDamaged
+		return tokenKey{}, errDamaged
 	}
 	id, err := thumbprint(private)
-	return key{path: path, private: jose.JSONWebKey{Key: private, KeyID: id, Certificates: []*x509.Certificate{certificate}}}, err
+	return tokenKey{path: path, private: jose.JSONWebKey{Key: private, KeyID: id, Certificates: []*x509.Certificate{certificate}}}, err
 }
 
 // Signing returns the private key that signs tokens, with its certificate.
-func (k *Files) Signing() (jose.JSONWebKey, error) {
+func (k *TokenKeys) Signing() (jose.JSONWebKey, error) {
 	keys, err := k.all()
-	if err != nil {
-		return jose.JSONWebKey{}, err
+	if i := slices.IndexFunc(keys, func(key tokenKey) bool { return key.signs }); i >= 0 {
+		return keys[i].private, nil
 	}
-	for _, key := range keys {
-		if key.signs {
-			return key.private, nil
-		}
-	}
-	return jose.JSONWebKey{}, errors.New("there is no token key")
+	return jose.JSONWebKey{}, cmp.Or(err, errors.New("there is no token key"))
 }
 
 // JWKS returns the public keys as a JSON Web Key Set (RFC 7517).
-func (k *Files) JWKS() (jose.JSONWebKeySet, error) {
+func (k *TokenKeys) JWKS() (jose.JSONWebKeySet, error) {
 	keys, err := k.all()
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, key := range keys {
@@ -324,7 +315,7 @@ func (k *Files) JWKS() (jose.JSONWebKeySet, error) {
 
 // Certificates returns the keys' certificates in PEM: the root certificates for a
 // registry that verifies tokens by the header x5c.
-func (k *Files) Certificates() ([]byte, error) {
+func (k *TokenKeys) Certificates() ([]byte, error) {
 	keys, err := k.all()
 	var bundle []byte
 	for _, key := range keys {

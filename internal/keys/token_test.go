@@ -46,16 +46,16 @@ func thumbprint(t *testing.T, key *ecdsa.PublicKey) string {
 	return b64.EncodeToString(sum[:])
 }
 
-func openKeys(t *testing.T, dir string) *keys.Files {
+func openKeys(t *testing.T, dir string) *keys.TokenKeys {
 	t.Helper()
-	keys, err := keys.OpenFiles(dir, quiet)
+	keys, err := keys.OpenTokenKeys(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return keys
 }
 
-func ids(t *testing.T, keys *keys.Files) []string {
+func ids(t *testing.T, keys *keys.TokenKeys) []string {
 	t.Helper()
 	ids, _, err := keys.IDs()
 	if err != nil {
@@ -86,8 +86,8 @@ func TestFirstStartMakesOneKey(t *testing.T) {
 
 func TestDirectoryOfNoKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	if _, err := keys.OpenFiles(dir, quiet); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("OpenFiles of a directory that is not there: %v; want an error that names %s", err, dir)
+	if _, err := keys.OpenTokenKeys(dir, quiet); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("OpenTokenKeys of a directory that is not there: %v; want an error that names %s", err, dir)
 	}
 	dir = t.TempDir() // other files are not touched
 	for _, name := range []string{"server.json", ".new-123", "token-1.pem.bak", "other.pem"} {
@@ -107,7 +107,7 @@ func TestKeysOpenedAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range issuers {
 		wg.Go(func() {
-			keys, err := keys.OpenFiles(dir, quiet)
+			keys, err := keys.OpenTokenKeys(dir, quiet)
 			if err != nil {
 				t.Errorf("open %d: %v", i, err)
 				return
@@ -164,7 +164,7 @@ func TestKeysUsedAndChangedAtOnce(t *testing.T) {
 	}
 }
 
-func wantKeys(t *testing.T, when string, keys *keys.Files, signing string, want ...string) {
+func wantKeys(t *testing.T, when string, keys *keys.TokenKeys, signing string, want ...string) {
 	t.Helper()
 	got, signs, err := keys.IDs()
 	if err != nil || !slices.Equal(got, want) || signs != signing {
@@ -362,9 +362,9 @@ func TestDamagedKeyFile(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := keys.OpenFiles(dir, quiet)
+			_, err := keys.OpenTokenKeys(dir, quiet)
 			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "PRIVATE") {
-				t.Errorf("OpenFiles with the file %q: %v; want an error that says that %s is damaged", text, err, path)
+				t.Errorf("OpenTokenKeys with the file %q: %v; want an error that says that %s is damaged", text, err, path)
 			}
 			if got := testkit.TokenKeyFiles(t, dir); !slices.Equal(got, []string{path}) {
 				t.Errorf("files: %q; want only the damaged one, unchanged", got)
@@ -379,7 +379,7 @@ func TestDamagedKeyFileBesideAValidOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, logged := t.TempDir(), new(testkit.Log)
 			valid := ids(t, openKeys(t, dir))
-			keys, err := keys.OpenFiles(dir, slog.New(slog.NewTextHandler(logged, nil)))
+			keys, err := keys.OpenTokenKeys(dir, slog.New(slog.NewTextHandler(logged, nil)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -448,7 +448,7 @@ func TestDirectoryWithAKeysName(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "token-99999999999999999999.pem"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := keys.OpenFiles(dir, slog.New(slog.NewTextHandler(logged, nil)))
+	keys, err := keys.OpenTokenKeys(dir, slog.New(slog.NewTextHandler(logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

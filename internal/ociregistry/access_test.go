@@ -242,7 +242,7 @@ func TestTokenOfARemovedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	bearer := w.bearer(user)
-	admin, err := keys.OpenFiles(w.Dir.Keys.Dir, quiet) // another process
+	admin, err := keys.OpenTokenKeys(w.Dir.Keys.Dir, quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}

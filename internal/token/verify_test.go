@@ -323,7 +323,7 @@ func TestTokenOfAnAddedAndOfARemovedKey(t *testing.T) {
 		}
 	}
 	old, oldID := sign()
-	elsewhere, err := keys.OpenFiles(e.Dir.Keys.Dir, quiet) // another process
+	elsewhere, err := keys.OpenTokenKeys(e.Dir.Keys.Dir, quiet) // another process
 	if err != nil {
 		t.Fatal(err)
 	}

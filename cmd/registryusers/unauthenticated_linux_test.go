@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// stranger connects to the server from an address that no test uses otherwise
+// sendUnauthenticated connects to the server from an address that no test uses otherwise
 // and sends the text.
-func stranger(t *testing.T, server *process, text string) net.Conn {
+func sendUnauthenticated(t *testing.T, server *process, text string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	c, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(server.url, "http://"))
@@ -27,9 +27,9 @@ func stranger(t *testing.T, server *process, text string) net.Conn {
 	return c
 }
 
-// TestStrangersHoldNoConnections has a stranger open 200 connections to a server
+// TestUnauthenticatedClientsHoldNoConnections has a client open 200 connections to a server
 // that may have 128 files open, and send no body on any of them.
-func TestStrangersHoldNoConnections(t *testing.T) {
+func TestUnauthenticatedClientsHoldNoConnections(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	const connections = 200
 	data := t.TempDir()
@@ -48,7 +48,7 @@ func TestStrangersHoldNoConnections(t *testing.T) {
 	begun := time.Now()
 	var held []net.Conn
 	for i := range connections {
-		held = append(held, stranger(t, server, requests[i%len(requests)]))
+		held = append(held, sendUnauthenticated(t, server, requests[i%len(requests)]))
 	}
 	a := send(t, "POST", server.users(), `{"name":"user1","duration":1}`, isJSON, authorization)
 	if a.status != http.StatusCreated {
@@ -82,7 +82,7 @@ func TestStrangersHoldNoConnections(t *testing.T) {
 		}
 	}
 	for range connections {
-		stranger(t, server, "GET /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
+		sendUnauthenticated(t, server, "GET /v2/ HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
 	}
 	begun = time.Now()
 	if code := server.stop(syscall.SIGTERM); code != 0 || time.Since(begun) > 8*time.Second {
@@ -94,7 +94,7 @@ func TestStopCutsOffWhatDoesNotEndInTime(t *testing.T) {
 	data := t.TempDir()
 	server := serve(t, "--dev", "--data", data, "--drain-timeout", "100ms")
 	key := readDev(t, data).APIKey
-	c := stranger(t, server, "POST /cloud/v1/registries/1/1/1/users HTTP/1.1\r\nHost: h\r\nAuthorization: apikey "+key+
+	c := sendUnauthenticated(t, server, "POST /cloud/v1/registries/1/1/1/users HTTP/1.1\r\nHost: h\r\nAuthorization: apikey "+key+
 		"\r\nContent-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
 	if response, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || response.StatusCode != http.StatusContinue {
 		t.Fatalf("the request's begin: got %v, %v; want 100", response, err)
@@ -113,7 +113,7 @@ func TestRefusedUploadThatWaitsToSend(t *testing.T) {
 		"/v2/1-1-demo/app/manifests/unknown": http.StatusUnauthorized,
 	} {
 		begun := time.Now()
-		c := stranger(t, server, "POST "+path+" HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
+		c := sendUnauthenticated(t, server, "POST "+path+" HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
 		response, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil || response.StatusCode != status || time.Since(begun) > 3*time.Second {
 			t.Errorf("%s: got %v, %v after %v; want %d at once", path, response, err, time.Since(begun), status)
