@@ -26,7 +26,7 @@ var (
 	ErrNotFound         = errors.New("not found")
 	ErrRegistryNotFound = fmt.Errorf("registry %w", ErrNotFound)
 	ErrUserNotFound     = fmt.Errorf("user %w", ErrNotFound)
-	ErrKeyNotFound      = fmt.Errorf("API key %w", ErrNotFound)
+	ErrAPIKeyNotFound   = fmt.Errorf("API key %w", ErrNotFound)
 
 	// ErrExists: the resource that the request would create already exists (409).
 	ErrExists         = errors.New("already exists")

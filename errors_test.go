@@ -22,7 +22,7 @@ var sentinels = []struct {
 	{"ErrNotFound", registryusers.ErrNotFound, "not found", nil},
 	{"ErrRegistryNotFound", registryusers.ErrRegistryNotFound, "registry not found", []error{registryusers.ErrNotFound}},
 	{"ErrUserNotFound", registryusers.ErrUserNotFound, "user not found", []error{registryusers.ErrNotFound}},
-	{"ErrKeyNotFound", registryusers.ErrKeyNotFound, "API key not found", []error{registryusers.ErrNotFound}},
+	{"ErrAPIKeyNotFound", registryusers.ErrAPIKeyNotFound, "API key not found", []error{registryusers.ErrNotFound}},
 	{"ErrExists", registryusers.ErrExists, "already exists", nil},
 	{"ErrRegistryExists", registryusers.ErrRegistryExists, "registry already exists", []error{registryusers.ErrExists}},
 	{"ErrUserExists", registryusers.ErrUserExists, "user already exists", []error{registryusers.ErrExists}},

@@ -97,7 +97,7 @@ func newEnv(t *testing.T) *apptest.Env {
 
 func TestRealServer(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIToken.Reveal()))
 
 	generated, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "generated", Days: 14, ReadOnly: true})
 	if err != nil {
@@ -135,7 +135,7 @@ func TestRealServer(t *testing.T) {
 
 func TestRealServersErrors(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIToken.Reveal()))
 	if _, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "taken", Days: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestRealServersErrors(t *testing.T) {
 // general errors of their statuses.
 func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIToken.Reveal()))
 	create := func(days int64) error {
 		_, err := c.CreateUser(t.Context(), s.Registry.RegistryID, client.NewUser{Name: "u", Days: days}, client.WithIdempotencyKey("k-1"))
 		return err
@@ -216,7 +216,7 @@ func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	s := newEnv(t)
-	c := newClient(t, s.URL, client.WithAPIKey(s.APIKey.Reveal()))
+	c := newClient(t, s.URL, client.WithAPIKey(s.APIToken.Reveal()))
 	errs := make([]error, 64)
 	var wg sync.WaitGroup
 	for i := range errs {

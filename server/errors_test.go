@@ -29,7 +29,7 @@ var sentinels = []struct {
 	{registryusers.ErrNotFound, 404, "NotFoundError"},
 	{registryusers.ErrRegistryNotFound, 404, "NotFoundError"},
 	{registryusers.ErrUserNotFound, 404, "NotFoundError"},
-	{registryusers.ErrKeyNotFound, 404, "NotFoundError"},
+	{registryusers.ErrAPIKeyNotFound, 404, "NotFoundError"},
 	{registryusers.ErrExists, 409, "ConflictError"},
 	{registryusers.ErrRegistryExists, 409, "ConflictError"},
 	{registryusers.ErrUserExists, 409, "ConflictError"},

@@ -91,7 +91,7 @@ func dev(ctx context.Context, dir *datadir.Dir) error {
 	if err != nil {
 		return err
 	}
-	_, token, err := a.CreateKey(ctx, 1)
+	_, token, err := a.CreateAPIKey(ctx, 1)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (n *nothing) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
 	if key := n.key.Load(); key != nil {
 		return *key, nil
 	}
-	key, err := n.Store.Key(ctx, id)
+	key, err := n.Store.APIKey(ctx, id)
 	if err == nil {
 		n.key.Store(&key)
 	}

@@ -116,7 +116,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.RegistryID = registry.ID
-	if _, s.APIKey, err = s.accounts.CreateKey(ctx, s.ProjectID); err != nil {
+	if _, s.APIKey, err = s.accounts.CreateAPIKey(ctx, s.ProjectID); err != nil {
 		return err
 	}
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))

@@ -93,7 +93,7 @@ func nextAdmin(err error) string {
 		return "'registryusers admin registry ls' lists the registries."
 	case errors.Is(err, registryusers.ErrUserNotFound):
 		return "'registryusers admin user ls --registry ID' lists a registry's users."
-	case errors.Is(err, registryusers.ErrKeyNotFound):
+	case errors.Is(err, registryusers.ErrAPIKeyNotFound):
 		return "'registryusers admin key ls' lists the API keys."
 	}
 	return ""

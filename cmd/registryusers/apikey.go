@@ -17,7 +17,7 @@ func keyCreateCommand() *cobra.Command {
 	var project int64
 	cmd := newCommand("create", "Create an API key and print its token, which is shown only once",
 		withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, _ []string) error {
-			_, token, err := s.CreateKey(ctx, project)
+			_, token, err := s.CreateAPIKey(ctx, project)
 			return printLine(out, err, token.Reveal())
 		}))
 	cmd.Flags().Int64Var(&project, "project", 0, "id of the only project that the key is valid for (default: all)")
@@ -32,7 +32,7 @@ func keyListCommand() *cobra.Command {
 	}
 	return listCommand("ls", "List the API keys, without their tokens", "ID\tPROJECT\tCREATED",
 		func(ctx context.Context, dir *datadir.Dir) ([]accounts.APIKey, error) {
-			return dir.Accounts().Keys(ctx)
+			return dir.Accounts().APIKeys(ctx)
 		},
 		func(k accounts.APIKey) row {
 			project := "all"
@@ -50,6 +50,6 @@ func keyRemoveCommand() *cobra.Command {
 			if err != nil {
 				return usagef("the id of an API key must be a number; 'registryusers admin key ls' lists the keys")
 			}
-			return s.DeleteKey(ctx, id)
+			return s.DeleteAPIKey(ctx, id)
 		}))
 }

@@ -63,7 +63,7 @@ func dev(ctx context.Context, dir *datadir.Dir, a *accounts.Service, base string
 	key, err := a.Authenticate(ctx, registryusers.NewSecret(file.APIKey))
 	if errors.Is(err, registryusers.ErrUnauthenticated) || err == nil && !key.ValidFor(registry.ProjectID) {
 		var token registryusers.Secret
-		_, token, err = a.CreateKey(ctx, registry.ProjectID)
+		_, token, err = a.CreateAPIKey(ctx, registry.ProjectID)
 		file.APIKey = token.Reveal()
 	}
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 )
 
 type serveOptions struct {
-	server   images.Options
+	app      images.Options
 	registry ociregistry.Options // used if storesImages is "on"
 
 	listen, data, addressFile string
@@ -59,17 +59,17 @@ func serveCommand() *cobra.Command {
 	flags.BoolVar(&o.isDev, "dev", false, "create a registry and an API key, write them to DATA/dev.json, and print how to use them")
 	choiceFlag(cmd, &o.storesImages, "images", "", "on: this server stores images; off: another registry stores them and accepts this server's tokens", "on", "off")
 	flags.Var(&sizeFlag{bytes: &o.registry.Reserve}, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it, pushes are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
-	flags.StringVar(&o.server.Service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
-	flags.BoolVar(&o.server.TokenX5C, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
+	flags.StringVar(&o.app.Service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
+	flags.BoolVar(&o.app.TokenCertificate, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; failed logins are counted by the client address that they name")
 	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a separate listener for /healthz and /readyz, HOST:PORT; it responds even when all connections of --listen are in use")
 	flags.IntVar(&o.connections.Total, "max-connections", 0, "maximum number of open connections (default: 4096, or what the limit of open files allows); pulls and pushes get the open files that connections leave")
 	flags.IntVar(&o.connections.PerAddress, "max-connections-per-address", 0, "maximum number of open connections from one IPv4 address or IPv6 /64, except those of --trusted-proxy (default: a quarter of --max-connections); for an IPv6 /56 the maximum is a third of --max-connections, for a /48 half, or this number if it is larger")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long requests in progress may take when the server is stopped")
-	flags.BoolVar(&o.server.BareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
+	flags.BoolVar(&o.app.BareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest level that is logged: ERROR, WARN, INFO, which includes every request, or DEBUG, which includes probes")
 	choiceFlag(cmd, &o.logFormat, "log-format", "", "format of the log", "text", "json")
-	flags.BoolVar(&o.server.ValidateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
+	flags.BoolVar(&o.app.ValidateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, when the server listens")
 	return cmd
 }
@@ -77,7 +77,7 @@ func serveCommand() *cobra.Command {
 // serve serves until ctx is done.
 func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	logger := o.logger(stderr)
-	o.server.Logger = logger
+	o.app.Logger = logger
 	config, reload, err := o.tls(logger)
 	if err != nil {
 		return err
@@ -102,10 +102,10 @@ func (o *serveOptions) serve(ctx context.Context, stdout, stderr io.Writer) (err
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	if o.storesImages == "on" {
 		o.registry.Root = dir.Images()
-		o.server.Registry = &o.registry
+		o.app.Registry = &o.registry
 	}
-	a, err := images.Open(ctx, dir, o.server)
-	if o.server.BareNames && errors.Is(err, registryusers.ErrInvalid) {
+	a, err := images.Open(ctx, dir, o.app)
+	if o.app.BareNames && errors.Is(err, registryusers.ErrInvalid) {
 		return usagef("--bare-names: %w", err)
 	}
 	if err != nil {
@@ -200,7 +200,7 @@ func (o *serveOptions) check() error {
 		}
 		o.registry.URL = u.Scheme + "://" + u.Host
 	}
-	if o.server.Service == "" {
+	if o.app.Service == "" {
 		return usagef("--service must not be empty")
 	}
 	if o.connections.Total < 0 || o.connections.PerAddress < 0 {

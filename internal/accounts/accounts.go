@@ -68,7 +68,7 @@ func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Microse
 
 // Ready returns an error if the store cannot be read.
 func (s *Service) Ready(ctx context.Context) error {
-	if _, err := s.store.Key(ctx, 0); err != nil && !isNotFound(err) {
+	if _, err := s.store.APIKey(ctx, 0); err != nil && !isNotFound(err) {
 		return err
 	}
 	return nil

@@ -312,7 +312,7 @@ func TestNoSecretIsStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := e.CreateKey(t.Context(), 3)
+	_, token, err := e.CreateAPIKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -572,7 +572,7 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 	}
 	e := newEnv(t)
 	for _, project := range []int64{-1, math.MinInt64} {
-		k, token, err := e.CreateKey(t.Context(), project)
+		k, token, err := e.CreateAPIKey(t.Context(), project)
 		if !errors.Is(err, registryusers.ErrInvalid) || k.ID != 0 || token.Reveal() != "" {
 			t.Errorf("CreateKey(%d) = %+v, %v; want %v", project, k, err, registryusers.ErrInvalid)
 		}
@@ -581,26 +581,26 @@ func TestKeyIsForOneProjectOrAll(t *testing.T) {
 
 func TestAuthenticate(t *testing.T) {
 	e := newEnv(t)
-	one, oneToken, err := e.CreateKey(t.Context(), 3)
+	one, oneToken, err := e.CreateAPIKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, allToken, err := e.CreateKey(t.Context(), 0)
+	all, allToken, err := e.CreateAPIKey(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	removed, removedToken, err := e.CreateKey(t.Context(), 3)
+	removed, removedToken, err := e.CreateAPIKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keys, err := e.Keys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.APIKey{one, all, removed}) {
+	if keys, err := e.APIKeys(t.Context()); err != nil || !reflect.DeepEqual(keys, []accounts.APIKey{one, all, removed}) {
 		t.Errorf("Keys() = %+v, %v; want %+v, %+v, %+v", keys, err, one, all, removed)
 	}
-	if err := e.DeleteKey(t.Context(), removed.ID); err != nil {
+	if err := e.DeleteAPIKey(t.Context(), removed.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.DeleteKey(t.Context(), removed.ID); !errors.Is(err, registryusers.ErrKeyNotFound) {
-		t.Errorf("DeleteKey again: %v; want %v", err, registryusers.ErrKeyNotFound)
+	if err := e.DeleteAPIKey(t.Context(), removed.ID); !errors.Is(err, registryusers.ErrAPIKeyNotFound) {
+		t.Errorf("DeleteKey again: %v; want %v", err, registryusers.ErrAPIKeyNotFound)
 	}
 	if form := regexp.MustCompile(`^[1-9][0-9]*\$[A-Za-z0-9]{32}$`); !form.MatchString(oneToken.Reveal()) {
 		t.Errorf("the token %q does not match %s", oneToken.Reveal(), form)
@@ -691,7 +691,7 @@ func TestStoreErrorsPassThrough(t *testing.T) {
 	for what, call := range map[string]func() error{
 		"Authenticate": func() error { _, err := s.Authenticate(t.Context(), registryusers.NewSecret("1$x")); return err },
 		"CreateKey": func() error {
-			_, token, err := s.CreateKey(t.Context(), 1)
+			_, token, err := s.CreateAPIKey(t.Context(), 1)
 			if token.Reveal() != "" {
 				t.Error("CreateKey gave out a token that is not stored")
 			}

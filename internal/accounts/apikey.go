@@ -36,28 +36,30 @@ func (k APIKey) authorize(projectID int64) error {
 // owner names the key in a [queue].
 func (k APIKey) owner() string { return strconv.FormatInt(k.ID, 10) }
 
-// CreateKey creates an API key for one project, or for all (0), and returns it
+// CreateAPIKey creates an API key for one project, or for all (0), and returns it
 // with its token, which is shown only once. ErrInvalid.
-func (s *Service) CreateKey(ctx context.Context, projectID int64) (APIKey, registryusers.Secret, error) {
+func (s *Service) CreateAPIKey(ctx context.Context, projectID int64) (APIKey, registryusers.Secret, error) {
 	if projectID < 0 {
 		return APIKey{}, registryusers.Secret{}, fmt.Errorf("%w: the project must be 1 or more", registryusers.ErrInvalid)
 	}
 	secret := generateSecret()
-	k, err := s.store.CreateKey(ctx, APIKey{ProjectID: projectID, Hash: sha256.Sum256([]byte(secret)), CreatedAt: s.clock()})
+	k, err := s.store.CreateAPIKey(ctx, APIKey{ProjectID: projectID, Hash: sha256.Sum256([]byte(secret)), CreatedAt: s.clock()})
 	if err != nil {
 		return APIKey{}, registryusers.Secret{}, err
 	}
 	return k, registryusers.NewSecret(strconv.FormatInt(k.ID, 10) + "$" + secret), nil
 }
 
-// Keys returns all API keys, by id.
-func (s *Service) Keys(ctx context.Context) ([]APIKey, error) {
-	return readPages(func(p Page) ([]APIKey, int64, error) { return s.store.Keys(ctx, p) },
+// APIKeys returns all API keys, by id.
+func (s *Service) APIKeys(ctx context.Context) ([]APIKey, error) {
+	return readPages(func(p Page) ([]APIKey, int64, error) { return s.store.APIKeys(ctx, p) },
 		func(k APIKey) int64 { return k.ID })
 }
 
-// DeleteKey deletes an API key, which stops working at once. ErrKeyNotFound.
-func (s *Service) DeleteKey(ctx context.Context, id int64) error { return s.store.DeleteKey(ctx, id) }
+// DeleteAPIKey deletes an API key, which stops working at once. ErrAPIKeyNotFound.
+func (s *Service) DeleteAPIKey(ctx context.Context, id int64) error {
+	return s.store.DeleteAPIKey(ctx, id)
+}
 
 // Authenticate returns the API key of a token. ErrUnauthenticated: the token is
 // malformed, its key was deleted, or its secret is wrong; the error does not say
@@ -69,7 +71,7 @@ func (s *Service) Authenticate(ctx context.Context, token registryusers.Secret) 
 		return APIKey{}, registryusers.ErrUnauthenticated
 	}
 	hash := sha256.Sum256([]byte(secret)) // a secret of 190 bits needs no slow hash
-	k, err := s.store.Key(ctx, n)
+	k, err := s.store.APIKey(ctx, n)
 	if err != nil && !isNotFound(err) {
 		return APIKey{}, err
 	}

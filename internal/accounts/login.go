@@ -118,7 +118,7 @@ func (s *Service) compareCandidate(ctx context.Context, candidate Account, a sec
 		return Account{}, err
 	}
 	if !ok || expired {
-		s.throttle.failed(a, s.now())
+		s.throttle.recordFailure(a, s.now())
 		return Account{}, registryusers.ErrUnauthenticated
 	}
 	s.verified.add(hash, secret, s.now())

@@ -16,9 +16,9 @@ type Page struct {
 // MaxPage is the most rows of a page.
 const MaxPage = 1000
 
-// bounded returns the page with a limit from 1 to [MaxPage]. A limit of 0, or of more
+// withLimits returns the page with a limit from 1 to [MaxPage]. A limit of 0, or of more
 // than MaxPage, means MaxPage. ErrInvalid: a number is negative.
-func (p Page) bounded() (Page, error) {
+func (p Page) withLimits() (Page, error) {
 	if p.Limit < 0 || p.Offset < 0 || p.After < 0 {
 		return p, fmt.Errorf("%w: limit and offset must be 0 or more", registryusers.ErrInvalid)
 	}

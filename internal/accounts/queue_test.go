@@ -137,7 +137,7 @@ func TestALoginWithoutFailuresGetsAheadOfGuesses(t *testing.T) {
 		for i := range guessers {
 			guessers[i] = &attempt{name: "v", secret: "wrong1", from: fmt.Sprintf("2001:db8:%x::1", i)}
 			// Another address of its /48 has failed.
-			s.throttle.failed(guessAt(s.throttle, "w", fmt.Sprintf("2001:db8:%x:ff00::1", i), 0), time.Now())
+			s.throttle.recordFailure(guessAt(s.throttle, "w", fmt.Sprintf("2001:db8:%x:ff00::1", i), 0), time.Now())
 		}
 		empty := s.logins.occupy(t)
 		waiting := s.loginTogether(t.Context(), guessers)
@@ -202,17 +202,17 @@ func TestOneAddressDoesNotHoldAllPlaces(t *testing.T) {
 func TestRepeatedWrongSecretsAreServedLater(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	g := guessAt(throttle, "u", "192.0.2.1", 0)
-	throttle.failed(g, now)
-	once := throttle.share(g, now)
-	throttle.failed(g, now)
-	if twice := throttle.share(g, now); once <= 0 || twice <= once {
+	throttle.recordFailure(g, now)
+	once := throttle.failureLoad(g, now)
+	throttle.recordFailure(g, now)
+	if twice := throttle.failureLoad(g, now); once <= 0 || twice <= once {
 		t.Errorf("the share after a wrong secret is %v, after a repeat %v; want more each time", once, twice)
 	}
 	// An attacker's share does not restart with its limits.
-	if got := throttle.share(g, now.Add(failureWindow)); got != throttle.share(g, now) {
+	if got := throttle.failureLoad(g, now.Add(failureWindow)); got != throttle.failureLoad(g, now) {
 		t.Errorf("the share after the limits' window is %v; want it unchanged", got)
 	}
-	if got := throttle.share(g, now.Add(rankWindow)); got != 0 {
+	if got := throttle.failureLoad(g, now.Add(rankWindow)); got != 0 {
 		t.Errorf("the share an hour later is %v; want 0", got)
 	}
 }

@@ -18,7 +18,7 @@ type Store interface {
 	UserStore
 	IdempotencyStore
 	AccountStore
-	KeyStore
+	APIKeyStore
 }
 
 // RegistryStore keeps the registries.
@@ -78,16 +78,16 @@ type AccountStore interface {
 	SoleAccountByName(ctx context.Context, name string) (Account, error)
 }
 
-// KeyStore keeps the API keys.
-type KeyStore interface {
+// APIKeyStore keeps the API keys.
+type APIKeyStore interface {
 	// CreateKey stores k under a new id.
-	CreateKey(ctx context.Context, k APIKey) (APIKey, error)
-	// Key returns an API key. ErrKeyNotFound.
-	Key(ctx context.Context, id int64) (APIKey, error)
-	// Keys returns a page of all API keys, by id, and how many there are.
-	Keys(ctx context.Context, page Page) (keys []APIKey, total int64, err error)
-	// DeleteKey deletes an API key. ErrKeyNotFound.
-	DeleteKey(ctx context.Context, id int64) error
+	CreateAPIKey(ctx context.Context, k APIKey) (APIKey, error)
+	// APIKey returns an API key. ErrAPIKeyNotFound.
+	APIKey(ctx context.Context, id int64) (APIKey, error)
+	// APIKeys returns a page of all API keys, by id, and how many there are.
+	APIKeys(ctx context.Context, page Page) (keys []APIKey, total int64, err error)
+	// DeleteAPIKey deletes an API key. ErrAPIKeyNotFound.
+	DeleteAPIKey(ctx context.Context, id int64) error
 }
 
 func isNotFound(err error) bool { return errors.Is(err, registryusers.ErrNotFound) }

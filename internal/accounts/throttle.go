@@ -98,7 +98,7 @@ type attemptCounts struct {
 // limits must not reveal whether two names refer to one user or to
 // none, nor whether the user was just created or has another secret now.
 func (t *loginThrottle) attempt(from, throttleName, loginName, secret string) secretAttempt {
-	networks := network.Names(from)
+	networks := network.KeysOf(from)
 	a := secretAttempt{
 		network: networks[0],
 		user:    t.key.hash("user", throttleName),
@@ -133,7 +133,7 @@ func (t *loginThrottle) admit(ctx context.Context, a secretAttempt, now func() t
 	if err != nil {
 		return false, 0, err
 	}
-	return t.known.has(a.address, now()), t.share(a, now()), nil
+	return t.known.has(a.address, now()), t.failureLoad(a, now()), nil
 }
 
 // check returns a [*LimitError] if the attempt is over a limit.
@@ -170,9 +170,9 @@ func (t *loginThrottle) limit(a secretAttempt, now time.Time) error {
 	return nil
 }
 
-// share returns the share of their limits that the networks of an attempt have spent
+// failureLoad returns the share of their limits that the networks of an attempt have spent
 // on failed hashes in the last hour: the largest share of one of them.
-func (t *loginThrottle) share(a secretAttempt, now time.Time) (share float64) {
+func (t *loginThrottle) failureLoad(a secretAttempt, now time.Time) (share float64) {
 	for _, c := range a.counts {
 		share = max(share, float64(t.failures(c.failedHashes, now))/float64(c.maxAll))
 	}
@@ -202,7 +202,7 @@ func (t *loginThrottle) delay(ctx context.Context, a secretAttempt, now time.Tim
 		q = new(queue)
 		t.slowed[a.user] = q
 	}
-	w := newWaiter(a.network, t.share(a, now))
+	w := newWaiter(a.network, t.failureLoad(a, now))
 	hasPlace := slices.ContainsFunc(q.waiters, func(other *waiter) bool { return other.owner == a.network })
 	if hasPlace || !q.add(w) {
 		return &LimitError{RetryAfter: slowDelay}
@@ -227,9 +227,9 @@ func (t *loginThrottle) delay(ctx context.Context, a secretAttempt, now time.Tim
 	return err
 }
 
-// failed counts a wrong secret, or the right secret of an expired user, as a
+// recordFailure counts a wrong secret, or the right secret of an expired user, as a
 // failure, or as a repeat if it was already counted in this window.
-func (t *loginThrottle) failed(a secretAttempt, now time.Time) {
+func (t *loginThrottle) recordFailure(a secretAttempt, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.wrong.has(a.secret, now) {

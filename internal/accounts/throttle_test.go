@@ -44,7 +44,7 @@ func TestLimitsOfEachNetwork(t *testing.T) {
 			if err := throttle.check(g, now); err != nil {
 				t.Fatalf("%s: failure %d: %v; want it allowed", test.what, i, err)
 			}
-			throttle.failed(g, now)
+			throttle.recordFailure(g, now)
 		}
 		next := guessAt(throttle, test.name(test.most), test.from(test.most), test.most)
 		limit, ok := errors.AsType[*LimitError](throttle.check(next, now))
@@ -66,7 +66,7 @@ func TestAWrongSecretIsCountedOnce(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	for i := range 5 {
 		for range 1 + failureLimits[0].all/5 { // once, and 20 repeats
-			throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), now)
+			throttle.recordFailure(guessAt(throttle, "u", "192.0.2.1", i), now)
 		}
 	}
 	next := guessAt(throttle, "u", "192.0.2.1", 5)
@@ -85,7 +85,7 @@ func TestAWrongSecretIsCountedOnce(t *testing.T) {
 	}
 	// When it is forgotten, it counts again.
 	for i := range 10 {
-		throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), now.Add(failureWindow))
+		throttle.recordFailure(guessAt(throttle, "u", "192.0.2.1", i), now.Add(failureWindow))
 	}
 	if err := throttle.check(next, now.Add(failureWindow)); err != nil {
 		t.Errorf("a wrong secret again: %v; want it allowed, to be hashed", err)
@@ -100,14 +100,14 @@ func TestAWrongSecretIsCountedOnce(t *testing.T) {
 func TestASuccessForgivesNoFailures(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	for i := range failureLimits[0].forUser {
-		throttle.failed(guessAt(throttle, "u", "192.0.2.1", i), now)
+		throttle.recordFailure(guessAt(throttle, "u", "192.0.2.1", i), now)
 	}
 	throttle.succeeded(guessAt(throttle, "u", "192.0.2.1", -1), now)
 	if err := throttle.check(guessAt(throttle, "u", "192.0.2.1", -2), now); !errors.Is(err, registryusers.ErrTooManyRequests) {
 		t.Errorf("a guess at the user after ten, and a success of its own: %v; want %v", err, registryusers.ErrTooManyRequests)
 	}
 	for i := range failureLimits[0].all {
-		throttle.failed(guessAt(throttle, fmt.Sprint("u", i), "192.0.2.2", i), now)
+		throttle.recordFailure(guessAt(throttle, fmt.Sprint("u", i), "192.0.2.2", i), now)
 	}
 	throttle.succeeded(guessAt(throttle, "mine", "192.0.2.2", 0), now)
 	if err := throttle.check(guessAt(throttle, "other", "192.0.2.2", 0), now); !errors.Is(err, registryusers.ErrTooManyRequests) {
@@ -130,7 +130,7 @@ func TestASlowedDownUserHasFewGuessesFromAnAddress(t *testing.T) {
 	} {
 		throttle := newLoginThrottle()
 		for i := range maxNameFailures + 1 {
-			throttle.failed(guessAt(throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), now)
+			throttle.recordFailure(guessAt(throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), now)
 		}
 		throttle.succeeded(guessAt(throttle, "u", "198.51.100.1", 0), now)
 		for i := range test.most {
@@ -138,7 +138,7 @@ func TestASlowedDownUserHasFewGuessesFromAnAddress(t *testing.T) {
 			if err := throttle.check(g, now); err != nil {
 				t.Fatalf("%s: guess %d: %v; want it allowed", test.what, i, err)
 			}
-			throttle.failed(g, now)
+			throttle.recordFailure(g, now)
 		}
 		if err := throttle.check(guessAt(throttle, "u", test.from(test.most), test.most), now); !errors.Is(err, registryusers.ErrTooManyRequests) {
 			t.Errorf("%s: guess %d: %v; want %v", test.what, test.most, err, registryusers.ErrTooManyRequests)
@@ -147,7 +147,7 @@ func TestASlowedDownUserHasFewGuessesFromAnAddress(t *testing.T) {
 			t.Errorf("%s: another user: %v; want it allowed", test.what, err)
 		}
 		for i := range 9 {
-			throttle.failed(guessAt(throttle, "u", "198.51.100.1", i), now)
+			throttle.recordFailure(guessAt(throttle, "u", "198.51.100.1", i), now)
 		}
 		if err := throttle.check(guessAt(throttle, "u", "198.51.100.1", 9), now); err != nil {
 			t.Errorf("%s: the tenth guess where the user is known: %v; want it allowed", test.what, err)
@@ -159,7 +159,7 @@ func TestMemoryOfTheThrottleIsBounded(t *testing.T) {
 	throttle, now := newLoginThrottle(), time.Now()
 	for i := range maxFailureCounts {
 		g := throttle.attempt(fmt.Sprintf("2001:db8:%x:%x::", i>>16, i&0xffff), strings.Repeat("x", 100)+fmt.Sprint(i), "", fmt.Sprint(i))
-		throttle.failed(g, now)
+		throttle.recordFailure(g, now)
 		throttle.succeeded(g, now)
 		if len(throttle.counts) > maxFailureCounts || len(throttle.wrong.until) > maxWrongSecrets || len(throttle.known.until) > maxKnownAddresses {
 			t.Fatalf("after %d failures %d counts, %d secrets and %d addresses are kept; want at most %d, %d and %d",
@@ -249,7 +249,7 @@ func TestANameGuessedFromManyAddressesIsSlowedDown(t *testing.T) {
 			// Guesses from many addresses; not by Login, which would hash each.
 			attack := func() {
 				for i := range maxNameFailures + 1 {
-					s.throttle.failed(s.throttle.attempt(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "guess"), time.Now())
+					s.throttle.recordFailure(s.throttle.attempt(fmt.Sprintf("203.0.113.%d", i), "1-1-demo+"+name, "1-1-demo+"+name, "guess"), time.Now())
 				}
 			}
 			attack()
@@ -401,7 +401,7 @@ func TestOneAddressCannotKeepASlowedDownUserOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newOne(t)
 		for i := range maxNameFailures + 1 {
-			s.throttle.failed(guessAt(s.throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), time.Now())
+			s.throttle.recordFailure(guessAt(s.throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), time.Now())
 		}
 		const attempts = 8
 		limited := 0
@@ -444,7 +444,7 @@ func TestASlowedDownUserIsServedWhereItHasNotFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newOne(t)
 		for i := range maxNameFailures + 1 {
-			s.throttle.failed(guessAt(s.throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), time.Now())
+			s.throttle.recordFailure(guessAt(s.throttle, "u", fmt.Sprintf("203.0.113.%d", i), 0), time.Now())
 		}
 		var guesses sync.WaitGroup
 		var lost atomic.Int64

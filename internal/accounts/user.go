@@ -162,7 +162,7 @@ func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
 // registry has. A limit of 0, or of more than [MaxPage], means MaxPage. ErrInvalid: a
 // number is negative. ErrRegistryNotFound.
 func (s *Service) UserPage(ctx context.Context, registryID int64, page Page) (users []User, total int64, err error) {
-	if page, err = page.bounded(); err != nil {
+	if page, err = page.withLimits(); err != nil {
 		return nil, 0, err
 	}
 	return s.store.Users(ctx, registryID, page)

@@ -84,7 +84,7 @@ func TestEachFieldRoundTrips(t *testing.T) {
 			accounts.User{Duration: 365},
 		},
 	} {
-		response, body := e.post(t, path(3, 5, e.Registry.RegistryID), e.APIKey.Reveal(), test.body)
+		response, body := e.post(t, path(3, 5, e.Registry.RegistryID), e.APIToken.Reveal(), test.body)
 		if response.StatusCode != http.StatusCreated {
 			t.Errorf("%s: %d %s; want 201", test.body, response.StatusCode, body)
 			continue
@@ -120,15 +120,15 @@ func TestEachFieldRoundTrips(t *testing.T) {
 
 func TestAuthorization(t *testing.T) {
 	e := newEnv(t)
-	_, all, err := e.Accounts.CreateKey(t.Context(), 0)
+	_, all, err := e.Accounts.CreateAPIKey(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	removed, removedToken, err := e.Accounts.CreateKey(t.Context(), 3)
+	removed, removedToken, err := e.Accounts.CreateAPIKey(t.Context(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Accounts.DeleteKey(t.Context(), removed.ID); err != nil {
+	if err := e.Accounts.DeleteAPIKey(t.Context(), removed.ID); err != nil {
 		t.Fatal(err)
 	}
 	here := path(3, 5, e.Registry.RegistryID)
@@ -139,19 +139,19 @@ func TestAuthorization(t *testing.T) {
 		class                   string
 	}{
 		{"no key", here, "", body, 401, "not_authenticated"},
-		{"a wrong key", here, strconv.FormatInt(e.Key.ID, 10) + "$wrong", body, 401, "token_not_valid"},
+		{"a wrong key", here, strconv.FormatInt(e.APIKey.ID, 10) + "$wrong", body, 401, "token_not_valid"},
 		{"a removed key", here, removedToken.Reveal(), body, 401, "token_not_valid"},
 		{"no token", here, "nonsense", body, 401, "token_not_valid"},
 		{"no key before all else", "/cloud/v1/registries/x/y/z/users", "", "broken", 401, "not_authenticated"},
-		{"broken before another project", path(4, 5, 1), e.APIKey.Reveal(), "broken", 400, "ValidationError"},
-		{"another project", path(4, 5, e.Registry.RegistryID), e.APIKey.Reveal(), body, 403, "ForbiddenError"},
-		{"another project, no registry", path(4, 5, 99), e.APIKey.Reveal(), body, 403, "ForbiddenError"},
+		{"broken before another project", path(4, 5, 1), e.APIToken.Reveal(), "broken", 400, "ValidationError"},
+		{"another project", path(4, 5, e.Registry.RegistryID), e.APIToken.Reveal(), body, 403, "ForbiddenError"},
+		{"another project, no registry", path(4, 5, 99), e.APIToken.Reveal(), body, 403, "ForbiddenError"},
 		{"another project, the key for all", path(4, 5, e.Registry.RegistryID), all.Reveal(), body, 404, "NotFoundError"},
-		{"another region", path(3, 6, e.Registry.RegistryID), e.APIKey.Reveal(), body, 404, "NotFoundError"},
-		{"no registry", path(3, 5, 99), e.APIKey.Reveal(), body, 404, "NotFoundError"},
-		{"no registry, custom secret", path(3, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
-		{"valid", here, e.APIKey.Reveal(), body, 201, ""},
-		{"again", here, e.APIKey.Reveal(), body, 409, "ConflictError"},
+		{"another region", path(3, 6, e.Registry.RegistryID), e.APIToken.Reveal(), body, 404, "NotFoundError"},
+		{"no registry", path(3, 5, 99), e.APIToken.Reveal(), body, 404, "NotFoundError"},
+		{"no registry, custom secret", path(3, 5, 99), e.APIToken.Reveal(), `{"name":"u","duration":1,"secret":"s"}`, 404, "NotFoundError"},
+		{"valid", here, e.APIToken.Reveal(), body, 201, ""},
+		{"again", here, e.APIToken.Reveal(), body, 409, "ConflictError"},
 		{"again, the key for all", here, all.Reveal(), body, 409, "ConflictError"},
 		{"the key for all", here, all.Reveal(), `{"name":"v","duration":1}`, 201, ""},
 	} {
@@ -180,13 +180,13 @@ func TestAuthorization(t *testing.T) {
 func TestKeyRemovedBetweenRequests(t *testing.T) {
 	e := newEnv(t)
 	here := path(3, 5, e.Registry.RegistryID)
-	if response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
+	if response, body := e.post(t, here, e.APIToken.Reveal(), `{"name":"a","duration":1}`); response.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	if err := e.Accounts.DeleteKey(t.Context(), e.Key.ID); err != nil {
+	if err := e.Accounts.DeleteAPIKey(t.Context(), e.APIKey.ID); err != nil {
 		t.Fatal(err)
 	}
-	if response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
+	if response, body := e.post(t, here, e.APIToken.Reveal(), `{"name":"b","duration":1}`); response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("%d %s; want 401", response.StatusCode, body)
 	}
 }
@@ -202,7 +202,7 @@ func TestBadBodiesChangeNothing(t *testing.T) {
 		`{"name":"u","duration":1,"secret":1}`, `{"Name":"u","Duration":1}`, "\ufeff" + `{"name":"u","duration":1}`,
 		`{"name":"u","duration":1,"secret":"\ud800"}`, "{\"name\":\"u\",\"duration\":1,\"secret\":\"\xff\"}",
 	} {
-		if response, got := e.post(t, path(3, 5, e.Registry.RegistryID), e.APIKey.Reveal(), body); response.StatusCode != http.StatusBadRequest {
+		if response, got := e.post(t, path(3, 5, e.Registry.RegistryID), e.APIToken.Reveal(), body); response.StatusCode != http.StatusBadRequest {
 			t.Errorf("%q: %d %s; want 400", body, response.StatusCode, got)
 		}
 	}
@@ -223,7 +223,7 @@ func TestRaceForOneName(t *testing.T) {
 				return
 			}
 			request.Header.Set("Content-Type", "application/json")
-			request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
+			request.Header.Set("Authorization", "apikey "+e.APIToken.Reveal())
 			response, err := e.Client().Do(request)
 			if err != nil {
 				t.Error(err)
@@ -254,17 +254,17 @@ func TestSecretsAndInputAreNotLoggedOrStored(t *testing.T) {
 	for _, test := range []struct{ path, token, body string }{
 		{here, marker, `{}`},
 		{here, "1$" + marker, `{"name":"u","duration":1}`},
-		{"/cloud/v1/registries/" + marker + "/5/1/users", e.APIKey.Reveal(), `{}`},
-		{"/" + marker, e.APIKey.Reveal(), `{}`},
-		{here + "?" + marker + "=" + marker, e.APIKey.Reveal(), `{"name":"` + marker + `","duration":1}`},
-		{here, e.APIKey.Reveal(), `{"name":"u","duration":"` + marker + `"}`},
-		{here, e.APIKey.Reveal(), `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
-		{here, e.APIKey.Reveal(), `{"name":"u","duration":366,"secret":"` + marker + `"}`},
-		{here, e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
-		{here, e.APIKey.Reveal(), `{"` + marker + `":1,"` + marker + `":2}`},
-		{here, e.APIKey.Reveal(), `{"name":"u","duration":1} ` + marker},
-		{path(3, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
-		{path(4, 5, 99), e.APIKey.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{"/cloud/v1/registries/" + marker + "/5/1/users", e.APIToken.Reveal(), `{}`},
+		{"/" + marker, e.APIToken.Reveal(), `{}`},
+		{here + "?" + marker + "=" + marker, e.APIToken.Reveal(), `{"name":"` + marker + `","duration":1}`},
+		{here, e.APIToken.Reveal(), `{"name":"u","duration":"` + marker + `"}`},
+		{here, e.APIToken.Reveal(), `{"name":"u","duration":1,"read_only":"` + marker + `"}`},
+		{here, e.APIToken.Reveal(), `{"name":"u","duration":366,"secret":"` + marker + `"}`},
+		{here, e.APIToken.Reveal(), `{"name":"u","duration":1,"secret":["` + marker + `"]}`},
+		{here, e.APIToken.Reveal(), `{"` + marker + `":1,"` + marker + `":2}`},
+		{here, e.APIToken.Reveal(), `{"name":"u","duration":1} ` + marker},
+		{path(3, 5, 99), e.APIToken.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
+		{path(4, 5, 99), e.APIToken.Reveal(), `{"name":"u","duration":1,"secret":"` + marker + `"}`},
 	} {
 		response, body := e.post(t, test.path, test.token, test.body)
 		if response.StatusCode < 400 || response.StatusCode >= 500 {
@@ -274,17 +274,17 @@ func TestSecretsAndInputAreNotLoggedOrStored(t *testing.T) {
 			t.Errorf("%s %s: the response repeats the marker: %s", test.path, test.body, body)
 		}
 	}
-	response, body := e.post(t, here, e.APIKey.Reveal(), `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
+	response, body := e.post(t, here, e.APIToken.Reveal(), `{"name":"good1","duration":1,"secret":"`+marker+`"}`)
 	if response.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s; want 201", response.StatusCode, body)
 	}
-	response, body = e.post(t, here, e.APIKey.Reveal(), `{"name":"good2","duration":1}`)
+	response, body = e.post(t, here, e.APIToken.Reveal(), `{"name":"good2","duration":1}`)
 	var generated struct{ Secret string }
 	if err := json.Unmarshal([]byte(body), &generated); err != nil || response.StatusCode != http.StatusCreated || generated.Secret == "" {
 		t.Fatalf("%d %s; want 201 and a secret", response.StatusCode, body)
 	}
 
-	_, keySecret, _ := strings.Cut(e.APIKey.Reveal(), "$")
+	_, keySecret, _ := strings.Cut(e.APIToken.Reveal(), "$")
 	e.wantNowhere(t, "good1", marker, generated.Secret, keySecret)
 }
 

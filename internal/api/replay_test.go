@@ -30,7 +30,7 @@ func (e *env) request(t *testing.T, path, body string, keys ...string) *http.Req
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
+	request.Header.Set("Authorization", "apikey "+e.APIToken.Reveal())
 	if keys != nil {
 		request.Header["Idempotency-Key"] = keys
 	}
@@ -308,7 +308,7 @@ func TestInvalidIdempotencyKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw := "POST " + e.here() + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: apikey " + e.APIKey.Reveal() +
+		raw := "POST " + e.here() + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: apikey " + e.APIToken.Reveal() +
 			"\r\nIdempotency-Key: " + key + "\r\nContent-Length: 25\r\n\r\n" + body
 		if _, err := io.WriteString(conn, raw); err != nil {
 			t.Fatal(err)

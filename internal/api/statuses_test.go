@@ -39,7 +39,7 @@ func (f *failing) CreateUser(ctx context.Context, ref accounts.RegistryRef, u ac
 func TestEveryDeclaredStatus(t *testing.T) {
 	e := newEnv(t)
 	store := &failing{Store: e.AppOptions.Store}
-	e.Shut()
+	e.Stop()
 	e.AppOptions.Store = store
 	e.Open()
 
@@ -111,7 +111,7 @@ func TestEveryDeclaredStatus(t *testing.T) {
 	for _, a := range attempts {
 		name := a.operation + " " + strconv.Itoa(a.status)
 		request := httptest.NewRequest(a.method, a.path, strings.NewReader(a.body))
-		request.Header.Set("Authorization", "apikey "+e.APIKey.Reveal())
+		request.Header.Set("Authorization", "apikey "+e.APIToken.Reveal())
 		request.Header.Set("Content-Type", "application/json")
 		for key, values := range a.header {
 			request.Header[key] = values

@@ -36,7 +36,7 @@ var table = []row{
 	{registryusers.ErrForbidden, http.StatusForbidden, "ForbiddenError", ""},
 	{registryusers.ErrRegistryNotFound, http.StatusNotFound, "NotFoundError", "registry_not_found"},
 	{registryusers.ErrUserNotFound, http.StatusNotFound, "NotFoundError", "user_not_found"},
-	{registryusers.ErrKeyNotFound, http.StatusNotFound, "NotFoundError", "api_key_not_found"},
+	{registryusers.ErrAPIKeyNotFound, http.StatusNotFound, "NotFoundError", "api_key_not_found"},
 	{registryusers.ErrNotFound, http.StatusNotFound, "NotFoundError", ""},
 	{registryusers.ErrRegistryExists, http.StatusConflict, "ConflictError", "registry_exists"},
 	{registryusers.ErrUserExists, http.StatusConflict, "ConflictError", "user_exists"},

@@ -40,7 +40,7 @@ var rows = map[string]struct {
 	"ErrNotFound":             {registryusers.ErrNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
 	"ErrRegistryNotFound":     {registryusers.ErrRegistryNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
 	"ErrUserNotFound":         {registryusers.ErrUserNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
-	"ErrKeyNotFound":          {registryusers.ErrKeyNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
+	"ErrAPIKeyNotFound":       {registryusers.ErrAPIKeyNotFound, 404, "NotFoundError", registryusers.ErrNotFound},
 	"ErrExists":               {registryusers.ErrExists, 409, "ConflictError", registryusers.ErrExists},
 	"ErrRegistryExists":       {registryusers.ErrRegistryExists, 409, "ConflictError", registryusers.ErrExists},
 	"ErrUserExists":           {registryusers.ErrUserExists, 409, "ConflictError", registryusers.ErrExists},

@@ -67,8 +67,8 @@ type Env struct {
 	// Registry is named "demo". APIKey is valid for its project alone. Where
 	// Options.Data is set, both are empty.
 	Registry accounts.RegistryRef
-	Key      accounts.APIKey
-	APIKey   registryusers.Secret
+	APIKey   accounts.APIKey
+	APIToken registryusers.Secret
 
 	// AppOptions is what Open uses. A test may change it while the server is shut.
 	AppOptions images.Options
@@ -97,12 +97,12 @@ func New(t testing.TB, o Options) *Env {
 		e.AppOptions.Registry = &ociregistry.Options{URL: o.URL, Root: e.Dir.Images()}
 	}
 	e.Open()
-	t.Cleanup(e.Shut)
+	t.Cleanup(e.Stop)
 	e.listen()
 	if o.Data == "" {
 		e.Registry = e.NewRegistry(max(1, o.ProjectID), max(1, o.RegionID), "demo")
 		var err error
-		if e.Key, e.APIKey, err = e.Accounts.CreateKey(t.Context(), e.Registry.ProjectID); err != nil {
+		if e.APIKey, e.APIToken, err = e.Accounts.CreateAPIKey(t.Context(), e.Registry.ProjectID); err != nil {
 			t.Fatalf("create an API key: %v", err)
 		}
 	}
@@ -161,7 +161,7 @@ func (e *Env) NewRegistry(projectID, regionID int64, name string) accounts.Regis
 
 // Shut closes what Open opened. Until the next Open, a request gets no response
 // and its connection is closed. No request may be in progress.
-func (e *Env) Shut() {
+func (e *Env) Stop() {
 	e.t.Helper()
 	if e.handler.Swap(nil) == nil {
 		return

@@ -73,7 +73,7 @@ type connection struct {
 	net.Conn
 	listener *listener
 	accepted time.Time
-	shares   []semaphore.Share // of its networks, the narrowest first, and of all
+	shares   []semaphore.Claim // of its networks, the narrowest first, and of all
 
 	// Guarded by the listener's mu.
 	waits   *list.Element // in silent or idle; nil: a request is in progress
@@ -91,10 +91,10 @@ func newConnection(l *listener, accepted net.Conn) *connection {
 	c := &connection{Conn: accepted, listener: l, accepted: l.now()}
 	if !network.Contains(l.limits.Exempt, remote) {
 		for i, prefix := range network.Of(remote) {
-			c.shares = append(c.shares, semaphore.Share{Key: prefix, N: 1, Most: l.limits.inNetwork(i)})
+			c.shares = append(c.shares, semaphore.Claim{Key: prefix, Amount: 1, Limit: l.limits.inNetwork(i)})
 		}
 	}
-	c.shares = append(c.shares, semaphore.Share{Key: everything, N: 1, Most: int64(l.limits.Total)})
+	c.shares = append(c.shares, semaphore.Claim{Key: everything, Amount: 1, Limit: int64(l.limits.Total)})
 	return c
 }
 
@@ -160,7 +160,7 @@ func (l *listener) admit(c *connection) (replaced *connection, ok bool) {
 // replaceable returns the first connection to close that has a share of the key, or nil.
 func (l *listener) replaceable(key any) *connection {
 	matches := func(c *connection) bool {
-		return slices.ContainsFunc(c.shares, func(s semaphore.Share) bool { return s.Key == key })
+		return slices.ContainsFunc(c.shares, func(s semaphore.Claim) bool { return s.Key == key })
 	}
 	for e := l.silent.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*connection)

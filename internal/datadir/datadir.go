@@ -105,7 +105,7 @@ func open(ctx context.Context, path string, isNew bool) (*Dir, error) {
 
 // upgrade upgrades the database of a directory that no other process has open.
 func upgrade(ctx context.Context, path string) (err error) {
-	unlock, err := lockAlone(path)
+	unlock, err := lockExclusive(path)
 	if err != nil {
 		return fmt.Errorf("%w: %w", store.ErrEarlierVersion, err)
 	}
@@ -137,7 +137,7 @@ func openShared(ctx context.Context, path string, isNew bool) (d *Dir, err error
 		return d, err
 	}
 	// The secrets of users who are created without it would be lost with it.
-	if err := d.Store.Require(keys.ServerKeyPath(d.Keys.Dir)); err != nil {
+	if err := d.Store.RequireFile(keys.ServerKeyPath(d.Keys.Dir)); err != nil {
 		return d, fmt.Errorf("server key: %w", err)
 	}
 	if _, err := d.Store.ReserveDisk(); err != nil {

@@ -133,7 +133,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := d.Accounts().CreateKey(t.Context(), 1)
+	_, token, err := d.Accounts().CreateAPIKey(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}

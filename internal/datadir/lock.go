@@ -15,8 +15,8 @@ func lockShared(path string) (unlock func() error, err error) {
 	return unlock, lockError(path, err, "is being restored or upgraded by another process: try again when that has ended")
 }
 
-// lockAlone locks a data directory that no other process may have open.
-func lockAlone(path string) (unlock func() error, err error) {
+// lockExclusive locks a data directory that no other process may have open.
+func lockExclusive(path string) (unlock func() error, err error) {
 	unlock, err = dirlock.Exclusive(path)
 	return unlock, lockError(path, err, "is open in another process: stop the server and the commands that use it, and try again")
 }

@@ -35,7 +35,7 @@ func Restore(ctx context.Context, path, file string) (before string, err error) 
 	if err := atomicfile.MkdirAll(path, 0o700); err != nil {
 		return "", fmt.Errorf("data directory %s cannot be created: %w", path, err)
 	}
-	unlock, err := lockAlone(path)
+	unlock, err := lockExclusive(path)
 	if err != nil {
 		return "", err
 	}

@@ -84,7 +84,7 @@ func TestUpgradeBesideAnotherProcessIsRefused(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Error(err)
 	}
-	if unlock, err := lockAlone(path); err == nil {
+	if unlock, err := lockExclusive(path); err == nil {
 		t.Errorf("an open directory that was upgraded is not locked: %v", unlock())
 	}
 }

@@ -34,9 +34,9 @@ func Contains(ranges []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
-// Names is [Of] for an address as text, with or without a port. Text that is not an
+// KeysOf is [Of] for an address as text, with or without a port. Text that is not an
 // address is its own network.
-func Names(from string) []string {
+func KeysOf(from string) []string {
 	host, _, err := net.SplitHostPort(from)
 	if err != nil {
 		host = from

@@ -24,7 +24,7 @@ func TestNames(t *testing.T) {
 		"999.0.2.1:80":                {"999.0.2.1"},
 		"2001:db8:1:2:3:4:5:6:7:8:99": {"2001:db8:1:2:3:4:5:6:7:8:99"},
 	} {
-		if got := network.Names(from); !slices.Equal(got, want) {
+		if got := network.KeysOf(from); !slices.Equal(got, want) {
 			t.Errorf("Names(%q) = %q; want %q", from, got, want)
 		}
 	}

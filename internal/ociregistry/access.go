@@ -48,7 +48,7 @@ func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if repository := e.vars["name"]; repository != "" {
 		e.Add(slog.String("repository", repository))
 	}
-	refused := c.limits.take(e, useOf(e, r))
+	refused := c.limits.acquire(e, useOf(e, r))
 	switch {
 	case refused != nil:
 	case errors.Is(err, registryusers.ErrUnauthenticated):

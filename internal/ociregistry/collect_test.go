@@ -86,7 +86,7 @@ func TestGarbageCollectKeepsRecentlyUsedBlobs(t *testing.T) {
 					}
 				}
 			}
-			w.Shut()
+			w.Stop()
 			garbage := w.collectNow()
 			if kept := slices.Equal(w.blobs(), []string{sum(content)}); kept != (again != nil) {
 				t.Errorf("got %+v and the blobs %q, want the blob kept: %v", garbage, w.blobs(), again != nil)
@@ -128,7 +128,7 @@ func TestGarbageCollectKeepsBlobsOfDamagedManifests(t *testing.T) {
 			}
 			overwrite(t, w.file(test.file...), test.content)
 			w.age(48 * time.Hour)
-			w.Shut()
+			w.Stop()
 			w.collectNow()
 			if got, want := w.blobs(), digestsOf(t, image); !slices.Equal(got, want) {
 				t.Errorf("got the blobs %q, want %q", got, want)
@@ -156,7 +156,7 @@ func TestGarbageCollectKeepsBlobsNamedBySHA512(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.age(48 * time.Hour)
-	w.Shut()
+	w.Stop()
 	w.collectNow()
 	if got := w.blobs(); !slices.Equal(got, []string{sum(content)}) {
 		t.Errorf("got the blobs %q, want the one of the sha512 link", got)
@@ -169,7 +169,7 @@ func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
 	w := newEnv(t)
 	user, image := w.pusher(w.one), newImage(t, 1)
 	w.push(user, "1-1-demo/app:v1", image)
-	w.Shut()
+	w.Stop()
 	from, to := w.file("repositories", "1-1-demo"), filepath.Join(t.TempDir(), "elsewhere")
 	if err := os.Rename(from, to); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func TestGarbageCollectFollowsSymbolicLinks(t *testing.T) {
 	}
 	w.Open()
 	w.wantPulled(user, "1-1-demo/app:v1", image)
-	w.Shut()
+	w.Stop()
 	if err := os.Rename(to, to+"-is-not-mounted"); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestGarbageCollectEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.age(48 * time.Hour)
-	w.Shut()
+	w.Stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	before := w.blobs()

@@ -130,7 +130,7 @@ func TestDamagedContentIsNotFoundUntilPushedAgain(t *testing.T) {
 			w.push(user, "1-1-demo/app:again", image) // this client pushes no blobs for a tag that is there
 			w.push(user, "1-1-demo/app:v1", image)
 			w.wantPulled(user, "1-1-demo/app:v1", image)
-			w.Shut()
+			w.Stop()
 			if _, err := collect(t, w.Dir.Images()); err != nil {
 				t.Error(err)
 			}
@@ -245,7 +245,7 @@ func TestSizeFileWithoutABlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.age(48 * time.Hour)
-	w.Shut()
+	w.Stop()
 	w.collectNow()
 	if _, err := os.Stat(filepath.Dir(data)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the directory of the blob: got %v, want it removed", err)

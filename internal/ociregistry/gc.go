@@ -43,7 +43,7 @@ func GarbageCollect(ctx context.Context, root string, now time.Time, logger *slo
 		return g, err
 	}
 	defer func() { err = errors.Join(err, images.close()) }()
-	c := &collector{images: images, before: now.Add(-minAge), logger: logger.With(component), kept: make(digestSet)}
+	c := &collector{images: images, before: now.Add(-minAge), logger: logger.With(registryComponent), kept: make(digestSet)}
 	err = eachRepository(ctx, images.below(repositoriesRoot), func(repository string, err error) error {
 		if err != nil {
 			return err // a manifest in the unreadable directory may name any blob

@@ -77,10 +77,10 @@ type limit struct {
 	most use
 }
 
-// of returns the limits of a request, the widest last; p is nil without a valid token. A
+// limitsFor returns the limits of a request, the widest last; p is nil without a valid token. A
 // registry has half of what all users have, to leave room for the others, and a user a
 // quarter.
-func (l *limits) of(p *principal) []limit {
+func (l *limits) limitsFor(p *principal) []limit {
 	if p == nil {
 		return []limit{{"unauthenticated", use{requests: maxUnauthenticated}}}
 	}
@@ -94,16 +94,16 @@ func (l *limits) of(p *principal) []limit {
 // bytesKey is the key of the manifest bytes of a [limit]. Requests have the limit's own.
 type bytesKey struct{ limit any }
 
-// take counts what a request uses until its exchange ends. If a limit is reached, it
+// acquire counts what a request uses until its exchange ends. If a limit is reached, it
 // returns the error to refuse the request with: 503 for the widest limit, or 429.
-func (l *limits) take(e *exchange, more use) *oci.Error {
+func (l *limits) acquire(e *exchange, more use) *oci.Error {
 	if more.manifestBytes <= smallManifestSize {
 		more.manifestBytes = 0
 	}
-	var shares []semaphore.Share
-	for _, one := range l.of(e.principal) {
-		shares = append(shares, semaphore.Share{Key: one.key, N: more.requests, Most: one.most.requests},
-			semaphore.Share{Key: bytesKey{one.key}, N: more.manifestBytes, Most: one.most.manifestBytes})
+	var shares []semaphore.Claim
+	for _, one := range l.limitsFor(e.principal) {
+		shares = append(shares, semaphore.Claim{Key: one.key, Amount: more.requests, Limit: one.most.requests},
+			semaphore.Claim{Key: bytesKey{one.key}, Amount: more.manifestBytes, Limit: one.most.manifestBytes})
 	}
 	release, full := l.inUse.TryAcquire(shares...)
 	switch {

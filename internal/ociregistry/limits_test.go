@@ -27,7 +27,7 @@ func (l *limits) request(p *principal) (release func(), status int) {
 // statusOf takes more. status is the refusal's, or 0.
 func (l *limits) statusOf(p *principal, more use) (release func(), status int) {
 	e := &exchange{principal: p}
-	if refused := l.take(e, more); refused != nil {
+	if refused := l.acquire(e, more); refused != nil {
 		return nil, refused.Status
 	}
 	return e.end, 0
@@ -41,7 +41,7 @@ func (l *limits) wantNothing(t *testing.T, ids ...int64) {
 		principals = append(principals, user(id))
 	}
 	for _, p := range principals {
-		for _, one := range l.of(p) {
+		for _, one := range l.limitsFor(p) {
 			if requests, bytes := l.inUse.InUse(one.key), l.inUse.InUse(bytesKey{one.key}); requests != 0 || bytes != 0 {
 				t.Errorf("%v, when all requests have ended: got %d requests and %d bytes in use, want none", one.key, requests, bytes)
 			}

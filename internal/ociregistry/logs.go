@@ -14,8 +14,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// component is in the lines that this package logs, but for the access log.
-var component = slog.String("component", "registry")
+// registryComponent is in the lines that this package logs, but for the access log.
+var registryComponent = slog.String("component", "registry")
 
 // logTarget receives the library's log. The library logs through logrus' global logger,
 // so there is one target: the logger of the registry that was opened last.

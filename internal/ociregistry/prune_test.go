@@ -81,7 +81,7 @@ func TestUploadsBesideCancelledOnes(t *testing.T) {
 func TestAbandonedUploadLeavesNoDirectories(t *testing.T) {
 	w := newEnv(t)
 	w.begun(deep, w.bearer(w.pusher(w.one), scope(deep, all)))
-	w.Shut()
+	w.Stop()
 	started := w.glob("_uploads", "startedat")
 	if len(started) != 1 {
 		t.Fatalf("got the uploads %q, want one", started)
@@ -124,7 +124,7 @@ func TestGarbageCollectLeavesNoDirectories(t *testing.T) {
 		t.Skipf("symbolic links: %v", err)
 	}
 	w.age(48 * time.Hour)
-	w.Shut()
+	w.Stop()
 	if g := w.collectNow(); g.Blobs != 4 {
 		t.Errorf("got %+v, want 4 blobs removed", g)
 	}

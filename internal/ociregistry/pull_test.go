@@ -90,7 +90,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
 	w.AppOptions.Registry.Reserve = 1 << 62
-	w.Shut()
+	w.Stop()
 	w.Open()
 	manifest := w.send(http.MethodGet, manifests, "", bearer)
 	for _, request := range []struct{ method, target string }{
@@ -118,7 +118,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 		t.Errorf("got the line %swant free_bytes and reserve_bytes in it", line)
 	}
 	w.AppOptions.Registry.Reserve = 0
-	w.Shut()
+	w.Stop()
 	w.Open()
 	got = w.send(http.MethodPut, withDigest(location, sum("some")), "some", bearer)
 	w.wantStatus("the upload continues", got, http.StatusCreated, "")

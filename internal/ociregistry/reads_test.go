@@ -15,7 +15,7 @@ func TestARequestReadsOneAccount(t *testing.T) {
 	w.push(user, "1-1-demo/app:v1", newImage(t, 1))
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 
-	w.Shut()
+	w.Stop()
 	counting := &storetest.Counting{Store: w.AppOptions.Store}
 	w.AppOptions.Store = counting
 	w.Open()

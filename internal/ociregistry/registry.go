@@ -67,7 +67,7 @@ type Registry struct {
 // abandoned uploads in the background, and verifies blobs that earlier versions
 // stored: see verifyBlobs.
 func Open(ctx context.Context, o Options) (*Registry, error) {
-	o.Logger = o.Logger.With(component)
+	o.Logger = o.Logger.With(registryComponent)
 	logTo(o.Logger)
 	images, err := openImageDirectory(o.Root)
 	if err != nil {

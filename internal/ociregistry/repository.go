@@ -177,7 +177,7 @@ func (m *manifests) Get(ctx context.Context, d digest.Digest, options ...distrib
 	if err == nil && info.Size() > smallManifestSize {
 		if exists, err := m.Exists(ctx, d); err == nil && exists {
 			e := exchangeOf(ctx)
-			if refused := m.repository.access.limits.take(e, use{manifestBytes: info.Size()}); refused != nil {
+			if refused := m.repository.access.limits.acquire(e, use{manifestBytes: info.Size()}); refused != nil {
 				return nil, e.refuse(refused)
 			}
 		}

@@ -217,7 +217,7 @@ func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
 	if !slices.Contains(before, digestsOf(t, gone)[0]) {
 		t.Error("before the collection: got no blob of the image that was deleted, want them all")
 	}
-	w.Shut()
+	w.Stop()
 	garbage, err := ociregistry.GarbageCollect(t.Context(), w.Dir.Images(), time.Now().Add(24*time.Hour-time.Minute), quiet)
 	if after := w.blobs(); err != nil || garbage != (ociregistry.Garbage{}) || !slices.Equal(after, before) {
 		t.Errorf("while everything is younger than a day: got %+v, %v and the blobs %q, want nothing removed of %q", garbage, err, after, before)
@@ -250,7 +250,7 @@ func TestGarbageCollectRemovesOnlyUnreferencedBlobs(t *testing.T) {
 	w.wantPulled(user, "1-1-demo/app:gone", gone)
 	w.push(user, "1-1-demo/gone:shares", shares)
 	w.wantPulled(user, "1-1-demo/gone:shares", shares)
-	w.Shut()
+	w.Stop()
 	w.Open()
 	w.wantPulled(user, "1-1-demo/app:gone", gone)
 	w.wantPulled(user, "1-1-demo/gone:shares", shares)
@@ -281,7 +281,7 @@ func TestOpenAfterAnInterruptedPush(t *testing.T) {
 				if piece != "" {
 					w.wantStatus("send a chunk", w.send(http.MethodPatch, location, piece, bearer), http.StatusAccepted, "")
 				}
-				w.Shut()
+				w.Stop()
 				if _, err := collect(t, w.Dir.Images()); err != nil {
 					t.Error(err)
 				}
@@ -376,7 +376,7 @@ func TestAcceptedManifestsDoNotStopGarbageCollection(t *testing.T) {
 			continue
 		}
 		taken++
-		w.Shut()
+		w.Stop()
 		if _, err := collect(t, w.Dir.Images()); err != nil {
 			t.Errorf("after %q was taken as %s: %v", test.body, test.mediaType, err)
 			if err := os.RemoveAll(filepath.Join(w.Dir.Images(), "docker", "registry", "v2", "repositories", repository)); err != nil {

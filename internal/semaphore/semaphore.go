@@ -4,11 +4,11 @@ package semaphore
 
 import "sync"
 
-// Share is what is acquired of the limit of one key.
-type Share struct {
-	Key  any
-	N    int64 // 0 or more
-	Most int64 // that may be in use under the key
+// Claim is what is acquired of the limit of one key.
+type Claim struct {
+	Key    any
+	Amount int64 // 0 or more
+	Limit  int64 // that may be in use under the key
 }
 
 // Keyed counts what is in use, by key. Its zero value is ready. It is safe for
@@ -21,11 +21,11 @@ type Keyed struct {
 // TryAcquire acquires all shares until release is called, which must be called once.
 // If a limit would be exceeded, it acquires none: release is nil, and full is the
 // index of the first share whose limit it is.
-func (k *Keyed) TryAcquire(shares ...Share) (release func(), full int) {
+func (k *Keyed) TryAcquire(shares ...Claim) (release func(), full int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, share := range shares {
-		if share.N > 0 && k.inUse[share.Key]+share.N > share.Most {
+		if share.Amount > 0 && k.inUse[share.Key]+share.Amount > share.Limit {
 			return nil, i
 		}
 	}
@@ -33,15 +33,15 @@ func (k *Keyed) TryAcquire(shares ...Share) (release func(), full int) {
 		k.inUse = make(map[any]int64)
 	}
 	for _, share := range shares {
-		if share.N > 0 {
-			k.inUse[share.Key] += share.N
+		if share.Amount > 0 {
+			k.inUse[share.Key] += share.Amount
 		}
 	}
 	return func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		for _, share := range shares {
-			if k.inUse[share.Key] -= share.N; k.inUse[share.Key] == 0 {
+			if k.inUse[share.Key] -= share.Amount; k.inUse[share.Key] == 0 {
 				delete(k.inUse, share.Key)
 			}
 		}

@@ -7,18 +7,18 @@ import (
 
 func TestTryAcquire(t *testing.T) {
 	var k Keyed
-	first, _ := k.TryAcquire(Share{"user 1", 2, 3}, Share{"all", 2, 4})
-	if release, full := k.TryAcquire(Share{"user 1", 2, 3}, Share{"all", 2, 4}); release != nil || full != 0 {
+	first, _ := k.TryAcquire(Claim{"user 1", 2, 3}, Claim{"all", 2, 4})
+	if release, full := k.TryAcquire(Claim{"user 1", 2, 3}, Claim{"all", 2, 4}); release != nil || full != 0 {
 		t.Errorf("a user's limit: got the index %d, acquired: %t; want 0, and nothing acquired", full, release != nil)
 	}
-	if release, full := k.TryAcquire(Share{"user 2", 3, 3}, Share{"all", 3, 4}); release != nil || full != 1 {
+	if release, full := k.TryAcquire(Claim{"user 2", 3, 3}, Claim{"all", 3, 4}); release != nil || full != 1 {
 		t.Errorf("the limit of all: got the index %d, acquired: %t; want 1, and nothing acquired", full, release != nil)
 	}
 	if got := [...]int64{k.InUse("user 1"), k.InUse("user 2"), k.InUse("all")}; got != [...]int64{2, 0, 2} {
 		t.Errorf("in use: got %d, want 2, 0 and 2: a refused acquire acquires nothing", got)
 	}
-	second, _ := k.TryAcquire(Share{"user 2", 2, 3}, Share{"all", 2, 4})
-	nothing, _ := k.TryAcquire(Share{"user 3", 0, 0}, Share{"all", 0, 4})
+	second, _ := k.TryAcquire(Claim{"user 2", 2, 3}, Claim{"all", 2, 4})
+	nothing, _ := k.TryAcquire(Claim{"user 3", 0, 0}, Claim{"all", 0, 4})
 	if second == nil || nothing == nil {
 		t.Fatal("up to the limit of all: got a refusal, want it acquired; and nothing can always be acquired")
 	}
@@ -36,7 +36,7 @@ func TestConcurrentAcquires(t *testing.T) {
 	for i := range 8 {
 		group.Go(func() {
 			for range 1000 {
-				if release, _ := k.TryAcquire(Share{i % 2, 1, 2}, Share{"all", 1, 3}); release != nil {
+				if release, _ := k.TryAcquire(Claim{i % 2, 1, 2}, Claim{"all", 1, 3}); release != nil {
 					if got := k.InUse("all"); got < 1 || got > 3 {
 						t.Errorf("in use: got %d, want 1 to 3", got)
 					}

@@ -13,23 +13,23 @@ import (
 // Store is an open database.
 type Store interface {
 	accounts.Store
-	Maintainer
+	Maintenance
 	// See package keys, whose interface this package does not link.
 	ServerKeyID(ctx context.Context) (string, error)
 	ClaimServerKey(ctx context.Context, id string) (string, error)
 	Close() error
 }
 
-// Maintainer is what the maintenance of an open database needs.
-type Maintainer interface {
+// Maintenance is what the maintenance of an open database needs.
+type Maintenance interface {
 	// Backup writes a copy of the database to a new file.
 	Backup(ctx context.Context, path string) error
 	// QuickCheck looks for damage, and returns what it found. A damaged database
 	// refuses all writes.
 	QuickCheck(ctx context.Context) (findings string, err error)
-	// Require has all writes refused while the file at path is missing or is
+	// After RequireFile, every write fails while the file at path is missing or is
 	// another file than it is now.
-	Require(path string) error
+	RequireFile(path string) error
 	// WasUnclean reports whether the database was not closed the last time, or
 	// another process has it open.
 	WasUnclean() bool
@@ -85,7 +85,7 @@ func Upgrade(ctx context.Context, url string) error {
 }
 
 // CheckBackup looks for damage in a database that no process has open, as
-// [Maintainer].Backup writes it, and returns the id of the server key that it was
+// [Maintenance].Backup writes it, and returns the id of the server key that it was
 // created with.
 func CheckBackup(ctx context.Context, url string) (serverKeyID string, err error) {
 	path, err := pathOf(url)

@@ -21,7 +21,7 @@ import (
 func asker(b *testing.B) func() {
 	b.Helper()
 	e := newEnv(b)
-	e.Shut()
+	e.Stop()
 	e.AppOptions.Logger = quiet
 	e.Open()
 	e.Clock.Set(time.Now())

@@ -45,7 +45,7 @@ func FuzzParseScopes(f *testing.F) {
 				if access.Type != "repository" || !strings.HasPrefix(access.Name, "1-1-demo/") || !clean(access.Name) || access.Name != strings.ToLower(access.Name) {
 					t.Errorf("granted for %q: %+v, want a repository of 1-1-demo, in small letters", values, access)
 				}
-				if asked := access.Name + ":"; !strings.Contains(first, asked) && !strings.Contains(second, asked) {
+				if request := access.Name + ":"; !strings.Contains(first, request) && !strings.Contains(second, request) {
 					t.Errorf("granted for %q: %+v, want what was asked for", values, access)
 				}
 				if len(access.Actions) == 0 || len(distinct(access.Actions)) != len(access.Actions) {
@@ -85,7 +85,7 @@ func FuzzFromQuery(f *testing.F) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/token", nil)
 		r.URL.RawQuery = query
 		r.Header["Authorization"] = []string{authorization}
-		asked, refused := fromQuery(r)
+		request, refused := fromQuery(r)
 		if refused != nil {
 			if (refused.Status != http.StatusBadRequest && refused.Status != http.StatusUnauthorized) || !slices.Contains(known, refused.Message) || refused.Cause != nil {
 				t.Fatalf("fromQuery(%q, %q): got %+v, want a denial of %q", authorization, query, refused, known)
@@ -95,12 +95,12 @@ func FuzzFromQuery(f *testing.F) {
 		scheme, encoded, _ := strings.Cut(authorization, " ")
 		text, err := base64.StdEncoding.DecodeString(encoded)
 		name, secret, found := strings.Cut(string(text), ":")
-		if err != nil || !strings.EqualFold(scheme, "basic") || !found || asked.account != name || asked.secret.Reveal() != secret || asked.refresh.Reveal() != "" {
-			t.Errorf("fromQuery(%q, %q): got %q and %q, want %q and %q, %v", authorization, query, asked.account, asked.secret.Reveal(), name, secret, err)
+		if err != nil || !strings.EqualFold(scheme, "basic") || !found || request.account != name || request.secret.Reveal() != secret || request.refresh.Reveal() != "" {
+			t.Errorf("fromQuery(%q, %q): got %q and %q, want %q and %q, %v", authorization, query, request.account, request.secret.Reveal(), name, secret, err)
 		}
 		values, err := url.ParseQuery(query)
-		if err != nil || asked.service != values.Get("service") || asked.offline || len(asked.scopes) > oci.MaxScopes {
-			t.Errorf("fromQuery(%q, %q): got %q, %t and %d scopes, want %v, %v", authorization, query, asked.service, asked.offline, len(asked.scopes), values, err)
+		if err != nil || request.service != values.Get("service") || request.offline || len(request.scopes) > oci.MaxScopes {
+			t.Errorf("fromQuery(%q, %q): got %q, %t and %d scopes, want %v, %v", authorization, query, request.service, request.offline, len(request.scopes), values, err)
 		}
 	})
 }

@@ -28,23 +28,23 @@ type Handler struct {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	var asked request
+	var request tokenRequest
 	var refused *oci.Error
 	switch r.Method {
 	case http.MethodGet:
-		asked, refused = fromQuery(r)
+		request, refused = fromQuery(r)
 	case http.MethodPost:
-		asked, refused = h.fromForm(w, r)
+		request, refused = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
 		refused = &oci.Error{Status: http.StatusMethodNotAllowed, Code: oci.CodeUnsupported, Message: "the token endpoint supports GET and POST"}
 	}
 	var account accounts.Account
 	if refused == nil {
-		account, refused = h.login(r, asked)
+		account, refused = h.login(r, request)
 	}
 	if refused == nil {
-		refused = h.respond(w, asked, account)
+		refused = h.respond(w, request, account)
 	}
 	record := observe.From(r.Context())
 	if refused == nil {
@@ -58,18 +58,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // login returns the current state of the account that the request logs in as.
-func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *oci.Error) {
-	if asked.service != "" && asked.service != h.Issuer.Service {
+func (h *Handler) login(r *http.Request, request tokenRequest) (accounts.Account, *oci.Error) {
+	if request.service != "" && request.service != h.Issuer.Service {
 		return accounts.Account{}, invalid(fmt.Sprintf("this server issues tokens for the service %q only: request that one, or leave service out", h.Issuer.Service))
 	}
 	var account accounts.Account
 	var err error
-	if asked.refresh.Reveal() != "" {
-		account, err = h.Accounts.Refresh(r.Context(), asked.refresh, h.Issuer.Service)
+	if request.refresh.Reveal() != "" {
+		account, err = h.Accounts.Refresh(r.Context(), request.refresh, h.Issuer.Service)
 	} else {
-		attempt := accounts.LoginAttempt{Account: asked.account, Secret: asked.secret, From: r.RemoteAddr}
-		if len(asked.scopes) > 0 {
-			attempt.Repository = asked.scopes[0].Name
+		attempt := accounts.LoginAttempt{Account: request.account, Secret: request.secret, From: r.RemoteAddr}
+		if len(request.scopes) > 0 {
+			attempt.Repository = request.scopes[0].Name
 		}
 		account, err = h.Accounts.Login(r.Context(), attempt)
 	}
@@ -89,9 +89,9 @@ func (h *Handler) login(r *http.Request, asked request) (accounts.Account, *oci.
 }
 
 // respond sends the token.
-func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts.Account) *oci.Error {
-	granted := grant(account, asked.scopes)
-	token, issued, ends, err := h.Issuer.Sign(account, granted)
+func (h *Handler) respond(w http.ResponseWriter, request tokenRequest, account accounts.Account) *oci.Error {
+	granted := grant(account, request.scopes)
+	token, issued, expires, err := h.Issuer.Sign(account, granted)
 	if err != nil {
 		return oci.Unavailable("tokens cannot be signed now", err)
 	}
@@ -101,8 +101,8 @@ func (h *Handler) respond(w http.ResponseWriter, asked request, account accounts
 		RefreshToken string `json:"refresh_token,omitempty"`
 		Scope        string `json:"scope,omitempty"`
 		ExpiresIn    int    `json:"expires_in"` // seconds; without issued_at, clients count from the response, by their own clock
-	}{Token: token, AccessToken: token, ExpiresIn: int(ends.Sub(issued) / time.Second)}
-	if asked.offline {
+	}{Token: token, AccessToken: token, ExpiresIn: int(expires.Sub(issued) / time.Second)}
+	if request.offline {
 		response.RefreshToken = h.Accounts.RefreshToken(account, h.Issuer.Service).Reveal()
 	}
 	texts := make([]string, len(granted))

@@ -275,9 +275,9 @@ func TestTokenNeverOutlivesItsUser(t *testing.T) {
 	e.wantDenied(t, "at its end", do(t, get(t, base, "ci", secret, nil)), http.StatusUnauthorized, "UNAUTHORIZED", secret)
 
 	// If the user expires between login and signature, the token is already expired.
-	text, issued, ends, err := e.issuer.Sign(accounts.Account{User: u, Namespace: "1-1-demo"}, nil)
-	if err != nil || ends.After(u.ExpiresAt) {
-		t.Errorf("Sign for a user that has ended: issued %v, ends %v, %v; want it to end with the user, at %v", issued, ends, err, u.ExpiresAt)
+	text, issued, expires, err := e.issuer.Sign(accounts.Account{User: u, Namespace: "1-1-demo"}, nil)
+	if err != nil || expires.After(u.ExpiresAt) {
+		t.Errorf("Sign for a user that has ended: issued %v, ends %v, %v; want it to end with the user, at %v", issued, expires, err, u.ExpiresAt)
 	}
 	if claims, err := e.issuer.Verify(text); err != nil || claims.Expiry.Time().After(u.ExpiresAt) {
 		t.Errorf("that token: %+v, %v; want it to have expired with the user", claims, err)
@@ -352,7 +352,7 @@ func TestRefreshTokenMisused(t *testing.T) {
 	mac := valid.RefreshToken[len(payload)+1:]
 
 	elsewhere := &env{Env: apptest.New(t, apptest.Options{Data: e.Dir.Path})} // the same accounts and keys
-	elsewhere.Shut()
+	elsewhere.Stop()
 	elsewhere.AppOptions.Service = "other.example.com"
 	elsewhere.Open()
 	elsewhere.Log.Take()
@@ -603,7 +603,7 @@ func TestALoginReadsOneAccount(t *testing.T) {
 	e := newEnv(t)
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 	counting := &storetest.Counting{Store: e.Dir.Store}
-	e.Shut()
+	e.Stop()
 	e.AppOptions.Store = counting
 	e.Open()
 	base := e.URL
@@ -611,8 +611,8 @@ func TestALoginReadsOneAccount(t *testing.T) {
 		if a := do(t, get(t, base, "ci", secret, query)); a.status != http.StatusOK {
 			t.Fatalf("GET /token?%v: got %d %s, want 200", query, a.status, a.body)
 		}
-		if asked, want := counting.Take(), []string{"AccountBySecret"}; !slices.Equal(asked, want) {
-			t.Errorf("GET /token?%v read %q from the store, want %q", query, asked, want)
+		if request, want := counting.Take(), []string{"AccountBySecret"}; !slices.Equal(request, want) {
+			t.Errorf("GET /token?%v read %q from the store, want %q", query, request, want)
 		}
 	}
 }

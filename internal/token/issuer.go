@@ -50,38 +50,38 @@ type Keys interface {
 // Issuer signs and verifies the tokens of one service. It is safe for
 // concurrent use.
 type Issuer struct {
-	Keys      Keys
-	Service   string           // the tokens' audience, and their issuer
-	Now       func() time.Time // the clock
-	Certified bool             // put the certificate into the header (x5c)
+	Keys            Keys
+	Service         string           // the tokens' audience, and their issuer
+	Now             func() time.Time // the clock
+	PutsCertificate bool             // put the certificate into the header (x5c)
 }
 
 // Sign returns a token for the account, and when the token expires: after
 // [Lifetime], or with the account if that is earlier.
-func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token string, issued, ends time.Time, err error) {
+func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token string, issued, expires time.Time, err error) {
 	key, err := i.Keys.Signing()
 	if err != nil {
-		return "", issued, ends, err
+		return "", issued, expires, err
 	}
 	options := (&jose.SignerOptions{}).WithType("JWT")
-	if i.Certified {
+	if i.PutsCertificate {
 		options = options.WithHeader("x5c", []string{base64.StdEncoding.EncodeToString(key.Certificates[0].Raw)})
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options)
 	if err != nil {
-		return "", issued, ends, err
+		return "", issued, expires, err
 	}
 	issued = i.Now().UTC().Truncate(time.Second)
-	ends = issued.Add(Lifetime)
-	if account.ExpiresAt.Before(ends) {
-		ends = account.ExpiresAt.Truncate(time.Second)
+	expires = issued.Add(Lifetime)
+	if account.ExpiresAt.Before(expires) {
+		expires = account.ExpiresAt.Truncate(time.Second)
 	}
 	payload, err := json.Marshal(Claims{
 		Claims: jwt.Claims{
 			Issuer:    i.Service,
 			Subject:   account.FullName(),
 			Audience:  jwt.Audience{i.Service},
-			Expiry:    jwt.NewNumericDate(ends),
+			Expiry:    jwt.NewNumericDate(expires),
 			NotBefore: jwt.NewNumericDate(issued),
 			IssuedAt:  jwt.NewNumericDate(issued),
 			ID:        rand.Text(),
@@ -91,14 +91,14 @@ func (i *Issuer) Sign(account accounts.Account, access []oci.Access) (token stri
 		Incarnation: account.Incarnation,
 	})
 	if err != nil {
-		return "", issued, ends, err
+		return "", issued, expires, err
 	}
 	signed, err := signer.Sign(payload)
 	if err != nil {
-		return "", issued, ends, err
+		return "", issued, expires, err
 	}
 	token, err = signed.CompactSerialize()
-	return token, issued, ends, err
+	return token, issued, expires, err
 }
 
 // denied says why a token is refused. It wraps [registryusers.ErrUnauthenticated].

@@ -21,8 +21,8 @@ const (
 	maxFormsPerNetwork = 32 // for an IPv4 address or an IPv6 /64
 )
 
-// request is a token request of either method.
-type request struct {
+// tokenRequest is a token request of either method.
+type tokenRequest struct {
 	account string
 	secret  registryusers.Secret
 	refresh registryusers.Secret // instead of account and secret
@@ -34,52 +34,52 @@ type request struct {
 // fromQuery parses a GET request. It ignores offline_token, which docker sends:
 // docker would store the refresh token in place of the secret, and podman, skopeo
 // and buildah cannot log in with it. Clients that need a refresh token use POST.
-func fromQuery(r *http.Request) (request, *oci.Error) {
+func fromQuery(r *http.Request) (tokenRequest, *oci.Error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return request{}, invalid("the query is not valid")
+		return tokenRequest{}, invalid("the query is not valid")
 	}
 	account, secret, ok := r.BasicAuth()
 	if !ok {
-		return request{}, unauthorized("log in with the name and the secret of a registry user")
+		return tokenRequest{}, unauthorized("log in with the name and the secret of a registry user")
 	}
-	asked := request{account: account, secret: registryusers.NewSecret(secret), service: query.Get("service")}
-	return asked.withScopes(query["scope"])
+	request := tokenRequest{account: account, secret: registryusers.NewSecret(secret), service: query.Get("service")}
+	return request.withScopes(query["scope"])
 }
 
 // fromForm parses a POST request.
-func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (request, *oci.Error) {
-	from := network.Names(r.RemoteAddr)[0]
-	release, _ := h.forms.TryAcquire(semaphore.Share{Key: from, N: 1, Most: maxFormsPerNetwork}, semaphore.Share{Key: "all", N: 1, Most: maxForms})
+func (h *Handler) fromForm(w http.ResponseWriter, r *http.Request) (tokenRequest, *oci.Error) {
+	from := network.KeysOf(r.RemoteAddr)[0]
+	release, _ := h.forms.TryAcquire(semaphore.Claim{Key: from, Amount: 1, Limit: maxFormsPerNetwork}, semaphore.Claim{Key: "all", Amount: 1, Limit: maxForms})
 	if release == nil {
-		return request{}, oci.Unavailable("too many logins are in progress: try again", nil)
+		return tokenRequest{}, oci.Unavailable("too many logins are in progress: try again", nil)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	err := r.ParseForm()
 	release()
 	if err != nil {
-		return request{}, invalid("the form is not valid, or larger than 64 KiB")
+		return tokenRequest{}, invalid("the form is not valid, or larger than 64 KiB")
 	}
 	form := r.PostForm
-	asked := request{service: form.Get("service"), offline: form.Get("access_type") == "offline"}
+	request := tokenRequest{service: form.Get("service"), offline: form.Get("access_type") == "offline"}
 	switch form.Get("grant_type") {
 	case "password":
-		asked.account, asked.secret = form.Get("username"), registryusers.NewSecret(form.Get("password"))
+		request.account, request.secret = form.Get("username"), registryusers.NewSecret(form.Get("password"))
 	case "refresh_token":
-		asked.refresh = registryusers.NewSecret(form.Get("refresh_token"))
-		if asked.refresh.Reveal() == "" {
-			return request{}, unauthorized("the refresh token is not valid")
+		request.refresh = registryusers.NewSecret(form.Get("refresh_token"))
+		if request.refresh.Reveal() == "" {
+			return tokenRequest{}, unauthorized("the refresh token is not valid")
 		}
 	default:
-		return request{}, invalid("grant_type must be password or refresh_token")
+		return tokenRequest{}, invalid("grant_type must be password or refresh_token")
 	}
-	return asked.withScopes(form["scope"])
+	return request.withScopes(form["scope"])
 }
 
-func (asked request) withScopes(values []string) (request, *oci.Error) {
+func (request tokenRequest) withScopes(values []string) (tokenRequest, *oci.Error) {
 	var ok bool
-	if asked.scopes, ok = oci.ParseScopes(values); !ok {
-		return asked, invalid(fmt.Sprintf("there are more than %d scopes", oci.MaxScopes))
+	if request.scopes, ok = oci.ParseScopes(values); !ok {
+		return request, invalid(fmt.Sprintf("there are more than %d scopes", oci.MaxScopes))
 	}
-	return asked, nil
+	return request, nil
 }

@@ -70,8 +70,8 @@ func TestCertifiedToken(t *testing.T) {
 	e := newEnv(t)
 	base := e.URL
 	_, secret := e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
-	e.Shut()
-	e.AppOptions.TokenX5C = true
+	e.Stop()
+	e.AppOptions.TokenCertificate = true
 	e.Open()
 	text := do(t, get(t, base, "ci", secret, nil)).Token
 	header := object(t, text, 0)
@@ -92,7 +92,7 @@ func TestCertifiedToken(t *testing.T) {
 		t.Error("the certificate in the header is not that of the key which signed")
 	}
 	for _, certified := range []bool{true, false} {
-		e.issuer.Certified = certified
+		e.issuer.PutsCertificate = certified
 		if _, err := e.issuer.Verify(text); err != nil {
 			t.Errorf("Verify, with certificates %t: %v; want the token to be valid", certified, err)
 		}
@@ -288,9 +288,9 @@ func selfSigned(t *testing.T, key *ecdsa.PrivateKey) string {
 
 func TestTokenInTime(t *testing.T) {
 	e := newEnv(t)
-	text, issued, ends, err := e.issuer.Sign(accounts.Account{User: accounts.User{Name: "ci", ExpiresAt: accounts.Never}, Namespace: "1-1-demo"}, nil)
-	if err != nil || !issued.Equal(noon) || !ends.Equal(noon.Add(5*time.Minute)) {
-		t.Fatalf("Sign: from %v to %v, %v; want five minutes from %v", issued, ends, err, noon)
+	text, issued, expires, err := e.issuer.Sign(accounts.Account{User: accounts.User{Name: "ci", ExpiresAt: accounts.Never}, Namespace: "1-1-demo"}, nil)
+	if err != nil || !issued.Equal(noon) || !expires.Equal(noon.Add(5*time.Minute)) {
+		t.Fatalf("Sign: from %v to %v, %v; want five minutes from %v", issued, expires, err, noon)
 	}
 	for _, test := range []struct {
 		at   time.Duration

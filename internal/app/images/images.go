@@ -17,8 +17,8 @@ import (
 type Options struct {
 	app.Config // Store and ServerKey may be nil: they are the directory's; Open sets Images
 
-	Service  string // issuer and audience of the tokens. Required
-	TokenX5C bool   // put the certificate into the tokens' header
+	Service          string // issuer and audience of the tokens. Required
+	TokenCertificate bool   // put the certificate into the tokens' header
 
 	// Registry are options of the registry: Open sets Accounts, Issuer, Logger and
 	// AccountsDiskFull. nil: another registry stores the images, and there is only the
@@ -37,7 +37,7 @@ func Open(ctx context.Context, dir *datadir.Dir, o Options) (*app.App, error) {
 		if err != nil {
 			return nil, err
 		}
-		issuer := &token.Issuer{Keys: keys, Service: o.Service, Now: a.Now, Certified: o.TokenX5C}
+		issuer := &token.Issuer{Keys: keys, Service: o.Service, Now: a.Now, PutsCertificate: o.TokenCertificate}
 		tokens := &token.Handler{Accounts: a.Accounts, Issuer: issuer}
 		a.Handlers.Token, a.Handlers.JWKS = tokens, http.HandlerFunc(tokens.JWKS)
 		if o.Registry == nil {

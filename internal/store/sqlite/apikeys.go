@@ -7,8 +7,8 @@ import (
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
-// CreateKey implements [accounts.Store].
-func (s *Store) CreateKey(ctx context.Context, k accounts.APIKey) (accounts.APIKey, error) {
+// CreateAPIKey implements [accounts.Store].
+func (s *Store) CreateAPIKey(ctx context.Context, k accounts.APIKey) (accounts.APIKey, error) {
 	var err error
 	k.ID, err = s.insert(ctx, nil, nil, "INSERT INTO api_keys (project_id, hash, created_at) VALUES (?, ?, ?)",
 		k.ProjectID, k.Hash[:], k.CreatedAt.UnixMicro())
@@ -20,13 +20,13 @@ const (
 	keyByID   = selectKey + "WHERE id = ?"
 )
 
-// Key implements [accounts.Store].
-func (s *Store) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
-	return readOne(ctx, s, scanKey, registryusers.ErrKeyNotFound, keyByID, id)
+// APIKey implements [accounts.Store].
+func (s *Store) APIKey(ctx context.Context, id int64) (accounts.APIKey, error) {
+	return readOne(ctx, s, scanKey, registryusers.ErrAPIKeyNotFound, keyByID, id)
 }
 
-// Keys implements [accounts.Store].
-func (s *Store) Keys(ctx context.Context, page accounts.Page) ([]accounts.APIKey, int64, error) {
+// APIKeys implements [accounts.Store].
+func (s *Store) APIKeys(ctx context.Context, page accounts.Page) ([]accounts.APIKey, int64, error) {
 	return readPage(ctx, s, scanKey, selectKey, "SELECT count(*) FROM api_keys", page)
 }
 
@@ -40,7 +40,7 @@ func scanKey(r row) (accounts.APIKey, error) {
 	return k, err
 }
 
-// DeleteKey implements [accounts.Store].
-func (s *Store) DeleteKey(ctx context.Context, id int64) error {
-	return s.change(ctx, registryusers.ErrKeyNotFound, "DELETE FROM api_keys WHERE id = ?", id)
+// DeleteAPIKey implements [accounts.Store].
+func (s *Store) DeleteAPIKey(ctx context.Context, id int64) error {
+	return s.change(ctx, registryusers.ErrAPIKeyNotFound, "DELETE FROM api_keys WHERE id = ?", id)
 }

@@ -49,7 +49,7 @@ func (s *Store) ReserveDisk() (bool, error) {
 	return !s.file.ballast.isReleased(), err
 }
 
-// DiskFull implements store.Maintainer: it reports whether the ballast is missing.
+// DiskFull implements store.Maintenance: it reports whether the ballast is missing.
 func (s *Store) DiskFull() bool { return s.file.ballast.isReleased() }
 
 func (b *ballast) isReleased() bool {

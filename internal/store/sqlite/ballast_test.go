@@ -118,7 +118,7 @@ func TestReadsEndWhenTheDatabaseIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.file.seen.Store(0) // as after the interval
-	if _, err := s.Key(t.Context(), 1); !errors.Is(err, registryusers.ErrUnavailable) {
+	if _, err := s.APIKey(t.Context(), 1); !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("a read after the directory was moved: %v; want %v", err, registryusers.ErrUnavailable)
 	}
 	if kept, err := s.ReserveDisk(); kept || !errors.Is(err, registryusers.ErrUnavailable) {
@@ -127,7 +127,7 @@ func TestReadsEndWhenTheDatabaseIsReplaced(t *testing.T) {
 	if err := os.Rename(dir+".moved", dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Key(t.Context(), 1); !errors.Is(err, registryusers.ErrKeyNotFound) {
-		t.Errorf("a read after it was put back: %v; want %v", err, registryusers.ErrKeyNotFound)
+	if _, err := s.APIKey(t.Context(), 1); !errors.Is(err, registryusers.ErrAPIKeyNotFound) {
+		t.Errorf("a read after it was put back: %v; want %v", err, registryusers.ErrAPIKeyNotFound)
 	}
 }

@@ -22,7 +22,7 @@ import (
 type file struct {
 	path     string
 	places   []place               // of the database and, once it is open, of its log and the log's index
-	required atomic.Pointer[place] // of [Store.Require]; nil: none
+	required atomic.Pointer[place] // of [Store.RequireFile]; nil: none
 	unclean  bool                  // it was not closed the last time, or another process has it open
 	checked  atomic.Bool           // [Store.QuickCheck] has found nothing
 	ballast  ballast
@@ -217,9 +217,9 @@ func (f *file) noteLog() error {
 	return nil
 }
 
-// Require has all writes refused while the file at path is missing or is another
+// After RequireFile, every write fails while the file at path is missing or is another
 // file than it is now.
-func (s *Store) Require(path string) error {
+func (s *Store) RequireFile(path string) error {
 	place, err := findPlace(path)
 	if err == nil && s.file != nil {
 		s.file.required.Store(&place)

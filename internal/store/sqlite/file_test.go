@@ -210,7 +210,7 @@ func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
 			_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new"})
 			return err
 		},
-		"delete": func() error { return s.DeleteKey(t.Context(), 1) },
+		"delete": func() error { return s.DeleteAPIKey(t.Context(), 1) },
 	} {
 		if err := write(); what == "create" && !errors.Is(err, registryusers.ErrUnavailable) || err == nil {
 			t.Errorf("%s: %v; want %v", what, err, registryusers.ErrUnavailable)
@@ -318,13 +318,13 @@ func TestNothingIsCommittedWithoutARequiredFile(t *testing.T) {
 	s := openStore(t, path)
 	_, ref, u := sample(t, s)
 	required := filepath.Join(t.TempDir(), "required")
-	if err := s.Require(required); err == nil {
+	if err := s.RequireFile(required); err == nil {
 		t.Error("Require of a file that does not exist: got no error, want one")
 	}
 	if err := os.WriteFile(required, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Require(required); err != nil {
+	if err := s.RequireFile(required); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(required, required+".moved"); err != nil {

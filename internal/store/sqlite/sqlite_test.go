@@ -412,7 +412,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 	path := newPath(t)
 	s, other := openStore(t, path), openStore(t, path)
 	_, ref, u := sample(t, s)
-	k, err := s.CreateKey(t.Context(), accounts.APIKey{})
+	k, err := s.CreateAPIKey(t.Context(), accounts.APIKey{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +427,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 		"CreateUser":                func() error { _, err := s.CreateUser(t.Context(), ref, u, nil); return err },
 		"CreateUser, with a record": func() error { _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); return err },
 		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(t.Context(), accounts.Never) },
-		"DeleteKey":                 func() error { return s.DeleteKey(t.Context(), k.ID) },
+		"DeleteKey":                 func() error { return s.DeleteAPIKey(t.Context(), k.ID) },
 		"ClaimServerKey":            func() error { _, err := s.ClaimServerKey(t.Context(), "id"); return err },
 	} {
 		err := call()
@@ -494,7 +494,7 @@ func TestConcurrentOpensOfANewFile(t *testing.T) {
 				continue
 			}
 			opened++
-			if _, err := stores[i].CreateKey(t.Context(), accounts.APIKey{}); err != nil {
+			if _, err := stores[i].CreateAPIKey(t.Context(), accounts.APIKey{}); err != nil {
 				t.Errorf("CreateKey %d: %v", i, err)
 			}
 		}
@@ -502,7 +502,7 @@ func TestConcurrentOpensOfANewFile(t *testing.T) {
 			if s == nil {
 				continue
 			}
-			if keys, _, err := s.Keys(t.Context(), every); err != nil || len(keys) != opened {
+			if keys, _, err := s.APIKeys(t.Context(), every); err != nil || len(keys) != opened {
 				t.Errorf("Keys() in store %d = %d keys, %v; want %d", i, len(keys), err, opened)
 			}
 			if err := s.Close(); err != nil {

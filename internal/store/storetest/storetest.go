@@ -95,7 +95,7 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	}
 	_, _, err := s.Users(ctx, 1, every)
 	wantIs(t, "Users(1)", err, registryusers.ErrRegistryNotFound)
-	if got, _, err := s.Keys(ctx, every); err != nil || len(got) != 0 {
+	if got, _, err := s.APIKeys(ctx, every); err != nil || len(got) != 0 {
 		t.Errorf("Keys() = %v, %v; want none", got, err)
 	}
 	_, err = s.Registry(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1})
@@ -104,8 +104,8 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	wantIs(t, "User", err, registryusers.ErrUserNotFound)
 	_, err = s.AccountBySecret(ctx, index("none"))
 	wantIs(t, "AccountBySecret", err, registryusers.ErrUserNotFound)
-	_, err = s.Key(ctx, 1)
-	wantIs(t, "Key", err, registryusers.ErrKeyNotFound)
+	_, err = s.APIKey(ctx, 1)
+	wantIs(t, "Key", err, registryusers.ErrAPIKeyNotFound)
 	_, err = s.CreateUser(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, user("a"), nil)
 	wantIs(t, "CreateUser", err, registryusers.ErrRegistryNotFound)
 }
@@ -472,7 +472,7 @@ func testChangesOfNoUser(t *testing.T, s accounts.Store) {
 		} {
 			wantIs(t, fmt.Sprintf("%s(%d)", method, id), err, registryusers.ErrUserNotFound)
 		}
-		wantIs(t, fmt.Sprintf("DeleteKey(%d)", id), s.DeleteKey(t.Context(), id), registryusers.ErrKeyNotFound)
+		wantIs(t, fmt.Sprintf("DeleteKey(%d)", id), s.DeleteAPIKey(t.Context(), id), registryusers.ErrAPIKeyNotFound)
 	}
 	got, err := s.User(t.Context(), r.ID, "a")
 	if err != nil {
@@ -644,7 +644,7 @@ func testKeys(t *testing.T, s accounts.Store) {
 	var want []accounts.APIKey
 	for i, project := range []int64{3, 0, 1<<63 - 1, 3} {
 		k := accounts.APIKey{ProjectID: project, Hash: sha256.Sum256(fmt.Append(nil, i)), CreatedAt: created}
-		got, err := s.CreateKey(t.Context(), k)
+		got, err := s.CreateAPIKey(t.Context(), k)
 		if err != nil {
 			t.Fatalf("CreateKey(%+v): %v", k, err)
 		}
@@ -659,24 +659,24 @@ func testKeys(t *testing.T, s accounts.Store) {
 	}
 	wantKeys := func(want []accounts.APIKey) {
 		t.Helper()
-		got, _, err := s.Keys(t.Context(), every)
+		got, _, err := s.APIKeys(t.Context(), every)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("Keys() = %+v, %v; want, by id, %+v", got, err, want)
 		}
 		for _, k := range want {
-			if got, err := s.Key(t.Context(), k.ID); err != nil || got != k {
+			if got, err := s.APIKey(t.Context(), k.ID); err != nil || got != k {
 				t.Errorf("Key(%d) = %+v, %v; want %+v", k.ID, got, err, k)
 			}
 		}
 	}
 	wantKeys(want)
-	wantPages(t, "Keys", s.Keys, want, func(k accounts.APIKey) int64 { return k.ID })
-	if err := s.DeleteKey(t.Context(), want[1].ID); err != nil {
+	wantPages(t, "Keys", s.APIKeys, want, func(k accounts.APIKey) int64 { return k.ID })
+	if err := s.DeleteAPIKey(t.Context(), want[1].ID); err != nil {
 		t.Fatalf("DeleteKey(%d): %v", want[1].ID, err)
 	}
-	_, err := s.Key(t.Context(), want[1].ID)
-	wantIs(t, "Key after DeleteKey", err, registryusers.ErrKeyNotFound)
-	wantIs(t, "DeleteKey again", s.DeleteKey(t.Context(), want[1].ID), registryusers.ErrKeyNotFound)
+	_, err := s.APIKey(t.Context(), want[1].ID)
+	wantIs(t, "Key after DeleteKey", err, registryusers.ErrAPIKeyNotFound)
+	wantIs(t, "DeleteKey again", s.DeleteAPIKey(t.Context(), want[1].ID), registryusers.ErrAPIKeyNotFound)
 	wantKeys([]accounts.APIKey{want[0], want[2], want[3]})
 }
 
@@ -694,14 +694,14 @@ func testIDs(t *testing.T, s accounts.Store) {
 	}
 	last = 0
 	for range 3 {
-		k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
+		k, err := s.CreateAPIKey(t.Context(), accounts.APIKey{CreatedAt: created})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if k.ID <= last {
 			t.Errorf("CreateKey has the id %d; want above %d, which a deleted key had", k.ID, last)
 		}
-		if last = k.ID; s.DeleteKey(t.Context(), k.ID) != nil {
+		if last = k.ID; s.DeleteAPIKey(t.Context(), k.ID) != nil {
 			t.Fatalf("DeleteKey(%d) failed", k.ID)
 		}
 	}
@@ -753,11 +753,11 @@ func testTimes(t *testing.T, s accounts.Store) {
 		}
 		check("ExpiresAt after SetEnd", a.ExpiresAt)
 
-		k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: want})
+		k, err := s.CreateAPIKey(t.Context(), accounts.APIKey{CreatedAt: want})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k, err = s.Key(t.Context(), k.ID); err != nil {
+		if k, err = s.APIKey(t.Context(), k.ID); err != nil {
 			t.Fatal(err)
 		}
 		check("Key's CreatedAt", k.CreatedAt)
@@ -838,11 +838,11 @@ func testRaceForRegistryName(t *testing.T, s accounts.Store) {
 func testRaceToDelete(t *testing.T, s accounts.Store) {
 	u := createUser(t, s, registry(t, s, "demo"), "a")
 	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), u.RegistryID, u.ID) }), registryusers.ErrUserNotFound)
-	k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
+	k, err := s.CreateAPIKey(t.Context(), accounts.APIKey{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantOneWinner(t, "DeleteKey", race(func(int) error { return s.DeleteKey(t.Context(), k.ID) }), registryusers.ErrKeyNotFound)
+	wantOneWinner(t, "DeleteKey", race(func(int) error { return s.DeleteAPIKey(t.Context(), k.ID) }), registryusers.ErrAPIKeyNotFound)
 }
 
 func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
@@ -873,7 +873,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 func testCanceled(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u, kept := createWith(t, s, r, "a", record("a", created))
-	k, err := s.CreateKey(t.Context(), accounts.APIKey{CreatedAt: created})
+	k, err := s.CreateAPIKey(t.Context(), accounts.APIKey{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -898,10 +898,10 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"Users":                     func() error { _, _, err := s.Users(ctx, r.ID, every); return err },
 		"UpdateUser":                func() error { return setReadOnly(ctx, s, u, true) },
 		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.RegistryID, u.ID) },
-		"CreateKey":                 func() error { _, err := s.CreateKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
-		"Key":                       func() error { _, err := s.Key(ctx, k.ID); return err },
-		"Keys":                      func() error { _, _, err := s.Keys(ctx, every); return err },
-		"DeleteKey":                 func() error { return s.DeleteKey(ctx, k.ID) },
+		"CreateKey":                 func() error { _, err := s.CreateAPIKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
+		"Key":                       func() error { _, err := s.APIKey(ctx, k.ID); return err },
+		"Keys":                      func() error { _, _, err := s.APIKeys(ctx, every); return err },
+		"DeleteKey":                 func() error { return s.DeleteAPIKey(ctx, k.ID) },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a canceled context: %v; want %v", method, err, context.Canceled)
@@ -918,7 +918,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	wantUser(t, "after the canceled calls", users[0], u)
 	wantRecord(t, "after the canceled calls", s, kept, &u)
 	wantNoRecord(t, "after the canceled calls", s, fresh.Key)
-	keys, _, err := s.Keys(t.Context(), every)
+	keys, _, err := s.APIKeys(t.Context(), every)
 	if want := []accounts.APIKey{k}; err != nil || !reflect.DeepEqual(keys, want) {
 		t.Errorf("Keys() = %+v, %v; want, as before, %+v", keys, err, want)
 	}
