@@ -4,11 +4,8 @@ package accounts
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"time"
-
-	"github.com/registryusers/registryusers"
 )
 
 // Service applies the rules to a store. It is safe for concurrent use.
@@ -41,25 +38,6 @@ func New(store Store, key ServerKey, now func() time.Time) *Service {
 		verified:    newVerifiedSecrets(),
 		throttle:    newLoginThrottle(),
 	}
-}
-
-// AllowBareNames lets a user with a custom secret log in with the bare name, if
-// it is the only such user of that name and all registries are in one project.
-// Call it before the first login. ErrInvalid: there are registries in several
-// projects.
-func (s *Service) AllowBareNames(ctx context.Context) error {
-	registries, err := s.Registries(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range registries {
-		if r.ProjectID != registries[0].ProjectID {
-			return fmt.Errorf("%w: all registries must be in one project, but there are registries in the projects %d and %d",
-				registryusers.ErrInvalid, registries[0].ProjectID, r.ProjectID)
-		}
-	}
-	s.bareNames = true
-	return nil
 }
 
 // clock returns the time in the precision that the store keeps: UTC, whole
