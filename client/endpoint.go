@@ -46,7 +46,7 @@ func (c *config) endpointOf(registry int64, generate func() (*http.Request, erro
 
 // request returns a request that shares nothing that a transport may change. It has
 // no GetBody: with one, net/http repeats a request with an Idempotency-Key by
-// itself, and do does not know of it.
+// itself, and call.do would not count that try.
 func (e *endpoint) request(ctx context.Context, body []byte, key registryusers.Secret, idempotencyKey string) *http.Request {
 	r := e.template.WithContext(ctx)
 	url := *e.template.URL
@@ -54,7 +54,7 @@ func (e *endpoint) request(ctx context.Context, body []byte, key registryusers.S
 	r.Header = maps.Clone(e.template.Header)
 	values := []string{"apikey " + key.Reveal(), idempotencyKey}
 	r.Header["Authorization"], r.Header["Idempotency-Key"] = values[:1:1], values[1:]
-	// Of this type of body net/http knows that it can send it together with the header.
+	// net/http sends a body of this type together with the header.
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return r
 }

@@ -34,30 +34,30 @@ var ErrBareName = fmt.Errorf("%w: the name does not say which registry is meant"
 // [ErrBareName], at no cost. A [*LimitError]: too many failures. ErrUnavailable:
 // too many logins wait whose addresses have no more failures than this one's.
 func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, error) {
-	namespace, name, named := strings.Cut(attempt.Account, "+")
-	if !named {
+	namespace, name, hasNamespace := strings.Cut(attempt.Account, "+")
+	if !hasNamespace {
 		namespace, name = "", attempt.Account
 	}
 	account, err := s.store.AccountBySecret(ctx, s.index(attempt.Secret.Reveal()))
-	if err == nil && account.Name == name && (!named || account.Namespace == namespace) {
+	if err == nil && account.Name == name && (!hasNamespace || account.Namespace == namespace) {
 		return s.current(account)
 	}
 	if err != nil && !isNotFound(err) {
 		return Account{}, err
 	}
-	if !named && attempt.Repository != "" {
+	if !hasNamespace && attempt.Repository != "" {
 		namespace, _, _ = strings.Cut(attempt.Repository, "/")
-		named = true
+		hasNamespace = true
 	}
-	if !named && !s.bareNames {
+	if !hasNamespace && !s.bareNames {
 		return Account{}, ErrBareName
 	}
-	candidate, err := s.candidate(ctx, namespace, name, named)
+	candidate, err := s.candidate(ctx, namespace, name, hasNamespace)
 	if err != nil {
 		return Account{}, err
 	}
 	loginName := name
-	if named {
+	if hasNamespace {
 		loginName = namespace + "+" + name
 	}
 	throttleName := loginName
@@ -71,8 +71,8 @@ func (s *Service) Login(ctx context.Context, attempt LoginAttempt) (Account, err
 
 // candidate returns the only user that a name can refer to, or the zero Account if
 // there is none.
-func (s *Service) candidate(ctx context.Context, namespace, name string, named bool) (account Account, err error) {
-	if named {
+func (s *Service) candidate(ctx context.Context, namespace, name string, hasNamespace bool) (account Account, err error) {
+	if hasNamespace {
 		project, region, registry := parseNamespace(namespace)
 		account, err = s.store.AccountByName(ctx, project, region, registry, name)
 	} else {

@@ -110,7 +110,7 @@ func (t *loginThrottle) attempt(from, throttleName, loginName, secret string) se
 			all:          t.key.hash("all", name),
 			forUser:      t.key.hash("for user", name, throttleName),
 			repeats:      t.key.hash("repeats", name),
-			failedHashes: t.key.hash("in vain", name),
+			failedHashes: t.key.hash("failed hashes", name),
 			maxAll:       failureLimits[i].all,
 			maxForUser:   failureLimits[i].forUser,
 		})

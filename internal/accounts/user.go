@@ -72,12 +72,12 @@ type CreatedUser struct {
 	Replayed bool // an earlier call with the same idempotency key created the user
 }
 
-// CreateUser creates a user in the registry that at refers to, for the holder of
+// CreateUser creates a user in the registry that ref refers to, for the holder of
 // the API key. If idempotencyKey is not "", repeating the call returns the same
 // result for [IdempotencyLifetime].
 //
 // ErrInvalid (for the secret, a [*registryusers.InvalidFieldsError]: see
-// [CheckSecret]), ErrForbidden (decided from at alone), ErrRegistryNotFound,
+// [CheckSecret]), ErrForbidden (decided from ref alone), ErrRegistryNotFound,
 // ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (the key
 // was used for another request), ErrUserChanged (a repeat, after the user was
 // deleted or got another secret).
