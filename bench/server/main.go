@@ -113,7 +113,7 @@ func (n *nothing) CreateUser(_ context.Context, at accounts.RegistryRef, u accou
 	return u, nil
 }
 
-func (n *nothing) Key(ctx context.Context, id int64) (accounts.APIKey, error) {
+func (n *nothing) APIKey(ctx context.Context, id int64) (accounts.APIKey, error) {
 	if key := n.key.Load(); key != nil {
 		return *key, nil
 	}

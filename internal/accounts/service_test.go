@@ -200,7 +200,7 @@ func (s untouchable) IdempotencyRecord(context.Context, []byte) (accounts.Idempo
 	return accounts.IdempotencyRecord{}, registryusers.ErrNotFound
 }
 
-func (s untouchable) Key(context.Context, int64) (accounts.APIKey, error) {
+func (s untouchable) APIKey(context.Context, int64) (accounts.APIKey, error) {
 	s.t.Error("the store's Key was called")
 	return accounts.APIKey{}, nil
 }
@@ -667,10 +667,10 @@ type broken struct{ accounts.Store }
 
 var errBroken = fmt.Errorf("%w: the disk has failed", registryusers.ErrUnavailable)
 
-func (broken) Key(context.Context, int64) (accounts.APIKey, error) {
+func (broken) APIKey(context.Context, int64) (accounts.APIKey, error) {
 	return accounts.APIKey{}, errBroken
 }
-func (broken) CreateKey(_ context.Context, k accounts.APIKey) (accounts.APIKey, error) {
+func (broken) CreateAPIKey(_ context.Context, k accounts.APIKey) (accounts.APIKey, error) {
 	return k, errBroken
 }
 func (broken) Registry(context.Context, accounts.RegistryRef) (accounts.Registry, error) {

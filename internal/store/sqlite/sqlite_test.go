@@ -427,7 +427,7 @@ func TestLockedByAnotherWriter(t *testing.T) {
 		"CreateUser":                func() error { _, err := s.CreateUser(t.Context(), ref, u, nil); return err },
 		"CreateUser, with a record": func() error { _, err := s.CreateUser(t.Context(), ref, u, recordOf("key", u)); return err },
 		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(t.Context(), accounts.Never) },
-		"DeleteKey":                 func() error { return s.DeleteAPIKey(t.Context(), k.ID) },
+		"DeleteAPIKey":              func() error { return s.DeleteAPIKey(t.Context(), k.ID) },
 		"ClaimServerKey":            func() error { _, err := s.ClaimServerKey(t.Context(), "id"); return err },
 	} {
 		err := call()

@@ -670,7 +670,7 @@ func testKeys(t *testing.T, s accounts.Store) {
 		}
 	}
 	wantKeys(want)
-	wantPages(t, "Keys", s.APIKeys, want, func(k accounts.APIKey) int64 { return k.ID })
+	wantPages(t, "APIKeys", s.APIKeys, want, func(k accounts.APIKey) int64 { return k.ID })
 	if err := s.DeleteAPIKey(t.Context(), want[1].ID); err != nil {
 		t.Fatalf("DeleteKey(%d): %v", want[1].ID, err)
 	}
@@ -842,7 +842,7 @@ func testRaceToDelete(t *testing.T, s accounts.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantOneWinner(t, "DeleteKey", race(func(int) error { return s.DeleteAPIKey(t.Context(), k.ID) }), registryusers.ErrAPIKeyNotFound)
+	wantOneWinner(t, "DeleteAPIKey", race(func(int) error { return s.DeleteAPIKey(t.Context(), k.ID) }), registryusers.ErrAPIKeyNotFound)
 }
 
 func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
@@ -898,10 +898,10 @@ func testCanceled(t *testing.T, s accounts.Store) {
 		"Users":                     func() error { _, _, err := s.Users(ctx, r.ID, every); return err },
 		"UpdateUser":                func() error { return setReadOnly(ctx, s, u, true) },
 		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.RegistryID, u.ID) },
-		"CreateKey":                 func() error { _, err := s.CreateAPIKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
-		"Key":                       func() error { _, err := s.APIKey(ctx, k.ID); return err },
-		"Keys":                      func() error { _, _, err := s.APIKeys(ctx, every); return err },
-		"DeleteKey":                 func() error { return s.DeleteAPIKey(ctx, k.ID) },
+		"CreateAPIKey":              func() error { _, err := s.CreateAPIKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
+		"APIKey":                    func() error { _, err := s.APIKey(ctx, k.ID); return err },
+		"APIKeys":                   func() error { _, _, err := s.APIKeys(ctx, every); return err },
+		"DeleteAPIKey":              func() error { return s.DeleteAPIKey(ctx, k.ID) },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a canceled context: %v; want %v", method, err, context.Canceled)
