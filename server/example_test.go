@@ -12,21 +12,19 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/gen/apiserver"
-	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/server"
 )
 
 // registry implements the API. Requests that reach it are authenticated and valid.
 type registry struct{ users map[string]bool }
 
-func (r *registry) CreateUser(_ context.Context, request apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+func (r *registry) CreateUser(_ context.Context, request server.CreateUserRequestObject) (server.CreateUserResponseObject, error) {
 	if r.users[request.Body.Name] {
 		return nil, registryusers.ErrUserExists
 	}
 	r.users[request.Body.Name] = true
 	now := time.Date(2026, 5, 7, 0, 0, 0, 0, time.UTC)
-	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
+	return server.CreateUser201JSONResponse{Body: server.CreatedUser{
 		ID:        int64(len(r.users)),
 		Name:      request.Body.Name,
 		ReadOnly:  request.Body.ReadOnly,
@@ -37,8 +35,8 @@ func (r *registry) CreateUser(_ context.Context, request apiserver.CreateUserReq
 	}}, nil
 }
 
-func authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
-	if token.Reveal() != "1$letmein" {
+func authenticate(ctx context.Context, request server.AuthenticationRequest) (context.Context, error) {
+	if request.Token.Reveal() != "1$letmein" {
 		return nil, registryusers.ErrUnauthenticated
 	}
 	return ctx, nil

@@ -168,6 +168,16 @@ func Validated(next StrictServerInterface) StrictServerInterface { return valida
 
 type validated struct{ next StrictServerInterface }
 
+// Unimplemented implements [StrictServerInterface]: each operation fails with
+// [registryusers.ErrNotImplemented]. An implementation that embeds it still compiles when the
+// document gets a new operation.
+type Unimplemented struct{}
+
+// CreateUser returns [registryusers.ErrNotImplemented].
+func (Unimplemented) CreateUser(context.Context, CreateUserRequestObject) (CreateUserResponseObject, error) {
+	return nil, registryusers.ErrNotImplemented
+}
+
 // Decodes reports whether [DecodeBody] decodes the bodies of an operation.
 func Decodes(operationID string) bool { return decoders[operationID] != nil }
 

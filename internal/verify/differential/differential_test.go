@@ -65,7 +65,7 @@ func newEnv(t testing.TB) *env {
 	}
 	e.defaults = defaults(t, text)
 	e.handler, err = server.New(&implementation{env: e}, server.Options{
-		Authenticator:     server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
+		Authenticator:     server.AuthenticatorFunc(func(ctx context.Context, _ server.AuthenticationRequest) (context.Context, error) { return ctx, nil }),
 		Logger:            slog.New(slog.NewJSONHandler(&e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		ValidateResponses: true,
 	})
