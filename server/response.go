@@ -22,12 +22,14 @@ import (
 // it in the document's form.
 type response struct {
 	http.ResponseWriter
-	validates bool // responses against the document
-	record    *observe.Record
-	request   *http.Request // as the generated code gets it
-	operation *operation    // nil until a route matches
-	context   requestContext
-	bound     validatedBody
+	validates      bool // responses against the document
+	refusesUnknown bool
+	record         *observe.Record
+	request        *http.Request // as the generated code gets it
+	operation      *operation    // nil until a route matches
+	context        requestContext
+	bound          validatedBody
+	unknown        []string // fields of the body, which the document does not name
 
 	status int   // 0 until the response has a status
 	held   *held // the response until finish sends it; nil: it is being sent

@@ -78,9 +78,18 @@ type Options struct {
 	Authenticator Authenticator
 
 	// Logger gets one record for each request, at level Info, or Error for
-	// responses of 500 and more. It never gets a header, a query, a path as it
-	// was sent, or a body. Default: [slog.Default].
+	// responses of 500 and more, or Warn for a body with unknown fields. It never
+	// gets a header, a query, a path as it was sent, or a body, apart from the names of
+	// unknown fields. Default: [slog.Default].
 	Logger *slog.Logger
+
+	// RefuseUnknownFields refuses, with 400, a body with fields that the document
+	// does not name, such as a misspelt "readonly" that would leave a user able to push.
+	// By default the server ignores them, as the document says, and logs their
+	// names as unknown_fields, at level Warn: the first eight by name, each with dots
+	// between levels and cut after 64 bytes. In an object for which the document has
+	// additionalProperties, it says itself which fields there may be.
+	RefuseUnknownFields bool
 
 	// ValidateResponses validates every response against the document before it
 	// is sent, including responses with undeclared statuses. A response that does
@@ -160,7 +169,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve serves a request that is observed.
 func (h *handler) serve(ctx context.Context, resp *response, r *http.Request) {
-	resp.validates = h.ValidateResponses
+	resp.validates, resp.refusesUnknown = h.ValidateResponses, h.RefuseUnknownFields
 	defer resp.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {
