@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -15,12 +16,16 @@ import (
 	"github.com/registryusers/registryusers/server"
 )
 
-// registry implements the API. Requests that reach it are authenticated and valid.
-type registry struct{ users map[string]bool }
+// registry implements one operation of the API; others respond 501. Requests that reach it
+// are authenticated and valid.
+type registry struct {
+	server.Unimplemented
+	users map[string]bool
+}
 
 func (r *registry) CreateUser(_ context.Context, request server.CreateUserRequestObject) (server.CreateUserResponseObject, error) {
 	if r.users[request.Body.Name] {
-		return nil, registryusers.ErrUserExists
+		return nil, &registryusers.Error{Kind: registryusers.ErrUserExists, Message: "choose another name than " + request.Body.Name}
 	}
 	r.users[request.Body.Name] = true
 	now := time.Date(2026, 5, 7, 0, 0, 0, 0, time.UTC)
@@ -70,8 +75,13 @@ func Example() {
 			log.Fatal(err)
 		}
 		fmt.Println(response.Status)
+		var failure server.Error
 		if response.StatusCode == http.StatusCreated {
 			fmt.Printf("%s", text)
+		} else if err := json.Unmarshal(text, &failure); err != nil {
+			log.Fatal(err)
+		} else {
+			fmt.Println(failure.Message)
 		}
 	}
 	create(`{"name": "user1", "duration": 14}`)
@@ -81,5 +91,7 @@ func Example() {
 	// 201 Created
 	// {"created_at":"2026-05-07T00:00:00Z","duration":14,"expires_at":"2026-05-21T00:00:00Z","id":1,"name":"user1","read_only":false,"secret":"made-up"}
 	// 409 Conflict
+	// choose another name than user1
 	// 400 Bad Request
+	// the request is not valid
 }

@@ -2,7 +2,7 @@
 
 // Package apiserver must be served through server.New, because alone it validates nothing:
 // its handler, mounted bare, accepted the body {"NAME":"../EVIL","Duration":99999}.
-// Implement [StrictServerInterface] and pass the implementation to server.New.
+// Implement [StrictServerInterface], which package server calls API, and pass the implementation to server.New.
 package apiserver
 
 import (
