@@ -7,7 +7,7 @@
 // package server because the texts of violations are those of server/internal/validation.
 //
 // With aliases as its first argument, it writes to OUTPUT the aliases in package server of
-// what an implementation names of the generated FILEs.
+// what an implementation names of the generated FILES.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	case len(os.Args) == 4:
 		err = run(os.Args[1], os.Args[2], os.Args[3])
 	default:
-		err = errors.New("usage: generate CONFIGURATION DOCUMENT OUTPUT, or generate aliases OUTPUT FILE...")
+		err = errors.New("usage: generate CONFIGURATION DOCUMENT OUTPUT, or generate aliases OUTPUT FILES")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
