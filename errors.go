@@ -1,6 +1,7 @@
 package registryusers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -104,22 +105,14 @@ type Error struct {
 
 // Error returns the message, the fields, sorted by name, and the cause in one line.
 func (e *Error) Error() string {
-	var text strings.Builder
-	switch {
-	case e.Message != "":
-		text.WriteString(e.Message)
-	case e.Kind != nil:
-		text.WriteString(e.Kind.Error())
-	default:
-		text.WriteString(ErrInternal.Error())
-	}
+	text := cmp.Or(e.Message, cmp.Or(e.Kind, ErrInternal).Error())
 	for i, field := range slices.Sorted(maps.Keys(e.InvalidFields)) {
-		text.WriteString([]string{": ", "; "}[min(i, 1)] + field + " " + strings.Join(e.InvalidFields[field], ", "))
+		text += []string{": ", "; "}[min(i, 1)] + field + " " + strings.Join(e.InvalidFields[field], ", ")
 	}
 	if e.Cause != nil {
-		text.WriteString(": " + e.Cause.Error())
+		text += ": " + e.Cause.Error()
 	}
-	return text.String()
+	return text
 }
 
 // Unwrap returns Kind and Cause, if they are set.

@@ -16,14 +16,9 @@ func (s *Schema) Unknown(value any) []string { return unknown(nil, nil, value, s
 func unknown(all, path []string, value any, schemas ...*openapi3.Schema) []string {
 	switch value := value.(type) {
 	case map[string]any:
-		isOpen, parts := true, parts(nil, schemas...)
-		for _, part := range parts {
-			isOpen = isOpen && len(part.Properties) == 0
-		}
-		for _, part := range parts {
-			isOpen = isOpen || part.AdditionalProperties.Has != nil || part.AdditionalProperties.Schema != nil ||
-				part.PatternProperties != nil || part.UnevaluatedProperties.Has != nil || part.UnevaluatedProperties.Schema != nil
-		}
+		parts := parts(nil, schemas...)
+		isOpen := slices.ContainsFunc(parts, saysMore) ||
+			!slices.ContainsFunc(parts, func(part *openapi3.Schema) bool { return len(part.Properties) > 0 })
 		for name, field := range value {
 			var of []*openapi3.Schema
 			for _, part := range parts {
@@ -51,6 +46,12 @@ func unknown(all, path []string, value any, schemas ...*openapi3.Schema) []strin
 		}
 	}
 	return all
+}
+
+// saysMore reports whether a schema says which fields there may be besides its properties.
+func saysMore(s *openapi3.Schema) bool {
+	unset := openapi3.BoolSchema{}
+	return s.AdditionalProperties != unset || s.UnevaluatedProperties != unset || s.PatternProperties != nil
 }
 
 // parts adds to all the schemas and those that they apply to the same value.
