@@ -57,7 +57,7 @@ spec: ## vendor a newer OpenAPI document from FROM=FILE, a documentation page or
 verify: ## check that gen/, api/effective.gen.yaml and go.mod are up to date
 	go generate ./...
 	go mod tidy
-	git diff --exit-code -- api gen server/internal/generate go.mod go.sum
+	git diff --exit-code -- api gen server/aliases.gen.go server/internal/generate go.mod go.sum
 	test -z "$$(git status --porcelain -- api gen)"
 
 lint: ## format, vet and lint every module, and look for known vulnerabilities; needs golangci-lint and govulncheck

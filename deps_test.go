@@ -144,7 +144,7 @@ var imports = []importRow{
 	{pkg: "gen/apiserver", may: []string{"", "gen/models"}},
 	{pkg: "client", may: []string{"", "gen/models", "gen/apiclient", "internal/apierror"}},
 	{pkg: "client/clienttest", may: []string{"", "client", "internal/accounts", "internal/apierror", "internal/app", "internal/observe", "internal/store", "internal/web"}},
-	{pkg: "server", may: []string{"", "gen/apiserver", "internal/apierror", "internal/observe", "server/internal/validation"}},
+	{pkg: "server", may: []string{"", "gen/apiserver", "gen/models", "internal/apierror", "internal/observe", "server/internal/validation"}},
 	{pkg: "server/internal/validation"},
 	{pkg: "server/internal/generate/fixture", may: []string{""}},
 	{pkg: "server/internal/generate", may: []string{"server/internal/validation"}},
@@ -159,7 +159,7 @@ var imports = []importRow{
 
 	// Packages that serve requests.
 	{pkg: "internal/apierror", may: []string{""}},
-	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
+	{pkg: "internal/api", may: []string{"", "server", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
 	{pkg: "internal/oci", may: []string{"internal/observe"}, not: []string{"database/sql"}},
 	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci", "internal/semaphore"}, not: []string{"database/sql"}},
 	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/semaphore", "internal/token"}, not: []string{"database/sql"}},

@@ -1,11 +1,13 @@
 package registryusers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The errors of the API, one name each on both sides of the wire: an
@@ -48,6 +50,9 @@ var (
 	// ErrInternal: the server failed; its log has the cause under the request id (500).
 	ErrInternal = errors.New("internal server error")
 
+	// ErrNotImplemented: the server does not have the operation (501). Nothing was done.
+	ErrNotImplemented = errors.New("operation not implemented")
+
 	// ErrUnavailable: the server cannot handle the request now; a later try may
 	// succeed (502, 503, 504). An implementation returns it only if nothing was
 	// done (503).
@@ -70,22 +75,47 @@ type specific struct {
 func (e specific) Error() string { return e.text }
 func (e specific) Unwrap() error { return e.general }
 
-// InvalidFieldsError is an [ErrInvalid] that names the invalid fields of the
-// request's body and says what is wrong with each. Package server sends Fields as
-// invalid_fields, so Fields must not quote what was sent.
-type InvalidFieldsError struct {
-	Fields map[string][]string // by field name: what the field must be ("must be at least -1")
+// Error is one of this package's errors with a text of its own. An implementation of
+// the server, or its Authenticator, returns it, or an error that wraps it, to say more
+// to the caller than Kind does. Package server sends Kind's status and error_code with
+// Message, InvalidFields and RetryAfter. The client returns its own type for them, in
+// which [errors.Is] finds Kind, too.
+type Error struct {
+	// Kind is one of this package's errors. Any other is an [ErrInternal], whose
+	// Message is logged and not sent.
+	Kind error
+
+	// Message says to the caller what is wrong and what to do next. It is sent and
+	// logged, so it must not have a secret. Default: Kind's text.
+	Message string
+
+	// InvalidFields has, by the name of a field of the request's body, what the field
+	// must be ("must be at least -1"). It is sent and logged, so it must not quote what
+	// was sent. It is not sent with a status of 500 or more. Default: none.
+	InvalidFields map[string][]string
+
+	// RetryAfter is how long the caller must wait before the next try, rounded up to a
+	// second. Default: one second with 429 and 503, none with other statuses.
+	RetryAfter time.Duration
+
+	// Cause is why. It is logged and never sent. If it is the end of a context, the
+	// response is that of the end of a context, without Message. Default: none.
+	Cause error
 }
 
-// Error returns the fields in one line, sorted by name.
-func (e *InvalidFieldsError) Error() string {
-	var text strings.Builder
-	text.WriteString(ErrInvalid.Error())
-	for i, field := range slices.Sorted(maps.Keys(e.Fields)) {
-		text.WriteString([]string{": ", "; "}[min(i, 1)] + field + " " + strings.Join(e.Fields[field], ", "))
+// Error returns the message, the fields, sorted by name, and the cause in one line.
+func (e *Error) Error() string {
+	text := cmp.Or(e.Message, cmp.Or(e.Kind, ErrInternal).Error())
+	for i, field := range slices.Sorted(maps.Keys(e.InvalidFields)) {
+		text += []string{": ", "; "}[min(i, 1)] + field + " " + strings.Join(e.InvalidFields[field], ", ")
 	}
-	return text.String()
+	if e.Cause != nil {
+		text += ": " + e.Cause.Error()
+	}
+	return text
 }
 
-// Unwrap returns [ErrInvalid].
-func (e *InvalidFieldsError) Unwrap() error { return ErrInvalid }
+// Unwrap returns Kind and Cause, if they are set.
+func (e *Error) Unwrap() []error {
+	return slices.DeleteFunc([]error{e.Kind, e.Cause}, func(err error) bool { return err == nil })
+}

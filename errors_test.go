@@ -3,6 +3,7 @@ package registryusers_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/registryusers/registryusers"
@@ -31,6 +32,7 @@ var sentinels = []struct {
 	{"ErrTooManyRequests", registryusers.ErrTooManyRequests, "too many requests", nil},
 	{"ErrInternal", registryusers.ErrInternal, "internal server error", nil},
 	{"ErrOutcomeUnknown", registryusers.ErrOutcomeUnknown, "outcome unknown", nil},
+	{"ErrNotImplemented", registryusers.ErrNotImplemented, "operation not implemented", nil},
 	{"ErrUnavailable", registryusers.ErrUnavailable, "service unavailable", nil},
 }
 
@@ -58,15 +60,25 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-func TestInvalidFieldsErrorNamesTheFields(t *testing.T) {
-	for want, fields := range map[string]map[string][]string{
-		"invalid request":                                     nil,
-		"invalid request: secret must be short":               {"secret": {"must be short"}},
-		"invalid request: a is b, is c; secret must be short": {"secret": {"must be short"}, "a": {"is b", "is c"}},
+func TestErrorSaysAllThatIsKnown(t *testing.T) {
+	cause := errors.New("row 12")
+	fields := map[string][]string{"secret": {"must be short"}, "a": {"is b", "is c"}}
+	for want, err := range map[string]*registryusers.Error{
+		"internal server error":                               {},
+		"internal server error: row 12":                       {Cause: cause},
+		"user already exists":                                 {Kind: registryusers.ErrUserExists},
+		"choose another name":                                 {Kind: registryusers.ErrUserExists, Message: "choose another name"},
+		"invalid request: a is b, is c; secret must be short": {Kind: registryusers.ErrInvalid, InvalidFields: fields},
+		"no: a is b, is c; secret must be short: row 12":      {Kind: registryusers.ErrUserExists, Message: "no", InvalidFields: fields, Cause: cause},
 	} {
-		err := error(&registryusers.InvalidFieldsError{Fields: fields})
-		if err.Error() != want || !errors.Is(err, registryusers.ErrInvalid) || errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
-			t.Errorf("%v: got %q, want %q, and that it is only %v", fields, err, want, registryusers.ErrInvalid)
+		wrapped := fmt.Errorf("store: %w", err)
+		if err.Error() != want || errors.Is(wrapped, cause) != (err.Cause != nil) || slices.Contains(err.Unwrap(), nil) {
+			t.Errorf("%#v: got %q, %v, want %q, its cause and no nil", err, err, err.Unwrap(), want)
+		}
+		for _, sentinel := range sentinels {
+			if got, want := errors.Is(wrapped, sentinel.err), err.Kind != nil && errors.Is(err.Kind, sentinel.err); got != want {
+				t.Errorf("errors.Is(%#v, %s): got %t, want %t", err, sentinel.name, got, want)
+			}
 		}
 	}
 }

@@ -30,8 +30,8 @@ func (ours) CreateUser(_ context.Context, r apiserver.CreateUserRequestObject) (
 	}}, nil
 }
 
-func (ours) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
-	if token.Reveal() != key {
+func (ours) Authenticate(ctx context.Context, request server.AuthenticationRequest) (context.Context, error) {
+	if request.Token.Reveal() != key {
 		return nil, registryusers.ErrUnauthenticated
 	}
 	return ctx, nil

@@ -405,7 +405,7 @@ func TestStatusToError(t *testing.T) {
 		422: registryusers.ErrInvalid,
 		429: registryusers.ErrTooManyRequests,
 		500: registryusers.ErrInternal,
-		501: registryusers.ErrInternal,
+		501: registryusers.ErrNotImplemented,
 		502: registryusers.ErrUnavailable,
 		503: registryusers.ErrUnavailable,
 		504: registryusers.ErrUnavailable,

@@ -167,6 +167,8 @@ func retryable(success int, err error) (again, maybeDone bool, after time.Durati
 			return true, false, response.RetryAfter
 		case status == http.StatusServiceUnavailable: // the server has not handled the request; without a class it is a proxy's 503
 			return true, response.Class == "", response.RetryAfter
+		case status == http.StatusNotImplemented && response.Class != "": // a server's, not a proxy's
+			return false, false, 0
 		case status >= 500:
 			return true, true, response.RetryAfter
 		}

@@ -35,7 +35,7 @@ func TestCreateAllocations(t *testing.T) {
 // response, and without an access log.
 func newQuiet(tb testing.TB) http.Handler {
 	tb.Helper()
-	handler, err := New(createFunc(created), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler)})
+	handler, err := New(creator{create: created}, Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}

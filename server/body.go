@@ -37,6 +37,7 @@ func (op *operation) validateBody(resp *response, r *http.Request) bool {
 	var violations []validation.Violation
 	if err == nil {
 		violations, err = op.decodeBody(resp, buffer.Bytes())
+		violations = resp.checkUnknown(violations)
 	}
 	clear(buffer.Bytes()) // it may have a secret
 	const kept = 64 << 10
@@ -62,12 +63,12 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // not acceptable JSON.
 func (op *operation) decodeBody(resp *response, data []byte) (violations []validation.Violation, err error) {
 	if op.decodes {
-		if body, found, ok := apiserver.DecodeBody(op.id, data); ok {
+		if body, found, unknown, ok := apiserver.DecodeBody(op.id, data); ok {
 			violations = make([]validation.Violation, len(found))
 			for i, v := range found {
 				violations[i] = validation.Violation(v)
 			}
-			resp.context.body, resp.bound.value = body, noValue
+			resp.context.body, resp.bound.value, resp.unknown = body, noValue, unknown
 			return violations, nil
 		}
 	}
@@ -75,6 +76,7 @@ func (op *operation) decodeBody(resp *response, data []byte) (violations []valid
 	if err != nil {
 		return nil, err
 	}
+	resp.unknown = op.body.Unknown(value)
 	if violations = op.body.Check(value); len(violations) == 0 {
 		op.body.FillDefaults(value)
 		resp.bound.value = value

@@ -188,7 +188,7 @@ func TestRequestIDIsTheResponses(t *testing.T) {
 	s := newService(t, func(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
 		ids = append(ids, RequestID(ctx), RequestID(context.WithoutCancel(ctx)))
 		return created(ctx, r)
-	}, withAuthenticator(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
+	}, withAuthenticator(func(ctx context.Context, _ AuthenticationRequest) (context.Context, error) {
 		ids = append(ids, RequestID(ctx))
 		return context.WithValue(ctx, key{}, "caller"), nil
 	}))
@@ -215,7 +215,7 @@ func TestRequestIDIsTheResponses(t *testing.T) {
 }
 
 func TestConcurrentCallersGetTheirOwnResponses(t *testing.T) {
-	handler, err := New(createFunc(created), Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
+	handler, err := New(creator{create: created}, Options{Authenticator: anyone, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestLoggerDefaultsToSlogs(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	slog.SetDefault(slog.New(slog.NewJSONHandler(s.log, nil)))
-	handler, err := New(createFunc(created), Options{Authenticator: anyone})
+	handler, err := New(creator{create: created}, Options{Authenticator: anyone})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,8 +250,8 @@ func TestLoggerDefaultsToSlogs(t *testing.T) {
 func TestSchemeMatchesInAnyCase(t *testing.T) {
 	for _, header := range []string{"apikey 1$t", "APIKey 1$t", "APIKEY 1$t", "ApiKey 1$t", "apikey   1$t  "} {
 		var token string
-		s := newService(t, created, withAuthenticator(func(ctx context.Context, got registryusers.Secret) (context.Context, error) {
-			token = got.Reveal()
+		s := newService(t, created, withAuthenticator(func(ctx context.Context, r AuthenticationRequest) (context.Context, error) {
+			token = r.Token.Reveal()
 			return ctx, nil
 		}))
 		if w := s.send(call{header: http.Header{"Authorization": {header}}}); w.Code != 201 || token != "1$t" {
@@ -278,7 +278,7 @@ func TestNoTokenIsNotAuthenticated(t *testing.T) {
 		{"a leading space", []string{" apikey " + marker}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := newService(t, created, withAuthenticator(func(context.Context, registryusers.Secret) (context.Context, error) {
+			s := newService(t, created, withAuthenticator(func(context.Context, AuthenticationRequest) (context.Context, error) {
 				t.Error("the authenticator was called")
 				return nil, registryusers.ErrUnauthenticated
 			}))
@@ -305,7 +305,7 @@ func TestAuthenticatorsErrorDecides(t *testing.T) {
 		{errors.New("the disk is full"), 500, "InternalServerError"},
 	} {
 		t.Run(test.err.Error(), func(t *testing.T) {
-			s := newService(t, created, withAuthenticator(func(context.Context, registryusers.Secret) (context.Context, error) {
+			s := newService(t, created, withAuthenticator(func(context.Context, AuthenticationRequest) (context.Context, error) {
 				return nil, test.err
 			}))
 			w := s.send(call{body: unread{t}})
@@ -327,8 +327,8 @@ func TestIdentityReachesTheImplementation(t *testing.T) {
 	s := newService(t, func(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
 		got = ctx.Value(key{})
 		return created(ctx, r)
-	}, withAuthenticator(func(ctx context.Context, token registryusers.Secret) (context.Context, error) {
-		return context.WithValue(ctx, key{}, "caller of "+token.Reveal()), nil
+	}, withAuthenticator(func(ctx context.Context, r AuthenticationRequest) (context.Context, error) {
+		return context.WithValue(ctx, key{}, "caller of "+r.Token.Reveal()), nil
 	}))
 	s.send(call{})
 	if want := "caller of " + marker; got != want {
@@ -336,11 +336,32 @@ func TestIdentityReachesTheImplementation(t *testing.T) {
 	}
 }
 
+// An authenticator sees whose connection a request came over and what it asks for, also
+// behind a handler that says whose address the client's is.
+func TestTheAuthenticatorSeesTheRequest(t *testing.T) {
+	var got []string
+	s := newService(t, created, withAuthenticator(func(ctx context.Context, r AuthenticationRequest) (context.Context, error) {
+		got = append(got, r.Request.Method, r.Request.URL.Path, r.Request.RemoteAddr, r.Request.Header.Get("X-Tenant"), r.Request.Host)
+		return ctx, nil
+	}))
+	for _, handler := range []http.Handler{s, observe.Handler(s, observe.Options{Logger: slog.New(slog.DiscardHandler)})} {
+		for _, path := range []string{usersPath, "/nowhere"} {
+			got = nil
+			r := call{method: "PATCH", path: path, header: http.Header{"X-Tenant": {"a"}}, body: unread{t}}.request()
+			r.RemoteAddr = "192.0.2.7:5"
+			handler.ServeHTTP(httptest.NewRecorder(), r)
+			if want := []string{"PATCH", path, "192.0.2.7:5", "a", "example.com"}; !slices.Equal(got, want) {
+				t.Errorf("the authenticator saw %q, want %q", got, want)
+			}
+		}
+	}
+}
+
 // A request that is wrong in every way is corrected step by step; each
 // response reveals only what the caller may know at that step.
 func TestOrderOfErrors(t *testing.T) {
 	authenticated := false
-	s := newService(t, failing(registryusers.ErrUserExists), withAuthenticator(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
+	s := newService(t, failing(registryusers.ErrUserExists), withAuthenticator(func(ctx context.Context, _ AuthenticationRequest) (context.Context, error) {
 		if !authenticated {
 			return nil, registryusers.ErrUnauthenticated
 		}

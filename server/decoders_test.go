@@ -45,6 +45,9 @@ func compareWays(t *testing.T, op *operation, body string) bool {
 	var got, want response
 	violations, err := op.decodeBody(&got, []byte(body))
 	wantViolations, wantErr := general.decodeBody(&want, []byte(body))
+	if !slices.Equal(got.unknown, want.unknown) {
+		t.Errorf("%q: the decoder has the unknown fields %q, the document %q", body, got.unknown, want.unknown)
+	}
 	if !slices.Equal(violations, wantViolations) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
 		t.Errorf("%q: the decoder has %q, %v; the document %q, %v", body, violations, err, wantViolations, wantErr)
 	}
@@ -74,6 +77,7 @@ var bodies = []string{
 	`[]`, `null`, ``, ` `, `{`, `{}`, `{}{}`, "\ufeff{}", "{\"secret\":\"\xff\"}", `{"secret":"\ud800"}`, `{"duration":365.5,"name":"a"}`,
 	`{"duration":-1.5}`, `{"name":"a","duration":9007199254740992}`, `{"name":"a","duration":14.0000000000000000000001}`, `"m0rk3r"`, `[{"name":"a"}]`,
 	`{"name":"a","duration":1,"x":{"y":[1,{"z":null}],"y":1}}`, `{"name":[{"a":1e400}],"duration":1}`, `{"":1,"name":"a","duration":1}`,
+	`{"name":"a","readonly":true,"duration":1,"a\n":1,"B":{"name":1},"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"` + strings.Repeat("é", 40) + `":1}`,
 }
 
 func FuzzBodies(f *testing.F) {

@@ -63,7 +63,7 @@ func mountCreate(next http.HandlerFunc) func(apiserver.ServeMux) {
 }
 
 func TestNewWithoutAuthenticatorIsRefused(t *testing.T) {
-	handler, err := New(createFunc(created), Options{})
+	handler, err := New(creator{create: created}, Options{})
 	if handler != nil || err == nil || !strings.Contains(err.Error(), "Authenticator") {
 		t.Errorf("got %v, %v; want an error that names Authenticator", handler, err)
 	}

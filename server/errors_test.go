@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oapi-codegen/runtime"
 
@@ -35,6 +39,7 @@ var sentinels = []struct {
 	{registryusers.ErrUserExists, 409, "ConflictError"},
 	{registryusers.ErrTooManyRequests, 429, "HTTPError"},
 	{registryusers.ErrInternal, 500, "InternalServerError"},
+	{registryusers.ErrNotImplemented, 501, "NotImplemented"},
 	{registryusers.ErrUnavailable, 503, "ServiceUnavailable"},
 	{registryusers.ErrOutcomeUnknown, 504, "GatewayTimeout"},
 	{registryusers.ErrIdempotencyKeyReused, 422, "ValidationError"},
@@ -92,7 +97,7 @@ func TestStatusOfSentinels(t *testing.T) {
 func TestInvalidFieldsAreSent(t *testing.T) {
 	const detail = "row 12 of the table"
 	fields := map[string][]string{"secret": {"must be shorter", "must be longer"}, "name": {"is reserved"}}
-	invalid := &registryusers.InvalidFieldsError{Fields: fields}
+	invalid := &registryusers.Error{Kind: registryusers.ErrInvalid, InvalidFields: fields}
 	for _, err := range []error{invalid, fmt.Errorf("%s: %w", detail, invalid)} {
 		s := newService(t, failing(err))
 		w := s.send(call{})
@@ -105,6 +110,52 @@ func TestInvalidFieldsAreSent(t *testing.T) {
 	s := newService(t, failing(errors.Join(invalid, context.Canceled)))
 	if got := s.wantError(t, s.send(call{}), 504, "GatewayTimeout"); got.InvalidFields != nil {
 		t.Errorf("a request that ended: got the fields %v, want none", got.InvalidFields)
+	}
+}
+
+// An error's own text, fields and wait reach the caller with the status of its kind, and
+// its cause only the log. A 500 never tells what broke.
+func TestErrorWithItsOwnText(t *testing.T) {
+	const detail = "row 12 of the table"
+	fields := map[string][]string{"name": {"is reserved"}}
+	for _, test := range []struct {
+		err        registryusers.Error
+		status     int
+		class      string
+		message    string
+		fields     map[string][]string
+		retryAfter []string
+	}{
+		{registryusers.Error{Kind: registryusers.ErrUserExists, Message: "choose another name"}, 409, "ConflictError", "choose another name", nil, nil},
+		{registryusers.Error{Kind: registryusers.ErrInvalid, Message: "no such name", InvalidFields: fields}, 400, "ValidationError", "no such name", fields, nil},
+		{registryusers.Error{Kind: registryusers.ErrForbidden, RetryAfter: time.Hour}, 403, "ForbiddenError", "forbidden", nil, []string{"3600"}},
+		{registryusers.Error{Kind: registryusers.ErrTooManyRequests, Message: "100 a minute", RetryAfter: 1500 * time.Millisecond}, 429, "HTTPError", "100 a minute", nil, []string{"2"}},
+		{registryusers.Error{Kind: registryusers.ErrTooManyRequests, RetryAfter: -time.Second}, 429, "HTTPError", "too many requests", nil, []string{"1"}},
+		{registryusers.Error{Kind: registryusers.ErrUnavailable, Message: "closed until noon", RetryAfter: math.MaxInt64, InvalidFields: fields}, 503, "ServiceUnavailable", "closed until noon", nil, []string{"2147483647"}},
+		{registryusers.Error{Kind: registryusers.ErrNotImplemented, Message: "not in this region"}, 501, "NotImplemented", "not in this region", nil, nil},
+		{registryusers.Error{Kind: registryusers.ErrInternal, Message: detail}, 500, "InternalServerError", "internal server error; the server's log has details under this request_id", nil, nil},
+		{registryusers.Error{Message: detail}, 500, "InternalServerError", "internal server error; the server's log has details under this request_id", nil, nil},
+		{registryusers.Error{Kind: registryusers.ErrUserExists, Message: "choose another name", Cause: context.Canceled}, 504, "GatewayTimeout", "outcome unknown; the server's log has details under this request_id", nil, nil},
+	} {
+		if test.err.Cause == nil {
+			test.err.Cause = errors.New(detail)
+		}
+		for name, s := range map[string]*service{
+			"implementation": newService(t, failing(fmt.Errorf("users: %w", &test.err))),
+			"authenticator":  newService(t, created, withAuthenticator(func(context.Context, AuthenticationRequest) (context.Context, error) { return nil, &test.err })),
+		} {
+			if test.status == 504 && name == "authenticator" { // a 503, because nothing was done
+				continue
+			}
+			w := s.send(call{})
+			got := s.wantError(t, w, test.status, test.class, slices.Sorted(maps.Keys(test.fields))...)
+			if retry := w.Header()["Retry-After"]; got.Message != test.message || !reflect.DeepEqual(got.InvalidFields, test.fields) || !slices.Equal(retry, test.retryAfter) {
+				t.Errorf("%s with %#v: got %s, Retry-After %q, want the message %q, the fields %v, Retry-After %q", name, test.err, w.Body, retry, test.message, test.fields, test.retryAfter)
+			}
+			if line := s.log.line(t, got.RequestID); strings.Contains(w.Body.String(), detail) || !strings.Contains(line.Error, test.err.Cause.Error()) {
+				t.Errorf("%s with %#v: got %s and the log line %+v, want the cause only in the log", name, test.err, w.Body, line)
+			}
+		}
 	}
 }
 
@@ -147,7 +198,7 @@ func TestContextThatEndedBeforeAnythingWasDoneIsUnavailable(t *testing.T) {
 	s.wantError(t, w, 503, "ServiceUnavailable")
 	wantErrorHeaders(t, w, errorHeaders(503))
 	for _, err := range []error{context.Canceled, context.DeadlineExceeded, ended} {
-		s := newService(t, created, withAuthenticator(func(context.Context, registryusers.Secret) (context.Context, error) { return nil, err }))
+		s := newService(t, created, withAuthenticator(func(context.Context, AuthenticationRequest) (context.Context, error) { return nil, err }))
 		s.wantError(t, s.send(call{}), 503, "ServiceUnavailable")
 		s.wantCalls(t, 0)
 	}
@@ -313,8 +364,8 @@ func TestPanicValueIsNotSent(t *testing.T) {
 }
 
 func TestPanicOfTheAuthenticator(t *testing.T) {
-	s := newService(t, created, withAuthenticator(func(_ context.Context, token registryusers.Secret) (context.Context, error) {
-		panic(token.Reveal())
+	s := newService(t, created, withAuthenticator(func(_ context.Context, r AuthenticationRequest) (context.Context, error) {
+		panic(r.Token.Reveal())
 	}))
 	s.wantError(t, s.send(call{}), 500, "InternalServerError")
 	s.wantCalls(t, 0)

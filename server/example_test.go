@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -12,21 +13,23 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/gen/apiserver"
-	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/server"
 )
 
-// registry implements the API. Requests that reach it are authenticated and valid.
-type registry struct{ users map[string]bool }
+// registry implements one operation of the API; others respond 501. Requests that reach it
+// are authenticated and valid.
+type registry struct {
+	server.Unimplemented
+	users map[string]bool
+}
 
-func (r *registry) CreateUser(_ context.Context, request apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+func (r *registry) CreateUser(_ context.Context, request server.CreateUserRequestObject) (server.CreateUserResponseObject, error) {
 	if r.users[request.Body.Name] {
-		return nil, registryusers.ErrUserExists
+		return nil, &registryusers.Error{Kind: registryusers.ErrUserExists, Message: "choose another name than " + request.Body.Name}
 	}
 	r.users[request.Body.Name] = true
 	now := time.Date(2026, 5, 7, 0, 0, 0, 0, time.UTC)
-	return apiserver.CreateUser201JSONResponse{Body: models.CreatedUser{
+	return server.CreateUser201JSONResponse{Body: server.CreatedUser{
 		ID:        int64(len(r.users)),
 		Name:      request.Body.Name,
 		ReadOnly:  request.Body.ReadOnly,
@@ -37,8 +40,8 @@ func (r *registry) CreateUser(_ context.Context, request apiserver.CreateUserReq
 	}}, nil
 }
 
-func authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
-	if token.Reveal() != "1$letmein" {
+func authenticate(ctx context.Context, request server.AuthenticationRequest) (context.Context, error) {
+	if request.Token.Reveal() != "1$letmein" {
 		return nil, registryusers.ErrUnauthenticated
 	}
 	return ctx, nil
@@ -72,8 +75,13 @@ func Example() {
 			log.Fatal(err)
 		}
 		fmt.Println(response.Status)
+		var failure server.Error
 		if response.StatusCode == http.StatusCreated {
 			fmt.Printf("%s", text)
+		} else if err := json.Unmarshal(text, &failure); err != nil {
+			log.Fatal(err)
+		} else {
+			fmt.Println(failure.Message)
 		}
 	}
 	create(`{"name": "user1", "duration": 14}`)
@@ -83,5 +91,7 @@ func Example() {
 	// 201 Created
 	// {"created_at":"2026-05-07T00:00:00Z","duration":14,"expires_at":"2026-05-21T00:00:00Z","id":1,"name":"user1","read_only":false,"secret":"made-up"}
 	// 409 Conflict
+	// choose another name than user1
 	// 400 Bad Request
+	// the request is not valid
 }

@@ -124,7 +124,7 @@ type env struct {
 	request *http.Request // the last that reached the implementation
 }
 
-func newEnv(t *testing.T) *env {
+func newEnv(t *testing.T, edits ...func(*Options)) *env {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(synthetic))
 	if err != nil {
@@ -141,7 +141,7 @@ func newEnv(t *testing.T) *env {
 				w.WriteHeader(http.StatusNoContent)
 			})
 		}
-	})
+	}, edits...)
 	return s
 }
 

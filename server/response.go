@@ -22,12 +22,14 @@ import (
 // it in the document's form.
 type response struct {
 	http.ResponseWriter
-	validates bool // responses against the document
-	record    *observe.Record
-	request   *http.Request // as the generated code gets it
-	operation *operation    // nil until a route matches
-	context   requestContext
-	bound     validatedBody
+	validates      bool // responses against the document
+	refusesUnknown bool
+	record         *observe.Record
+	request        *http.Request // as the generated code gets it
+	operation      *operation    // nil until a route matches
+	context        requestContext
+	bound          validatedBody
+	unknown        []string // fields of the body, which the document does not name
 
 	status int   // 0 until the response has a status
 	held   *held // the response until finish sends it; nil: it is being sent
@@ -38,6 +40,7 @@ type response struct {
 type held struct {
 	body    bytes.Buffer  // as the implementation wrote it
 	problem apierror.Body // of an error
+	public  bool          // the problem's message is meant for the caller, whatever the status
 }
 
 // maxHeld limits the body of a held response.
@@ -89,8 +92,11 @@ func (r *response) failError(err, ended error) {
 			ended = registryusers.ErrUnavailable
 		}
 		code, body = apierror.Of(ended)
+		r.fail(code, body, err)
+		return
 	}
 	r.fail(code, body, err)
+	r.addOwn(err)
 }
 
 // failBody makes the response the one for a body that could not be read or decoded.
@@ -169,7 +175,11 @@ func (r *response) sendHeld() {
 func (r *response) formError(w http.ResponseWriter) {
 	r.held.body.Reset()
 	r.held.problem.RequestID = r.record.ID
-	r.held.problem = apierror.Write(w, r.status, r.held.problem)
+	write := apierror.Write
+	if r.held.public {
+		write = apierror.WritePublic
+	}
+	r.held.problem = write(w, r.status, r.held.problem)
 }
 
 // readError sets the problem from the error that the implementation wrote as one of

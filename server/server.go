@@ -1,5 +1,5 @@
-// Package server serves the document's API with an implementation of the
-// generated [apiserver.StrictServerInterface].
+// Package server serves the document's API with an implementation of [API]. The types of
+// its requests and responses are here, too, under the names of the generated packages.
 //
 // The handler that [New] returns does for every request, in this order: request
 // id, panic recovery and access log; authentication (401); routing (404, 405);
@@ -8,8 +8,8 @@
 // implementation, which returns a response or an error.
 //
 // An error that wraps a sentinel of package registryusers gets the sentinel's
-// status, and a [registryusers.InvalidFieldsError] also its invalid_fields. Any
-// other error is a 500; its cause is logged and not sent. An implementation whose
+// status, and a [*registryusers.Error] also its own text, invalid_fields and Retry-After.
+// Any other error is a 500; its cause is logged and not sent. An implementation whose
 // context has ended returns [registryusers.ErrUnavailable] (503) if it knows that
 // nothing was done; [context.Canceled] and [context.DeadlineExceeded] without it
 // count as [registryusers.ErrOutcomeUnknown] (504). Every error response has the
@@ -44,20 +44,32 @@ const MaxBodyBytes = 1 << 20
 type Authenticator interface {
 	// Authenticate returns the context that the implementation gets for the
 	// request. It is derived from ctx, with, for example, the caller's identity.
-	// token is the text after the scheme in "Authorization: apikey <token>"; it is
-	// not empty. The server responds 401 to a [registryusers.ErrUnauthenticated],
-	// 503 to the end of a context, because nothing was done, and to other errors
-	// as to the implementation's. It calls Authenticate for every request, before
-	// it checks anything else of the request, and concurrently.
-	Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error)
+	// The server responds 401 to a [registryusers.ErrUnauthenticated], 503 to the end
+	// of a context, because nothing was done, and to other errors as to the
+	// implementation's. It calls Authenticate for every request with a token, before it
+	// checks anything else of the request, and concurrently.
+	Authenticate(ctx context.Context, request AuthenticationRequest) (context.Context, error)
+}
+
+// AuthenticationRequest is what an [Authenticator] knows of a request. The operation
+// is not known yet: a caller who is not authenticated does not learn which paths exist.
+type AuthenticationRequest struct {
+	// Token is the text after the scheme in "Authorization: apikey <token>". It is
+	// not empty.
+	Token registryusers.Secret
+
+	// Request has the method, the path, the headers, the TLS state and RemoteAddr,
+	// the client's address as net/http or the handler around the server's sets it.
+	// Nothing of it is checked. Its body must not be read, and nothing be changed.
+	Request *http.Request
 }
 
 // AuthenticatorFunc makes a function an [Authenticator].
-type AuthenticatorFunc func(ctx context.Context, token registryusers.Secret) (context.Context, error)
+type AuthenticatorFunc func(ctx context.Context, request AuthenticationRequest) (context.Context, error)
 
 // Authenticate calls f.
-func (f AuthenticatorFunc) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
-	return f(ctx, token)
+func (f AuthenticatorFunc) Authenticate(ctx context.Context, request AuthenticationRequest) (context.Context, error) {
+	return f(ctx, request)
 }
 
 // Options are the settings of [New].
@@ -66,9 +78,18 @@ type Options struct {
 	Authenticator Authenticator
 
 	// Logger gets one record for each request, at level Info, or Error for
-	// responses of 500 and more. It never gets a header, a query, a path as it
-	// was sent, or a body. Default: [slog.Default].
+	// responses of 500 and more, or Warn for a body with unknown fields. It never
+	// gets a header, a query, a path as it was sent, or a body, apart from the names of
+	// unknown fields. Default: [slog.Default].
 	Logger *slog.Logger
+
+	// RefuseUnknownFields refuses, with 400, a body with fields that the document
+	// does not name, such as a misspelt "readonly" that would leave a user able to push.
+	// By default the server ignores them, as the document says, and logs their
+	// names as unknown_fields, at level Warn: the first eight by name, each with dots
+	// between levels and cut after 64 bytes. In an object for which the document has
+	// additionalProperties, it says itself which fields there may be.
+	RefuseUnknownFields bool
 
 	// ValidateResponses validates every response against the document before it
 	// is sent, including responses with undeclared statuses. A response that does
@@ -87,7 +108,7 @@ type Options struct {
 // segment. It also fails for what the generated code does not decode as it was sent:
 // a string that is a file (contentMediaType, or the format binary), and oneOf, anyOf or
 // additionalProperties in a parameter or in a body that is not one of the components.
-func New(api apiserver.StrictServerInterface, options Options) (http.Handler, error) {
+func New(api API, options Options) (http.Handler, error) {
 	if api == nil {
 		return nil, errors.New("server: the implementation is nil")
 	}
@@ -148,14 +169,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve serves a request that is observed.
 func (h *handler) serve(ctx context.Context, resp *response, r *http.Request) {
-	resp.validates = h.ValidateResponses
+	resp.validates, resp.refusesUnknown = h.ValidateResponses, h.RefuseUnknownFields
 	defer resp.finish()
 	token, ok := apiKey(r.Header)
 	if !ok {
 		resp.fail(http.StatusUnauthorized, apierror.Body{ExceptionClass: "not_authenticated", Message: `send the header "Authorization: apikey <token>"`}, nil)
 		return
 	}
-	ctx, err := h.Authenticator.Authenticate(ctx, token)
+	ctx, err := h.Authenticator.Authenticate(ctx, AuthenticationRequest{Token: token, Request: r})
 	if err != nil {
 		resp.failError(err, registryusers.ErrUnavailable) // even after the end of a context it is known that nothing was done
 		return

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/internal/testkit"
@@ -32,11 +31,17 @@ const (
 	validBody = `{"name":"m0rk3r","duration":14,"secret":"m0rk3r"}`
 )
 
-// createFunc is an implementation of the API that is one function.
-type createFunc func(context.Context, apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error)
+// createFunc is the function of an implementation that creates a user.
+type createFunc func(context.Context, CreateUserRequestObject) (CreateUserResponseObject, error)
 
-func (f createFunc) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
-	return f(ctx, r)
+// creator is an implementation that has no other operation.
+type creator struct {
+	Unimplemented
+	create createFunc
+}
+
+func (c creator) CreateUser(ctx context.Context, r CreateUserRequestObject) (CreateUserResponseObject, error) {
+	return c.create(ctx, r)
 }
 
 var createdAt = time.Date(2026, 5, 7, 20, 33, 46, 548242000, time.UTC)
@@ -67,7 +72,7 @@ func responding(response apiserver.CreateUserResponseObject) createFunc {
 }
 
 // anyone accepts every token.
-var anyone = AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
+var anyone = AuthenticatorFunc(func(ctx context.Context, _ AuthenticationRequest) (context.Context, error) {
 	return ctx, nil
 })
 
@@ -87,7 +92,7 @@ func newService(t *testing.T, create createFunc, edits ...func(*Options)) *servi
 		s.calls = append(s.calls, r)
 		return create(ctx, r)
 	})
-	handler, err := New(counted, s.options(edits...))
+	handler, err := New(creator{create: counted}, s.options(edits...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,7 @@ func serveCommand() *cobra.Command {
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest level that is logged: ERROR, WARN, INFO, which includes every request, or DEBUG, which includes probes")
 	choiceFlag(cmd, &o.logFormat, "log-format", "", "format of the log", "text", "json")
 	flags.BoolVar(&o.app.ValidateResponses, "validate-responses", false, "check every response of the API against the document, and send 500 instead of one that does not match; slow, for tests")
+	flags.BoolVar(&o.app.RefuseUnknownFields, "refuse-unknown-fields", false, "refuse API requests whose body has fields that the document does not name, with 400; by default they are ignored and their names logged at level WARN")
 	flags.StringVar(&o.addressFile, "address-file", "", "file to write the listening address to, when the server listens")
 	return cmd
 }

@@ -440,3 +440,27 @@ func TestAdminWhileServing(t *testing.T) {
 }
 
 // TestTLS serves with a certificate. The server's own URLs begin with https.
+
+// A misspelt field creates a user that can push. The operator finds it in the log, or has
+// the server refuse it.
+func TestUnknownFields(t *testing.T) {
+	const body = `{"name":"u","duration":1,"readonly":true}`
+	for _, test := range []struct {
+		args   []string
+		status int
+		log    string
+	}{
+		{nil, 201, `level=WARN msg=request .* unknown_fields=\[readonly\]`},
+		{[]string{"--refuse-unknown-fields"}, 400, `level=INFO msg=request .* invalid_fields="map\[readonly:\[is not a known field\]\]"`},
+	} {
+		data := t.TempDir()
+		p := serve(t, append([]string{"--dev", "--data", data}, test.args...)...)
+		got := send(t, "POST", p.users(), body, isJSON, "Authorization: apikey "+readDev(t, data).APIKey)
+		if code := p.stop(syscall.SIGTERM); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		if log := p.stderr.String(); got.status != test.status || !regexp.MustCompile(test.log).MatchString(log) {
+			t.Errorf("serve %q: got %d %s, want %d; the log, which must have %s:\n%s", test.args, got.status, got.body, test.status, test.log, log)
+		}
+	}
+}

@@ -2,7 +2,7 @@
 
 // Package apiserver must be served through server.New, because alone it validates nothing:
 // its handler, mounted bare, accepted the body {"NAME":"../EVIL","Duration":99999}.
-// Implement [StrictServerInterface] and pass the implementation to server.New.
+// Implement [StrictServerInterface], which package server calls API, and pass the implementation to server.New.
 package apiserver
 
 import (
@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -76,7 +77,8 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 	}
 	var has struct{ Duration, Name, ReadOnly, Secret bool }
 	for d.more('}') {
-		switch string(unquoted(d.scalar())) {
+		name := unquoted(d.scalar())
+		switch string(name) {
 		case "duration":
 			has.Duration = true
 			d.enter("duration")
@@ -115,6 +117,7 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 			}
 			d.leave()
 		default:
+			d.unknown = addUnknown(d.unknown, d.path, string(name))
 			d.skip()
 		}
 	}
@@ -168,24 +171,35 @@ func Validated(next StrictServerInterface) StrictServerInterface { return valida
 
 type validated struct{ next StrictServerInterface }
 
+// Unimplemented implements [StrictServerInterface]: each operation fails with
+// [registryusers.ErrNotImplemented]. An implementation that embeds it still compiles when the
+// document gets a new operation.
+type Unimplemented struct{}
+
+// CreateUser returns [registryusers.ErrNotImplemented].
+func (Unimplemented) CreateUser(context.Context, CreateUserRequestObject) (CreateUserResponseObject, error) {
+	return nil, registryusers.ErrNotImplemented
+}
+
 // Decodes reports whether [DecodeBody] decodes the bodies of an operation.
 func Decodes(operationID string) bool { return decoders[operationID] != nil }
 
 // DecodeBody decodes and validates the body of a request to an operation, which has the
-// document's operationId. It returns the body for [BodyKey], or its violations, or false
-// if data is not JSON that package server accepts.
-func DecodeBody(operationID string, data []byte) (body any, violations []Violation, ok bool) {
+// document's operationId. It returns the body for [BodyKey] or its violations, and the
+// fields that the document does not name, or false if data is not JSON that package server
+// accepts.
+func DecodeBody(operationID string, data []byte) (body any, violations []Violation, unknown []string, ok bool) {
 	d := bodyDecoders.Get().(*bodyDecoder)
 	defer bodyDecoders.Put(d)
 	d.buffer = *bytes.NewBuffer(data)
 	d.json.Reset(&d.buffer)
-	d.path, d.violations, d.refused = d.path[:0], nil, false
+	d.path, d.violations, d.unknown, d.refused = d.path[:0], nil, nil, false
 	body = decoders[operationID](d)
 	if len(d.violations) > 0 {
 		body = nil
 	}
 	_, err := d.json.ReadToken()
-	return body, d.violations, errors.Is(err, io.EOF) && !d.refused
+	return body, d.violations, d.unknown, errors.Is(err, io.EOF) && !d.refused
 }
 
 // bodyDecoder reads the body of one request, in one pass.
@@ -194,7 +208,8 @@ type bodyDecoder struct {
 	json       jsontext.Decoder // of buffer
 	path       []string         // of the current value
 	violations []Violation
-	refused    bool // the body is not JSON that package server accepts
+	unknown    []string // fields
+	refused    bool     // the body is not JSON that package server accepts
 }
 
 // enter makes a field or an item the current value, until leave.
@@ -356,6 +371,42 @@ func addViolation(all []Violation, v Violation) []Violation {
 		return all
 	}
 	return slices.Insert(all[:min(len(all), maxViolations-1)], at, v)
+}
+
+// These limit the unknown fields of a body that are named, and the bytes of each name: a
+// body of a megabyte can have many thousands.
+const (
+	maxUnknown     = 8
+	maxUnknownName = 64
+)
+
+// addUnknown adds the name of a field of the value at path to all, which has no repeats, is
+// sorted, and keeps the first eight. The name has dots between levels, is cut after 64 bytes,
+// and is quoted if it is empty or has characters that are not printable.
+func addUnknown(all, path []string, field string) []string {
+	text := make([]byte, 0, 2*maxUnknownName+2)
+	for i := 0; i <= len(path) && len(text) <= maxUnknownName; i++ {
+		part := field
+		if i < len(path) {
+			part = path[i]
+		}
+		if i > 0 {
+			text = append(text, '.')
+		}
+		text = append(text, part[:min(len(part), maxUnknownName+1)]...)
+	}
+	name := string(text)
+	if len(name) > maxUnknownName {
+		name = strings.ToValidUTF8(name[:maxUnknownName-len("…")], "") + "…"
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		name = strconv.Quote(name)
+	}
+	at, found := slices.BinarySearch(all, name)
+	if found || at == maxUnknown {
+		return all
+	}
+	return slices.Insert(all[:min(len(all), maxUnknown-1)], at, name)
 }
 
 // maxInteger is the largest integer that all parsers represent exactly (RFC 7493,

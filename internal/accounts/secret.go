@@ -25,12 +25,12 @@ const MaxSecret = 1024
 
 // CheckSecret checks a custom secret: 1 to 1,024 bytes of UTF-8 without control
 // characters, so that every client can send it in HTTP Basic (RFC 7617). The
-// error is a [*registryusers.InvalidFieldsError], and does not quote the secret.
+// error is a [*registryusers.Error], and does not quote the secret.
 func CheckSecret(secret string) error {
 	if len(secret) > 0 && len(secret) <= MaxSecret && utf8.ValidString(secret) && !strings.ContainsFunc(secret, unicode.IsControl) {
 		return nil
 	}
-	return &registryusers.InvalidFieldsError{Fields: map[string][]string{
+	return &registryusers.Error{Kind: registryusers.ErrInvalid, InvalidFields: map[string][]string{
 		"secret": {fmt.Sprintf("must be 1 to %d bytes of UTF-8 without control characters", MaxSecret)},
 	}}
 }

@@ -76,7 +76,7 @@ type CreatedUser struct {
 // the API key. If idempotencyKey is not "", repeating the call returns the same
 // result for [IdempotencyLifetime].
 //
-// ErrInvalid (for the secret, a [*registryusers.InvalidFieldsError]: see
+// ErrInvalid (for the secret, a [*registryusers.Error]: see
 // [CheckSecret]), ErrForbidden (decided from ref alone), ErrRegistryNotFound,
 // ErrUserExists (an expired user still exists), ErrIdempotencyKeyReused (the key
 // was used for another request), ErrUserChanged (a repeat, after the user was

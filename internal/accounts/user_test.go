@@ -61,10 +61,10 @@ func TestSecretsThatNoClientCanSendAreRefused(t *testing.T) {
 	} {
 		for _, key := range []string{"", "key"} {
 			u, err := s.CreateUser(t.Context(), accounts.APIKey{ID: 1, ProjectID: 9}, accounts.RegistryRef{ProjectID: 3}, key, accounts.NewUser{Name: "u", Secret: pw(secret)})
-			invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err)
-			if !ok || !errors.Is(err, registryusers.ErrInvalid) || len(invalid.Fields) != 1 || len(invalid.Fields["secret"]) != 1 || u.ID != 0 {
+			invalid, ok := errors.AsType[*registryusers.Error](err)
+			if !ok || !errors.Is(err, registryusers.ErrInvalid) || len(invalid.InvalidFields) != 1 || len(invalid.InvalidFields["secret"]) != 1 || u.ID != 0 {
 				t.Errorf("%s: %+v, %v; want an invalid field secret", name, u, err)
-			} else if why := invalid.Fields["secret"][0]; !strings.Contains(why, "1 to 1024 bytes") || !strings.Contains(err.Error(), "secret "+why) || strings.Contains(err.Error(), secret) {
+			} else if why := invalid.InvalidFields["secret"][0]; !strings.Contains(why, "1 to 1024 bytes") || !strings.Contains(err.Error(), "secret "+why) || strings.Contains(err.Error(), secret) {
 				t.Errorf("%s: %v, of the field %q; want the rule and not the secret", name, err, why)
 			}
 		}

@@ -3,14 +3,17 @@
 package api
 
 import (
-	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/server"
 )
 
-// API implements the generated interface and package server's Authenticator.
+// API implements package server's API and Authenticator.
 type API struct{ accounts *accounts.Service }
 
-var _ apiserver.StrictServerInterface = (*API)(nil)
+var _ interface {
+	server.API
+	server.Authenticator
+} = (*API)(nil)
 
 // New returns the API for accounts.
 func New(accounts *accounts.Service) *API { return &API{accounts} }

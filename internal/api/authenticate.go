@@ -3,15 +3,15 @@ package api
 import (
 	"context"
 
-	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/server"
 )
 
 type callerKey struct{}
 
 // Authenticate implements server.Authenticator with API keys.
-func (a *API) Authenticate(ctx context.Context, token registryusers.Secret) (context.Context, error) {
-	key, err := a.accounts.Authenticate(ctx, token)
+func (a *API) Authenticate(ctx context.Context, request server.AuthenticationRequest) (context.Context, error) {
+	key, err := a.accounts.Authenticate(ctx, request.Token)
 	if err != nil {
 		return nil, err
 	}

@@ -5,9 +5,8 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers"
-	"github.com/registryusers/registryusers/gen/apiserver"
-	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/server"
 )
 
 // createdUser and createdHeaders have the fields of the document's response, and
@@ -30,8 +29,8 @@ type (
 	createParams struct{ IdempotencyKey string }
 )
 
-// CreateUser implements [apiserver.StrictServerInterface].
-func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObject) (apiserver.CreateUserResponseObject, error) {
+// CreateUser implements [server.API].
+func (a *API) CreateUser(ctx context.Context, r server.CreateUserRequestObject) (server.CreateUserResponseObject, error) {
 	ref := accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.RegistryID}
 	user, err := a.accounts.CreateUser(ctx, caller(ctx), ref, createParams(r.Params).IdempotencyKey, accounts.NewUser(*r.Body))
 	if err != nil {
@@ -42,9 +41,9 @@ func (a *API) CreateUser(ctx context.Context, r apiserver.CreateUserRequestObjec
 		replayed := "true"
 		headers.IdempotentReplayed = &replayed
 	}
-	return apiserver.CreateUser201JSONResponse{
-		Headers: apiserver.CreateUser201ResponseHeaders(headers),
-		Body: models.CreatedUser(createdUser{
+	return server.CreateUser201JSONResponse{
+		Headers: server.CreateUser201ResponseHeaders(headers),
+		Body: server.CreatedUser(createdUser{
 			CreatedAt: user.CreatedAt,
 			Duration:  user.Duration,
 			ExpiresAt: user.ExpiresAt,

@@ -43,6 +43,7 @@ var table = []row{
 	{registryusers.ErrUserChanged, http.StatusConflict, "ConflictError", "user_changed"},
 	{registryusers.ErrExists, http.StatusConflict, "ConflictError", ""},
 	{registryusers.ErrTooManyRequests, http.StatusTooManyRequests, "HTTPError", ""},
+	{registryusers.ErrNotImplemented, http.StatusNotImplemented, "NotImplemented", ""},
 	{registryusers.ErrUnavailable, http.StatusServiceUnavailable, "ServiceUnavailable", ""},
 	{registryusers.ErrUnavailable, http.StatusBadGateway, "InternalServerError", ""},
 	{registryusers.ErrOutcomeUnknown, http.StatusGatewayTimeout, "GatewayTimeout", ""},
@@ -61,21 +62,30 @@ type Body struct {
 // InvalidRequest is the message of a response that names invalid fields.
 const InvalidRequest = "the request is not valid"
 
-// Of returns the status and the body of the response to err. The body never
-// quotes err, whose text may have internal details: its message is the text of the
-// sentinel that err wraps, or of [registryusers.ErrInternal] if err wraps none.
+// Of returns the status and the body of the response to err. If err wraps a
+// [*registryusers.Error], they are those of its Kind, with its message and fields. Else the
+// body never quotes err, whose text may have internal details: its message is the text of
+// the sentinel that err wraps, or of [registryusers.ErrInternal] if err wraps none.
 func Of(err error) (status int, body Body) {
-	for _, row := range table {
-		if !errors.Is(err, row.err) {
-			continue
-		}
-		body = Body{ErrorCode: row.errorCode, ExceptionClass: row.class, Message: row.err.Error()}
-		if invalid, ok := errors.AsType[*registryusers.InvalidFieldsError](err); ok {
-			body.Message, body.InvalidFields = InvalidRequest, invalid.Fields
-		}
-		return row.code, body
+	own, isOwn := errors.AsType[*registryusers.Error](err)
+	if isOwn {
+		err = own.Kind
 	}
-	return Of(registryusers.ErrInternal)
+	row := general(http.StatusInternalServerError)
+	for _, r := range table {
+		if errors.Is(err, r.err) {
+			row = r
+			break
+		}
+	}
+	body = Body{ErrorCode: row.errorCode, ExceptionClass: row.class, Message: row.err.Error()}
+	if isOwn {
+		if len(own.InvalidFields) > 0 {
+			body.Message, body.InvalidFields = InvalidRequest, own.InvalidFields
+		}
+		body.Message = cmp.Or(own.Message, body.Message)
+	}
+	return row.code, body
 }
 
 // Err returns the error for a response: the specific error with this status and
@@ -115,11 +125,24 @@ var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
 // keeps a Retry-After in w's header (nil: send none); else it sends one of a second
 // with 429 and 503.
 func Write(w http.ResponseWriter, status int, body Body) Body {
+	if status >= 500 {
+		body.Message = general(status).err.Error()
+		if status != http.StatusNotImplemented {
+			body.Message += "; the server's log has details under this request_id"
+		}
+	}
+	return WritePublic(w, status, body)
+}
+
+// WritePublic is [Write] for a message that is meant for the caller, which it sends with
+// every status.
+func WritePublic(w http.ResponseWriter, status int, body Body) Body {
 	row := general(status)
 	body.ExceptionClass = cmp.Or(body.ExceptionClass, row.class)
+	if status >= 500 {
+		body.ErrorCode, body.InvalidFields = "", nil
+	}
 	switch {
-	case status >= 500:
-		body.Message, body.ErrorCode, body.InvalidFields = row.err.Error()+"; the server's log has details under this request_id", "", nil
 	case body.Message != "":
 	case row.err != nil:
 		body.Message = row.err.Error()

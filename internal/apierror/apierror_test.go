@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/registryusers/registryusers"
@@ -48,6 +49,7 @@ var rows = map[string]struct {
 	"ErrTooManyRequests":      {registryusers.ErrTooManyRequests, 429, "HTTPError", registryusers.ErrTooManyRequests},
 	"ErrInternal":             {registryusers.ErrInternal, 500, "InternalServerError", registryusers.ErrInternal},
 	"ErrOutcomeUnknown":       {registryusers.ErrOutcomeUnknown, 504, "GatewayTimeout", registryusers.ErrUnavailable},
+	"ErrNotImplemented":       {registryusers.ErrNotImplemented, 501, "NotImplemented", registryusers.ErrNotImplemented},
 	"ErrUnavailable":          {registryusers.ErrUnavailable, 503, "ServiceUnavailable", registryusers.ErrUnavailable},
 }
 
@@ -129,6 +131,30 @@ func TestOfTakesTheKnownErrorOfSeveral(t *testing.T) {
 	}
 }
 
+// An error with its own text keeps the status and the code of its kind, even if its cause
+// wraps a sentinel, too.
+func TestOfTakesTheKindAndTheTextOfAnError(t *testing.T) {
+	fields := map[string][]string{"name": {"is reserved"}}
+	for _, test := range []struct {
+		err  registryusers.Error
+		code int
+		want apierror.Body
+	}{
+		{registryusers.Error{Kind: registryusers.ErrUserExists, Message: "choose another", Cause: registryusers.ErrIdempotencyKeyReused}, 409,
+			apierror.Body{ErrorCode: "user_exists", ExceptionClass: "ConflictError", Message: "choose another"}},
+		{registryusers.Error{Kind: fmt.Errorf("users: %w", registryusers.ErrInvalid), InvalidFields: fields}, 400,
+			apierror.Body{ExceptionClass: "ValidationError", Message: apierror.InvalidRequest, InvalidFields: fields}},
+		{registryusers.Error{Kind: registryusers.ErrInvalid, InvalidFields: fields, Message: "no"}, 400,
+			apierror.Body{ExceptionClass: "ValidationError", Message: "no", InvalidFields: fields}},
+		{registryusers.Error{Cause: registryusers.ErrInvalid}, 500, apierror.Body{ExceptionClass: "InternalServerError", Message: "internal server error"}},
+	} {
+		code, body := apierror.Of(fmt.Errorf("api: %w", &test.err))
+		if code != test.code || !reflect.DeepEqual(body, test.want) {
+			t.Errorf("Of(%#v): got %d, %+v, want %d, %+v", test.err, code, body, test.code, test.want)
+		}
+	}
+}
+
 func TestErrGivesTheGeneralErrorOfAStatus(t *testing.T) {
 	for _, tt := range []struct {
 		code int
@@ -148,7 +174,7 @@ func TestErrGivesTheGeneralErrorOfAStatus(t *testing.T) {
 		{422, registryusers.ErrInvalid},
 		{429, registryusers.ErrTooManyRequests},
 		{500, registryusers.ErrInternal},
-		{501, registryusers.ErrInternal},
+		{501, registryusers.ErrNotImplemented},
 		{502, registryusers.ErrUnavailable},
 		{503, registryusers.ErrUnavailable},
 		{504, registryusers.ErrUnavailable},
@@ -184,7 +210,7 @@ func TestClassesAreTheVendors(t *testing.T) {
 		{422, "ValidationError"},
 		{429, "HTTPError"},
 		{500, "InternalServerError"},
-		{501, "InternalServerError"},
+		{501, "NotImplemented"},
 		{503, "ServiceUnavailable"},
 		{504, "GatewayTimeout"},
 	} {
@@ -247,6 +273,33 @@ func overTheWire(t *testing.T, err error) error {
 	return err
 }
 
+// An operation that an implementation leaves to Unimplemented is an error of its own on
+// both sides, is known not to be done, and is not repeated.
+func TestUnimplementedSurvivesTheWire(t *testing.T) {
+	handler, err := server.New(server.Unimplemented{}, server.Options{Authenticator: implementation{}, Logger: slog.New(slog.DiscardHandler), ValidateResponses: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		handler.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	c, err := client.New(client.WithBaseURL(s.URL), client.WithAPIKey("1$key"), client.WithProject(1), client.WithRegion(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.CreateUser(t.Context(), 1, client.NewUser{Name: "u"})
+	var response *client.Error
+	if !errors.Is(err, registryusers.ErrNotImplemented) || errors.Is(err, registryusers.ErrOutcomeUnknown) || !errors.As(err, &response) || response.Status != 501 || response.Message != "operation not implemented" {
+		t.Errorf("the client's error: got %v, want a 501 that is ErrNotImplemented and no ErrOutcomeUnknown", err)
+	}
+	if got := requests.Load(); got != 1 {
+		t.Errorf("requests: got %d, want 1", got)
+	}
+}
+
 // implementation fails every call with one error, and accepts every API key.
 type implementation struct{ err error }
 
@@ -254,7 +307,7 @@ func (i implementation) CreateUser(context.Context, apiserver.CreateUserRequestO
 	return nil, i.err
 }
 
-func (implementation) Authenticate(ctx context.Context, _ registryusers.Secret) (context.Context, error) {
+func (implementation) Authenticate(ctx context.Context, _ server.AuthenticationRequest) (context.Context, error) {
 	return ctx, nil
 }
 
@@ -354,11 +407,20 @@ func TestWriteSetsTheHeaders(t *testing.T) {
 
 func TestWriteDoesNotRevealTheCause(t *testing.T) {
 	secret := apierror.Body{ErrorCode: "user_exists", Message: "open /var/lib: denied", InvalidFields: map[string][]string{"path": {"/var/lib"}}, RequestID: "R"}
-	for _, status := range []int{500, 503, 504, 599} {
+	for _, status := range []int{500, 501, 503, 504, 599} {
 		recorder := httptest.NewRecorder()
 		body := apierror.Write(recorder, status, secret)
-		if strings.Contains(recorder.Body.String(), "/var/lib") || body.ErrorCode != "" || !strings.HasSuffix(body.Message, "; the server's log has details under this request_id") {
+		hint := "; the server's log has details under this request_id"
+		if status == 501 {
+			hint = "operation not implemented"
+		}
+		if strings.Contains(recorder.Body.String(), "/var/lib") || body.ErrorCode != "" || !strings.HasSuffix(body.Message, hint) {
 			t.Errorf("Write(%d): got %s, want only the status's message", status, recorder.Body)
 		}
+	}
+	recorder := httptest.NewRecorder()
+	body := apierror.WritePublic(recorder, 503, secret)
+	if body.Message != secret.Message || body.ErrorCode != "" || body.InvalidFields != nil {
+		t.Errorf("WritePublic(503): got %s, want the message, and no code and fields of another error", recorder.Body)
 	}
 }

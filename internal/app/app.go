@@ -22,8 +22,9 @@ type Config struct {
 	Now       func() time.Time   // the clock; nil: [time.Now]
 	Logger    *slog.Logger       // nil: [slog.Default]
 
-	BareNames         bool // see [accounts.Service.AllowBareNames]
-	ValidateResponses bool // see [server.Options]
+	BareNames           bool // see [accounts.Service.AllowBareNames]
+	ValidateResponses   bool // see [server.Options]
+	RefuseUnknownFields bool // see [server.Options]
 
 	// Images opens the token service and the registry, and puts their handlers into
 	// the App's. nil: only the API is served. The returned close may be nil. Package
@@ -55,9 +56,10 @@ func Open(ctx context.Context, c Config) (*App, error) {
 	}
 	implementation := api.New(a.Accounts)
 	handler, err := server.New(implementation, server.Options{
-		Authenticator:     implementation,
-		Logger:            a.Logger,
-		ValidateResponses: c.ValidateResponses,
+		Authenticator:       implementation,
+		Logger:              a.Logger,
+		ValidateResponses:   c.ValidateResponses,
+		RefuseUnknownFields: c.RefuseUnknownFields,
 	})
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ const RequestIDHeader = "X-Request-Id"
 type Options struct {
 	// Logger gets one line for each request when it has ended: at level Error if
 	// the status is 500 or more and the client was still connected, otherwise at
-	// level Info, or at Debug after [Record.Quiet]. Headers, queries, paths and
+	// level Info, or at Debug after [Record.Quiet], or at Warn after [Record.Warn]. Headers, queries, paths and
 	// bodies that a client sent are never logged. Required.
 	Logger *slog.Logger
 
@@ -157,6 +157,9 @@ func (r *Record) Refused() { r.busy = true }
 // Quiet sets the log level to Debug, unless the request fails. It is for requests
 // that come every few seconds, such as probes.
 func (r *Record) Quiet() { r.level = slog.LevelDebug }
+
+// Warn sets the log level to Warn, unless the request fails.
+func (r *Record) Warn() { r.level = slog.LevelWarn }
 
 // SetPanic records the value of a panic. The deferred function that recovered from
 // it must call it, so that the stack is the panic's.

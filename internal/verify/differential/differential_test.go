@@ -20,6 +20,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
@@ -41,6 +42,8 @@ type env struct {
 	handler http.Handler // the server
 	log     bytes.Buffer
 	reached *apiserver.CreateUserRequestObject // of the last request; nil: it did not reach the implementation
+
+	unknown []string // fields of the last request, from the log
 
 	sent     int
 	refused  map[hazard]int
@@ -65,7 +68,7 @@ func newEnv(t testing.TB) *env {
 	}
 	e.defaults = defaults(t, text)
 	e.handler, err = server.New(&implementation{env: e}, server.Options{
-		Authenticator:     server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
+		Authenticator:     server.AuthenticatorFunc(func(ctx context.Context, _ server.AuthenticationRequest) (context.Context, error) { return ctx, nil }),
 		Logger:            slog.New(slog.NewJSONHandler(&e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		ValidateResponses: true,
 	})
@@ -116,7 +119,7 @@ func (i *implementation) CreateUser(_ context.Context, r apiserver.CreateUserReq
 }
 
 // send sends a request to the server, and checks that neither the response nor the
-// log contains a marker.
+// log contains a marker, apart from the log's names of unknown fields.
 func (e *env) send(t *testing.T, what string, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	r.Header.Set("Authorization", "apikey 1$"+marker)
@@ -126,7 +129,17 @@ func (e *env) send(t *testing.T, what string, r *http.Request) *httptest.Respons
 	e.sent++
 	w := httptest.NewRecorder()
 	e.handler.ServeHTTP(w, r)
-	output := fmt.Sprint(e.log.String(), w.Header())
+	var line map[string]json.RawMessage
+	err := json.Unmarshal(e.log.Bytes(), &line)
+	if e.unknown = nil; line["unknown_fields"] != nil {
+		err = errors.Join(err, json.Unmarshal(line["unknown_fields"], &e.unknown))
+		delete(line, "unknown_fields")
+	}
+	rest, marshalErr := json.Marshal(line)
+	if err = errors.Join(err, marshalErr); err != nil {
+		t.Errorf("%s: the log is not one line: %v\n%s", what, err, &e.log)
+	}
+	output := fmt.Sprint(string(rest), w.Header())
 	if w.Code != http.StatusCreated { // a 201 has the caller's name and secret
 		output += w.Body.String()
 	}
@@ -139,6 +152,32 @@ func (e *env) send(t *testing.T, what string, r *http.Request) *httptest.Respons
 		t.Errorf("%s: got %d %s\n%s", what, w.Code, w.Body, &e.log)
 	}
 	return w
+}
+
+// unknown returns the names of a body's fields that the log must have.
+func unknown(fields map[string]any) (names []string) {
+	for name := range fields {
+		if slices.Contains([]string{"duration", "name", "read_only", "secret"}, name) {
+			continue
+		}
+		if len(name) > 64 {
+			cut := ""
+			for _, r := range name {
+				if len(cut)+utf8.RuneLen(r) > 61 {
+					break
+				}
+				cut += string(r)
+			}
+			name = cut + "…"
+		}
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			name = strconv.Quote(name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), 8)]
 }
 
 // createBody has the fields of the generated body: a conversion that no longer
@@ -174,7 +213,7 @@ func (e *env) body(t *testing.T, text []byte) {
 		valid, _ = e.reference.ValidateHttpRequestSync(r)
 	}
 	if !valid {
-		if w.Code != http.StatusBadRequest || e.reached != nil {
+		if w.Code != http.StatusBadRequest || e.reached != nil || e.unknown != nil {
 			t.Errorf("%s: the reference refuses it (%v, hazards %v); the server: %d, reached the implementation: %t", what, err, hazards, w.Code, e.reached != nil)
 		}
 		var response struct {
@@ -195,6 +234,9 @@ func (e *env) body(t *testing.T, text []byte) {
 		return
 	}
 	fields := value.(map[string]any)
+	if want := unknown(fields); !slices.Equal(e.unknown, want) {
+		t.Errorf("%s: the log has the unknown fields %q, want %q", what, e.unknown, want)
+	}
 	for name, value := range e.defaults {
 		if _, ok := fields[name]; !ok {
 			fields[name] = value

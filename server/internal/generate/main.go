@@ -5,6 +5,9 @@
 // It is oapi-codegen with a template of ours. A body with anything that it does not know
 // completely gets no decoder: package server then validates it by the document. It is inside
 // package server because the texts of violations are those of server/internal/validation.
+//
+// With aliases as its first argument, it writes to OUTPUT the aliases in package server of
+// what an implementation names of the generated FILES.
 package main
 
 import (
@@ -26,11 +29,16 @@ var header string
 var adapter string
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: generate CONFIGURATION DOCUMENT OUTPUT")
-		os.Exit(2)
+	var err error
+	switch {
+	case len(os.Args) > 3 && os.Args[1] == "aliases":
+		err = aliases(os.Args[2], os.Args[3:]...)
+	case len(os.Args) == 4:
+		err = run(os.Args[1], os.Args[2], os.Args[3])
+	default:
+		err = errors.New("usage: generate CONFIGURATION DOCUMENT OUTPUT, or generate aliases OUTPUT FILES")
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}

@@ -47,7 +47,7 @@ func (implementation) CreateUser(_ context.Context, r apiserver.CreateUserReques
 
 func main() {
 	handler, err := server.New(implementation{}, server.Options{
-		Authenticator: server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
+		Authenticator: server.AuthenticatorFunc(func(ctx context.Context, _ server.AuthenticationRequest) (context.Context, error) { return ctx, nil }),
 		Logger:        slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func (implementation) DeleteTag(_ context.Context, r DeleteTagRequestObject) (De
 
 func main() {
 	handler, err := server.New(implementation{}, server.Options{
-		Authenticator: server.AuthenticatorFunc(func(ctx context.Context, _ registryusers.Secret) (context.Context, error) { return ctx, nil }),
+		Authenticator: server.AuthenticatorFunc(func(ctx context.Context, _ server.AuthenticationRequest) (context.Context, error) { return ctx, nil }),
 		Logger:        slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
