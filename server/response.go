@@ -27,7 +27,6 @@ type response struct {
 	request   *http.Request // as the generated code gets it
 	operation *operation    // nil until a route matches
 	context   requestContext
-	bound     validatedBody
 
 	status int   // 0 until the response has a status
 	held   *held // the response until finish sends it; nil: it is being sent

@@ -7,7 +7,6 @@ package apiserver
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/oapi-codegen/runtime"
 
 	"github.com/registryusers/registryusers"
 	. "github.com/registryusers/registryusers/gen/models"
@@ -35,36 +35,44 @@ var decoders = map[string]func(*bodyDecoder) any{
 	},
 }
 
-// CreateUser implements [StrictServerInterface]: POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users.
-func (v validated) CreateUser(ctx context.Context, request CreateUserRequestObject) (CreateUserResponseObject, error) {
-	switch body := ctx.Value(BodyKey{}).(type) {
+// CreateUser implements [ServerInterface]: POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users.
+func (v validated) CreateUser(w http.ResponseWriter, r *http.Request, projectID int64, regionID int64, registryID int64, params CreateUserParams) {
+	request := CreateUserRequestObject{ProjectID: projectID, RegionID: regionID, RegistryID: registryID, Params: params}
+	switch body := r.Context().Value(BodyKey{}).(type) {
 	case *CreateUserJSONRequestBody:
 		request.Body = body
-	case BoundBody:
+	case JSONBody:
+		request.Body = new(CreateUserJSONRequestBody)
+		if err := runtime.BindJSONValue(body.Value, request.Body); err != nil {
+			v.options.RequestErrorHandlerFunc(w, r, err)
+			return
+		}
+	case NoBody:
 	default:
-		return nil, errNotValidated
+		v.options.ResponseErrorHandlerFunc(w, r, errNotValidated)
+		return
 	}
-	response, err := v.next.CreateUser(ctx, request)
-	if _, ok := response.(CreateUser201JSONResponse); ok {
-		return encodedCreateUser201{encoderOf(response)}, err
+	response, err := v.next.CreateUser(r.Context(), request)
+	if err == nil {
+		switch response := response.(type) {
+		case nil:
+		case CreateUser201JSONResponse:
+			e := bodyEncoders.Get().(*bodyEncoder)
+			encodeCreatedUser(e, &response.Body)
+			if response.Headers.IdempotentReplayed != nil {
+				w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+			}
+			if response.Headers.XRequestID != nil {
+				w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestID))
+			}
+			err = e.respond(w, 201)
+		default:
+			err = response.VisitCreateUserResponse(w)
+		}
 	}
-	return response, err
-}
-
-// encodedCreateUser201 encodes a [CreateUser201JSONResponse].
-type encodedCreateUser201 struct{ *bodyEncoder }
-
-func (r encodedCreateUser201) VisitCreateUserResponse(w http.ResponseWriter) error {
-	e := r.bodyEncoder
-	response := e.response.(CreateUser201JSONResponse)
-	encodeCreatedUser(e, &response.Body)
-	if response.Headers.IdempotentReplayed != nil {
-		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	if err != nil {
+		v.options.ResponseErrorHandlerFunc(w, r, err)
 	}
-	if response.Headers.XRequestID != nil {
-		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestID))
-	}
-	return e.respond(w, 201)
 }
 
 var pattern0 = regexp.MustCompile("^[a-z0-9]{0,16}$")
@@ -147,12 +155,14 @@ func encodeCreatedUser(e *bodyEncoder, v *CreatedUser) {
 }
 
 // BodyKey is the key under which a request's context has the body that package server
-// decoded and validated: a value that [DecodeBody] returned, or a BoundBody.
+// decoded and validated: a value that [DecodeBody] returned, a [JSONBody] or [NoBody].
 type BodyKey struct{}
 
-// BoundBody stands for a validated body that the generated handler binds itself, and
-// for an optional body that is absent.
-type BoundBody struct{}
+// JSONBody is a validated body that is not bound to its Go type yet.
+type JSONBody struct{ Value any }
+
+// NoBody stands for an optional body that is absent.
+type NoBody struct{}
 
 var (
 	errNotValidated = errors.New("apiserver: the request was not validated: serve the implementation with server.New")
@@ -161,12 +171,17 @@ var (
 	jsonContent     = []string{"application/json"} // shared by all responses; it must not be changed
 )
 
-// Validated returns an implementation that passes to next the bodies that package
-// server validated, and fails for a request that it did not validate. Its responses of
-// success are encoded without reflection.
-func Validated(next StrictServerInterface) StrictServerInterface { return validated{next} }
+// Validated returns a handler that passes to next the requests that package server
+// validated, with their bodies, and fails for a request that it did not validate. It
+// encodes responses of success without reflection. Both functions of options are required.
+func Validated(next StrictServerInterface, options StrictHTTPServerOptions) ServerInterface {
+	return validated{next, options}
+}
 
-type validated struct{ next StrictServerInterface }
+type validated struct {
+	next    StrictServerInterface
+	options StrictHTTPServerOptions
+}
 
 // Decodes reports whether [DecodeBody] decodes the bodies of an operation.
 func Decodes(operationID string) bool { return decoders[operationID] != nil }
@@ -284,15 +299,8 @@ func (d *bodyDecoder) skip() {
 
 // bodyEncoder has the body of one response, which may have a secret.
 type bodyEncoder struct {
-	response any
-	body     []byte
-	err      error
-}
-
-func encoderOf(response any) *bodyEncoder {
-	e := bodyEncoders.Get().(*bodyEncoder)
-	e.response = response
-	return e
+	body []byte
+	err  error
 }
 
 // respond sends the body and releases e.
@@ -305,7 +313,7 @@ func (e *bodyEncoder) respond(w http.ResponseWriter, status int) error {
 		_, err = w.Write(e.body)
 	}
 	clear(e.body)
-	if e.response, e.body, e.err = nil, e.body[:0], nil; cap(e.body) <= 64<<10 {
+	if e.body, e.err = e.body[:0], nil; cap(e.body) <= 64<<10 {
 		bodyEncoders.Put(e)
 	}
 	return err
