@@ -79,9 +79,10 @@ var pattern0 = regexp.MustCompile("^[a-z0-9]{0,16}$")
 
 // decodeCreateUserRequest decodes #/components/schemas/RegistryUserCreateSerializer.
 func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
-	if !d.is('{', "object") || !d.token() {
+	if !d.is('{', "must be of type object") || !d.token() {
 		return
 	}
+	outer := len(d.field)
 	var has struct{ Duration, Name, ReadOnly, Secret bool }
 	for d.more('}') {
 		switch string(unquoted(d.scalar())) {
@@ -97,7 +98,7 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 				}
 				v.Duration = value
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		case "name":
 			has.Name = true
 			d.enter("name")
@@ -107,30 +108,34 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 				}
 				v.Name = value
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		case "read_only":
 			has.ReadOnly = true
 			d.enter("read_only")
 			if value, ok := d.boolean(); ok {
 				v.ReadOnly = value
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		case "secret":
 			has.Secret = true
 			d.enter("secret")
 			if value, ok := d.string(); ok {
 				v.Secret = registryusers.NewSecretText(value)
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		default:
 			d.skip()
 		}
 	}
 	if !has.Duration {
-		d.violate("is required", "duration")
+		d.enter("duration")
+		d.violate("is required")
+		d.field = d.field[:outer]
 	}
 	if !has.Name {
-		d.violate("is required", "name")
+		d.enter("name")
+		d.violate("is required")
+		d.field = d.field[:outer]
 	}
 }
 
@@ -194,7 +199,7 @@ func DecodeBody(operationID string, data []byte) (body any, violations []Violati
 	defer bodyDecoders.Put(d)
 	d.buffer = *bytes.NewBuffer(data)
 	d.json.Reset(&d.buffer)
-	d.path, d.violations, d.refused = d.path[:0], nil, false
+	d.field, d.violations, d.refused = d.field[:0], nil, false
 	body = decoders[operationID](d)
 	if len(d.violations) > 0 {
 		body = nil
@@ -207,27 +212,30 @@ func DecodeBody(operationID string, data []byte) (body any, violations []Violati
 type bodyDecoder struct {
 	buffer     bytes.Buffer
 	json       jsontext.Decoder // of buffer
-	path       []string         // of the current value
+	field      []byte           // that has the current value, with dots between levels
 	violations []Violation
 	refused    bool // the body is not JSON that package server accepts
 }
 
-// enter makes a field or an item the current value, until leave.
-func (d *bodyDecoder) enter(name string) { d.path = append(d.path, name) }
-func (d *bodyDecoder) leave()            { d.path = d.path[:len(d.path)-1] }
-
-// violate adds a violation of the current value, or of its field.
-func (d *bodyDecoder) violate(why string, field ...string) {
-	d.violations = addViolation(d.violations, Violation{strings.Join(append(d.path, field...), "."), why})
+// enter makes a field or an item of the current value the current one.
+func (d *bodyDecoder) enter(name string) {
+	if len(d.field) > 0 {
+		d.field = append(d.field, '.')
+	}
+	d.field = append(d.field, name...)
 }
 
-// is reports whether the next value is of a type; if not, it skips the value.
-func (d *bodyDecoder) is(kind jsontext.Kind, typ string) bool {
+// violate adds a violation of the current value.
+func (d *bodyDecoder) violate(why string) { d.violations = addViolation(d.violations, d.field, why) }
+
+// is reports whether the next value is of a type; if not, it skips the value, which why
+// is about.
+func (d *bodyDecoder) is(kind jsontext.Kind, why string) bool {
 	if d.json.PeekKind() == kind {
 		return true
 	}
 	d.skip()
-	d.violate("must be of type " + typ)
+	d.violate(why)
 	return false
 }
 
@@ -259,7 +267,7 @@ func unquoted(raw []byte) []byte {
 }
 
 func (d *bodyDecoder) string() (string, bool) {
-	if !d.is('"', "string") {
+	if !d.is('"', "must be of type string") {
 		return "", false
 	}
 	return string(unquoted(d.scalar())), true
@@ -267,11 +275,11 @@ func (d *bodyDecoder) string() (string, bool) {
 
 func (d *bodyDecoder) boolean() (value, ok bool) {
 	value = d.json.PeekKind() == 't'
-	return value, (value || d.is('f', "boolean")) && d.token()
+	return value, (value || d.is('f', "must be of type boolean")) && d.token()
 }
 
 func (d *bodyDecoder) integer() (value int64, ok bool) {
-	if d.is('0', "integer") {
+	if d.is('0', "must be of type integer") {
 		if value, ok = d.number(); !ok {
 			d.violate("must be of type integer")
 		}
@@ -351,19 +359,17 @@ type Violation struct {
 // many thousands.
 const maxViolations = 20
 
-// addViolation adds v to all, which has no repeats, is sorted by field and text,
-// and keeps the first twenty.
-func addViolation(all []Violation, v Violation) []Violation {
-	at, found := slices.BinarySearchFunc(all, v, func(a, b Violation) int {
-		if c := strings.Compare(a.Field, b.Field); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Why, b.Why)
-	})
-	if found || at == maxViolations {
+// addViolation adds a violation to all, which has no repeats, is sorted by field and
+// text, and keeps the first twenty. It allocates only for one that it keeps.
+func addViolation(all []Violation, field []byte, why string) []Violation {
+	at := len(all)
+	for at > 0 && (string(field) < all[at-1].Field || string(field) == all[at-1].Field && why <= all[at-1].Why) {
+		at--
+	}
+	if at == maxViolations || at < len(all) && string(field) == all[at].Field && why == all[at].Why {
 		return all
 	}
-	return slices.Insert(all[:min(len(all), maxViolations-1)], at, v)
+	return slices.Insert(all[:min(len(all), maxViolations-1)], at, Violation{string(field), why})
 }
 
 // maxInteger is the largest integer that all parsers represent exactly (RFC 7493,

@@ -54,7 +54,7 @@ type walk struct {
 var (
 	known = map[string]map[string]string{
 		"object":  {"properties": "", "required": "", "additionalProperties": ""},
-		"array":   {"items": "", "minItems": "len(items) < %d", "maxItems": "len(items) > %d"},
+		"array":   {"items": "", "minItems": "length < %d", "maxItems": "length > %d"},
 		"integer": {"minimum": "value < %d", "maximum": "value > %d"},
 		"string":  {"pattern": "!pattern%d.MatchString(value)", "minLength": "utf8.RuneCountInString(value) < %d", "maxLength": "utf8.RuneCountInString(value) > %d"},
 	}
