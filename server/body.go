@@ -56,8 +56,8 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // decodeBody sets the value of a valid body, or returns its violations, or an error if it is
 // not acceptable JSON.
 func (op *operation) decodeBody(resp *response, data []byte) (violations []validation.Violation, err error) {
-	if op.decodes {
-		if body, found, ok := apiserver.DecodeBody(op.id, data); ok {
+	if op.decode != nil {
+		if body, found, ok := op.decode(data); ok {
 			violations = make([]validation.Violation, len(found))
 			for i, v := range found {
 				violations[i] = validation.Violation(v)

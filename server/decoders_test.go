@@ -31,7 +31,7 @@ func newCreate(tb testing.TB) *operation {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if !op.decodes {
+	if op.decode == nil {
 		tb.Fatal("no decoder is generated for CreateUser")
 	}
 	return op
@@ -42,7 +42,7 @@ func newCreate(tb testing.TB) *operation {
 func compareWays(t *testing.T, op *operation, body string) bool {
 	t.Helper()
 	general := *op
-	general.decodes = false
+	general.decode = nil
 	var got, want response
 	violations, err := op.decodeBody(&got, []byte(body))
 	wantViolations, wantErr := general.decodeBody(&want, []byte(body))

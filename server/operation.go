@@ -27,7 +27,7 @@ type operation struct {
 
 	body         *validation.Schema // nil: the operation has no body
 	bodyRequired bool
-	decodes      bool // the generated code decodes and validates the body
+	decode       func(data []byte) (body any, violations []apiserver.Violation, ok bool) // generated code; may be nil
 
 	successes []int // the statuses below 400 that the document declares
 
@@ -74,7 +74,7 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 			return nil, fmt.Errorf("request body: %w", err)
 		}
 		op.bodyRequired = body.Required
-		op.decodes = apiserver.Decodes(op.id)
+		op.decode = apiserver.Decoder(op.id)
 	}
 	for status := 200; status < 400; status++ {
 		if spec.Responses.Status(status) != nil {

@@ -138,7 +138,12 @@ func (router *router) err() error {
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := w.(*response)
 	segments := make([]string, 0, 16) // on the stack
-	rest, isClean := strings.CutPrefix(r.URL.EscapedPath(), "/")
+	encoded := r.URL.RawPath != ""    // otherwise no segment has an encoded slash
+	path := r.URL.Path
+	if encoded {
+		path = r.URL.EscapedPath()
+	}
+	rest, isClean := strings.CutPrefix(path, "/")
 	for more := true; more; {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")
@@ -147,9 +152,10 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if segment == "." || segment == ".." || segment == "" && more {
 			isClean = false
 		}
-		text, err := url.PathUnescape(segment)
-		isClean = isClean && err == nil
-		segments = append(segments, text)
+		if encoded {
+			segment, _ = url.PathUnescape(segment) // it is from EscapedPath
+		}
+		segments = append(segments, segment)
 	}
 	var allowed []string
 	for i := range router.routes {

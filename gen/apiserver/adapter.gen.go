@@ -26,7 +26,7 @@ import (
 )
 
 // decoders has the decoders of request bodies, by operationId.
-var decoders = map[string]func(*bodyDecoder) any{
+var decoders = map[string]decoder{
 	"CreateUser": func(d *bodyDecoder) any {
 		v := new(CreateUserJSONRequestBody)
 		decodeCreateUserRequest(d, (*CreateUserRequest)(v))
@@ -157,7 +157,7 @@ func encodeCreatedUser(e *bodyEncoder, v *CreatedUser) {
 }
 
 // BodyKey is the key under which a request's context has the body that package server
-// decoded and validated: a value that [DecodeBody] returned, a [JSONBody] or [NoBody].
+// decoded and validated: a value of a [Decoder], a [JSONBody] or [NoBody].
 type BodyKey struct{}
 
 // JSONBody is a validated body that is not bound to its Go type yet.
@@ -185,20 +185,27 @@ type validated struct {
 	options StrictHTTPServerOptions
 }
 
-// Decodes reports whether [DecodeBody] decodes the bodies of an operation.
-func Decodes(operationID string) bool { return decoders[operationID] != nil }
+// Decoder returns the function that decodes and validates the bodies of requests to an
+// operation, which has the document's operationId, or nil if there is none. The function
+// returns the body for [BodyKey], or its violations, or false if data is not JSON that
+// package server accepts.
+func Decoder(operationID string) func(data []byte) (body any, violations []Violation, ok bool) {
+	if decode := decoders[operationID]; decode != nil {
+		return decode.body
+	}
+	return nil
+}
 
-// DecodeBody decodes and validates the body of a request to an operation, which has the
-// document's operationId. It returns the body for [BodyKey], or its violations, or false
-// if data is not JSON that package server accepts.
-func DecodeBody(operationID string, data []byte) (body any, violations []Violation, ok bool) {
+// decoder reads the body of one operation.
+type decoder func(*bodyDecoder) any
+
+func (decode decoder) body(data []byte) (body any, violations []Violation, ok bool) {
 	d := bodyDecoders.Get().(*bodyDecoder)
 	defer bodyDecoders.Put(d)
 	d.buffer = *bytes.NewBuffer(data)
 	d.json.Reset(&d.buffer)
 	d.field, d.violations, d.refused = d.field[:0], nil, false
-	body = decoders[operationID](d)
-	if len(d.violations) > 0 {
+	if body = decode(d); len(d.violations) > 0 {
 		body = nil
 	}
 	_, err := d.json.ReadToken()
