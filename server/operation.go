@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -185,8 +186,8 @@ func (p *parameter) check(sent []string, input *openapi3filter.RequestValidation
 	switch {
 	case p.rules != nil && len(sent) == 1 && p.integer:
 		n, err := strconv.ParseInt(sent[0], 10, 64)
-		var canonical [20]byte // an id has one spelling
-		if err != nil || string(strconv.AppendInt(canonical[:0], n, 10)) != sent[0] {
+		digits := strings.TrimPrefix(sent[0], "-")
+		if err != nil || digits[0] == '+' || digits[0] == '0' && sent[0] != "0" { // an id has one spelling
 			return violation("must be an integer in canonical decimal digits, of 64 bits at most")
 		}
 		if p.anyInteger {
