@@ -68,7 +68,7 @@ func Observe(record *Record, w http.ResponseWriter, r *http.Request, o Options, 
 			record.SetPanic(value)
 			record.aborted = true
 		}
-		record.log(o.Logger)
+		record.log(o.Logger, errors.Is(r.Context().Err(), context.Canceled))
 		if end != nil {
 			end(record)
 		}
@@ -109,7 +109,7 @@ var idTexts = sync.Pool{New: func() any { return new(string) }}
 // Record holds what is known about a request. It is also the request's context. Only
 // the goroutine of the request's handler may use it.
 type Record struct {
-	context.Context
+	context.Context // may be replaced by one derived from it, before the request's handler is called
 
 	ID      string
 	Start   time.Time
@@ -177,12 +177,12 @@ func panicText(value any) string {
 	return fmt.Sprintf("panic with a value of type %T", value)
 }
 
-func (r *Record) log(logger *slog.Logger) {
+func (r *Record) log(logger *slog.Logger, disconnected bool) {
 	if r.Writer.Status == 0 && !r.aborted { // nothing was written: net/http sends 200
 		r.Writer.Status = http.StatusOK
 	}
 	level := r.level
-	if r.Writer.Status >= 500 && !r.busy && !errors.Is(r.Err(), context.Canceled) || r.stack != "" {
+	if r.Writer.Status >= 500 && !r.busy && !disconnected || r.stack != "" {
 		level = slog.LevelError
 	}
 	if !logger.Enabled(r, level) {
