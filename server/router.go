@@ -108,17 +108,16 @@ func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, 
 		router.errs = append(router.errs, fmt.Errorf("route %q: the document has no such operation", pattern))
 		return
 	}
-	op.next, op.pathNames = next, names
-	wildcards, values := "", "" // net/http needs no literals to know where the values are
-	for _, name := range names {
-		if name != "" {
-			wildcards, values = wildcards+"/{"+name+"}", values+"/x"
-		}
+	target, err := url.Parse(path) // "{b}" is a value of {b}
+	if err != nil {
+		router.errs = append(router.errs, fmt.Errorf("route %q: %w", pattern, err))
+		return
 	}
+	op.next, op.pathNames = next, names
 	mux := http.NewServeMux()
-	mux.HandleFunc(wildcards+"/{$}", func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
-	mux.ServeHTTP(nil, &http.Request{Method: method, URL: &url.URL{Path: values + "/"}})
-	op.matched.URL, op.matched.Pattern = nil, pattern
+	mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
+	mux.ServeHTTP(nil, &http.Request{Method: method, URL: target})
+	op.matched.URL = nil
 }
 
 // err returns an error for every route without an operation and every operation
