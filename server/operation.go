@@ -85,11 +85,11 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 	return op, nil
 }
 
-// serve serves a request, whose path has these segments.
+// serve serves a request, whose path has these segments. The generated code gets of the
+// request what a document can describe.
 func (op *operation) serve(resp *response, from *http.Request, segments []string) {
 	r := op.matched.Clone(&resp.context)
 	r.Method, r.URL, r.Header, r.Body, r.ContentLength = from.Method, from.URL, from.Header, from.Body, from.ContentLength
-	r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host, r.RemoteAddr, r.RequestURI = from.Proto, from.ProtoMajor, from.ProtoMinor, from.Host, from.RemoteAddr, from.RequestURI
 	for i, name := range op.pathNames {
 		if name != "" {
 			r.SetPathValue(name, segments[i])

@@ -80,7 +80,8 @@ func Observe(record *Record, w http.ResponseWriter, r *http.Request, o Options, 
 }
 
 // newID returns an id of 26 letters and digits, from a text of many that are made at
-// once. Ids are distinct and not secret.
+// once. Ids are distinct, and come from math/rand/v2, which can be predicted: an id finds
+// a request in the log, and nothing accepts it as a credential.
 func newID() string {
 	ids := idTexts.Get().(*string)
 	if *ids == "" {
