@@ -100,7 +100,7 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 			has.Name = true
 			d.enter("name")
 			if value, ok := d.string(); ok {
-				if !isOf(value, "a-z0-9", 0, 16) {
+				if len(value) > 16 || strings.ContainsFunc(value, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
 					d.violate("must match ^[a-z0-9]{0,16}$")
 				}
 				v.Name = value
@@ -295,24 +295,6 @@ func (d *bodyDecoder) number() (value int64, ok bool) {
 	value, fraction, reason := parseNumber(string(d.scalar()))
 	d.refused = d.refused || reason != ""
 	return value, fraction == 0
-}
-
-// isOf reports whether text has from least to most characters, each in one of the ranges
-// ("a-z0-9").
-func isOf(text, ranges string, least, most int) bool {
-	if len(text) < least || len(text) > most {
-		return false
-	}
-	for i := range len(text) {
-		isIn := false
-		for rest := ranges; rest != "" && !isIn; rest = rest[3:] {
-			isIn = rest[0] <= text[i] && text[i] <= rest[2]
-		}
-		if !isIn {
-			return false
-		}
-	}
-	return true
 }
 
 // skip reads a value of any type, whose numbers must be acceptable too.

@@ -63,9 +63,12 @@ var (
 	goTypes = map[string][]string{"string": {"string", "registryusers.SecretText"}, "integer": {"int64"}, "boolean": {"bool"}, "time": {"time.Time"}}
 )
 
-// ranges matches a pattern that is quicker without a regular expression: a number of
-// characters, each in one of some ranges.
-var ranges = regexp.MustCompile(`^\^\[((?:\w-\w)+)\]\{(\d+),(\d+)\}\$$`)
+// ofRanges matches a pattern that is quicker without a regular expression: a number of
+// characters at most, each in one of some ranges of ASCII.
+var (
+	ofRanges = regexp.MustCompile(`^\^\[((?:\w-\w)+)\]\{0,(\d+)\}\$$`)
+	aRange   = regexp.MustCompile(`(.)-(.)`)
+)
 
 // unknown is the panic of a walk that finds something that it does not know.
 type unknown string
@@ -123,8 +126,9 @@ func (w *walk) rules(f *form, s *openapi3.Schema) {
 		condition, isKnown := known[f.Kind][keyword]
 		limit, isNumber := stated[keyword].(float64)
 		if _, err := regexp.Compile(s.Pattern); keyword == "pattern" && err == nil {
-			if ranges := ranges.FindStringSubmatch(s.Pattern); ranges != nil {
-				f.Rules = append(f.Rules, rule{fmt.Sprintf("!isOf(value, %q, %s, %s)", ranges[1], ranges[2], ranges[3]), validation.Why(keyword, s)})
+			if class := ofRanges.FindStringSubmatch(s.Pattern); class != nil {
+				outside := aRange.ReplaceAllString(class[1], " && (r < '$1' || r > '$2')")[len(" && "):]
+				f.Rules = append(f.Rules, rule{fmt.Sprintf("len(value) > %s || strings.ContainsFunc(value, func(r rune) bool { return %s })", class[2], outside), validation.Why(keyword, s)})
 				continue
 			}
 			limit, isNumber = float64(len(w.Patterns)), true
