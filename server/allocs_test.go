@@ -20,7 +20,7 @@ func TestCreateAllocations(t *testing.T) {
 		status     int
 		most       float64
 	}{
-		{"valid", validBody, http.StatusCreated, 17},
+		{"valid", validBody, http.StatusCreated, 13},
 		{"invalid", invalidBody, http.StatusBadRequest, 18},
 	} {
 		got := testing.AllocsPerRun(1000, newLoop(t, handler, test.body, test.status))

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"errors"
 	"mime"
 	"net/http"
 	"strings"
@@ -15,11 +14,10 @@ import (
 )
 
 // validateBody reads, decodes and validates the body. It keeps the value in the
-// request's context, or in r.Body for the generated code to bind, and reports whether
-// the body is valid; if not, resp is an error.
+// request's context, and reports whether the body is valid; if not, resp is an error.
 func (op *operation) validateBody(resp *response, r *http.Request) bool {
 	body := r.Body
-	r.Body, resp.context.body = http.NoBody, apiserver.BoundBody{}
+	r.Body, resp.context.body = http.NoBody, apiserver.NoBody{}
 	switch {
 	case op.body == nil, r.ContentLength == 0 && !op.bodyRequired && r.Header.Get("Content-Type") == "":
 		return true
@@ -49,11 +47,8 @@ func (op *operation) validateBody(resp *response, r *http.Request) bool {
 		resp.failBody(err)
 	case len(violations) > 0:
 		resp.failFields(violations)
-	default:
-		r.Body = &resp.bound
-		return true
 	}
-	return false
+	return err == nil && len(violations) == 0
 }
 
 // buffers has buffers that bodies are read into.
@@ -62,13 +57,13 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // decodeBody sets the value of a valid body, or returns its violations, or an error if it is
 // not acceptable JSON.
 func (op *operation) decodeBody(resp *response, data []byte) (violations []validation.Violation, err error) {
-	if op.decodes {
-		if body, found, unknown, ok := apiserver.DecodeBody(op.id, data); ok {
+	if op.decode != nil {
+		if body, found, unknown, ok := op.decode(data); ok {
 			violations = make([]validation.Violation, len(found))
 			for i, v := range found {
 				violations[i] = validation.Violation(v)
 			}
-			resp.context.body, resp.bound.value, resp.unknown = body, noValue, unknown
+			resp.context.body, resp.unknown = body, unknown
 			return violations, nil
 		}
 	}
@@ -79,7 +74,7 @@ func (op *operation) decodeBody(resp *response, data []byte) (violations []valid
 	resp.unknown = op.body.Unknown(value)
 	if violations = op.body.Check(value); len(violations) == 0 {
 		op.body.FillDefaults(value)
-		resp.bound.value = value
+		resp.context.body = apiserver.JSONBody{Value: value}
 	}
 	return violations, nil
 }
@@ -97,20 +92,6 @@ func isJSON(header http.Header) bool {
 	charset, ok := parameters["charset"]
 	return err == nil && mediaType == "application/json" && (!ok || strings.EqualFold(charset, "utf-8"))
 }
-
-// validatedBody is a body that was read, decoded and validated. The generated code
-// binds its value by the runtime; no second parser can read it.
-type validatedBody struct{ value any }
-
-// noValue is the value if the implementation gets the body from the request's context.
-var noValue any = map[string]any(nil)
-
-// ValidatedValue implements the interface that the generator's runtime looks for.
-func (b *validatedBody) ValidatedValue() any { return b.value }
-
-// Read fails: the runtime reads a body whose value it cannot bind.
-func (*validatedBody) Read([]byte) (int, error) { return 0, errors.New("the body was already read") }
-func (*validatedBody) Close() error             { return nil }
 
 // requestContext is the context of a request in the generated code.
 type requestContext struct {

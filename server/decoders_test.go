@@ -13,6 +13,7 @@ import (
 	"github.com/oapi-codegen/runtime"
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/gen/models"
 	"github.com/registryusers/registryusers/server/internal/validation"
 )
@@ -30,7 +31,7 @@ func newCreate(tb testing.TB) *operation {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if !op.decodes {
+	if op.decode == nil {
 		tb.Fatal("no decoder is generated for CreateUser")
 	}
 	return op
@@ -41,7 +42,7 @@ func newCreate(tb testing.TB) *operation {
 func compareWays(t *testing.T, op *operation, body string) bool {
 	t.Helper()
 	general := *op
-	general.decodes = false
+	general.decode = nil
 	var got, want response
 	violations, err := op.decodeBody(&got, []byte(body))
 	wantViolations, wantErr := general.decodeBody(&want, []byte(body))
@@ -56,7 +57,7 @@ func compareWays(t *testing.T, op *operation, body string) bool {
 		t.Errorf("%q: the decoder returned %T, valid: %t", body, got.context.body, valid)
 	} else if valid {
 		var bound models.CreateUserRequest
-		err := runtime.BindJSONValue(want.bound.value, &bound)
+		err := runtime.BindJSONValue(want.context.body.(apiserver.JSONBody).Value, &bound)
 		for _, secret := range []*registryusers.SecretText{&decoded.Secret, &bound.Secret} {
 			if secret.IsZero() {
 				*secret = registryusers.SecretText{} // there are two empty ones

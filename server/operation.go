@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -27,7 +28,7 @@ type operation struct {
 
 	body         *validation.Schema // nil: the operation has no body
 	bodyRequired bool
-	decodes      bool // the generated code decodes and validates the body
+	decode       func(data []byte) (body any, violations []apiserver.Violation, unknown []string, ok bool) // generated code; may be nil
 
 	successes []int // the statuses below 400 that the document declares
 
@@ -74,7 +75,7 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 			return nil, fmt.Errorf("request body: %w", err)
 		}
 		op.bodyRequired = body.Required
-		op.decodes = apiserver.Decodes(op.id)
+		op.decode = apiserver.Decoder(op.id)
 	}
 	for status := 200; status < 400; status++ {
 		if spec.Responses.Status(status) != nil {
@@ -84,11 +85,11 @@ func newOperation(doc *openapi3.T, compiler *validation.Compiler, path, method s
 	return op, nil
 }
 
-// serve serves a request, whose path has these segments.
+// serve serves a request, whose path has these segments. The generated code gets of the
+// request what a document can describe.
 func (op *operation) serve(resp *response, from *http.Request, segments []string) {
 	r := op.matched.Clone(&resp.context)
 	r.Method, r.URL, r.Header, r.Body, r.ContentLength = from.Method, from.URL, from.Header, from.Body, from.ContentLength
-	r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host, r.RemoteAddr, r.RequestURI = from.Proto, from.ProtoMajor, from.ProtoMinor, from.Host, from.RemoteAddr, from.RequestURI
 	for i, name := range op.pathNames {
 		if name != "" {
 			r.SetPathValue(name, segments[i])
@@ -185,8 +186,8 @@ func (p *parameter) check(sent []string, input *openapi3filter.RequestValidation
 	switch {
 	case p.rules != nil && len(sent) == 1 && p.integer:
 		n, err := strconv.ParseInt(sent[0], 10, 64)
-		var canonical [20]byte // an id has one spelling
-		if err != nil || string(strconv.AppendInt(canonical[:0], n, 10)) != sent[0] {
+		digits := strings.TrimPrefix(sent[0], "-")
+		if err != nil || digits[0] == '+' || digits[0] == '0' && sent[0] != "0" { // an id has one spelling
 			return violation("must be an integer in canonical decimal digits, of 64 bits at most")
 		}
 		if p.anyInteger {

@@ -306,11 +306,11 @@ func TestOperationsParameterReplacesThePaths(t *testing.T) {
 // validated returns the value that the generated code binds.
 func validated(t *testing.T, r *http.Request) any {
 	t.Helper()
-	body, ok := r.Body.(*validatedBody)
-	if !ok {
-		t.Fatalf("body: got %T, want one that holds the value", r.Body)
+	body, ok := r.Context().Value(apiserver.BodyKey{}).(apiserver.JSONBody)
+	if !ok || r.Body != http.NoBody {
+		t.Fatalf("got the value %T and the body %T, want a JSONBody and http.NoBody", r.Context().Value(apiserver.BodyKey{}), r.Body)
 	}
-	return body.ValidatedValue()
+	return body.Value
 }
 
 func TestDefaultsAreFilledAtEveryLevel(t *testing.T) {

@@ -28,7 +28,6 @@ type response struct {
 	request        *http.Request // as the generated code gets it
 	operation      *operation    // nil until a route matches
 	context        requestContext
-	bound          validatedBody
 	unknown        []string // fields of the body, which the document does not name
 
 	status int   // 0 until the response has a status

@@ -108,17 +108,16 @@ func (router *router) HandleFunc(pattern string, next func(http.ResponseWriter, 
 		router.errs = append(router.errs, fmt.Errorf("route %q: the document has no such operation", pattern))
 		return
 	}
-	op.next, op.pathNames = next, names
-	wildcards, values := "", "" // net/http needs no literals to know where the values are
-	for _, name := range names {
-		if name != "" {
-			wildcards, values = wildcards+"/{"+name+"}", values+"/x"
-		}
+	target, err := url.Parse(path) // "{b}" is a value of {b}
+	if err != nil {
+		router.errs = append(router.errs, fmt.Errorf("route %q: %w", pattern, err))
+		return
 	}
+	op.next, op.pathNames = next, names
 	mux := http.NewServeMux()
-	mux.HandleFunc(wildcards+"/{$}", func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
-	mux.ServeHTTP(nil, &http.Request{Method: method, URL: &url.URL{Path: values + "/"}})
-	op.matched.URL, op.matched.Pattern = nil, pattern
+	mux.HandleFunc(pattern, func(_ http.ResponseWriter, r *http.Request) { op.matched = r })
+	mux.ServeHTTP(nil, &http.Request{Method: method, URL: target})
+	op.matched.URL = nil
 }
 
 // err returns an error for every route without an operation and every operation
@@ -138,7 +137,12 @@ func (router *router) err() error {
 func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := w.(*response)
 	segments := make([]string, 0, 16) // on the stack
-	rest, isClean := strings.CutPrefix(r.URL.EscapedPath(), "/")
+	encoded := r.URL.RawPath != ""    // otherwise no segment has an encoded slash
+	path := r.URL.Path
+	if encoded {
+		path = r.URL.EscapedPath()
+	}
+	rest, isClean := strings.CutPrefix(path, "/")
 	for more := true; more; {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "/")
@@ -147,9 +151,10 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if segment == "." || segment == ".." || segment == "" && more {
 			isClean = false
 		}
-		text, err := url.PathUnescape(segment)
-		isClean = isClean && err == nil
-		segments = append(segments, text)
+		if encoded {
+			segment, _ = url.PathUnescape(segment) // it is from EscapedPath
+		}
+		segments = append(segments, segment)
 	}
 	var allowed []string
 	for i := range router.routes {

@@ -117,11 +117,11 @@ func New(api API, options Options) (http.Handler, error) {
 		return nil, fmt.Errorf("server: the embedded document: %w", err)
 	}
 	return build(doc, options, func(mux apiserver.ServeMux) {
-		strict := apiserver.NewStrictHandlerWithOptions(apiserver.Validated(api), nil, apiserver.StrictHTTPServerOptions{
+		validated := apiserver.Validated(api, apiserver.StrictHTTPServerOptions{
 			RequestErrorHandlerFunc:  failBinding,
 			ResponseErrorHandlerFunc: failHandling,
 		})
-		apiserver.HandlerWithOptions(strict, apiserver.StdHTTPServerOptions{
+		apiserver.HandlerWithOptions(validated, apiserver.StdHTTPServerOptions{
 			BaseRouter:       mux,
 			ErrorHandlerFunc: failBinding,
 		})

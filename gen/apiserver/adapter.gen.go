@@ -13,7 +13,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,13 +21,14 @@ import (
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/oapi-codegen/runtime"
 
 	"github.com/registryusers/registryusers"
 	. "github.com/registryusers/registryusers/gen/models"
 )
 
 // decoders has the decoders of request bodies, by operationId.
-var decoders = map[string]func(*bodyDecoder) any{
+var decoders = map[string]decoder{
 	"CreateUser": func(d *bodyDecoder) any {
 		v := new(CreateUserJSONRequestBody)
 		decodeCreateUserRequest(d, (*CreateUserRequest)(v))
@@ -36,45 +36,52 @@ var decoders = map[string]func(*bodyDecoder) any{
 	},
 }
 
-// CreateUser implements [StrictServerInterface]: POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users.
-func (v validated) CreateUser(ctx context.Context, request CreateUserRequestObject) (CreateUserResponseObject, error) {
-	switch body := ctx.Value(BodyKey{}).(type) {
+// CreateUser implements [ServerInterface]: POST /cloud/v1/registries/{project_id}/{region_id}/{registry_id}/users.
+func (v validated) CreateUser(w http.ResponseWriter, r *http.Request, projectID int64, regionID int64, registryID int64, params CreateUserParams) {
+	request := CreateUserRequestObject{ProjectID: projectID, RegionID: regionID, RegistryID: registryID, Params: params}
+	switch body := r.Context().Value(BodyKey{}).(type) {
 	case *CreateUserJSONRequestBody:
 		request.Body = body
-	case BoundBody:
+	case JSONBody:
+		request.Body = new(CreateUserJSONRequestBody)
+		if err := runtime.BindJSONValue(body.Value, request.Body); err != nil {
+			v.options.RequestErrorHandlerFunc(w, r, err)
+			return
+		}
+	case NoBody:
 	default:
-		return nil, errNotValidated
+		v.options.ResponseErrorHandlerFunc(w, r, errNotValidated)
+		return
 	}
-	response, err := v.next.CreateUser(ctx, request)
-	if _, ok := response.(CreateUser201JSONResponse); ok {
-		return encodedCreateUser201{encoderOf(response)}, err
+	response, err := v.next.CreateUser(r.Context(), request)
+	if err == nil {
+		switch response := response.(type) {
+		case nil:
+		case CreateUser201JSONResponse:
+			e := bodyEncoders.Get().(*bodyEncoder)
+			encodeCreatedUser(e, &response.Body)
+			if response.Headers.IdempotentReplayed != nil {
+				w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+			}
+			if response.Headers.XRequestID != nil {
+				w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestID))
+			}
+			err = e.respond(w, 201)
+		default:
+			err = response.VisitCreateUserResponse(w)
+		}
 	}
-	return response, err
+	if err != nil {
+		v.options.ResponseErrorHandlerFunc(w, r, err)
+	}
 }
-
-// encodedCreateUser201 encodes a [CreateUser201JSONResponse].
-type encodedCreateUser201 struct{ *bodyEncoder }
-
-func (r encodedCreateUser201) VisitCreateUserResponse(w http.ResponseWriter) error {
-	e := r.bodyEncoder
-	response := e.response.(CreateUser201JSONResponse)
-	encodeCreatedUser(e, &response.Body)
-	if response.Headers.IdempotentReplayed != nil {
-		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
-	}
-	if response.Headers.XRequestID != nil {
-		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestID))
-	}
-	return e.respond(w, 201)
-}
-
-var pattern0 = regexp.MustCompile("^[a-z0-9]{0,16}$")
 
 // decodeCreateUserRequest decodes #/components/schemas/RegistryUserCreateSerializer.
 func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
-	if !d.is('{', "object") || !d.token() {
+	if !d.is('{', "must be of type object") || !d.token() {
 		return
 	}
+	outer := len(d.field)
 	var has struct{ Duration, Name, ReadOnly, Secret bool }
 	for d.more('}') {
 		name := unquoted(d.scalar())
@@ -91,41 +98,45 @@ func decodeCreateUserRequest(d *bodyDecoder, v *CreateUserRequest) {
 				}
 				v.Duration = value
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		case "name":
 			has.Name = true
 			d.enter("name")
 			if value, ok := d.string(); ok {
-				if !pattern0.MatchString(value) {
+				if len(value) > 16 || strings.ContainsFunc(value, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
 					d.violate("must match ^[a-z0-9]{0,16}$")
 				}
 				v.Name = value
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		case "read_only":
 			has.ReadOnly = true
 			d.enter("read_only")
 			if value, ok := d.boolean(); ok {
 				v.ReadOnly = value
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		case "secret":
 			has.Secret = true
 			d.enter("secret")
 			if value, ok := d.string(); ok {
 				v.Secret = registryusers.NewSecretText(value)
 			}
-			d.leave()
+			d.field = d.field[:outer]
 		default:
-			d.unknown = addUnknown(d.unknown, d.path, string(name))
+			d.unknown = addUnknown(d.unknown, d.field, string(name))
 			d.skip()
 		}
 	}
 	if !has.Duration {
-		d.violate("is required", "duration")
+		d.enter("duration")
+		d.violate("is required")
+		d.field = d.field[:outer]
 	}
 	if !has.Name {
-		d.violate("is required", "name")
+		d.enter("name")
+		d.violate("is required")
+		d.field = d.field[:outer]
 	}
 }
 
@@ -150,12 +161,14 @@ func encodeCreatedUser(e *bodyEncoder, v *CreatedUser) {
 }
 
 // BodyKey is the key under which a request's context has the body that package server
-// decoded and validated: a value that [DecodeBody] returned, or a BoundBody.
+// decoded and validated: a value of a [Decoder], a [JSONBody] or [NoBody].
 type BodyKey struct{}
 
-// BoundBody stands for a validated body that the generated handler binds itself, and
-// for an optional body that is absent.
-type BoundBody struct{}
+// JSONBody is a validated body that is not bound to its Go type yet.
+type JSONBody struct{ Value any }
+
+// NoBody stands for an optional body that is absent.
+type NoBody struct{}
 
 var (
 	errNotValidated = errors.New("apiserver: the request was not validated: serve the implementation with server.New")
@@ -164,12 +177,17 @@ var (
 	jsonContent     = []string{"application/json"} // shared by all responses; it must not be changed
 )
 
-// Validated returns an implementation that passes to next the bodies that package
-// server validated, and fails for a request that it did not validate. Its responses of
-// success are encoded without reflection.
-func Validated(next StrictServerInterface) StrictServerInterface { return validated{next} }
+// Validated returns a handler that passes to next the requests that package server
+// validated, with their bodies, and fails for a request that it did not validate. It
+// encodes responses of success without reflection. Both functions of options are required.
+func Validated(next StrictServerInterface, options StrictHTTPServerOptions) ServerInterface {
+	return validated{next, options}
+}
 
-type validated struct{ next StrictServerInterface }
+type validated struct {
+	next    StrictServerInterface
+	options StrictHTTPServerOptions
+}
 
 // Unimplemented implements [StrictServerInterface]: each operation fails with
 // [registryusers.ErrNotImplemented]. An implementation that embeds it still compiles when the
@@ -181,21 +199,27 @@ func (Unimplemented) CreateUser(context.Context, CreateUserRequestObject) (Creat
 	return nil, registryusers.ErrNotImplemented
 }
 
-// Decodes reports whether [DecodeBody] decodes the bodies of an operation.
-func Decodes(operationID string) bool { return decoders[operationID] != nil }
+// Decoder returns the function that decodes and validates the bodies of requests to an
+// operation, which has the document's operationId, or nil if there is none. The function
+// returns the body for [BodyKey] or its violations, and the fields that the document does
+// not name, or false if data is not JSON that package server accepts.
+func Decoder(operationID string) func(data []byte) (body any, violations []Violation, unknown []string, ok bool) {
+	if decode := decoders[operationID]; decode != nil {
+		return decode.body
+	}
+	return nil
+}
 
-// DecodeBody decodes and validates the body of a request to an operation, which has the
-// document's operationId. It returns the body for [BodyKey] or its violations, and the
-// fields that the document does not name, or false if data is not JSON that package server
-// accepts.
-func DecodeBody(operationID string, data []byte) (body any, violations []Violation, unknown []string, ok bool) {
+// decoder reads the body of one operation.
+type decoder func(*bodyDecoder) any
+
+func (decode decoder) body(data []byte) (body any, violations []Violation, unknown []string, ok bool) {
 	d := bodyDecoders.Get().(*bodyDecoder)
 	defer bodyDecoders.Put(d)
 	d.buffer = *bytes.NewBuffer(data)
 	d.json.Reset(&d.buffer)
-	d.path, d.violations, d.unknown, d.refused = d.path[:0], nil, nil, false
-	body = decoders[operationID](d)
-	if len(d.violations) > 0 {
+	d.field, d.violations, d.unknown, d.refused = d.field[:0], nil, nil, false
+	if body = decode(d); len(d.violations) > 0 {
 		body = nil
 	}
 	_, err := d.json.ReadToken()
@@ -206,28 +230,31 @@ func DecodeBody(operationID string, data []byte) (body any, violations []Violati
 type bodyDecoder struct {
 	buffer     bytes.Buffer
 	json       jsontext.Decoder // of buffer
-	path       []string         // of the current value
+	field      []byte           // that has the current value, with dots between levels
 	violations []Violation
 	unknown    []string // fields
 	refused    bool     // the body is not JSON that package server accepts
 }
 
-// enter makes a field or an item the current value, until leave.
-func (d *bodyDecoder) enter(name string) { d.path = append(d.path, name) }
-func (d *bodyDecoder) leave()            { d.path = d.path[:len(d.path)-1] }
-
-// violate adds a violation of the current value, or of its field.
-func (d *bodyDecoder) violate(why string, field ...string) {
-	d.violations = addViolation(d.violations, Violation{strings.Join(append(d.path, field...), "."), why})
+// enter makes a field or an item of the current value the current one.
+func (d *bodyDecoder) enter(name string) {
+	if len(d.field) > 0 {
+		d.field = append(d.field, '.')
+	}
+	d.field = append(d.field, name...)
 }
 
-// is reports whether the next value is of a type; if not, it skips the value.
-func (d *bodyDecoder) is(kind jsontext.Kind, typ string) bool {
+// violate adds a violation of the current value.
+func (d *bodyDecoder) violate(why string) { d.violations = addViolation(d.violations, d.field, why) }
+
+// is reports whether the next value is of a type; if not, it skips the value, which why
+// is about.
+func (d *bodyDecoder) is(kind jsontext.Kind, why string) bool {
 	if d.json.PeekKind() == kind {
 		return true
 	}
 	d.skip()
-	d.violate("must be of type " + typ)
+	d.violate(why)
 	return false
 }
 
@@ -259,7 +286,7 @@ func unquoted(raw []byte) []byte {
 }
 
 func (d *bodyDecoder) string() (string, bool) {
-	if !d.is('"', "string") {
+	if !d.is('"', "must be of type string") {
 		return "", false
 	}
 	return string(unquoted(d.scalar())), true
@@ -267,11 +294,11 @@ func (d *bodyDecoder) string() (string, bool) {
 
 func (d *bodyDecoder) boolean() (value, ok bool) {
 	value = d.json.PeekKind() == 't'
-	return value, (value || d.is('f', "boolean")) && d.token()
+	return value, (value || d.is('f', "must be of type boolean")) && d.token()
 }
 
 func (d *bodyDecoder) integer() (value int64, ok bool) {
-	if d.is('0', "integer") {
+	if d.is('0', "must be of type integer") {
 		if value, ok = d.number(); !ok {
 			d.violate("must be of type integer")
 		}
@@ -299,15 +326,8 @@ func (d *bodyDecoder) skip() {
 
 // bodyEncoder has the body of one response, which may have a secret.
 type bodyEncoder struct {
-	response any
-	body     []byte
-	err      error
-}
-
-func encoderOf(response any) *bodyEncoder {
-	e := bodyEncoders.Get().(*bodyEncoder)
-	e.response = response
-	return e
+	body []byte
+	err  error
 }
 
 // respond sends the body and releases e.
@@ -320,7 +340,7 @@ func (e *bodyEncoder) respond(w http.ResponseWriter, status int) error {
 		_, err = w.Write(e.body)
 	}
 	clear(e.body)
-	if e.response, e.body, e.err = nil, e.body[:0], nil; cap(e.body) <= 64<<10 {
+	if e.body, e.err = e.body[:0], nil; cap(e.body) <= 64<<10 {
 		bodyEncoders.Put(e)
 	}
 	return err
@@ -358,19 +378,17 @@ type Violation struct {
 // many thousands.
 const maxViolations = 20
 
-// addViolation adds v to all, which has no repeats, is sorted by field and text,
-// and keeps the first twenty.
-func addViolation(all []Violation, v Violation) []Violation {
-	at, found := slices.BinarySearchFunc(all, v, func(a, b Violation) int {
-		if c := strings.Compare(a.Field, b.Field); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Why, b.Why)
-	})
-	if found || at == maxViolations {
+// addViolation adds a violation to all, which has no repeats, is sorted by field and
+// text, and keeps the first twenty. It allocates only for one that it keeps.
+func addViolation(all []Violation, field []byte, why string) []Violation {
+	at := len(all)
+	for at > 0 && (string(field) < all[at-1].Field || string(field) == all[at-1].Field && why <= all[at-1].Why) {
+		at--
+	}
+	if at == maxViolations || at < len(all) && string(field) == all[at].Field && why == all[at].Why {
 		return all
 	}
-	return slices.Insert(all[:min(len(all), maxViolations-1)], at, v)
+	return slices.Insert(all[:min(len(all), maxViolations-1)], at, Violation{string(field), why})
 }
 
 // These limit the unknown fields of a body that are named, and the bytes of each name: a
@@ -380,21 +398,15 @@ const (
 	maxUnknownName = 64
 )
 
-// addUnknown adds the name of a field of the value at path to all, which has no repeats, is
+// addUnknown adds the name of a field of the value in field to all, which has no repeats, is
 // sorted, and keeps the first eight. The name has dots between levels, is cut after 64 bytes,
 // and is quoted if it is empty or has characters that are not printable.
-func addUnknown(all, path []string, field string) []string {
-	text := make([]byte, 0, 2*maxUnknownName+2)
-	for i := 0; i <= len(path) && len(text) <= maxUnknownName; i++ {
-		part := field
-		if i < len(path) {
-			part = path[i]
-		}
-		if i > 0 {
-			text = append(text, '.')
-		}
-		text = append(text, part[:min(len(part), maxUnknownName+1)]...)
+func addUnknown[T string | []byte](all []string, field T, unknown string) []string {
+	text := append(make([]byte, 0, 2*maxUnknownName+3), field[:min(len(field), maxUnknownName+1)]...)
+	if len(field) > 0 {
+		text = append(text, '.')
 	}
+	text = append(text, unknown[:min(len(unknown), maxUnknownName+1)]...)
 	name := string(text)
 	if len(name) > maxUnknownName {
 		name = strings.ToValidUTF8(name[:maxUnknownName-len("…")], "") + "…"
@@ -418,9 +430,10 @@ const maxInteger = 1<<53 - 1
 // Its time is proportional to the literal's length and does not depend on the
 // exponent.
 func parseNumber(literal string) (integer int64, fraction float64, reason string) {
-	if !strings.ContainsAny(literal, ".eE") && len(literal) <= 15 { // most numbers
-		integer, _ = strconv.ParseInt(literal, 10, 64)
-		return integer, 0, ""
+	if len(literal) <= 15 { // of most numbers
+		if n, err := strconv.ParseInt(literal, 10, 64); err == nil {
+			return n, 0, ""
+		}
 	}
 	unsigned := strings.TrimPrefix(literal, "-")
 	mantissa, exponent := unsigned, 0

@@ -68,7 +68,7 @@ func Observe(record *Record, w http.ResponseWriter, r *http.Request, o Options, 
 			record.SetPanic(value)
 			record.aborted = true
 		}
-		record.log(o.Logger)
+		record.log(o.Logger, errors.Is(r.Context().Err(), context.Canceled))
 		if end != nil {
 			end(record)
 		}
@@ -80,7 +80,8 @@ func Observe(record *Record, w http.ResponseWriter, r *http.Request, o Options, 
 }
 
 // newID returns an id of 26 letters and digits, from a text of many that are made at
-// once. Ids are distinct and not secret.
+// once. Ids are distinct, and come from math/rand/v2, which can be predicted: an id finds
+// a request in the log, and nothing accepts it as a credential.
 func newID() string {
 	ids := idTexts.Get().(*string)
 	if *ids == "" {
@@ -109,7 +110,7 @@ var idTexts = sync.Pool{New: func() any { return new(string) }}
 // Record holds what is known about a request. It is also the request's context. Only
 // the goroutine of the request's handler may use it.
 type Record struct {
-	context.Context
+	context.Context // may be replaced by one derived from it, before the request's handler is called
 
 	ID      string
 	Start   time.Time
@@ -180,12 +181,12 @@ func panicText(value any) string {
 	return fmt.Sprintf("panic with a value of type %T", value)
 }
 
-func (r *Record) log(logger *slog.Logger) {
+func (r *Record) log(logger *slog.Logger, disconnected bool) {
 	if r.Writer.Status == 0 && !r.aborted { // nothing was written: net/http sends 200
 		r.Writer.Status = http.StatusOK
 	}
 	level := r.level
-	if r.Writer.Status >= 500 && !r.busy && !errors.Is(r.Err(), context.Canceled) || r.stack != "" {
+	if r.Writer.Status >= 500 && !r.busy && !disconnected || r.stack != "" {
 		level = slog.LevelError
 	}
 	if !logger.Enabled(r, level) {

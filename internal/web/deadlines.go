@@ -35,9 +35,9 @@ var (
 // requests without eachIO.
 const responseTime = 5 * time.Second
 
-// apply sets the deadlines of a request, and returns the request with a context that
-// has a deadline. cancel must be called when the request has ended.
-func (d deadlines) apply(record *observe.Record, r *http.Request) (limited *http.Request, cancel context.CancelFunc) {
+// apply sets the deadlines of a request, and of its context, which is record. cancel must
+// be called when the request has ended.
+func (d deadlines) apply(record *observe.Record, r *http.Request) (cancel context.CancelFunc) {
 	now := time.Now()
 	end := now.Add(d.total)
 	bodyEnd := end
@@ -51,9 +51,7 @@ func (d deadlines) apply(record *observe.Record, r *http.Request) (limited *http
 		extend = func(end time.Time) time.Time { return earlier(time.Now().Add(d.eachIO), end) }
 		record.Writer.BeforeWrite(func() { _ = connection.SetWriteDeadline(extend(end)) })
 	} else {
-		var ctx context.Context
-		ctx, cancel = context.WithDeadline(r.Context(), end.Add(-responseTime))
-		r = r.WithContext(ctx)
+		record.Context, cancel = context.WithDeadline(record.Context, end.Add(-responseTime))
 	}
 	_ = connection.SetWriteDeadline(extend(end))
 	afterBody := end
@@ -62,7 +60,7 @@ func (d deadlines) apply(record *observe.Record, r *http.Request) (limited *http
 	}
 	if r.ContentLength == 0 {
 		_ = connection.SetReadDeadline(afterBody)
-		return r, cancel
+		return cancel
 	}
 	_ = connection.SetReadDeadline(now.Add(unreadTimeout))
 	r.Body = &deadlineBody{r.Body, func(err error) {
@@ -72,7 +70,7 @@ func (d deadlines) apply(record *observe.Record, r *http.Request) (limited *http
 			_ = connection.SetReadDeadline(afterBody)
 		}
 	}}
-	return r, cancel
+	return cancel
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -75,8 +75,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if route.quiet {
 			record.Quiet()
 		}
-		r, cancel := route.deadlines.apply(record, r)
-		defer cancel()
+		defer route.deadlines.apply(record, r)()
 		if route.methods != nil && !slices.Contains(route.methods, r.Method) {
 			w.Header().Set("Allow", strings.Join(route.methods, ", "))
 			writeError(w, record, http.StatusMethodNotAllowed, apierror.Body{Message: "method not allowed: use " + strings.Join(route.methods, " or ")})
@@ -85,8 +84,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route.handler.ServeHTTP(w, r)
 		return
 	}
-	_, cancel := shortDeadlines.apply(record, r)
-	defer cancel()
+	defer shortDeadlines.apply(record, r)()
 	writeError(w, record, http.StatusNotFound, apierror.NoSuchPath)
 }
 

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/registryusers/registryusers/gen/apiserver"
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -474,5 +476,25 @@ func TestRecordersWithoutDeadlinesAreServed(t *testing.T) {
 	handlerOf(handlers).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/", strings.NewReader("text")))
 	if got := w.Body.String(); got != "text" {
 		t.Errorf("a body through the registry's handler: got %q, want %q", got, "text")
+	}
+}
+
+// The record is the context of the request, and has its deadline: the request is copied
+// once. The deadline's end when the handler returns does not hide a failure.
+func TestTheRecordHasTheDeadlineOfTheRequest(t *testing.T) {
+	var log bytes.Buffer
+	server := web.New(web.Handlers{API: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		record := observe.From(r.Context())
+		if record.Request != r {
+			t.Error("the handler got another request than the record has")
+		}
+		if _, ok := record.Deadline(); !ok {
+			t.Error("the record has no deadline")
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	})}, web.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	server.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/cloud/v1/registries/", http.NoBody))
+	if !strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("log of a failure: got %s, want level ERROR", &log)
 	}
 }

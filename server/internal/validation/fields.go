@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
@@ -11,15 +12,15 @@ import (
 // Unknown returns the names of the fields of value, which is in the types of [Decode], that
 // no part of the schema has: the first eight, sorted, with dots between levels. An object
 // whose schema has no properties, or says which others there may be, has no unknown fields.
-func (s *Schema) Unknown(value any) []string { return unknown(nil, nil, value, s.root) }
+func (s *Schema) Unknown(value any) []string { return unknown(nil, "", value, s.root) }
 
-func unknown(all, path []string, value any, schemas ...*openapi3.Schema) []string {
+func unknown(all []string, field string, value any, schemas ...*openapi3.Schema) []string {
 	switch value := value.(type) {
 	case map[string]any:
 		parts := parts(nil, schemas...)
 		isOpen := slices.ContainsFunc(parts, saysMore) ||
 			!slices.ContainsFunc(parts, func(part *openapi3.Schema) bool { return len(part.Properties) > 0 })
-		for name, field := range value {
+		for name, value := range value {
 			var of []*openapi3.Schema
 			for _, part := range parts {
 				if ref := part.Properties[name]; ref != nil {
@@ -29,9 +30,9 @@ func unknown(all, path []string, value any, schemas ...*openapi3.Schema) []strin
 				}
 			}
 			if of != nil {
-				all = unknown(all, append(path, name), field, of...)
+				all = unknown(all, strings.TrimPrefix(field+"."+name, "."), value, of...)
 			} else if !isOpen {
-				all = addUnknown(all, path, name)
+				all = addUnknown(all, field, name)
 			}
 		}
 	case []any:
@@ -42,7 +43,7 @@ func unknown(all, path []string, value any, schemas ...*openapi3.Schema) []strin
 			}
 		}
 		for i := 0; of != nil && i < len(value); i++ {
-			all = unknown(all, append(path, strconv.Itoa(i)), value[i], of...)
+			all = unknown(all, strings.TrimPrefix(field+"."+strconv.Itoa(i), "."), value[i], of...)
 		}
 	}
 	return all

@@ -15,9 +15,10 @@ const maxInteger = 1<<53 - 1
 // Its time is proportional to the literal's length and does not depend on the
 // exponent.
 func parseNumber(literal string) (integer int64, fraction float64, reason string) {
-	if !strings.ContainsAny(literal, ".eE") && len(literal) <= 15 { // most numbers
-		integer, _ = strconv.ParseInt(literal, 10, 64)
-		return integer, 0, ""
+	if len(literal) <= 15 { // of most numbers
+		if n, err := strconv.ParseInt(literal, 10, 64); err == nil {
+			return n, 0, ""
+		}
 	}
 	unsigned := strings.TrimPrefix(literal, "-")
 	mantissa, exponent := unsigned, 0

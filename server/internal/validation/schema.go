@@ -127,7 +127,7 @@ func (s *Schema) violations(all []Violation, value any, err *jsonschema.Validati
 	field := s.field(value, err.InstanceLocation)
 	if required, ok := err.ErrorKind.(*kind.Required); ok {
 		for _, name := range required.Missing {
-			all = addViolation(all, Violation{strings.TrimPrefix(field+"."+name, "."), sentences["required"]})
+			all = addViolation(all, []byte(strings.TrimPrefix(field+"."+name, ".")), sentences["required"])
 		}
 		return all
 	}
@@ -139,7 +139,7 @@ func (s *Schema) violations(all []Violation, value any, err *jsonschema.Validati
 	if field := reflect.Indirect(reflect.ValueOf(err.ErrorKind)).FieldByName("Want"); field.IsValid() {
 		want = field.Interface()
 	}
-	return addViolation(all, Violation{field, why(rule, want)})
+	return addViolation(all, []byte(field), why(rule, want))
 }
 
 // field returns the field of value at path. It has names from the document only:

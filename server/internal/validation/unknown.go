@@ -14,21 +14,15 @@ const (
 	maxUnknownName = 64
 )
 
-// addUnknown adds the name of a field of the value at path to all, which has no repeats, is
+// addUnknown adds the name of a field of the value in field to all, which has no repeats, is
 // sorted, and keeps the first eight. The name has dots between levels, is cut after 64 bytes,
 // and is quoted if it is empty or has characters that are not printable.
-func addUnknown(all, path []string, field string) []string {
-	text := make([]byte, 0, 2*maxUnknownName+2)
-	for i := 0; i <= len(path) && len(text) <= maxUnknownName; i++ {
-		part := field
-		if i < len(path) {
-			part = path[i]
-		}
-		if i > 0 {
-			text = append(text, '.')
-		}
-		text = append(text, part[:min(len(part), maxUnknownName+1)]...)
+func addUnknown[T string | []byte](all []string, field T, unknown string) []string {
+	text := append(make([]byte, 0, 2*maxUnknownName+3), field[:min(len(field), maxUnknownName+1)]...)
+	if len(field) > 0 {
+		text = append(text, '.')
 	}
+	text = append(text, unknown[:min(len(unknown), maxUnknownName+1)]...)
 	name := string(text)
 	if len(name) > maxUnknownName {
 		name = strings.ToValidUTF8(name[:maxUnknownName-len("…")], "") + "…"

@@ -2,7 +2,6 @@ package validation
 
 import (
 	"slices"
-	"strings"
 )
 
 // A Violation is one violated rule of a schema. It quotes the document, never a
@@ -16,17 +15,15 @@ type Violation struct {
 // many thousands.
 const maxViolations = 20
 
-// addViolation adds v to all, which has no repeats, is sorted by field and text,
-// and keeps the first twenty.
-func addViolation(all []Violation, v Violation) []Violation {
-	at, found := slices.BinarySearchFunc(all, v, func(a, b Violation) int {
-		if c := strings.Compare(a.Field, b.Field); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Why, b.Why)
-	})
-	if found || at == maxViolations {
+// addViolation adds a violation to all, which has no repeats, is sorted by field and
+// text, and keeps the first twenty. It allocates only for one that it keeps.
+func addViolation(all []Violation, field []byte, why string) []Violation {
+	at := len(all)
+	for at > 0 && (string(field) < all[at-1].Field || string(field) == all[at-1].Field && why <= all[at-1].Why) {
+		at--
+	}
+	if at == maxViolations || at < len(all) && string(field) == all[at].Field && why == all[at].Why {
 		return all
 	}
-	return slices.Insert(all[:min(len(all), maxViolations-1)], at, v)
+	return slices.Insert(all[:min(len(all), maxViolations-1)], at, Violation{string(field), why})
 }
