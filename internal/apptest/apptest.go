@@ -159,7 +159,7 @@ func (e *Env) NewRegistry(projectID, regionID int64, name string) accounts.Regis
 	return accounts.RegistryRef{ProjectID: projectID, RegionID: regionID, RegistryID: r.ID}
 }
 
-// Shut closes what Open opened. Until the next Open, a request gets no response
+// Stop closes what Open opened. Until the next Open, a request gets no response
 // and its connection is closed. No request may be in progress.
 func (e *Env) Stop() {
 	e.t.Helper()

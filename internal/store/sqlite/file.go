@@ -217,8 +217,8 @@ func (f *file) noteLog() error {
 	return nil
 }
 
-// After RequireFile, every write fails while the file at path is missing or is another
-// file than it is now.
+// RequireFile makes every write fail from now on while the file at path is missing or is
+// another file than it is now.
 func (s *Store) RequireFile(path string) error {
 	place, err := findPlace(path)
 	if err == nil && s.file != nil {
