@@ -178,15 +178,17 @@ var imports = []importRow{
 	// Packages that only tests import.
 	{pkg: "internal/testkit"},
 	{pkg: "internal/apptest", may: []string{
-		"", "internal/accounts", "internal/app", "internal/app/images", "internal/datadir", "internal/keys", "internal/ociregistry", "internal/testkit", "internal/web",
+		"", "internal/accounts", "internal/app", "internal/app/images", "internal/datadir", "internal/keys", "internal/testkit", "internal/web",
 	}, not: []string{"database/sql"}},
 
 	// The wiring. The package that serves images is separate, so that clienttest does not link it.
-	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/store", "internal/web"}, not: []string{"database/sql"}},
-	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/web"}, not: []string{"database/sql"}},
+	{pkg: "internal/app/images", may: []string{
+		"", "internal/accounts", "internal/app", "internal/atomicfile", "internal/connections", "internal/datadir", "internal/ociregistry", "internal/store", "internal/token", "internal/web",
+	}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
-		"", "client", "internal/accounts", "internal/app/images", "internal/atomicfile", "internal/connections", "internal/datadir",
-		"internal/keys", "internal/ociregistry", "internal/web",
+		"", "client", "internal/accounts", "internal/app/images", "internal/atomicfile", "internal/datadir",
+		"internal/keys", "internal/ociregistry",
 	}, not: []string{"database/sql"}},
 }
 

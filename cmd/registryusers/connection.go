@@ -15,6 +15,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
+	"github.com/registryusers/registryusers/internal/app/images"
 )
 
 // connectionHelp is the help of the commands that call the API, about its address.
@@ -80,8 +81,8 @@ func (f *connectionFlags) find() (connection, error) {
 }
 
 func (c *connection) fromData(data string) error {
-	path := filepath.Join(data, devFileName)
-	file, err := readDevFile(path)
+	path := filepath.Join(data, images.DevFileName)
+	file, err := images.ReadDevFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return usagef("--data: there is no file %s: 'registryusers serve --dev --data %s' writes it", path, data)
