@@ -53,11 +53,11 @@ func devText(ctx context.Context, a *accounts.Service, directory string, file im
 		create += " --insecure-http"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `Serving %[1]s with a registry %[6]q. To create a user in it:
+	fmt.Fprintf(&b, `Serving %s with a registry %q. To create a user in it:
 
-  curl -sS %[1]s/cloud/v1/registries/%[3]d/%[4]d/%[5]d/users -H 'Authorization: apikey %[2]s' -H 'Content-Type: application/json' -d '{"name":"%[7]s","duration":14}'
+  curl -sS %s -H 'Authorization: apikey %s' -H 'Content-Type: application/json' -d '{"name":"%s","duration":14}'
 
-`, file.URL, file.APIKey, file.ProjectID, file.RegionID, file.RegistryID, images.DevRegistry, names[0])
+`, file.URL, images.DevRegistry, file.UsersURL(), file.APIKey, names[0])
 	if hasRegistry {
 		image := base.Host + "/" + accounts.Namespace(file.ProjectID, file.RegionID, images.DevRegistry) + "/hello-world"
 		fmt.Fprintf(&b, `To create another with the command line, log in with its secret, and push an image:

@@ -115,12 +115,13 @@ type Record struct {
 	Start   time.Time
 	Request *http.Request // as the handler got it; its RemoteAddr is the client's address
 	Writer  Writer
+	HTTPS   bool // the client uses https, with this server or with a trusted proxy
 
+	busy    bool         // a status of 500 or more is not a failure
 	header  [1]string    // the response's X-Request-Id
 	level   slog.Level   // for a request that does not fail
 	attrs   []slog.Attr  // added by handlers
 	room    [4]slog.Attr // initial memory of attrs, enough for most requests
-	busy    bool         // a status of 500 or more is not a failure
 	stack   string       // of a panic
 	aborted bool         // the connection is closed without a complete response
 }

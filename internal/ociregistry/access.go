@@ -25,11 +25,12 @@ import (
 type accessController struct {
 	accounts *accounts.Service
 	issuer   *token.Issuer
-	url      string
 	routes   *mux.Router
 	next     http.Handler
 	limits   limits
 	files    *files
+
+	url, tokenPath string // see Options
 }
 
 // ServeHTTP implements [http.Handler]. It must run behind [observe.Handler].

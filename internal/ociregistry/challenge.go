@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/distribution/distribution/v3/registry/auth"
+
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
 // challenge is the error that tells a client where to get a token, and with which
@@ -31,11 +33,11 @@ func (c *challenge) SetHeaders(r *http.Request, w http.ResponseWriter) {
 	base := c.access.url
 	if base == "" {
 		base = "http://" + r.Host
-		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		if observe.From(r.Context()).HTTPS {
 			base = "https://" + r.Host
 		}
 	}
-	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+"/token", c.access.issuer.Service)
+	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+c.access.tokenPath, c.access.issuer.Service)
 	if scope := scopes(c.needed); scope != "" {
 		text += fmt.Sprintf(",scope=%q", scope)
 	}

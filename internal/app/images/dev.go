@@ -13,6 +13,7 @@ import (
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/atomicfile"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 const (
@@ -29,6 +30,11 @@ type DevFile struct {
 	ProjectID  int64  `json:"project_id"`
 	RegionID   int64  `json:"region_id"`
 	RegistryID int64  `json:"registry_id"`
+}
+
+// UsersURL returns the URL at which users are created.
+func (f DevFile) UsersURL() string {
+	return fmt.Sprintf("%s%s%d/%d/%d/users", f.URL, web.APIPrefix, f.ProjectID, f.RegionID, f.RegistryID)
 }
 
 // ReadDevFile reads dev.json. An error that says that there is no such file wraps

@@ -13,6 +13,7 @@ import (
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/token"
+	"github.com/registryusers/registryusers/internal/web"
 )
 
 // Options are the options of [Open].
@@ -80,6 +81,7 @@ func Open(ctx context.Context, dir *datadir.Dir, o Options) (*App, error) {
 	a.registry, err = ociregistry.Open(ctx, ociregistry.Options{
 		Root:             dir.Images(),
 		URL:              o.URL,
+		TokenPath:        web.TokenPath,
 		Accounts:         a.Accounts,
 		Issuer:           issuer,
 		Logger:           a.Logger,
