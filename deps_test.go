@@ -160,7 +160,7 @@ var imports = []importRow{
 	// Packages that serve requests.
 	{pkg: "internal/apierror", may: []string{""}},
 	{pkg: "internal/api", may: []string{"", "gen/models", "gen/apiserver", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
-	{pkg: "internal/oci", may: []string{"internal/observe"}, not: []string{"database/sql"}},
+	{pkg: "internal/oci", may: []string{"internal/apierror", "internal/observe"}, not: []string{"database/sql"}},
 	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci", "internal/semaphore"}, not: []string{"database/sql"}},
 	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/semaphore", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "internal/observe", not: []string{"database/sql"}},

@@ -193,13 +193,13 @@ func (r *Record) log(logger *slog.Logger) {
 		slog.String("request_id", r.ID),
 		slog.String("method", knownMethod(r.Request.Method)),
 		slog.Int("status", r.Writer.Status),
-		slog.Int64("bytes", r.Writer.Bytes),
+		slog.Int64("response_bytes", r.Writer.Bytes),
 		slog.Duration("duration", time.Since(r.Start)),
-		slog.String("remote", r.Request.RemoteAddr),
+		slog.String("client_address", r.Request.RemoteAddr),
 	)
 	attrs = append(attrs, r.attrs...)
 	if r.aborted {
-		attrs = append(attrs, slog.Bool("aborted", true))
+		attrs = append(attrs, slog.Bool("incomplete", true))
 	}
 	if r.stack != "" {
 		attrs = append(attrs, slog.String("stack", r.stack))

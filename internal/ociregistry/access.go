@@ -34,8 +34,8 @@ type accessController struct {
 }
 
 // ServeHTTP implements [http.Handler]. It must run behind [observe.Handler].
-func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := &exchange{Record: observe.From(r.Context()), w: w}
+func (c *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	e := &exchange{Record: observe.From(r.Context())}
 	defer e.end()
 	r.Form = r.URL.Query() // so that the library never parses a blob as a form
 	var match mux.RouteMatch
@@ -53,7 +53,7 @@ func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case refused != nil:
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		e.Add(slog.String("message", err.Error())) // the library sends the response, as for a request without a token
+		e.invalid = err // the library sends the response, as for a request without a token
 	case err != nil:
 		refused = oci.Unavailable(cannotCheck, err)
 	default:
@@ -126,7 +126,7 @@ func (c *accessController) serve(e *exchange, r *http.Request) {
 		r.Header.Del("Content-Type")
 	}
 	e.Writer.Replace(e.replaceFailure)
-	c.next.ServeHTTP(e.w, r)
+	c.next.ServeHTTP(&e.Writer, r)
 }
 
 // Authorized implements [auth.AccessController]. needed is all the access that a
@@ -138,16 +138,18 @@ func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*
 		needed = uploadAccess(needed[0].Name) // a user who may start an upload may cancel it
 	}
 	if p == nil {
-		reason := ""
-		if r.Header.Get("Authorization") != "" {
-			reason = invalidToken
+		if e.invalid == nil {
+			e.reason = "the request has no token"
+			return nil, &challenge{c, needed, ""}
 		}
-		return nil, &challenge{c, needed, reason}
+		e.reason = e.invalid.Error()
+		return nil, &challenge{c, needed, invalidToken}
 	}
 	grant := &auth.Grant{User: auth.UserInfo{Name: p.account.FullName()}}
 	for _, access := range needed {
 		if access.Type != oci.RepositoryType || !p.claims.Allows(access.Name, access.Action) ||
 			!slices.Contains(p.account.Actions(access.Name), access.Action) {
+			e.reason = "the token or the user's rights do not allow the request"
 			return nil, &challenge{c, needed, insufficientScope}
 		}
 		grant.Resources = append(grant.Resources, access.Resource)
@@ -172,7 +174,7 @@ func (c *accessController) recheck(ctx context.Context, repository string) error
 	account, err := c.accounts.Current(ctx, claims.UserID, claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		(&challenge{c, uploadAccess(repository), invalidToken}).SetHeaders(e.Request, e.w)
+		(&challenge{c, uploadAccess(repository), invalidToken}).SetHeaders(e.Request, &e.Writer)
 		return e.refuse(&oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: "the user was deleted, has expired or has a new secret: log in again"})
 	case err != nil:
 		return e.refuse(oci.Unavailable(cannotCheck, err))

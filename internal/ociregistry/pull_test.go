@@ -60,7 +60,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 			}
 		}
 	}
-	if n := strings.Count(w.Log.String(), `"bytes":`); n < 9 {
+	if n := strings.Count(w.Log.String(), `"response_bytes":`); n < 9 {
 		t.Errorf("got bytes in %d log lines, want them in each", n)
 	}
 }

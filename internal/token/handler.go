@@ -37,7 +37,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		request, refused = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
-		refused = &oci.Error{Status: http.StatusMethodNotAllowed, Code: oci.CodeUnsupported, Message: "the token endpoint supports GET and POST"}
+		refused = oci.MethodNotAllowed()
 	}
 	var account accounts.Account
 	if refused == nil {
@@ -54,7 +54,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
 	}
-	refused.Respond(w, record)
+	refused.Respond(record)
 }
 
 // login returns the current state of the account that the request logs in as.

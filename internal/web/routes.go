@@ -77,7 +77,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		if route.methods != nil && !slices.Contains(route.methods, r.Method) {
 			w.Header().Set("Allow", strings.Join(route.methods, ", "))
-			writeError(w, record, http.StatusMethodNotAllowed, apierror.Body{Message: "method not allowed: use " + strings.Join(route.methods, " or ")})
+			writeError(record, http.StatusMethodNotAllowed, apierror.MethodNotAllowed)
 			return
 		}
 		route.handler.ServeHTTP(w, r)
@@ -85,7 +85,7 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	_, cancel := shortDeadlines.apply(record, r)
 	defer cancel()
-	writeError(w, record, http.StatusNotFound, apierror.NoSuchPath)
+	writeError(record, http.StatusNotFound, apierror.NoSuchPath)
 }
 
 func (r *route) owns(path string) bool {
@@ -96,7 +96,8 @@ func (r *route) owns(path string) bool {
 }
 
 // writeError responds in place of a handler.
-func writeError(w http.ResponseWriter, record *observe.Record, status int, body apierror.Body) {
+func writeError(record *observe.Record, status int, body apierror.Body) {
 	body.RequestID = record.ID
-	apierror.Write(w, status, body)
+	body = apierror.Write(&record.Writer, status, body)
+	record.Add(slog.String("exception_class", body.ExceptionClass), slog.String("message", body.Message))
 }
