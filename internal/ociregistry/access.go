@@ -3,9 +3,11 @@ package ociregistry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
@@ -64,6 +66,33 @@ func (c *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.serve(e, r)
+}
+
+// identify returns the principal, or nil if the request has no token.
+// ErrUnauthenticated: the token is not valid for the endpoint, or its user was deleted,
+// has expired or got another secret.
+func (c *accessController) identify(r *http.Request, endpoint string) (*principal, error) {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	scheme, text, _ := strings.Cut(values[0], " ")
+	if len(values) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		return nil, fmt.Errorf("%w: not a bearer token", registryusers.ErrUnauthenticated)
+	}
+	claims, err := c.issuer.Verify(text)
+	isUpload := endpoint == v2.RouteNameBlobUploadChunk && r.Method != http.MethodPost // a POST starts another upload
+	if errors.Is(err, token.ErrExpired) && isUpload {
+		err = nil // an upload may outlast its token; its account is read at each request and at the commit
+	}
+	if err != nil {
+		return nil, err
+	}
+	account, err := c.accounts.Current(r.Context(), claims.UserID, claims.Incarnation)
+	if err != nil {
+		return nil, err
+	}
+	return &principal{claims, account}, nil
 }
 
 // The messages of 503, before and behind the library.
@@ -160,7 +189,7 @@ func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*
 // uploadAccess returns the access that an upload to a repository needs.
 func uploadAccess(repository string) []auth.Access {
 	resource := auth.Resource{Type: oci.RepositoryType, Name: repository}
-	return []auth.Access{{Resource: resource, Action: "pull"}, {Resource: resource, Action: "push"}}
+	return []auth.Access{{Resource: resource, Action: accounts.Pull}, {Resource: resource, Action: accounts.Push}}
 }
 
 // recheck reads the account of a request again before the uploaded content is

@@ -5,13 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 
@@ -140,34 +137,4 @@ func (e *exchange) rewriteErrors(body []byte) ([]byte, error) {
 	}
 	text, err := json.Marshal(list)
 	return append(text, '\n'), err
-}
-
-// body is a request's body. It refuses the request if the body cannot be read to its end.
-type body struct {
-	io.ReadCloser
-	exchange *exchange
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == nil || errors.Is(err, io.EOF) {
-		return n, err
-	}
-	b.exchange.Writer.Header().Set("Connection", "close")
-	refused := &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeSizeInvalid, Message: "the content was cut off before its end"}
-	switch {
-	case errors.As(err, new(*http.MaxBytesError)):
-		refused = errManifestTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		refused = &oci.Error{Status: http.StatusRequestTimeout, Code: oci.CodeSizeInvalid, Message: "the client sent the content too slowly, or paused for too long"}
-	}
-	return n, b.exchange.refuse(refused)
-}
-
-// errDiskFull is the response to an upload for which there is no space.
-var errDiskFull = &oci.Error{
-	Status:     http.StatusInsufficientStorage,
-	Code:       oci.CodeUnavailable,
-	Message:    "the registry has no disk space left for uploads: ask its operator to free some; pulls and deletes still work",
-	RetryAfter: time.Minute,
 }

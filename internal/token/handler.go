@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/registryusers/registryusers"
@@ -105,11 +104,7 @@ func (h *Handler) respond(w http.ResponseWriter, request tokenRequest, account a
 	if request.offline {
 		response.RefreshToken = h.Accounts.RefreshToken(account, h.Issuer.Service).Reveal()
 	}
-	texts := make([]string, len(granted))
-	for i, access := range granted {
-		texts[i] = access.Scope()
-	}
-	response.Scope = strings.Join(texts, " ")
+	response.Scope = oci.Scopes(granted)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(response) // fails only if the client has disconnected
 	return nil
