@@ -157,7 +157,7 @@ func (c *connection) next(err error) string {
 	case errors.As(err, &invalid):
 		return "The server's certificate is not valid: its operator must renew it, unless this machine's clock is wrong."
 	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
-		return "The server does not answer with TLS at this address: check " + c.urlFrom + "; must it begin with http:// instead?"
+		return "The server does not use TLS: check " + c.urlFrom + ", or use http://."
 	case errors.As(err, &response) && response.Status < 400,
 		errors.Is(err, registryusers.ErrNotFound) && !errors.Is(err, registryusers.ErrRegistryNotFound) && !errors.Is(err, registryusers.ErrUserNotFound):
 		return "Check " + c.urlFrom + ": it must be the address of the API, without the path of an operation."

@@ -27,6 +27,6 @@ func jwksCommand() *cobra.Command {
 		}))
 	addConfigFlag(cmd)
 	cmd.Flags().String("data", "data", "directory of the database and the keys")
-	cmd.Flags().BoolVar(&isPEM, "pem", false, "print certificates, the bundle for serve --token-x5c, instead of a JSON Web Key Set")
+	cmd.Flags().BoolVar(&isPEM, "pem", false, "print certificates, the bundle for serve --token-certificate, instead of a JSON Web Key Set")
 	return cmd
 }

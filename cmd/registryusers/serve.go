@@ -42,20 +42,20 @@ func serveCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on, HOST:PORT; port 0 takes a free one")
 	flags.StringVar(&o.data, "data", "data", "directory of the database and the keys; it is created if it is missing")
-	flags.BoolVar(&o.newDatabase, "new-database", false, "create an empty database beside keys whose database is lost; its users, registries and API keys are lost, too; for one start only: it is refused if there is a database")
+	flags.BoolVar(&o.newDatabase, "new-database", false, "create an empty database, without users, registries and API keys, beside keys whose database is lost; for one start only: it is refused if there is a database")
 	flags.StringVar(&o.images.URL, "url", "", "URL at which clients reach this server (default: from --listen)")
 	flags.StringVar(&o.tlsCert, "tls-cert", "", "file of the TLS certificate chain, PEM; it and --tls-key are read again when they change, and on SIGHUP")
 	flags.StringVar(&o.tlsKey, "tls-key", "", "file of the TLS key, PEM")
 	flags.BoolVar(&o.insecureHTTP, "insecure-http", false, "allow plain HTTP on an address that is not loopback, for example behind a proxy that does TLS")
 	flags.BoolVar(&o.isDev, "dev", false, "create a registry and an API key, write them to DATA/dev.json, and print how to use them")
 	choiceFlag(cmd, &o.storesImages, "images", "", "on: this server stores images; off: another registry stores them and accepts this server's tokens", "on", "off")
-	flags.Var(&sizeFlag{bytes: &o.images.Reserve}, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB or 0; below it, pushes are refused, so that users can still be removed (default: the larger of 256 MiB and 2 % of the file system); unless it is 0, the larger of 1024 and 2 % of the inodes stay free, too")
-	flags.StringVar(&o.images.Service, "service", "registryusers", "name of the registry in tokens: their issuer and audience")
-	flags.BoolVar(&o.images.TokenCertificate, "token-x5c", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
+	flags.Var(&sizeFlag{bytes: &o.images.Reserve}, "reserve", "free space that pushes leave on the disk of the images, such as 512MiB; below it, pushes are refused; 0 reserves nothing (default: the larger of 256 MiB and 2 % of the file system)")
+	flags.StringVar(&o.images.Service, "token-service", "registryusers", "name of the registry in tokens: their issuer and audience")
+	flags.BoolVar(&o.images.TokenCertificate, "token-certificate", false, "put the certificate into tokens, for another registry that verifies them by a certificate bundle")
 	flags.StringSliceVar(&o.trustedProxies, "trusted-proxy", nil, "address range (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; failed logins are counted by the client address that they name")
-	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a separate listener for /healthz and /readyz, HOST:PORT; it responds even when all connections of --listen are in use")
+	flags.StringVar(&o.adminListen, "admin-listen", "", "address of a separate listener for the administrator, HOST:PORT; it serves only the probes, /healthz and /readyz, also when all connections of --listen are in use")
 	flags.IntVar(&o.images.Connections.Total, "max-connections", 0, "maximum number of open connections (default: 4096, or what the limit of open files allows); pulls and pushes get the open files that connections leave")
-	flags.IntVar(&o.images.Connections.PerAddress, "max-connections-per-address", 0, "maximum number of open connections from one IPv4 address or IPv6 /64, except those of --trusted-proxy (default: a quarter of --max-connections); for an IPv6 /56 the maximum is a third of --max-connections, for a /48 half, or this number if it is larger")
+	flags.IntVar(&o.images.Connections.PerAddress, "max-connections-per-address", 0, "maximum number of open connections from one IPv4 address or IPv6 /64, except those of --trusted-proxy (default: a quarter of --max-connections)")
 	flags.DurationVar(&o.serving.DrainTimeout, "drain-timeout", 10*time.Second, "how long requests in progress may take when the server is stopped")
 	flags.BoolVar(&o.images.BareNames, "bare-names", false, "let users with a custom secret log in with their bare name, if only one such user has it; all registries must be in one project")
 	flags.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest level that is logged: ERROR, WARN, INFO, which includes every request, or DEBUG, which includes probes")
@@ -141,7 +141,7 @@ func (o *serveOptions) check() error {
 		o.images.URL = u.Scheme + "://" + u.Host
 	}
 	if o.images.Service == "" {
-		return usagef("--service must not be empty")
+		return usagef("--token-service must not be empty")
 	}
 	if o.images.Connections.Total < 0 || o.images.Connections.PerAddress < 0 {
 		return usagef("--max-connections and --max-connections-per-address must not be negative")
