@@ -159,8 +159,8 @@ var imports = []importRow{
 
 	// Packages that serve requests.
 	{pkg: "internal/apierror", may: []string{""}},
+	{pkg: "internal/oci", may: []string{"internal/apierror", "internal/observe"}, not: []string{"database/sql"}},
 	{pkg: "internal/api", may: []string{"", "server", "internal/accounts"}, not: []string{"net/http", "database/sql"}},
-	{pkg: "internal/oci", may: []string{"internal/observe"}, not: []string{"database/sql"}},
 	{pkg: "internal/token", may: []string{"", "internal/accounts", "internal/network", "internal/observe", "internal/oci", "internal/semaphore"}, not: []string{"database/sql"}},
 	{pkg: "internal/ociregistry", may: []string{"", "internal/accounts", "internal/atomicfile", "internal/dirlock", "internal/diskspace", "internal/observe", "internal/oci", "internal/semaphore", "internal/token"}, not: []string{"database/sql"}},
 	{pkg: "internal/observe", not: []string{"database/sql"}},
@@ -178,15 +178,17 @@ var imports = []importRow{
 	// Packages that only tests import.
 	{pkg: "internal/testkit"},
 	{pkg: "internal/apptest", may: []string{
-		"", "internal/accounts", "internal/app", "internal/app/images", "internal/datadir", "internal/keys", "internal/ociregistry", "internal/testkit", "internal/web",
+		"", "internal/accounts", "internal/app", "internal/app/images", "internal/datadir", "internal/keys", "internal/testkit", "internal/web",
 	}, not: []string{"database/sql"}},
 
 	// The wiring. The package that serves images is separate, so that clienttest does not link it.
-	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/store", "internal/web"}, not: []string{"database/sql"}},
-	{pkg: "internal/app/images", may: []string{"internal/app", "internal/datadir", "internal/ociregistry", "internal/token"}, not: []string{"database/sql"}},
+	{pkg: "internal/app", may: []string{"server", "internal/accounts", "internal/api", "internal/web"}, not: []string{"database/sql"}},
+	{pkg: "internal/app/images", may: []string{
+		"", "internal/accounts", "internal/app", "internal/atomicfile", "internal/connections", "internal/datadir", "internal/ociregistry", "internal/store", "internal/token", "internal/web",
+	}, not: []string{"database/sql"}},
 	{pkg: "cmd/registryusers", may: []string{
-		"", "client", "internal/accounts", "internal/app/images", "internal/atomicfile", "internal/connections", "internal/datadir",
-		"internal/keys", "internal/ociregistry", "internal/web",
+		"", "client", "internal/accounts", "internal/app/images", "internal/atomicfile", "internal/datadir",
+		"internal/keys", "internal/ociregistry",
 	}, not: []string{"database/sql"}},
 }
 

@@ -217,12 +217,12 @@ func (r *response) log() {
 	}
 	if r.status >= 400 {
 		p := r.held.problem
-		r.record.Add(slog.String("class", p.ExceptionClass), slog.String("message", p.Message))
+		r.record.Add(slog.String("exception_class", p.ExceptionClass), slog.String("message", p.Message))
 		if len(p.InvalidFields) > 0 {
 			r.record.Add(slog.Any("invalid_fields", p.InvalidFields))
 		}
 	}
-	if r.cause != nil {
+	if r.cause != nil && (r.held == nil || r.cause.Error() != r.held.problem.Message) {
 		r.record.SetCause(r.cause)
 	}
 }

@@ -174,7 +174,7 @@ func (router *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.Sort(allowed)
 	resp.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
-	resp.fail(http.StatusMethodNotAllowed, apierror.Body{Message: "this path does not have this method; the header Allow lists its methods"}, nil)
+	resp.fail(http.StatusMethodNotAllowed, apierror.MethodNotAllowed, nil)
 }
 
 // matches reports whether the route's path matches the decoded segments of a request's.

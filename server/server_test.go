@@ -128,7 +128,7 @@ type logLine struct {
 	Method    string
 	Status    int
 	Operation string
-	Class     string
+	Class     string `json:"exception_class"`
 	Error     string
 	Stack     string
 }

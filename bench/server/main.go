@@ -4,27 +4,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"log"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/app"
 	"github.com/registryusers/registryusers/internal/app/images"
-	"github.com/registryusers/registryusers/internal/atomicfile"
-	"github.com/registryusers/registryusers/internal/connections"
 	"github.com/registryusers/registryusers/internal/datadir"
-	"github.com/registryusers/registryusers/internal/ociregistry"
-	"github.com/registryusers/registryusers/internal/web"
 )
 
 func main() {
@@ -46,9 +39,6 @@ func serve(ctx context.Context, variant, data, listen, addressFile string) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if err := dev(ctx, dir); err != nil {
-		return err
-	}
 	var store accounts.Store
 	switch variant {
 	case "nothing":
@@ -59,47 +49,20 @@ func serve(ctx context.Context, variant, data, listen, addressFile string) (err 
 		return fmt.Errorf("there is no store %q", variant)
 	}
 	a, err := images.Open(ctx, dir, images.Options{
-		Config:   app.Config{Store: store, Logger: logger},
-		Service:  "registryusers",
-		Registry: &ociregistry.Options{Root: dir.Images()},
+		Config: app.Config{Logger: logger}, Store: store, Service: "registryusers", Images: true,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	if _, err := a.Dev(ctx, ""); err != nil {
+		return err
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}
-	server := a.Server(web.Options{})
-	const most = 4096 // as many as registryusers serve allows by default
-	limited := connections.Limit(listener, server, connections.Limits{Total: most, PerAddress: most / 4}, logger)
-	if err := atomicfile.Write(addressFile, []byte(listener.Addr().String()), 0o600); err != nil {
-		return err
-	}
-	return server.Serve(limited)
-}
-
-// dev makes what serve --dev makes, unless it is there.
-func dev(ctx context.Context, dir *datadir.Dir) error {
-	path := filepath.Join(dir.Path, "dev.json")
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	a := dir.Accounts()
-	registry, err := a.CreateRegistry(ctx, 1, 1, "demo")
-	if err != nil {
-		return err
-	}
-	_, token, err := a.CreateAPIKey(ctx, 1)
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(map[string]any{"api_key": token.Reveal(), "project_id": 1, "region_id": 1, "registry_id": registry.ID})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, text, 0o600)
+	return a.Serve(ctx, listener, images.ServeOptions{AddressFile: addressFile})
 }
 
 // nothing acknowledges creates without storing them, and reads the API key once.

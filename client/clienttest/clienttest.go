@@ -99,9 +99,7 @@ func (s *Server) start(ctx context.Context) error {
 	})
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // crypto/rand never fails
-	a, err := app.Open(ctx, app.Config{
-		Store:             database,
-		ServerKey:         accounts.NewServerKey("clienttest", key),
+	a, err := app.Open(ctx, database, accounts.NewServerKey("clienttest", key), app.Config{
 		Now:               s.Now,
 		Logger:            slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 		BareNames:         true, // unambiguous, with one registry; Login uses them

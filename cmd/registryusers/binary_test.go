@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/registryusers/registryusers/internal/app/images"
 )
 
 // binary is the path of the built command, which all tests here run.
@@ -161,13 +163,9 @@ func (p *process) stop(signal os.Signal) int {
 }
 
 // readDev reads the file that serve --dev writes.
-func readDev(t *testing.T, data string) devFile {
+func readDev(t *testing.T, data string) images.DevFile {
 	t.Helper()
-	var file devFile
-	text, err := os.ReadFile(filepath.Join(data, "dev.json"))
-	if err == nil {
-		err = json.Unmarshal(text, &file)
-	}
+	file, err := images.ReadDevFile(filepath.Join(data, images.DevFileName))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/client"
+	"github.com/registryusers/registryusers/internal/app/images"
 )
 
 // connectionHelp is the help of the commands that call the API, about its address.
@@ -80,8 +81,8 @@ func (f *connectionFlags) find() (connection, error) {
 }
 
 func (c *connection) fromData(data string) error {
-	path := filepath.Join(data, devFileName)
-	file, err := readDevFile(path)
+	path := filepath.Join(data, images.DevFileName)
+	file, err := images.ReadDevFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return usagef("--data: there is no file %s: 'registryusers serve --dev --data %s' writes it", path, data)
@@ -156,7 +157,7 @@ func (c *connection) next(err error) string {
 	case errors.As(err, &invalid):
 		return "The server's certificate is not valid: its operator must renew it, unless this machine's clock is wrong."
 	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
-		return "The server does not answer with TLS at this address: check " + c.urlFrom + "; must it begin with http:// instead?"
+		return "The server does not use TLS: check " + c.urlFrom + ", or use http://."
 	case errors.As(err, &response) && response.Status < 400,
 		errors.Is(err, registryusers.ErrNotFound) && !errors.Is(err, registryusers.ErrRegistryNotFound) && !errors.Is(err, registryusers.ErrUserNotFound):
 		return "Check " + c.urlFrom + ": it must be the address of the API, without the path of an operation."

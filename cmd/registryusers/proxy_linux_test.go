@@ -46,7 +46,7 @@ func TestTrustedProxy(t *testing.T) {
 	}
 	server.stop(os.Interrupt) // the log is complete then
 	for i, test := range tests {
-		server.wantLog(fmt.Sprintf("repository=1-1-demo/app%d", i), "remote="+test.want+":")
+		server.wantLog(fmt.Sprintf("repository=1-1-demo/app%d", i), "client_address="+test.want+":")
 	}
 }
 

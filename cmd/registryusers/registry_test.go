@@ -390,7 +390,7 @@ func TestOutsideRegistry(t *testing.T) {
 			data, keys := t.TempDir(), filepath.Join(t.TempDir(), "keys")
 			args, print, setting := []string{"--dev", "--data", data, "--images=off"}, []string{"jwks", "--data", data}, "jwks"
 			if test.x5c {
-				args, print, setting = append(args, "--token-x5c"), append(print, "--pem"), "rootcertbundle"
+				args, print, setting = append(args, "--token-certificate"), append(print, "--pem"), "rootcertbundle"
 			}
 			p := serve(t, args...)
 			text, err := exec.Command(binary, print...).Output()

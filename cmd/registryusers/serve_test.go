@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/registryusers/registryusers/internal/accounts"
+	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/apptest"
 )
 
@@ -23,7 +24,7 @@ import (
 func (p *process) printedLines(t *testing.T) []string {
 	t.Helper()
 	var lines []string
-	for line := range strings.SplitSeq(p.stdout.waitFor(t, devFileName+".\n"), "\n") {
+	for line := range strings.SplitSeq(p.stdout.waitFor(t, images.DevFileName+".\n"), "\n") {
 		if rest, ok := strings.CutPrefix(line, "  "); ok {
 			lines = append(lines, rest)
 		}

@@ -119,6 +119,9 @@ func general(status int) row {
 // NoSuchPath is the body of a 404 for a path without a route.
 var NoSuchPath = Body{Message: "no such path", ErrorCode: "no_such_path"}
 
+// MethodNotAllowed is the body of a 405, whose header Allow lists the methods.
+var MethodNotAllowed = Body{Message: "this path does not have this method; the header Allow lists its methods"}
+
 // Write writes an error response with its headers, and returns the body that it
 // wrote. If body has no class or no message, Write uses the status's. For 500 and
 // more it always uses the status's message, as the cause is for the log only. It

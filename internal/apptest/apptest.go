@@ -24,7 +24,6 @@ import (
 	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/keys"
-	"github.com/registryusers/registryusers/internal/ociregistry"
 	"github.com/registryusers/registryusers/internal/testkit"
 	"github.com/registryusers/registryusers/internal/web"
 )
@@ -70,13 +69,13 @@ type Env struct {
 	APIKey   accounts.APIKey
 	APIToken registryusers.Secret
 
-	// AppOptions is what Open uses. A test may change it while the server is shut.
+	// AppOptions is what Open uses. A test may change it while the server is stopped.
 	AppOptions images.Options
 
 	t       testing.TB
 	options Options
-	app     *app.App
-	handler atomic.Pointer[http.Handler] // nil: shut
+	app     *images.App
+	handler atomic.Pointer[http.Handler] // nil: stopped
 }
 
 // New starts a server.
@@ -92,9 +91,8 @@ func New(t testing.TB, o Options) *Env {
 	}
 	e.Logger = slog.New(slog.NewJSONHandler(e.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e.openDir()
-	e.AppOptions = images.Options{Config: app.Config{Store: e.Dir.Store, Now: now, Logger: e.Logger, ValidateResponses: true}, Service: Service}
-	if o.Images {
-		e.AppOptions.Registry = &ociregistry.Options{URL: o.URL, Root: e.Dir.Images()}
+	e.AppOptions = images.Options{
+		Config: app.Config{Now: now, Logger: e.Logger, ValidateResponses: true}, Store: e.Dir.Store, Service: Service, Images: o.Images, URL: o.URL,
 	}
 	e.Open()
 	t.Cleanup(e.Stop)
@@ -130,7 +128,7 @@ func (e *Env) openDir() {
 }
 
 // listen starts the app's HTTP server with another handler, which Open
-// and Shut replace.
+// and Stop replace.
 func (e *Env) listen() {
 	e.Server = httptest.NewUnstartedServer(nil)
 	e.Config = e.app.Server(web.Options{})
@@ -171,7 +169,7 @@ func (e *Env) Stop() {
 	}
 }
 
-// Open opens the server again after Shut, as a restart does. The URL stays.
+// Open opens the server again after Stop, as a restart does. The URL stays.
 func (e *Env) Open() {
 	e.t.Helper()
 	var err error

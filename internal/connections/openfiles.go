@@ -1,14 +1,12 @@
 package connections
 
-// The limit of open files is divided between the connections, the requests for
-// images, and what the process itself needs. A connection is one file; a request
-// for images has up to two besides, and an HTTP/2 connection has up to
-// 16 requests. So both are limited: a client must not leave the
-// database without files.
+// The limit of open files is divided between the connections, the requests, and what
+// the process itself needs. A connection is one file; a request for images opens up to
+// two more files, and an HTTP/2 connection has up to 16 requests. So both are limited:
+// a client must not leave the database without files.
 
 const (
 	defaultConnections = 4096
-	filesOfRequest     = 2 // an upload, and the state that is written beside it; a pull has one
 	manyFiles          = 1 << 20
 	reservedFiles      = 64 // for the database, the log, the listeners and the probes
 )
@@ -23,14 +21,13 @@ func Max(openFiles uint64) int {
 	return max(1, min(defaultConnections, freeFiles(openFiles)/2))
 }
 
-// MaxImageRequests returns how many requests for images can be in progress beside
-// so many connections: each request has the files that the connections leave. It
-// is 0, for no limit, if openFiles is.
-func MaxImageRequests(openFiles uint64, connections int) int {
+// FilesLeft returns how many files, at least one, the process can have open for requests
+// while it has so many connections. It is 0, for no limit, if openFiles is.
+func FilesLeft(openFiles uint64, connections int) int {
 	if openFiles == 0 {
 		return 0
 	}
-	return max(1, (freeFiles(openFiles)-connections)/filesOfRequest)
+	return max(1, freeFiles(openFiles)-connections)
 }
 
 // freeFiles returns how many of the open files are not reserved: half, if they are

@@ -156,7 +156,7 @@ func (k *TokenKeys) create() (id string, err error) {
 	return id, atomicfile.Create(filepath.Join(k.dir, fmt.Sprintf("token-%020d.pem", now.UnixNano())), text, 0o600)
 }
 
-// isFull reports whether both coordinates fill their 32 bytes. Otherwise verifiers
+// hasFullCoordinates reports whether both coordinates fill their 32 bytes. Otherwise verifiers
 // without RFC 7518's padding (section 6.2.1.2) would compute another thumbprint.
 func hasFullCoordinates(private *ecdsa.PrivateKey) bool {
 	point, err := private.PublicKey.Bytes() // 4, X, Y
@@ -237,7 +237,7 @@ func (k *TokenKeys) readAll() ([]tokenKey, error) {
 				kept = slices.IndexFunc(k.keys, func(old tokenKey) bool { return old.path == path })
 			}
 			if !before[path] {
-				k.logger.Error("a token key cannot be read; unless it is still in use, the tokens that it signed are refused", "file", path, "still_in_use", kept >= 0, "error", err)
+				k.logger.Error("a token key cannot be read; unless it is still in use, the tokens that it signed are refused", "file", path, "previous_key_in_use", kept >= 0, "error", err)
 			}
 			k.unusable[path], failure = true, err
 			if kept < 0 {

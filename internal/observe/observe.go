@@ -116,12 +116,13 @@ type Record struct {
 	Start   time.Time
 	Request *http.Request // as the handler got it; its RemoteAddr is the client's address
 	Writer  Writer
+	HTTPS   bool // the client uses https, with this server or with a trusted proxy
 
+	busy    bool         // a status of 500 or more is not a failure
 	header  [1]string    // the response's X-Request-Id
 	level   slog.Level   // for a request that does not fail
 	attrs   []slog.Attr  // added by handlers
 	room    [4]slog.Attr // initial memory of attrs, enough for most requests
-	busy    bool         // a status of 500 or more is not a failure
 	stack   string       // of a panic
 	aborted bool         // the connection is closed without a complete response
 }
@@ -196,13 +197,13 @@ func (r *Record) log(logger *slog.Logger, disconnected bool) {
 		slog.String("request_id", r.ID),
 		slog.String("method", knownMethod(r.Request.Method)),
 		slog.Int("status", r.Writer.Status),
-		slog.Int64("bytes", r.Writer.Bytes),
+		slog.Int64("response_bytes", r.Writer.Bytes),
 		slog.Duration("duration", time.Since(r.Start)),
-		slog.String("remote", r.Request.RemoteAddr),
+		slog.String("client_address", r.Request.RemoteAddr),
 	)
 	attrs = append(attrs, r.attrs...)
 	if r.aborted {
-		attrs = append(attrs, slog.Bool("aborted", true))
+		attrs = append(attrs, slog.Bool("incomplete", true))
 	}
 	if r.stack != "" {
 		attrs = append(attrs, slog.String("stack", r.stack))

@@ -19,12 +19,13 @@ import (
 
 // line is a line of the access log.
 type line struct {
-	Level, Msg, Method, Remote, Error, Stack string
-	RequestID                                string `json:"request_id"`
-	Status                                   int
-	Bytes                                    int64
-	Aborted                                  bool
-	UserID                                   int64 `json:"user_id"`
+	Level, Msg, Method, Error, Stack string
+	ClientAddress                    string `json:"client_address"`
+	RequestID                        string `json:"request_id"`
+	Status                           int
+	Bytes                            int64 `json:"response_bytes"`
+	Incomplete                       bool
+	UserID                           int64 `json:"user_id"`
 }
 
 // get sends a request to the observed handler, over a connection, and returns the
@@ -114,7 +115,7 @@ func TestEveryRequestHasAnIDAndALine(t *testing.T) {
 			if response.StatusCode != test.status || len(id) != 26 {
 				t.Errorf("got status %d and the id %q, want %d and one of 26 letters", response.StatusCode, id, test.status)
 			}
-			if l.Msg != "request" || l.RequestID != id || l.Status != test.status || l.Bytes != int64(len(body)) || l.Method != "GET" || l.Remote == "" {
+			if l.Msg != "request" || l.RequestID != id || l.Status != test.status || l.Bytes != int64(len(body)) || l.Method != "GET" || l.ClientAddress == "" {
 				t.Errorf("got the line %+v, want the request with the id %s, its status %d and %d bytes", l, id, test.status, len(body))
 			}
 			if l.Level != test.level || l.Error != test.err {
@@ -134,7 +135,7 @@ func TestAPanicClosesTheConnectionAndIsLogged(t *testing.T) {
 		"ErrAbortHandler": {http.ErrAbortHandler, false, "INFO"},
 	} {
 		response, _, lines := get(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(test.value) }), http.MethodPost)
-		if response != nil || len(lines) != 1 || !lines[0].Aborted || (lines[0].Stack != "") != test.hasStack || lines[0].Level != test.level {
+		if response != nil || len(lines) != 1 || !lines[0].Incomplete || (lines[0].Stack != "") != test.hasStack || lines[0].Level != test.level {
 			t.Errorf("%s: got the response %v and the lines %+v; want none, and one at level %s, with a stack: %t", name, response, lines, test.level, test.hasStack)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/registryusers/registryusers/internal/apierror"
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
@@ -44,12 +45,18 @@ func Unavailable(message string, cause error) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Message: message, RetryAfter: time.Second, Cause: cause}
 }
 
+// MethodNotAllowed returns the response to a request whose path does not have its
+// method. The caller sets the header Allow.
+func MethodNotAllowed() *Error {
+	return &Error{Status: http.StatusMethodNotAllowed, Code: CodeUnsupported, Message: apierror.MethodNotAllowed.Message}
+}
+
 // Respond sends the error in the form of the OCI distribution specification, and
-// adds it to the request's record. Headers of another response may have been set
+// adds it to the request's record, in the record's response. Headers of another response may have been set
 // before: Respond replaces their Content-Type and Content-Length. A 503 without a
 // cause says that too many requests are in progress.
-func (e *Error) Respond(w http.ResponseWriter, record *observe.Record) {
-	record.Add(slog.String("message", e.Message))
+func (e *Error) Respond(record *observe.Record) {
+	record.Add(slog.String("code", e.Code), slog.String("message", e.Message))
 	if e.Cause != nil {
 		record.SetCause(e.Cause)
 	} else if e.Status == http.StatusServiceUnavailable {
@@ -59,6 +66,7 @@ func (e *Error) Respond(w http.ResponseWriter, record *observe.Record) {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}
+	w := &record.Writer
 	header := w.Header()
 	header.Del("Content-Length")
 	header.Set("Content-Type", "application/json")

@@ -40,7 +40,9 @@ func TestErrorRespond(t *testing.T) {
 		recorder := httptest.NewRecorder()
 		recorder.Header().Set("Content-Length", "3")
 		recorder.Header().Set("Content-Type", "text/plain")
-		tt.err.Respond(recorder, new(observe.Record))
+		record := new(observe.Record)
+		record.Writer.ResponseWriter = recorder
+		tt.err.Respond(record)
 		if recorder.Code != tt.err.Status || !reflect.DeepEqual(recorder.Header(), tt.headers) || recorder.Body.String() != tt.body {
 			t.Errorf("%+v: got %d, %v, %s, want %v, %s", tt.err, recorder.Code, recorder.Header(), recorder.Body, tt.headers, tt.body)
 		}

@@ -26,13 +26,21 @@ type Access struct {
 	Actions []string `json:"actions"`
 }
 
-// Scope returns the scope that requests the access.
-func (a Access) Scope() string {
+func (a Access) scope() string {
 	kind := a.Type
 	if a.Class != "" {
 		kind += "(" + a.Class + ")"
 	}
 	return kind + ":" + a.Name + ":" + strings.Join(a.Actions, ",")
+}
+
+// Scopes returns the scopes that request all of the access, separated by spaces.
+func Scopes(all []Access) string {
+	texts := make([]string, len(all))
+	for i, access := range all {
+		texts[i] = access.scope()
+	}
+	return strings.Join(texts, " ")
 }
 
 // ParseScopes parses scopes in the distribution project's grammar

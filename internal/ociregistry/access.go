@@ -3,9 +3,11 @@ package ociregistry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 	"github.com/distribution/distribution/v3/registry/auth"
@@ -25,16 +27,17 @@ import (
 type accessController struct {
 	accounts *accounts.Service
 	issuer   *token.Issuer
-	url      string
 	routes   *mux.Router
 	next     http.Handler
 	limits   limits
 	files    *files
+
+	url, tokenPath string // see Options
 }
 
 // ServeHTTP implements [http.Handler]. It must run behind [observe.Handler].
-func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := &exchange{Record: observe.From(r.Context()), w: w}
+func (c *accessController) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	e := &exchange{Record: observe.From(r.Context())}
 	defer e.end()
 	r.Form = r.URL.Query() // so that the library never parses a blob as a form
 	var match mux.RouteMatch
@@ -52,7 +55,7 @@ func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case refused != nil:
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		e.Add(slog.String("message", err.Error())) // the library sends the response, as for a request without a token
+		e.invalid = err // the library sends the response, as for a request without a token
 	case err != nil:
 		refused = oci.Unavailable(cannotCheck, err)
 	default:
@@ -63,6 +66,33 @@ func (c *accessController) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.serve(e, r)
+}
+
+// identify returns the principal, or nil if the request has no token.
+// ErrUnauthenticated: the token is not valid for the endpoint, or its user was deleted,
+// has expired or got another secret.
+func (c *accessController) identify(r *http.Request, endpoint string) (*principal, error) {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	scheme, text, _ := strings.Cut(values[0], " ")
+	if len(values) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		return nil, fmt.Errorf("%w: not a bearer token", registryusers.ErrUnauthenticated)
+	}
+	claims, err := c.issuer.Verify(text)
+	isUpload := endpoint == v2.RouteNameBlobUploadChunk && r.Method != http.MethodPost // a POST starts another upload
+	if errors.Is(err, token.ErrExpired) && isUpload {
+		err = nil // an upload may outlast its token; its account is read at each request and at the commit
+	}
+	if err != nil {
+		return nil, err
+	}
+	account, err := c.accounts.Current(r.Context(), claims.UserID, claims.Incarnation)
+	if err != nil {
+		return nil, err
+	}
+	return &principal{claims, account}, nil
 }
 
 // The messages of 503, before and behind the library.
@@ -125,7 +155,7 @@ func (c *accessController) serve(e *exchange, r *http.Request) {
 		r.Header.Del("Content-Type")
 	}
 	e.Writer.Replace(e.replaceFailure)
-	c.next.ServeHTTP(e.w, r)
+	c.next.ServeHTTP(&e.Writer, r)
 }
 
 // Authorized implements [auth.AccessController]. needed is all the access that a
@@ -137,16 +167,18 @@ func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*
 		needed = uploadAccess(needed[0].Name) // a user who may start an upload may cancel it
 	}
 	if p == nil {
-		reason := ""
-		if r.Header.Get("Authorization") != "" {
-			reason = invalidToken
+		if e.invalid == nil {
+			e.reason = "the request has no token"
+			return nil, &challenge{c, needed, ""}
 		}
-		return nil, &challenge{c, needed, reason}
+		e.reason = e.invalid.Error()
+		return nil, &challenge{c, needed, invalidToken}
 	}
 	grant := &auth.Grant{User: auth.UserInfo{Name: p.account.FullName()}}
 	for _, access := range needed {
 		if access.Type != oci.RepositoryType || !p.claims.Allows(access.Name, access.Action) ||
 			!slices.Contains(p.account.Actions(access.Name), access.Action) {
+			e.reason = "the token or the user's rights do not allow the request"
 			return nil, &challenge{c, needed, insufficientScope}
 		}
 		grant.Resources = append(grant.Resources, access.Resource)
@@ -157,7 +189,7 @@ func (c *accessController) Authorized(r *http.Request, needed ...auth.Access) (*
 // uploadAccess returns the access that an upload to a repository needs.
 func uploadAccess(repository string) []auth.Access {
 	resource := auth.Resource{Type: oci.RepositoryType, Name: repository}
-	return []auth.Access{{Resource: resource, Action: "pull"}, {Resource: resource, Action: "push"}}
+	return []auth.Access{{Resource: resource, Action: accounts.Pull}, {Resource: resource, Action: accounts.Push}}
 }
 
 // recheck reads the account of a request again before the uploaded content is
@@ -171,7 +203,7 @@ func (c *accessController) recheck(ctx context.Context, repository string) error
 	account, err := c.accounts.Current(ctx, claims.UserID, claims.Incarnation)
 	switch {
 	case errors.Is(err, registryusers.ErrUnauthenticated):
-		(&challenge{c, uploadAccess(repository), invalidToken}).SetHeaders(e.Request, e.w)
+		(&challenge{c, uploadAccess(repository), invalidToken}).SetHeaders(e.Request, &e.Writer)
 		return e.refuse(&oci.Error{Status: http.StatusUnauthorized, Code: oci.CodeUnauthorized, Message: "the user was deleted, has expired or has a new secret: log in again"})
 	case err != nil:
 		return e.refuse(oci.Unavailable(cannotCheck, err))

@@ -3,9 +3,11 @@ package ociregistry
 import (
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/distribution/distribution/v3/registry/auth"
+
+	"github.com/registryusers/registryusers/internal/observe"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // challenge is the error that tells a client where to get a token, and with which
@@ -31,11 +33,11 @@ func (c *challenge) SetHeaders(r *http.Request, w http.ResponseWriter) {
 	base := c.access.url
 	if base == "" {
 		base = "http://" + r.Host
-		if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		if observe.From(r.Context()).HTTPS {
 			base = "https://" + r.Host
 		}
 	}
-	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+"/token", c.access.issuer.Service)
+	text := fmt.Sprintf("Bearer realm=%q,service=%q", base+c.access.tokenPath, c.access.issuer.Service)
 	if scope := scopes(c.needed); scope != "" {
 		text += fmt.Sprintf(",scope=%q", scope)
 	}
@@ -47,15 +49,13 @@ func (c *challenge) SetHeaders(r *http.Request, w http.ResponseWriter) {
 
 // scopes returns the scopes that request the access, one for each resource.
 func scopes(needed []auth.Access) string {
-	var texts []string
-	var last auth.Resource
-	for _, access := range needed {
-		if access.Resource == last {
-			texts[len(texts)-1] += "," + access.Action
-			continue
+	var all []oci.Access
+	for i, access := range needed {
+		if i == 0 || access.Resource != needed[i-1].Resource {
+			all = append(all, oci.Access{Type: access.Type, Name: access.Name})
 		}
-		last = access.Resource
-		texts = append(texts, access.Type+":"+access.Name+":"+access.Action)
+		last := &all[len(all)-1]
+		last.Actions = append(last.Actions, access.Action)
 	}
-	return strings.Join(texts, " ")
+	return oci.Scopes(all)
 }

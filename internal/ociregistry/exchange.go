@@ -5,12 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 
@@ -24,11 +22,12 @@ type exchangeKey struct{}
 // texts of the library's failures, because they contain file paths.
 type exchange struct {
 	*observe.Record
-	w         http.ResponseWriter // which the library wraps, without sendfile
-	principal *principal          // nil without a valid token
-	endpoint  string              // name of the library's route; "": none
-	vars      map[string]string   // in the request's path
-	atEnd     []func()            // called when the request has ended
+	principal *principal        // nil without a valid token
+	endpoint  string            // name of the library's route; "": none
+	vars      map[string]string // in the request's path
+	atEnd     []func()          // called when the request has ended
+	invalid   error             // why the token is not valid
+	reason    string            // of a 401, for the log
 
 	refused atomic.Pointer[oci.Error] // the response, if the library responds with an error
 }
@@ -68,7 +67,7 @@ const statusClientGone = 499
 // responses, and then reports true. The library's body is dropped.
 func (e *exchange) replaceFailure(status int) bool {
 	refused := e.refused.Load()
-	switch isJSON := e.w.Header().Get("Content-Type") == "application/json"; {
+	switch isJSON := e.Writer.Header().Get("Content-Type") == "application/json"; {
 	case status >= http.StatusBadRequest && refused != nil:
 		e.respond(refused)
 	case status == http.StatusInternalServerError && e.Request.Context().Err() != nil:
@@ -77,19 +76,21 @@ func (e *exchange) replaceFailure(status int) bool {
 		e.replace(status, oci.CodeUnknown, "the registry failed to carry out the request")
 	case status == http.StatusRequestedRangeNotSatisfiable && !isJSON:
 		e.replace(status, oci.CodeRangeInvalid, "the content has no such range")
+	case status == http.StatusMethodNotAllowed && !isJSON:
+		e.respond(oci.MethodNotAllowed())
 	case status >= http.StatusBadRequest && !isJSON:
 		e.replace(status, oci.CodeUnsupported, http.StatusText(status))
 	default:
 		if status >= http.StatusBadRequest {
-			e.w.Header().Del("Content-Length")
-			e.Writer.Rewrite(rewriteErrors)
+			e.Writer.Header().Del("Content-Length")
+			e.Writer.Rewrite(e.rewriteErrors)
 		}
 		return false
 	}
 	return true
 }
 
-func (e *exchange) respond(err *oci.Error) { err.Respond(e.w, e.Record) }
+func (e *exchange) respond(err *oci.Error) { err.Respond(e.Record) }
 
 func (e *exchange) replace(status int, code, message string) {
 	e.respond(&oci.Error{Status: status, Code: code, Message: message})
@@ -110,8 +111,9 @@ var clearMessages = map[string]string{
 	errcode.ErrorCodeBlobUploadInvalid.Message(): "the URL does not belong to this upload: use the newest Location of the upload, or start another",
 }
 
-// rewriteErrors returns the library's error body without the texts of Go errors.
-func rewriteErrors(body []byte) ([]byte, error) {
+// rewriteErrors returns the library's error body without the texts of Go errors, and
+// adds its first error to the request's record.
+func (e *exchange) rewriteErrors(body []byte) ([]byte, error) {
 	type entry struct {
 		Code    string          `json:"code"`
 		Message string          `json:"message"`
@@ -124,42 +126,15 @@ func rewriteErrors(body []byte) ([]byte, error) {
 		return nil, err
 	}
 	for i := range list.Errors {
-		e := &list.Errors[i]
-		if !slices.Contains(codesWithDetail, e.Code) {
-			e.Detail = nil
+		one := &list.Errors[i]
+		if !slices.Contains(codesWithDetail, one.Code) {
+			one.Detail = nil
 		}
-		e.Message = cmp.Or(clearMessages[e.Message], e.Message)
+		one.Message = cmp.Or(clearMessages[one.Message], one.Message)
+		if i == 0 {
+			e.Add(slog.String("code", one.Code), slog.String("message", cmp.Or(e.reason, one.Message)))
+		}
 	}
 	text, err := json.Marshal(list)
 	return append(text, '\n'), err
-}
-
-// body is a request's body. It refuses the request if the body cannot be read to its end.
-type body struct {
-	io.ReadCloser
-	exchange *exchange
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == nil || errors.Is(err, io.EOF) {
-		return n, err
-	}
-	b.exchange.w.Header().Set("Connection", "close")
-	refused := &oci.Error{Status: http.StatusBadRequest, Code: oci.CodeSizeInvalid, Message: "the content was cut off before its end"}
-	switch {
-	case errors.As(err, new(*http.MaxBytesError)):
-		refused = errManifestTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		refused = &oci.Error{Status: http.StatusRequestTimeout, Code: oci.CodeSizeInvalid, Message: "the client sent the content too slowly, or paused for too long"}
-	}
-	return n, b.exchange.refuse(refused)
-}
-
-// errDiskFull is the response to an upload for which there is no space.
-var errDiskFull = &oci.Error{
-	Status:     http.StatusInsufficientStorage,
-	Code:       oci.CodeUnavailable,
-	Message:    "the registry has no disk space left for uploads: ask its operator to free some; pulls and deletes still work",
-	RetryAfter: time.Minute,
 }

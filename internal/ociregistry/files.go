@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -238,4 +239,36 @@ func (f *files) log(ctx context.Context, path, what string, err error) {
 		attrs = append(attrs, slog.String("error", withoutPath(err).Error()))
 	}
 	f.logger.LogAttrs(ctx, slog.LevelError, what, attrs...)
+}
+
+// withoutPath returns the cause of a storage error without the path of its file.
+func withoutPath(err error) error {
+	var wrapped driver.Error // without Unwrap
+	if errors.As(err, &wrapped) {
+		err = wrapped.Detail
+	}
+	if file := new(fs.PathError); errors.As(err, &file) {
+		return file.Err
+	}
+	if link := new(os.LinkError); errors.As(err, &link) {
+		return link.Err
+	}
+	return err
+}
+
+var errTooLarge = errors.New("it is too large")
+
+// readAtMost reads a file of at most max bytes. If it is larger, it returns errTooLarge
+// and the beginning.
+func readAtMost(path string, max int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, max+1))
+	if err == nil && int64(len(content)) > max {
+		err = errTooLarge
+	}
+	return content, err
 }

@@ -3,6 +3,7 @@ package ociregistry
 import (
 	"path"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -31,6 +32,10 @@ const (
 // directoryMode is the mode of the library's directories. They are below the image
 // directory, which only its owner can read.
 const directoryMode = 0o777
+
+// minAge is the minimum age of files that are removed without a request: abandoned
+// uploads, and garbage. A push may take that long from its first blob to its manifest.
+const minAge = 24 * time.Hour
 
 // dataPath returns the path of a blob's content.
 func dataPath(d digest.Digest) string {

@@ -15,6 +15,19 @@ import (
 // takes memory and an open file, and one user must not take them all.
 const MaxRequests = 1024
 
+// filesOfRequest is how many files a request opens at most: an upload, and the state that
+// is written beside it. A pull opens one.
+const filesOfRequest = 2
+
+// RequestsWith returns how many requests may be in progress if they may have so many
+// files open; 0 is no limit.
+func RequestsWith(openFiles int) int {
+	if openFiles == 0 {
+		return MaxRequests
+	}
+	return min(MaxRequests, max(1, openFiles/filesOfRequest))
+}
+
 const (
 	// minUserRequests is the least share of a user: clients pull several layers at once.
 	minUserRequests = 4

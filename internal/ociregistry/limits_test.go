@@ -170,3 +170,11 @@ func TestLimitsOfManifests(t *testing.T) {
 	}
 	l.wantNothing(t, 0, 1, 3, 4)
 }
+
+func TestRequestsThatOpenFilesAllow(t *testing.T) {
+	for files, want := range map[int]int{0: MaxRequests, 1: 1, 4: 2, 32: 16, 959: 479, 2016: 1008, 4096: MaxRequests} {
+		if got := RequestsWith(files); got != want {
+			t.Errorf("%d open files: got %d requests, want %d", files, got, want)
+		}
+	}
+}

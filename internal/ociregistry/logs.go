@@ -68,9 +68,11 @@ func (hook) Fire(entry *logrus.Entry) error {
 	if e != nil {
 		attrs = append(attrs, slog.String("request_id", e.ID))
 	}
-	for _, name := range []string{"err.code", "err.message", "err.detail", "vars.name"} {
-		if value, ok := entry.Data[name]; ok {
-			attrs = append(attrs, slog.Any(name, value))
+	for _, field := range []struct{ library, name string }{
+		{"err.code", "code"}, {"err.message", "message"}, {"err.detail", "detail"}, {"vars.name", "repository"},
+	} {
+		if value, ok := entry.Data[field.library]; ok {
+			attrs = append(attrs, slog.Any(field.name, value))
 		}
 	}
 	logTarget.Load().LogAttrs(context.Background(), level, entry.Message, attrs...)

@@ -58,13 +58,19 @@ func TestLogHasUserAndReason(t *testing.T) {
 	user := w.pusher(w.one)
 	w.send(http.MethodGet, "/v2/2-1-demo/app/manifests/v1", "", w.bearer(user))
 	w.send(http.MethodPut, manifests, `{"schemaVersion":1}`, w.bearer(user, scope("1-1-demo/app", all)), "Content-Type: application/vnd.oci.image.index.v1+json")
+	w.send(http.MethodGet, manifests, "", w.bearer(user, scope("1-1-demo/app", all)))
+	w.send("FROB", manifests, "", w.bearer(user, scope("1-1-demo/app", all)))
+	w.send(http.MethodDelete, manifests, "", w.bearer(user, scope("1-1-demo/app", "pull")))
 	w.Close() // waits for the log
 	for want, reason := range map[string]string{
-		`"method":"GET","status":403,`: `may use the repositories under 1-1-demo/`,
-		`"method":"PUT","status":400,`: `schemaVersion must be 2`, // refused behind the library
+		`"method":"GET","status":403,`:    `"code":"DENIED","message":"user 1-1-demo+`,
+		`"method":"PUT","status":400,`:    `"code":"MANIFEST_INVALID","message":"the manifest's schemaVersion must be 2"`, // refused behind the library
+		`"method":"GET","status":404,`:    `"code":"MANIFEST_UNKNOWN","message":"manifest unknown"`,                       // the library's error
+		`"method":"other","status":405,`:  `"code":"UNSUPPORTED","message":"this path does not have this method; the header Allow lists its methods"`,
+		`"method":"DELETE","status":401,`: `"code":"UNAUTHORIZED","message":"the token or the user's rights do not allow the request"`,
 	} {
 		line := w.logLine(want)
-		for _, part := range []string{fmt.Sprintf(`"user_id":%d`, user.ID), `"remote":"127.0.0.1:`, reason} {
+		for _, part := range []string{fmt.Sprintf(`"user_id":%d`, user.ID), `"client_address":"127.0.0.1:`, reason} {
 			if !strings.Contains(line, part) {
 				t.Errorf("the line of a refused request: got %s want %q in it", line, part)
 			}

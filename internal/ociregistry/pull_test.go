@@ -60,7 +60,7 @@ func TestBlobsAreServedAsTheLibraryDoes(t *testing.T) {
 			}
 		}
 	}
-	if n := strings.Count(w.Log.String(), `"bytes":`); n < 9 {
+	if n := strings.Count(w.Log.String(), `"response_bytes":`); n < 9 {
 		t.Errorf("got bytes in %d log lines, want them in each", n)
 	}
 }
@@ -89,7 +89,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	w.push(user, "1-1-demo/app:v1", image)
 	bearer := w.bearer(user, scope("1-1-demo/app", all))
 	location := w.begun("1-1-demo/app", bearer)
-	w.AppOptions.Registry.Reserve = 1 << 62
+	w.AppOptions.Reserve = 1 << 62
 	w.Stop()
 	w.Open()
 	manifest := w.send(http.MethodGet, manifests, "", bearer)
@@ -117,7 +117,7 @@ func TestUploadsBelowTheReserveAreRefused(t *testing.T) {
 	if line := w.logLine("uploads are refused"); !strings.Contains(line, `"free_bytes":`) || !strings.Contains(line, `"reserve_bytes":4611686018427387904`) {
 		t.Errorf("got the line %swant free_bytes and reserve_bytes in it", line)
 	}
-	w.AppOptions.Registry.Reserve = 0
+	w.AppOptions.Reserve = 0
 	w.Stop()
 	w.Open()
 	got = w.send(http.MethodPut, withDigest(location, sum("some")), "some", bearer)

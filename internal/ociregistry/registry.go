@@ -28,13 +28,14 @@ import (
 	"github.com/registryusers/registryusers/internal/token"
 )
 
-// Options are the options of [Open]. Root, Accounts, Issuer and Logger are required.
+// Options are the options of [Open]. Root, TokenPath, Accounts, Issuer and Logger are required.
 type Options struct {
-	Root     string // directory of the images
-	URL      string // at which clients reach the registry, "https://HOST"; "": from each request
-	Accounts *accounts.Service
-	Issuer   *token.Issuer
-	Logger   *slog.Logger
+	Root      string // directory of the images
+	URL       string // at which clients reach the registry, "https://HOST"; "": from each request
+	TokenPath string // of the token service, below URL
+	Accounts  *accounts.Service
+	Issuer    *token.Issuer
+	Logger    *slog.Logger
 
 	// Reserve is the free space in bytes that uploads leave on the file system
 	// of Root; below it they are refused with 507. On a file system with a fixed
@@ -76,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Registry, error) {
 	space := &reserve{root: o.Root, size: o.Reserve, accountsDiskFull: o.AccountsDiskFull, logger: o.Logger}
 	store := &files{images: images, logger: o.Logger, reserve: space}
 	c := &accessController{
-		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, routes: v2.RouterWithPrefix(""), files: store,
+		accounts: o.Accounts, issuer: o.Issuer, url: o.URL, tokenPath: o.TokenPath, routes: v2.RouterWithPrefix(""), files: store,
 		limits: limits{maxRequests: min(cmp.Or(int64(o.Requests), MaxRequests), MaxRequests)},
 	}
 	app, err := newApp(ctx, o, c)

@@ -74,7 +74,7 @@ func (b *blobs) ServeBlob(ctx context.Context, _ http.ResponseWriter, r *http.Re
 	if r.Method == http.MethodHead {
 		b.repository.access.files.touch(b.repository.name(), desc.Digest)
 	}
-	w := exchangeOf(ctx).w
+	w := &exchangeOf(ctx).Writer // the library's has no sendfile
 	header := w.Header()
 	header.Set("ETag", fmt.Sprintf("%q", desc.Digest))
 	header.Set("Cache-Control", fmt.Sprintf("max-age=%.f", blobMaxAge.Seconds()))

@@ -3,14 +3,13 @@ package ociregistry
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
+	"net/http"
 	"sync/atomic"
-
-	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"time"
 
 	"github.com/registryusers/registryusers/internal/diskspace"
+	"github.com/registryusers/registryusers/internal/oci"
 )
 
 // DefaultReserve is the [Options.Reserve] that means the larger of 256 MiB and 2 %
@@ -107,6 +106,14 @@ func (r *reserve) refusesWrite(ctx context.Context, n int) bool {
 	return r.low.Load()
 }
 
+// errDiskFull is the response to an upload for which there is no space.
+var errDiskFull = &oci.Error{
+	Status:     http.StatusInsufficientStorage,
+	Code:       oci.CodeUnavailable,
+	Message:    "the registry has no disk space left for uploads: ask its operator to free some; pulls and deletes still work",
+	RetryAfter: time.Minute,
+}
+
 // recordDiskFull refuses the request of ctx if a full disk caused err, because the
 // library's responses do not say so. It returns err.
 func recordDiskFull(ctx context.Context, err error) error {
@@ -115,21 +122,6 @@ func recordDiskFull(ctx context.Context, err error) error {
 		full := *errDiskFull
 		full.Cause = cause
 		_ = e.refuse(&full)
-	}
-	return err
-}
-
-// withoutPath returns the cause of a storage error without the path of its file.
-func withoutPath(err error) error {
-	var wrapped driver.Error // without Unwrap
-	if errors.As(err, &wrapped) {
-		err = wrapped.Detail
-	}
-	if file := new(fs.PathError); errors.As(err, &file) {
-		return file.Err
-	}
-	if link := new(os.LinkError); errors.As(err, &link) {
-		return link.Err
 	}
 	return err
 }

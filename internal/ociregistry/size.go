@@ -58,7 +58,7 @@ func (f *files) size(ctx context.Context, d digest.Digest) (size int64, known bo
 	if !errors.Is(err, fs.ErrNotExist) {
 		f.log(ctx, sizePath(d), "the size file of a blob is damaged; the blob is served unchecked until the next start verifies it, or it is pushed again", nil)
 	}
-	_ = os.Remove(f.images.below(sizesComplete)) // mostly, it does not exist; otherwise, the next request tries again
+	_ = os.Remove(f.images.below(sizesComplete)) // usually the file is absent; if removing it fails, the next request tries again
 	return 0, false
 }
 

@@ -18,28 +18,28 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/registryusers/registryusers/internal/accounts"
-	"github.com/registryusers/registryusers/internal/app"
-	"github.com/registryusers/registryusers/internal/app/images"
 	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/ociregistry"
+	"github.com/registryusers/registryusers/internal/token"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// open opens a server over a new data directory, whose images are in another directory.
-func open(t *testing.T, o ociregistry.Options) (*app.App, error) {
+// open opens a registry over the accounts of a new data directory.
+func open(t *testing.T, o ociregistry.Options) (*ociregistry.Registry, error) {
 	t.Helper()
 	e := apptest.New(t, apptest.Options{})
-	e.AppOptions.Registry = &o
-	return images.Open(t.Context(), e.Dir, e.AppOptions)
+	o.Accounts, o.Logger = e.Accounts, e.Logger
+	o.Issuer = &token.Issuer{Keys: e.Keys, Service: apptest.Service, Now: e.Clock.Now}
+	return ociregistry.Open(t.Context(), o)
 }
 
-// wantOpenError checks that a server does not open, with an error that contains the words.
+// wantOpenError checks that a registry does not open, with an error that contains the words.
 func wantOpenError(t *testing.T, o ociregistry.Options, words ...string) {
 	t.Helper()
-	server, err := open(t, o)
+	registry, err := open(t, o)
 	if err == nil {
-		_ = server.Close()
+		_ = registry.Close()
 	}
 	wantWords(t, "Open", err, words...)
 }

@@ -10,14 +10,8 @@ import (
 	"time"
 )
 
-const (
-	// minAge is the minimum age of files that are removed without a request:
-	// abandoned uploads, and garbage. A push may take that long from its first blob
-	// to its manifest.
-	minAge = 24 * time.Hour
-	// purgeInterval is the time between two purges of abandoned uploads.
-	purgeInterval = time.Hour
-)
+// purgeInterval is the time between two purges of abandoned uploads.
+const purgeInterval = time.Hour
 
 // purgeUploads removes abandoned uploads, at once and then every [purgeInterval],
 // until ctx ends.

@@ -46,10 +46,10 @@ func (f *files) verifyBlobs(ctx context.Context) {
 		return
 	}
 	if n := v.intact + v.damaged; n > 0 {
-		f.logger.LogAttrs(ctx, slog.LevelInfo, "verified blobs of which no size was known", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
+		f.logger.LogAttrs(ctx, slog.LevelInfo, "verified blobs that had no valid size file", slog.Int("blobs", n), slog.Int("damaged", v.damaged))
 	}
 	if err != nil {
-		f.log(ctx, blobsRoot, "not all blobs of which no size is known could be verified; the next start continues", err)
+		f.log(ctx, blobsRoot, "not all blobs without a valid size file could be verified; the next start continues", err)
 	}
 }
 

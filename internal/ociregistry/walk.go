@@ -3,7 +3,6 @@ package ociregistry
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -91,21 +90,4 @@ func directories(path string) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-var errTooLarge = errors.New("it is too large")
-
-// readAtMost reads a file of at most max bytes. If it is larger, it returns errTooLarge
-// and the beginning.
-func readAtMost(path string, max int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, max+1))
-	if err == nil && int64(len(content)) > max {
-		err = errTooLarge
-	}
-	return content, err
 }

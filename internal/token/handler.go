@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/registryusers/registryusers"
@@ -37,7 +36,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		request, refused = h.fromForm(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
-		refused = &oci.Error{Status: http.StatusMethodNotAllowed, Code: oci.CodeUnsupported, Message: "the token endpoint supports GET and POST"}
+		refused = oci.MethodNotAllowed()
 	}
 	var account accounts.Account
 	if refused == nil {
@@ -54,7 +53,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if refused.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registryusers"`)
 	}
-	refused.Respond(w, record)
+	refused.Respond(record)
 }
 
 // login returns the current state of the account that the request logs in as.
@@ -105,11 +104,7 @@ func (h *Handler) respond(w http.ResponseWriter, request tokenRequest, account a
 	if request.offline {
 		response.RefreshToken = h.Accounts.RefreshToken(account, h.Issuer.Service).Reveal()
 	}
-	texts := make([]string, len(granted))
-	for i, access := range granted {
-		texts[i] = access.Scope()
-	}
-	response.Scope = strings.Join(texts, " ")
+	response.Scope = oci.Scopes(granted)
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(response) // fails only if the client has disconnected
 	return nil

@@ -12,7 +12,7 @@ import (
 func (h *Handler) JWKS(w http.ResponseWriter, r *http.Request) {
 	set, err := h.Issuer.Keys.JWKS()
 	if err != nil {
-		oci.Unavailable("the keys cannot be read now", err).Respond(w, observe.From(r.Context()))
+		oci.Unavailable("the keys cannot be read now", err).Respond(observe.From(r.Context()))
 		return
 	}
 	w.Header().Set("Content-Type", "application/jwk-set+json")

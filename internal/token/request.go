@@ -12,9 +12,9 @@ import (
 )
 
 // The limits of a form, and of how many are read at the same time. Any client may send a
-// form slowly, and over HTTP/2 hardly a byte makes the server allocate memory for
-// its header. A form that arrives at once counts for a moment only, and a login by
-// GET has no form.
+// form slowly, and over HTTP/2 a few bytes make the server allocate memory for its
+// header. A form that arrives at once counts for a moment only, and a login by GET has
+// no form.
 const (
 	maxFormBytes       = 64 << 10
 	maxForms           = 1024

@@ -1,10 +1,10 @@
 package web
 
-// Routes returns the paths of the handlers, and whether they need credentials.
-func (h Handlers) Routes() map[string]bool {
-	routes := make(map[string]bool)
+// Paths returns the paths of the handlers.
+func (h Handlers) Paths() []string {
+	var paths []string
 	for _, r := range h.routes() {
-		routes[r.path] = r.authenticated
+		paths = append(paths, r.path)
 	}
-	return routes
+	return paths
 }

@@ -6,38 +6,20 @@ import (
 	"strings"
 
 	"github.com/registryusers/registryusers/internal/network"
+	"github.com/registryusers/registryusers/internal/observe"
 )
 
-const (
-	forwardedFor   = "X-Forwarded-For"
-	forwardedProto = "X-Forwarded-Proto"
-)
-
-// resolveForwarded sets r.RemoteAddr to the client's address, and X-Forwarded-Proto
-// to the scheme that the client used, "http" or "https", or removes it if the scheme
-// is unknown. It uses only the headers of trusted proxies. It does not change the
-// header map, which r shares with net/http's own request.
-func (t *router) resolveForwarded(r *http.Request) {
-	hop, hops := 0, 0
-	isTrusted := false
-	if connection, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && network.Contains(t.proxies, connection.Addr()) {
-		isTrusted = true
-		list := elements(r.Header[forwardedFor])
-		var address netip.Addr
-		address, hop = t.client(connection.Addr(), list)
-		hops = len(list)
-		r.RemoteAddr = netip.AddrPortFrom(address, connection.Port()).String()
-	}
-	values := r.Header[forwardedProto]
-	if len(values) == 0 {
+// resolveForwarded sets r.RemoteAddr to the client's address, and records whether the
+// client uses https. It uses only the headers of trusted proxies.
+func (t *router) resolveForwarded(record *observe.Record, r *http.Request) {
+	record.HTTPS = r.TLS != nil
+	connection, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !network.Contains(t.proxies, connection.Addr()) {
 		return
 	}
-	r.Header = r.Header.Clone()
-	r.Header.Del(forwardedProto)
-	if !isTrusted {
-		return
-	}
-	schemes := elements(values)
+	addresses, schemes := elements(r.Header["X-Forwarded-For"]), elements(r.Header["X-Forwarded-Proto"])
+	address, hop := t.client(connection.Addr(), addresses)
+	r.RemoteAddr = netip.AddrPortFrom(address, connection.Port()).String()
 	if len(schemes) == 0 {
 		return
 	}
@@ -45,12 +27,10 @@ func (t *router) resolveForwarded(r *http.Request) {
 	// scheme that the client used. In any other list, only the last element is
 	// certain to come from a trusted proxy: the client may have sent the others.
 	scheme := schemes[len(schemes)-1]
-	if len(schemes) == hops {
+	if len(schemes) == len(addresses) {
 		scheme = schemes[hop]
 	}
-	if scheme = strings.ToLower(scheme); scheme == "http" || scheme == "https" {
-		r.Header.Set(forwardedProto, scheme)
-	}
+	record.HTTPS = record.HTTPS || strings.EqualFold(scheme, "https")
 }
 
 // elements returns the elements of a header's list, without empty ones (RFC 9110,

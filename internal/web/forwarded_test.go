@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/registryusers/registryusers/internal/observe"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
@@ -57,32 +58,33 @@ func TestClientAddress(t *testing.T) {
 
 func TestSchemeThatTheClientUsed(t *testing.T) {
 	for _, test := range []struct {
-		connection, forwarded, sent, want string
+		connection, forwarded, sent string
+		want                        bool // https
 	}{
-		{"10.0.0.1:5", "", "", ""},
-		{"10.0.0.1:5", "", "https", "https"},
-		{"10.0.0.1:5", "198.51.100.1", " HTTPS ", "https"},
-		{"10.0.0.1:5", "", "gopher", ""},
-		{"10.0.0.1:5", "", " , ", ""},
-		{"192.0.2.1:5", "198.51.100.1", "https", ""},
+		{"10.0.0.1:5", "", "", false},
+		{"10.0.0.1:5", "", "https", true},
+		{"10.0.0.1:5", "198.51.100.1", " HTTPS ", true},
+		{"10.0.0.1:5", "", "gopher", false},
+		{"10.0.0.1:5", "", " , ", false},
+		{"192.0.2.1:5", "198.51.100.1", "https", false},
 		// A proxy that appends, and a client that sent both headers itself.
-		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1", "https, http", "http"},
-		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1", "http, https", "https"},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1", "https, http", false},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1", "http, https", true},
 		// Two proxies that append, and the scheme between them.
-		{"10.0.0.1:5", "198.51.100.1, 10.0.0.2", "https, http", "https"},
-		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http, https, http", "https"},
-		{"10.0.0.1:5", "198.51.100.1,, 10.0.0.2", "https, , http", "https"},
-		{"10.0.0.1:5", "10.0.0.3, 10.0.0.2", "https, http", "https"},
-		{"10.0.0.1:5", "203.0.113.9, unknown, 10.0.0.2", "http, https, http", "https"},
+		{"10.0.0.1:5", "198.51.100.1, 10.0.0.2", "https, http", true},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http, https, http", true},
+		{"10.0.0.1:5", "198.51.100.1,, 10.0.0.2", "https, , http", true},
+		{"10.0.0.1:5", "10.0.0.3, 10.0.0.2", "https, http", true},
+		{"10.0.0.1:5", "203.0.113.9, unknown, 10.0.0.2", "http, https, http", true},
 		// A proxy that appends the scheme alone, or replaces one header.
-		{"10.0.0.1:5", "198.51.100.1", "https, http", "http"},
-		{"10.0.0.1:5", "", "https, http", "http"},
-		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http", "http"},
-		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http, https", "https"},
+		{"10.0.0.1:5", "198.51.100.1", "https, http", false},
+		{"10.0.0.1:5", "", "https, http", false},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http", false},
+		{"10.0.0.1:5", "203.0.113.9, 198.51.100.1, 10.0.0.2", "http, https", true},
 	} {
-		got := "unset"
+		var record *observe.Record
 		handlers := web.Handlers{
-			Registry: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("X-Forwarded-Proto") }),
+			Registry: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { record = observe.From(r.Context()) }),
 		}
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/", nil)
 		r.RemoteAddr = test.connection
@@ -94,11 +96,8 @@ func TestSchemeThatTheClientUsed(t *testing.T) {
 		}
 		proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		web.New(handlers, web.Options{Logger: slog.New(slog.DiscardHandler), Proxies: proxies}).Handler.ServeHTTP(httptest.NewRecorder(), r)
-		if got != test.want {
-			t.Errorf("X-Forwarded-Proto %q, X-Forwarded-For %q from %s: got %q, want %q", test.sent, test.forwarded, test.connection, got, test.want)
-		}
-		if left := r.Header.Get("X-Forwarded-Proto"); left != test.sent {
-			t.Errorf("X-Forwarded-Proto %q: net/http's own request has %q now", test.sent, left)
+		if record.HTTPS != test.want {
+			t.Errorf("X-Forwarded-Proto %q, X-Forwarded-For %q from %s: got https %t, want %t", test.sent, test.forwarded, test.connection, record.HTTPS, test.want)
 		}
 	}
 }

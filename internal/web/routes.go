@@ -12,8 +12,7 @@ import (
 	"github.com/registryusers/registryusers/internal/observe"
 )
 
-// Handlers are the handlers that a server serves. The paths of a nil handler are
-// get 404.
+// Handlers are the handlers that a server serves. A path of a nil handler gets 404.
 type Handlers struct {
 	API      http.Handler
 	Token    http.Handler
@@ -32,14 +31,13 @@ type route struct {
 	deadlines deadlines
 	methods   []string // other methods get 405; nil: the handler decides
 	quiet     bool     // requests that do not fail are logged at level Debug
-
-	// authenticated says that the handler responds with 401 to a request without
-	// credentials.
-	authenticated bool
 }
 
-// apiPrefix is the prefix of all paths of the document.
-const apiPrefix = "/cloud/v1/registries/"
+// The paths that other packages put into URLs.
+const (
+	APIPrefix = "/cloud/v1/registries/" // of all paths of the document
+	TokenPath = "/token"
+)
 
 // routes returns the table of all paths. A path belongs to at most one route.
 func (h Handlers) routes() []route {
@@ -47,10 +45,10 @@ func (h Handlers) routes() []route {
 	return slices.DeleteFunc([]route{
 		{name: "probe", path: "/healthz", handler: probe(nil), deadlines: shortDeadlines, methods: reads, quiet: true},
 		{name: "probe", path: "/readyz", handler: probe(h.Ready), deadlines: shortDeadlines, methods: reads, quiet: true},
-		{name: "api", path: apiPrefix, handler: h.API, deadlines: shortDeadlines, authenticated: true},
-		{name: "token", path: "/token", handler: h.Token, deadlines: formDeadlines, authenticated: true},
+		{name: "api", path: APIPrefix, handler: h.API, deadlines: shortDeadlines},
+		{name: "token", path: TokenPath, handler: h.Token, deadlines: formDeadlines},
 		{name: "jwks", path: "/.well-known/jwks.json", handler: h.JWKS, deadlines: shortDeadlines, methods: reads},
-		{name: "registry", path: "/v2/", handler: h.Registry, deadlines: imageDeadlines, authenticated: true},
+		{name: "registry", path: "/v2/", handler: h.Registry, deadlines: imageDeadlines},
 	}, func(r route) bool { return r.handler == nil })
 }
 
@@ -65,7 +63,7 @@ type router struct {
 // 100-continue".
 func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record := observe.From(r.Context())
-	t.resolveForwarded(r)
+	t.resolveForwarded(record, r)
 	for i := range t.routes {
 		route := &t.routes[i]
 		if !route.owns(r.URL.Path) {
@@ -78,14 +76,14 @@ func (t *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer route.deadlines.apply(record, r)()
 		if route.methods != nil && !slices.Contains(route.methods, r.Method) {
 			w.Header().Set("Allow", strings.Join(route.methods, ", "))
-			writeError(w, record, http.StatusMethodNotAllowed, apierror.Body{Message: "method not allowed: use " + strings.Join(route.methods, " or ")})
+			writeError(record, http.StatusMethodNotAllowed, apierror.MethodNotAllowed)
 			return
 		}
 		route.handler.ServeHTTP(w, r)
 		return
 	}
 	defer shortDeadlines.apply(record, r)()
-	writeError(w, record, http.StatusNotFound, apierror.NoSuchPath)
+	writeError(record, http.StatusNotFound, apierror.NoSuchPath)
 }
 
 func (r *route) owns(path string) bool {
@@ -96,7 +94,8 @@ func (r *route) owns(path string) bool {
 }
 
 // writeError responds in place of a handler.
-func writeError(w http.ResponseWriter, record *observe.Record, status int, body apierror.Body) {
+func writeError(record *observe.Record, status int, body apierror.Body) {
 	body.RequestID = record.ID
-	apierror.Write(w, status, body)
+	body = apierror.Write(&record.Writer, status, body)
+	record.Add(slog.String("exception_class", body.ExceptionClass), slog.String("message", body.Message))
 }

@@ -2,31 +2,57 @@ package web_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
+	"github.com/registryusers/registryusers/gen/apiserver"
 	"github.com/registryusers/registryusers/internal/apptest"
 	"github.com/registryusers/registryusers/internal/web"
 )
 
-// The table says which paths ask who calls, and its handlers do what it says.
-func TestAuthenticatedPathsNeedCredentials(t *testing.T) {
-	var routes map[string]bool
-	env := apptest.New(t, apptest.Options{Images: true, Handlers: func(h *web.Handlers) { routes = h.Routes() }})
-	if len(routes) != 6 {
-		t.Fatalf("routes: %v; want six", routes)
+// Each path of the table has a row that says whether its handler asks who calls.
+func TestPathsThatNeedCredentials(t *testing.T) {
+	needs := map[string]bool{
+		"/healthz": false, "/readyz": false, "/.well-known/jwks.json": false,
+		web.APIPrefix: true, web.TokenPath: true, "/v2/": true,
 	}
-	for path, authenticated := range routes {
-		if path == "/cloud/v1/registries/" {
-			path += "1/1/1/users"
+	var paths []string
+	env := apptest.New(t, apptest.Options{Images: true, Handlers: func(h *web.Handlers) { paths = h.Paths() }})
+	if len(paths) != len(needs) {
+		t.Errorf("got the paths %q, want a row for each of them, and %d", paths, len(needs))
+	}
+	for _, path := range paths {
+		want, ok := needs[path]
+		if !ok {
+			t.Errorf("path %s has no row", path)
 		}
-		response, err := env.Client().Get(env.URL + path)
+		target := path
+		if path == web.APIPrefix {
+			target += "1/1/1/users"
+		}
+		response, err := env.Client().Get(env.URL + target)
 		if err != nil {
 			t.Fatal(err)
 		}
 		response.Body.Close()
 		challenge := response.Header.Get("WWW-Authenticate")
-		if asks := response.StatusCode == http.StatusUnauthorized && challenge != ""; asks != authenticated {
-			t.Errorf("GET %s without credentials: %s, WWW-Authenticate %q; want 401 with it: %t", path, response.Status, challenge, authenticated)
+		if got := response.StatusCode == http.StatusUnauthorized && challenge != ""; got != want {
+			t.Errorf("GET %s without credentials: %s, WWW-Authenticate %q; want 401 with it: %t", target, response.Status, challenge, want)
+		}
+	}
+}
+
+func TestTheAPIPrefixIsTheDocuments(t *testing.T) {
+	document, err := apiserver.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if document.Paths.Len() == 0 {
+		t.Fatal("the document has no paths")
+	}
+	for path := range document.Paths.Map() {
+		if !strings.HasPrefix(path, web.APIPrefix) {
+			t.Errorf("the document has the path %s, want all of its paths below %s", path, web.APIPrefix)
 		}
 	}
 }

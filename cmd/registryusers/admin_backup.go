@@ -50,14 +50,3 @@ database and keys are moved to before-restore-TIME/ in the data directory. Image
 are separate: if they are lost, restore the copy of images/, too.`
 	return cmd
 }
-
-func checkCommand() *cobra.Command {
-	return newCommand("check", "Look for damage in the database, also while serve runs",
-		withDir(func(ctx context.Context, dir *datadir.Dir, out io.Writer, _ []string) error {
-			findings, err := dir.Store.QuickCheck(ctx)
-			if findings != "" {
-				err = fmt.Errorf("the database is damaged; restore it from a backup:\n%s", findings)
-			}
-			return printLine(out, err, "ok")
-		}))
-}

@@ -1,4 +1,4 @@
-package app
+package images
 
 import (
 	"context"
@@ -14,11 +14,12 @@ const (
 	ballastInterval       = 10 * time.Second // between two checks of the ballast
 )
 
-// Maintain maintains the app's database in the background until ctx is done or stop
-// is called: it deletes expired records, creates the ballast again when there is
-// room, and checks a database that was not closed the last time. stop waits until it
-// has ended.
-func (a *App) Maintain(ctx context.Context, database store.Store) (stop func()) {
+// maintain maintains the database in the background until ctx is done or stop is
+// called: it deletes expired records, creates the ballast again when there is room,
+// and checks a database that was not closed the last time. stop waits until it has
+// ended.
+func (a *App) maintain(ctx context.Context) (stop func()) {
+	database := a.dir.Store
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
