@@ -44,7 +44,7 @@ time goes to the system calls of the sockets: bare itself is %s times stock here
 **Durable creates: %s times one commit each, aim 4; %s of creates that are not stored, aim 0.6.** On the two cores a create
 costs the server some 80 µs of processor time, one that is not stored 33 µs: the commit costs 16 µs, the insert 11 µs, the
 read of the API key, which every request needs, 6 µs, and waiting for the commit, caches that SQLite's code evicts, and memory
-management the rest. Besides, the processors idle for a seventh of the time, in which callers wait for the disk. The page
+management the rest. Besides, for about a seventh of the time neither processor has work, because callers wait for the disk. The page
 "What a request costs" has the details. One commit each waits for the disk, so the first ratio depends on the disk.
 **With 5,000,000 users: %s, aim 0.9**: the index of secrets is in random order, so most creates change a page of it that no
 cache has.
