@@ -161,6 +161,9 @@ func fill(ctx context.Context, path string, registryID int64, users int) error {
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 		SELECT ?, printf('u%011d', i * 38196601127 % 100000000000), 0, -1, 0, 253402128000000000, randomblob(32), 1, randomblob(16) FROM n`, users, registryID)
 	if err == nil {
+		_, err = db.ExecContext(ctx, "REPLACE INTO user_counts SELECT registry_id, id / 4096, count(*) FROM users GROUP BY 1, 2")
+	}
+	if err == nil {
 		_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	return err

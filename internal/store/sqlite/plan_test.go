@@ -14,7 +14,7 @@ func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	queries := []string{registryByRef, userByID, userByName, accountByName, soleAccountByName, updateUser, userPage, userTotal, userBlock, deleteRecords, insertUser, insertRecord, accountBySecret, accountByID, keyByID, recordByKey}
+	queries := []string{registryByRef, userByID, userByName, accountByName, soleAccountByName, updateUser, userPage, userTotal, userBlock, deleteRecords, insertUser, countUsers, insertRecord, accountBySecret, accountByID, keyByID, recordByKey}
 	for _, query := range queries {
 		plan := explain(t, s, query)
 		for _, step := range plan {
@@ -22,7 +22,7 @@ func TestEveryRequestFindsItsRowsByAnIndex(t *testing.T) {
 				t.Errorf("%s\nthe plan has a step %q: %q", query, step, plan)
 			}
 		}
-		if len(plan) == 0 && query != insertRecord { // which reads nothing first
+		if len(plan) == 0 && query != insertRecord && query != countUsers { // which reads nothing first
 			t.Errorf("%s\nno plan", query)
 		}
 	}

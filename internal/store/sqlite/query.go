@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/registryusers/registryusers/internal/accounts"
 )
 
@@ -73,7 +75,7 @@ func (s *Store) change(ctx context.Context, none error, query string, args ...an
 // violates a unique index.
 func (c *conn) change(none, exists error, query string, args ...any) (id int64, err error) {
 	changed, id, err := c.exec(query, args...)
-	if exists != nil && isUnique(err) {
+	if exists != nil && violates(err, sqlite3.SQLITE_CONSTRAINT_UNIQUE) {
 		return 0, exists
 	}
 	if err == nil && changed == 0 {

@@ -285,9 +285,11 @@ func mayBeFull(err error) bool {
 	return false
 }
 
-func isUnique(err error) bool {
+// violates reports whether err is that a statement violates a constraint of a kind,
+// one of SQLite's extended codes.
+func violates(err error, kind int) bool {
 	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+	return errors.As(err, &e) && e.Code() == kind
 }
 
 // ServerKeyID implements store.Store.

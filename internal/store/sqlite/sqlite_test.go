@@ -297,6 +297,9 @@ func manyUsers(t *testing.T) string {
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
 		INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_version, incarnation)
 		SELECT 1, 'user' || i, 0, 0, 0, 0, randomblob(32), 1, randomblob(16) FROM n`)
+	if err == nil {
+		err = exec(t, s, recount)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

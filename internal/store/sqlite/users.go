@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 )
@@ -11,23 +13,46 @@ import (
 // statement finds the registry and inserts the user, and another inserts the record.
 func (s *Store) CreateUser(ctx context.Context, ref accounts.RegistryRef, u accounts.User, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	u.RegistryID = ref.RegistryID
-	err := s.writer.do(ctx, &write{adds: true, isStatement: r == nil, run: func(c *conn) error {
+	create := &write{adds: true, isStatement: r == nil}
+	create.run = func(c *conn) error {
 		var err error
-		u.ID, err = c.change(registryusers.ErrRegistryNotFound, registryusers.ErrUserExists, insertUser,
+		u.ID, err = c.change(nil, registryusers.ErrUserExists, insertUser,
+			ref.RegistryID, ref.ProjectID, ref.RegionID,
 			u.Name, u.ReadOnly, u.Duration, u.CreatedAt.UnixMicro(), u.ExpiresAt.UnixMicro(),
-			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:],
-			ref.RegistryID, ref.ProjectID, ref.RegionID)
+			u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:])
+		if violates(err, sqlite3.SQLITE_CONSTRAINT_NOTNULL) {
+			return registryusers.ErrRegistryNotFound
+		}
 		if err != nil {
 			return err
 		}
+		create.created = idBlock{ref.RegistryID, u.ID / blockSize}
 		return s.putRecord(c, r, u.ID, u.CreatedAt)
-	}})
-	return u, err
+	}
+	return u, s.writer.do(ctx, create)
+}
+
+// idBlock is a block of the ids of a registry's users, a row of user_counts.
+type idBlock struct{ registryID, block int64 }
+
+const blockSize = 4096 // ids, as in the migrations
+
+// countUsers counts the users that the transaction has created.
+func (c *conn) countUsers(created map[idBlock]int64) error {
+	for b, n := range created {
+		if _, err := c.change(nil, nil, countUsers, b.registryID, b.block, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const (
+	// Without a registry it violates NOT NULL. An INSERT with a SELECT in place of the
+	// VALUES would cost more: SQLite prepares to undo several rows.
 	insertUser = `INSERT INTO users (registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation)
-		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM registries WHERE id = ? AND project_id = ? AND region_id = ?`
+		VALUES ((SELECT id FROM registries WHERE id = ? AND project_id = ? AND region_id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	countUsers = "INSERT INTO user_counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET users = users + excluded.users"
 	updateUser = "UPDATE users SET read_only = ?, duration = ?, expires_at = ?, secret_index = ?, secret_hash = ?, secret_version = ?, incarnation = ? WHERE id = ?"
 	userByName = selectUser + "WHERE registry_id = ? AND name = ?"
 	userByID   = selectUser + "WHERE id = ? AND registry_id = ?"

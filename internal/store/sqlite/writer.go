@@ -40,6 +40,8 @@ type write struct {
 	adds        bool // it adds rows, which needs disk space
 	isStatement bool // it changes rows by one statement at most, which SQLite undoes alone
 
+	created idBlock // where run has created a user; the zero value: nowhere
+
 	err  error         // of run, or of the commit
 	done chan struct{} // closed when err is set
 
@@ -185,6 +187,7 @@ func (w *writer) transact(batch []*write) error {
 				_, _, _ = c.exec(rollback) // SQLite may have rolled back already
 			}
 		}()
+		created := make(map[idBlock]int64, 1)
 		for _, write := range batch {
 			if !write.isRunning && !write.claimed.CompareAndSwap(false, true) {
 				continue // given up
@@ -193,6 +196,12 @@ func (w *writer) transact(batch []*write) error {
 			if err := write.runIn(c); err != nil {
 				return err
 			}
+			if write.err == nil && write.created != (idBlock{}) {
+				created[write.created]++
+			}
+		}
+		if err := c.countUsers(created); err != nil {
+			return err
 		}
 		if err := errors.Join(w.file.checkPath(), w.file.checkRequired()); err != nil {
 			return err
