@@ -50,6 +50,7 @@ func TestBoundsAreReadFromTheTables(t *testing.T) {
 		rows: []row{
 			{"bare", [kinds]cost{{1, 100, 10, 1}, {1, 100, 10, 1}, {1, 100, 10, 1}}, traffic{20_000, 1, 10}},
 			{"ours", [kinds]cost{{1.2, 120, 10, 1_017}, {1.31, 131, 10, 2}, {1.4, 140, 10, 3}}, traffic{18_000, 0.9, 11}},
+			{"ogen, no telemetry", [kinds]cost{{0.7, 70, 10, 18}, {2, 200, 10, 54}, {2.4, 240, 10, 11}}, traffic{22_000, 1.1, 10}},
 			{"stock", [kinds]cost{{80, 8_000, 10, 1}, {81, 8_100, 10, 1}, {82, 8_200, 10, 1}}, traffic{1_500, 0.075, 200}},
 		},
 		calls: []cost{{1, 200, 20, 5}, {1.6, 320, 20, 6}},
@@ -65,7 +66,7 @@ func TestBoundsAreReadFromTheTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"handler: 1.20 of bare, aim 0.75; 1,017 allocations", "**An invalid create: 1.31 of bare", "**Loopback: 0.900 of bare, aim 1.05; 12.0 times stock",
+		"handler: 1.20 of bare, aim 0.66; 1,017 allocations", "**An invalid create: 1.31 of bare", "**Loopback: 0.900 of bare, ogen without telemetry 1.10; 12.0 times stock",
 		"bare itself is 13.3 times stock", "**Durable creates: 4.00 times one commit each, aim 4; 0.250 of creates that are not stored",
 		"**With 5,000,000 users: 0.625,", "**A create without other load: 1.75 times an append", "**Memory: 21.0 MiB at rest, aim 25; 42.0 loaded", "**The client: 1.60 of bare",
 	} {
