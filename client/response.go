@@ -17,9 +17,9 @@ import (
 	"github.com/registryusers/registryusers/internal/apierror"
 )
 
-// MaxResponseBytes is the most that the client reads of a response's body. A
+// maxResponseBytes is the most that the client reads of a response's body. A
 // success with a longer body is an [*Error].
-const MaxResponseBytes = 1 << 20
+const maxResponseBytes = 1 << 20
 
 // Error describes a response that is not the success that the document declares:
 // the last response, if there were several tries. [errors.Is] finds package
@@ -106,14 +106,14 @@ type operation[T any] struct {
 func decode[T any](response *http.Response, op *operation[T], secrets ...registryusers.Secret) (T, error) {
 	defer response.Body.Close()
 	var value T
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxResponseBytes+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
 	message := "" // what is wrong with a success
 	if response.StatusCode == op.success {
 		switch {
 		case err != nil:
 			message = "it was done, but the response is incomplete"
-		case len(body) > MaxResponseBytes:
-			message = fmt.Sprintf("it was done, but the response is larger than %d bytes", MaxResponseBytes)
+		case len(body) > maxResponseBytes:
+			message = fmt.Sprintf("it was done, but the response is larger than %d bytes", maxResponseBytes)
 		case json.Unmarshal(body, &value) != nil:
 			message = "it was done, but the response is not the JSON that the document declares"
 		case !op.complete(value):
@@ -131,7 +131,7 @@ func decode[T any](response *http.Response, op *operation[T], secrets ...registr
 		cause:      err,
 		success:    op.success,
 	}
-	if message == "" && err == nil && len(body) <= MaxResponseBytes {
+	if message == "" && err == nil && len(body) <= maxResponseBytes {
 		fault.read(body)
 	}
 	if message == "" && response.StatusCode < 400 {
