@@ -20,8 +20,9 @@ const Never = -1
 type NewUser struct {
 	// Name is 0 to 16 lowercase letters and digits, unique in its registry.
 	Name string
-	// Days is the time until the user expires, 0 to 365 days, or [Never]. With 0 the
-	// user expires at once.
+	// Days is the time until the user expires, 1 to 365 days, or [Never]. Always set
+	// it: 0, the value of a Days that is not set, creates a user that expires at once
+	// and can never log in.
 	Days int64
 	// ReadOnly users can pull, and cannot push.
 	ReadOnly bool
