@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -85,7 +84,8 @@ type (
 // The headers of a success are not returned to the caller.
 var _ = apiclient.CreateUserResponse201Headers(createdHeaders{})
 
-// Idempotency-Key is the only parameter outside the path; every request has it.
+// Idempotency-Key is the only parameter outside the path; every request that is not a
+// GET has it.
 var _ = models.CreateUserParams(createParams{})
 
 var createUser = operation[models.CreatedUser]{
@@ -132,14 +132,9 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 		ReadOnly: user.ReadOnly,
 		Secret:   registryusers.SecretText{Secret: user.Secret},
 	})
-	to, err := config.endpointOf(registryID, func() (*http.Request, error) {
-		return apiclient.NewCreateUserRequest(config.server, config.project.value, config.region.value, registryID, nil, body)
-	})
-	if err != nil {
-		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
-	}
-	text, _ := json.Marshal(body) // does not fail: it has texts, a number and a boolean
-	model, err := (&call[models.CreatedUser]{config: config, op: &createUser, endpoint: to, body: text, secret: user.Secret}).do(ctx)
+	model, err := send(ctx, config, &createUser, registryID, func() (*http.Request, error) {
+		return apiclient.NewCreateUserRequest(config.server, config.project.value, config.region.value, registryID, nil, models.CreateUserRequest{})
+	}, body, user.Secret)
 	if err != nil {
 		return CreatedUser{}, err
 	}
