@@ -157,7 +157,7 @@ func TestOperationsOfEveryForm(t *testing.T) {
 	check("refresh", err)
 	check("create", c.create(9))
 
-	const create = `POST /cloud/v1/registries/3/5/9/users {"duration":14,"name":"u"}, 28 bytes of "application/json", a key`
+	const create = `POST /cloud/v1/registries/3/5/9/users {"duration":14,"name":"u"}, 26 bytes of "application/json", a key`
 	want := []string{
 		create,
 		`GET /9/things?limit=2&offset=4 , 0 bytes of "", no key`,
