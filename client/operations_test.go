@@ -113,7 +113,7 @@ func TestOperationsOfEveryForm(t *testing.T) {
 			t.Error(err)
 		}
 		key := "no key"
-		if r.Header.Get("Idempotency-Key") != "" {
+		if _, ok := r.Header["Idempotency-Key"]; ok {
 			key = "a key"
 		}
 		got = append(got, fmt.Sprintf("%s %s %s, %d bytes of %q, %s", r.Method, r.RequestURI, body, r.ContentLength, r.Header.Get("Content-Type"), key))
