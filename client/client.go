@@ -22,8 +22,8 @@
 // # Idempotent retries
 //
 // The client repeats a call when a connection breaks and when the server responds
-// 408, 429 or 5xx, as [WithRetry] says. All tries of a call carry one
-// Idempotency-Key, by which the server recognizes a repeat. Only after an
+// 408, 429 or 5xx, as [WithRetry] says. All tries of a call that changes something
+// carry one Idempotency-Key, by which the server recognizes a repeat. Only after an
 // [ErrOutcomeUnknown] must the caller find out whether the call was carried out.
 //
 // # Secrets

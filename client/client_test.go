@@ -581,6 +581,7 @@ type broken struct{}
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
 func TestResponseBodyIsBounded(t *testing.T) {
+	const maxResponseBytes = 1 << 20
 	for _, test := range []struct {
 		name    string
 		status  int
@@ -588,8 +589,8 @@ func TestResponseBodyIsBounded(t *testing.T) {
 		message string // "": success
 		is      error
 	}{
-		{"the most that is read", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created))), "", nil},
-		{"one byte more", 201, strings.NewReader(created + strings.Repeat(" ", client.MaxResponseBytes-len(created)+1)), "it was done, but the response is larger than 1048576 bytes", nil},
+		{"the most that is read", 201, strings.NewReader(created + strings.Repeat(" ", maxResponseBytes-len(created))), "", nil},
+		{"one byte more", 201, strings.NewReader(created + strings.Repeat(" ", maxResponseBytes-len(created)+1)), "it was done, but the response is larger than 1048576 bytes", nil},
 		{"endless", 201, endless{}, "it was done, but the response is larger than 1048576 bytes", nil},
 		{"endless after JSON", 201, io.MultiReader(strings.NewReader(created), endless{}), "it was done, but the response is larger than 1048576 bytes", nil},
 		{"endless error", 409, endless{}, "conflict", registryusers.ErrUserExists},
@@ -615,8 +616,8 @@ func TestResponseBodyIsBounded(t *testing.T) {
 				t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 			}
 		}
-		if b.read > client.MaxResponseBytes+1 {
-			t.Errorf("%s: %d bytes were read; want %d at most", test.name, b.read, client.MaxResponseBytes+1)
+		if b.read > maxResponseBytes+1 {
+			t.Errorf("%s: %d bytes were read; want %d at most", test.name, b.read, maxResponseBytes+1)
 		}
 		if !b.closed {
 			t.Errorf("%s: the body was not closed", test.name)

@@ -44,7 +44,11 @@ func ExampleClient_CreateUser() {
 		fmt.Println(err)
 		return
 	}
-	user, err := c.CreateUser(context.Background(), 1, client.NewUser{Name: "ci", Days: 30, ReadOnly: true})
+	user, err := c.CreateUser(context.Background(), 1, client.NewUser{
+		Name:     "ci",
+		Days:     30, // or client.Never; without Days the user expires at once
+		ReadOnly: true,
+	})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -134,7 +134,8 @@ func WithHeader(name, value string) Option {
 }
 
 // WithQuery adds a query parameter to the URL of every request, in place of one
-// with the same name. URLs, and so the texts of errors, show it.
+// with the same name, even one that a call's arguments set. URLs, and so the texts of
+// errors, show it.
 func WithQuery(name, value string) Option {
 	return func(c *config) {
 		query := url.Values{}
@@ -160,7 +161,7 @@ func WithoutRetry() Option { return WithRetry(1, 0) }
 // WithIdempotencyKey sets the Idempotency-Key of one call, 1 to 255 visible ASCII
 // characters. If the call's outcome is unknown, the caller, or another process,
 // can repeat it with the same key within 24 hours. It is an option of a call; [New]
-// refuses it. Default: a new key for each call.
+// refuses it. A call that only reads sends no key. Default: a new key for each call.
 func WithIdempotencyKey(key string) Option {
 	return func(c *config) {
 		c.idempotencyKey = key

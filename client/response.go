@@ -17,9 +17,9 @@ import (
 	"github.com/registryusers/registryusers/internal/apierror"
 )
 
-// MaxResponseBytes is the most that the client reads of a response's body. A
+// maxResponseBytes is the most that the client reads of a response's body. A
 // success with a longer body is an [*Error].
-const MaxResponseBytes = 1 << 20
+const maxResponseBytes = 1 << 20
 
 // Error describes a response that is not the success that the document declares:
 // the last response, if there were several tries. [errors.Is] finds package
@@ -97,29 +97,36 @@ func (e *Error) Unwrap() []error {
 type operation[T any] struct {
 	name     string
 	success  int           // the status of a success
-	complete func(T) bool  // reports whether the response has the fields that the client needs
+	complete func(T) bool  // reports whether the response has the fields that the client needs; nil: a success has no content
 	errors   map[int]error // by status: the specific error of this operation
 }
 
 // decode returns the T in a response's body, or an [*Error] for the response,
 // without the secrets that were sent. It closes the body.
-func decode[T any](response *http.Response, op *operation[T], secrets ...registryusers.Secret) (T, error) {
+func (c *call[T]) decode(response *http.Response, key registryusers.Secret, secrets []registryusers.Secret) (T, error) {
 	defer response.Body.Close()
+	op := c.op
 	var value T
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxResponseBytes+1))
+	if response.StatusCode == op.success && op.complete == nil {
+		return value, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
 	message := "" // what is wrong with a success
 	if response.StatusCode == op.success {
 		switch {
 		case err != nil:
-			message = "it was done, but the response is incomplete"
-		case len(body) > MaxResponseBytes:
-			message = fmt.Sprintf("it was done, but the response is larger than %d bytes", MaxResponseBytes)
+			message = "the response is incomplete"
+		case len(body) > maxResponseBytes:
+			message = fmt.Sprintf("the response is larger than %d bytes", maxResponseBytes)
 		case json.Unmarshal(body, &value) != nil:
-			message = "it was done, but the response is not the JSON that the document declares"
+			message = "the response is not the JSON that the document declares"
 		case !op.complete(value):
-			message = "it was done, but the response lacks required fields"
+			message = "the response lacks required fields"
 		default:
 			return value, nil
+		}
+		if !c.endpoint.reads() {
+			message = "it was done, but " + message
 		}
 	}
 	fault := &Error{
@@ -131,13 +138,13 @@ func decode[T any](response *http.Response, op *operation[T], secrets ...registr
 		cause:      err,
 		success:    op.success,
 	}
-	if message == "" && err == nil && len(body) <= MaxResponseBytes {
+	if message == "" && err == nil && len(body) <= maxResponseBytes {
 		fault.read(body)
 	}
 	if message == "" && response.StatusCode < 400 {
 		fault.Message, fault.kind = unexpected(response, op.success), nil
 	}
-	fault.redact(secrets)
+	fault.redact(append(slices.Clone(secrets), key))
 	if fault.Message == "" { // the body is a proxy's page, incomplete or empty, or its message has a secret
 		fault.Message = strings.ToLower(http.StatusText(response.StatusCode))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,18 +43,36 @@ type call[T any] struct {
 	*config
 	op             *operation[T]
 	endpoint       *endpoint
-	body           []byte // of the request
-	idempotencyKey string
-	secret         registryusers.Secret // that the body has, or empty
+	body           []byte // of the request, or nil
+	idempotencyKey string // "" if the operation reads
+	repeated       bool   // net/http has repeated a try by itself
+}
+
+// send calls an operation. parameters and generate are those of endpointOf. body is
+// sent as JSON, or nil for an operation without a body; secrets are those in it, which
+// no error contains.
+func send[T any, P comparable](ctx context.Context, c *config, op *operation[T], parameters P, generate func() (*http.Request, error), body any, secrets ...registryusers.Secret) (T, error) {
+	to, err := endpointOf(c, op, parameters, generate)
+	var text []byte
+	if err == nil && body != nil {
+		text, err = json.Marshal(body)
+	}
+	if err != nil {
+		return *new(T), fmt.Errorf("client: %s: %w", op.name, err)
+	}
+	return (&call[T]{config: c, op: op, endpoint: to, body: text}).do(ctx, secrets)
 }
 
 // do sends the request, and repeats it until a try succeeds, fails for good, or
 // WithRetry's limits are reached. Its errors do not contain the secrets that were
-// sent.
-func (c *call[T]) do(ctx context.Context) (T, error) {
+// sent. The outcome of an operation that reads is never unknown.
+func (c *call[T]) do(ctx context.Context, secrets []registryusers.Secret) (T, error) {
 	start := time.Now()
-	if c.idempotencyKey = c.config.idempotencyKey; c.idempotencyKey == "" {
-		c.idempotencyKey = rand.Text()
+	reads := c.endpoint.reads()
+	if !reads {
+		if c.idempotencyKey = c.config.idempotencyKey; c.idempotencyKey == "" {
+			c.idempotencyKey = rand.Text()
+		}
 	}
 	key, err := c.currentKey(ctx)
 	if err != nil {
@@ -62,12 +81,12 @@ func (c *call[T]) do(ctx context.Context) (T, error) {
 	isRenewed := false // a 401 has made it ask for a new API key
 	unknown := false   // a try may have been carried out
 	for try := 1; ; try++ {
-		value, err := c.try(ctx, key)
+		value, err := c.try(ctx, key, secrets)
 		if err == nil {
 			return value, nil
 		}
 		again, maybeDone, after := retryable(c.op.success, err)
-		unknown = unknown || maybeDone
+		unknown = !reads && (unknown || maybeDone || c.repeated)
 		wait := max(after, mathrand.N(min(firstWait<<min(try-1, 10), longestWait))) //nolint:gosec // it need not be unpredictable
 		if c.source != nil && !isRenewed && try < c.tries && isUnauthenticated(err) {
 			newest, sourceErr := c.currentKey(ctx)
@@ -98,7 +117,7 @@ func isUnauthenticated(err error) bool {
 }
 
 // try sends the request once.
-func (c *call[T]) try(ctx context.Context, key registryusers.Secret) (T, error) {
+func (c *call[T]) try(ctx context.Context, key registryusers.Secret, secrets []registryusers.Secret) (T, error) {
 	if err := ctx.Err(); err != nil {
 		return *new(T), err // net/http was not called, so the outcome is known
 	}
@@ -109,13 +128,14 @@ func (c *call[T]) try(ctx context.Context, key registryusers.Secret) (T, error) 
 	}
 	var progress progress
 	response, err := c.sender.Do(c.endpoint.request(progress.trace(ctx), c.body, key, c.idempotencyKey)) //nolint:bodyclose // decode does
+	c.repeated = c.repeated || progress.wrote.Load() > 1
 	if err != nil {
 		if progress.isUnsent(c.sender.Transport) {
 			err = unsentError{err}
 		}
 		return *new(T), err
 	}
-	value, err := decode(response, c.op, key, c.secret)
+	value, err := c.decode(response, key, secrets)
 	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusUnauthorized && !strings.Contains(key.Reveal(), "$") {
 		refused.hint = "the API key contains no $: the shell may have expanded it as a variable; put the key in single quotes"
 	}
@@ -125,14 +145,15 @@ func (c *call[T]) try(ctx context.Context, key registryusers.Secret) (T, error) 
 // progress records how far the HTTP client got with a request. Other goroutines
 // may call its hooks, even after the request has ended.
 type progress struct {
-	hooks        httptrace.ClientTrace
-	begun, wrote atomic.Bool
+	hooks httptrace.ClientTrace
+	begun atomic.Bool
+	wrote atomic.Int32 // how often the header was written: net/http repeats a request without a body by itself
 }
 
 // trace returns a context with which a request records its progress in p.
 func (p *progress) trace(ctx context.Context) context.Context {
 	p.hooks.GetConn = func(string) { p.begun.Store(true) }
-	p.hooks.WroteHeaders = func() { p.wrote.Store(true) }
+	p.hooks.WroteHeaders = func() { p.wrote.Add(1) }
 	return httptrace.WithClientTrace(ctx, &p.hooks)
 }
 
@@ -144,7 +165,7 @@ func (p *progress) isUnsent(transport http.RoundTripper) bool {
 		transport = http.DefaultTransport
 	}
 	_, callsHooks := transport.(*http.Transport)
-	return (callsHooks || p.begun.Load()) && !p.wrote.Load()
+	return (callsHooks || p.begun.Load()) && p.wrote.Load() == 0
 }
 
 // unsentError says why a request was not sent.

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -20,8 +19,9 @@ const Never = -1
 type NewUser struct {
 	// Name is 0 to 16 lowercase letters and digits, unique in its registry.
 	Name string
-	// Days is the time until the user expires, 0 to 365 days, or [Never]. With 0 the
-	// user expires at once.
+	// Days is the time until the user expires, 1 to 365 days, or [Never]. Always set
+	// it: 0, the value of a Days that is not set, creates a user that expires at once
+	// and can never log in.
 	Days int64
 	// ReadOnly users can pull, and cannot push.
 	ReadOnly bool
@@ -84,7 +84,8 @@ type (
 // The headers of a success are not returned to the caller.
 var _ = apiclient.CreateUserResponse201Headers(createdHeaders{})
 
-// Idempotency-Key is the only parameter outside the path; every request has it.
+// Idempotency-Key is the only parameter outside the path; every request that is not a
+// GET has it.
 var _ = models.CreateUserParams(createParams{})
 
 var createUser = operation[models.CreatedUser]{
@@ -131,14 +132,9 @@ func (c *Client) CreateUser(ctx context.Context, registryID int64, user NewUser,
 		ReadOnly: user.ReadOnly,
 		Secret:   registryusers.SecretText{Secret: user.Secret},
 	})
-	to, err := config.endpointOf(registryID, func() (*http.Request, error) {
-		return apiclient.NewCreateUserRequest(config.server, config.project.value, config.region.value, registryID, nil, body)
-	})
-	if err != nil {
-		return CreatedUser{}, fmt.Errorf("client: create user: %w", err)
-	}
-	text, _ := json.Marshal(body) // does not fail: it has texts, a number and a boolean
-	model, err := (&call[models.CreatedUser]{config: config, op: &createUser, endpoint: to, body: text, secret: user.Secret}).do(ctx)
+	model, err := send(ctx, config, &createUser, registryID, func() (*http.Request, error) {
+		return apiclient.NewCreateUserRequest(config.server, config.project.value, config.region.value, registryID, nil, models.CreateUserRequest{})
+	}, body, user.Secret)
 	if err != nil {
 		return CreatedUser{}, err
 	}

@@ -108,6 +108,12 @@ func TestAdditions(t *testing.T) {
 				t.Errorf("got %s, want %s", lines[i], want[i])
 			}
 		}
+		out, err = goes(t, root, "test", "-run", "EveryOperation", ".")
+		for _, id := range ids {
+			if err == nil || !strings.Contains(out, strings.Replace(id, "operationId:", "operation", 1)+" is generated") {
+				t.Errorf("the test of the list of operations does not name the %s: %v\n%s", id, err, out)
+			}
+		}
 		out, err = goes(t, root, "test", "-run", "StringsInPaths", ".")
 		for _, name := range []string{"repository_name", "digest", "tag_name"} {
 			if err == nil || !strings.Contains(out, `".." of `+name+" in package client") {
