@@ -38,6 +38,9 @@ func TestDocumentedProgramsCompile(t *testing.T) {
 	for page, text := range pages(t) {
 		for i, block := range blocks.FindAllStringSubmatch(text, -1) {
 			found++
+			if strings.Contains(block[1], "server.New(") && !strings.Contains(block[1], "server.Unimplemented") {
+				t.Errorf("%s, program %d: a new operation of the document stops its compilation: embed server.Unimplemented", page, i+1)
+			}
 			t.Run(fmt.Sprintf("%s %d", page, i+1), func(t *testing.T) {
 				name := "program.go"
 				if strings.Contains(block[1], `"testing"`) {

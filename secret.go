@@ -57,9 +57,10 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // SecretText is a secret in a generated model, which is sent over the wire: JSON
 // and other encoders get its text through [SecretText.MarshalText]. In all else it
-// is the [Secret] in it, and prints as "[redacted]". But slog's JSON handler encodes
-// structs as JSON, with the secret: never log a generated model, and keep the secret
-// as a Secret.
+// is the [Secret] in it, and prints as "[redacted]". The models and the server's types
+// that have one do so in slog, too. But slog's JSON handler encodes other structs, and
+// slices and maps, as JSON, with the secret: never log them, and keep the secret as a
+// Secret.
 //
 // The zero SecretText is empty. Its methods, except UnmarshalText, are safe for
 // concurrent use.

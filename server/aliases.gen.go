@@ -89,15 +89,6 @@ type CreateUser409ResponseHeaders = apiserver.CreateUser409ResponseHeaders
 //	}
 type CreateUser409JSONResponse = apiserver.CreateUser409JSONResponse
 
-// CreateUserdefaultJSONResponse is a response that an implementation returns.
-//
-//	struct {
-//		Body       Error
-//		Headers    ErrorResponseHeaders
-//		StatusCode int
-//	}
-type CreateUserdefaultJSONResponse = apiserver.CreateUserdefaultJSONResponse
-
 // API is what an implementation has: one method for each operation.
 //
 //	interface {
@@ -112,13 +103,18 @@ type API = apiserver.StrictServerInterface
 //	struct{}
 type Unimplemented = apiserver.Unimplemented
 
-// Error Why a request failed.
+// Error Why a request failed. It is the body of a response: an implementation returns a [*registryusers.Error], or an error that wraps one of package registryusers.
 //
 //	struct {
+//		// ErrorCode The specific error, where several have the same status: registry_not_found, user_not_found, api_key_not_found or no_such_path (404); registry_exists, user_exists or user_changed (409); idempotency_key_reused (422). Later versions may add others.
 //		ErrorCode string
+//		// ExceptionClass The kind of error, one name for each status.
 //		ExceptionClass string
+//		// InvalidFields What is wrong with each invalid field, if the error is about fields.
 //		InvalidFields map[string][]string
+//		// Message What is wrong, for a person to read.
 //		Message string
+//		// RequestID The id that the server gave to this request.
 //		RequestID string
 //	}
 type Error = models.Error
@@ -126,12 +122,31 @@ type Error = models.Error
 // CreatedUser defines model for RegistryUserCreateResponseSerializer.
 //
 //	struct {
+//		// CreatedAt User creation date-time
+//		//
+//		// Examples: 2024-06-18T09:36:53.335000Z
 //		CreatedAt time.Time
+//		// Duration User account operating time, days
+//		//
+//		// Examples: 14
 //		Duration int64
+//		// ExpiresAt User operation end date-time
+//		//
+//		// Examples: 2024-06-18T09:36:53.335000Z
 //		ExpiresAt time.Time
+//		// ID User ID
+//		//
+//		// Examples: 1
 //		ID int64
+//		// Name User name
+//		//
+//		// Examples: user1
 //		Name string
+//		// ReadOnly Read-only user
+//		//
+//		// Examples: false
 //		ReadOnly bool
+//		// Secret User secret
 //		Secret registryusers.SecretText
 //	}
 type CreatedUser = models.CreatedUser
@@ -139,9 +154,23 @@ type CreatedUser = models.CreatedUser
 // CreateUserRequest defines model for RegistryUserCreateSerializer.
 //
 //	struct {
+//		// Duration User account operating time, days
+//		//
+//		// Examples: 14
 //		Duration int64
+//		// Name A name for the registry user.
+//		//
+//		// Should be in lowercase, consisting only of numbers and letters,
+//		//
+//		// with maximum length of 16 characters
+//		//
+//		// Examples: user1
 //		Name string
+//		// ReadOnly Read-only user
+//		//
+//		// Examples: false
 //		ReadOnly bool
+//		// Secret User secret
 //		Secret registryusers.SecretText
 //	}
 type CreateUserRequest = models.CreateUserRequest
@@ -149,6 +178,7 @@ type CreateUserRequest = models.CreateUserRequest
 // CreateUserParams defines parameters for CreateUser.
 //
 //	struct {
+//		// IdempotencyKey 1 to 255 visible ASCII characters that the caller chooses. For 24 hours a repeat of the request with the same Idempotency-Key and the same API key gets the same 201; a different request with them gets 422.
 //		IdempotencyKey string
 //	}
 type CreateUserParams = models.CreateUserParams

@@ -2,7 +2,9 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -16,7 +18,7 @@ import (
 // validateBody reads, decodes and validates the body. It keeps the value in the
 // request's context, and reports whether the body is valid; if not, resp is an error.
 func (op *operation) validateBody(resp *response, r *http.Request) bool {
-	body := r.Body
+	body := cmp.Or[io.ReadCloser](r.Body, http.NoBody) // a handler may be called without a body
 	r.Body, resp.context.body = http.NoBody, apiserver.NoBody{}
 	switch {
 	case op.body == nil, r.ContentLength == 0 && !op.bodyRequired && r.Header.Get("Content-Type") == "":

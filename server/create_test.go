@@ -789,3 +789,17 @@ func wantHeader(t *testing.T, w *httptest.ResponseRecorder, name, want string) {
 		t.Errorf("header %s: got %q, want %q", name, got, want)
 	}
 }
+
+// A server's request always has a body, but one that http.NewRequest makes may have none.
+func TestARequestWithoutABody(t *testing.T) {
+	s := newService(t, created)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, usersPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Authorization": {"apikey token"}, "Content-Type": {"application/json"}}
+	w := httptest.NewRecorder()
+	if s.ServeHTTP(w, r); w.Code != http.StatusBadRequest {
+		t.Errorf("got %d %s, want 400", w.Code, w.Body)
+	}
+}

@@ -1,11 +1,16 @@
 package server
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/registryusers/registryusers"
 )
 
 // The three configurations generate the operations that they list, and no other.
@@ -51,5 +56,19 @@ func TestTheOverlaySetsTheTypeOfEverySecret(t *testing.T) {
 	}
 	if secrets == 0 {
 		t.Error("no schema has a secret, as far as this test sees")
+	}
+}
+
+// An implementation may log what it gets and returns.
+func TestThreatALogShowsTheSecretOfARequest(t *testing.T) {
+	body := CreateUserRequest{Name: "user1", Secret: registryusers.NewSecretText(marker)}
+	user := CreatedUser{Name: "user1", Secret: registryusers.NewSecretText(marker)}
+	for _, value := range []any{body, &body, user, &user, CreateUserRequestObject{Body: &body}, &CreateUserRequestObject{Body: &body}, CreateUser201JSONResponse{Body: user}} {
+		var log bytes.Buffer
+		slog.New(slog.NewJSONHandler(&log, nil)).With("value", value).Info("json", slog.Group("group", "value", value))
+		slog.New(slog.NewTextHandler(&log, nil)).With("value", value).Info("text", slog.Group("group", "value", value))
+		if strings.Contains(log.String(), marker) {
+			t.Errorf("%T: got %s", value, &log)
+		}
 	}
 }

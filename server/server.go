@@ -61,6 +61,7 @@ type AuthenticationRequest struct {
 	// Request has the method, the path, the headers, the TLS state and RemoteAddr,
 	// the client's address as net/http or the handler around the server's sets it.
 	// Nothing of it is checked. Its body must not be read, and nothing be changed.
+	// Its header Authorization has the token in clear: never log the headers.
 	Request *http.Request
 }
 

@@ -215,15 +215,17 @@ type decoder func(*bodyDecoder) any
 
 func (decode decoder) body(data []byte) (body any, violations []Violation, unknown []string, ok bool) {
 	d := bodyDecoders.Get().(*bodyDecoder)
-	defer bodyDecoders.Put(d)
 	d.buffer = *bytes.NewBuffer(data)
 	d.json.Reset(&d.buffer)
-	d.field, d.violations, d.unknown, d.refused = d.field[:0], nil, nil, false
 	if body = decode(d); len(d.violations) > 0 {
 		body = nil
 	}
 	_, err := d.json.ReadToken()
-	return body, d.violations, d.unknown, errors.Is(err, io.EOF) && !d.refused
+	violations, unknown, ok = d.violations, d.unknown, errors.Is(err, io.EOF) && !d.refused
+	d.buffer, d.field, d.violations, d.unknown, d.refused = bytes.Buffer{}, d.field[:0], nil, nil, false
+	d.json.Reset(&d.buffer) // it must not keep data, which may have a secret
+	bodyDecoders.Put(d)
+	return body, violations, unknown, ok
 }
 
 // bodyDecoder reads the body of one request, in one pass.

@@ -177,7 +177,9 @@ func WritePublic(w http.ResponseWriter, status int, body Body) Body {
 	buffer := buffers.Get().(*[]byte)
 	*buffer = body.append((*buffer)[:0])
 	_, _ = w.Write(*buffer) // fails only if the client has disconnected
-	buffers.Put(buffer)
+	if cap(*buffer) <= 64<<10 {
+		buffers.Put(buffer)
+	}
 	return body
 }
 

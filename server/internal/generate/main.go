@@ -7,7 +7,8 @@
 // package server because the texts of violations are those of server/internal/validation.
 //
 // With aliases as its first argument, it writes to OUTPUT the aliases in package server of
-// what an implementation names of the generated FILES.
+// what an implementation names of the generated FILES; with logvalues, the methods LogValue
+// of the types in the last of the FILES.
 package main
 
 import (
@@ -33,10 +34,12 @@ func main() {
 	switch {
 	case len(os.Args) > 3 && os.Args[1] == "aliases":
 		err = aliases(os.Args[2], os.Args[3:]...)
+	case len(os.Args) > 2 && os.Args[1] == "logvalues":
+		err = logValues(os.Args[2:]...)
 	case len(os.Args) == 4:
 		err = run(os.Args[1], os.Args[2], os.Args[3])
 	default:
-		err = errors.New("usage: generate CONFIGURATION DOCUMENT OUTPUT, or generate aliases OUTPUT FILES")
+		err = errors.New("usage: generate CONFIGURATION DOCUMENT OUTPUT, generate aliases OUTPUT FILES, or generate logvalues FILES")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
