@@ -150,7 +150,7 @@ func (e *Env) listen() {
 // NewRegistry creates a registry.
 func (e *Env) NewRegistry(projectID, regionID int64, name string) accounts.RegistryRef {
 	e.t.Helper()
-	r, err := e.Accounts.CreateRegistry(e.t.Context(), projectID, regionID, name)
+	r, err := e.Accounts.CreateRegistry(e.t.Context(), accounts.Administrator, projectID, regionID, name)
 	if err != nil {
 		e.t.Fatalf("create the registry %s: %v", name, err)
 	}

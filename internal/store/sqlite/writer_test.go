@@ -38,7 +38,7 @@ func newStalled(t *testing.T) *stalled {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: time.Now()})
+	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: time.Now()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 		if valid != 151 || conflicts != 49 {
 			t.Errorf("%d were created, %d conflicted; want 151 and 49", valid, conflicts)
 		}
-		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != valid {
+		if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != valid {
 			t.Errorf("%d users are stored, %v; want %d", len(users), err, valid)
 		}
 		if got := s.commits(t) - before; got != 1 {
@@ -180,7 +180,7 @@ func TestWritesBeyondTheQueueAreRefusedAtOnce(t *testing.T) {
 		if err := s.create(t.Context(), "last", -1); err != nil {
 			t.Fatal(err)
 		}
-		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 1 {
+		if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 1 {
 			t.Errorf("%d users are stored, %v; want only the last one", len(users), err)
 		}
 	})
@@ -251,7 +251,7 @@ func failedWrite(t *testing.T, others int) {
 	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
 		t.Errorf("%d registries, %v; want 1: the failed write is undone", len(all), err)
 	}
-	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != others {
+	if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != others {
 		t.Errorf("%d users, %v; want the %d of the others", len(users), err, others)
 	}
 }
@@ -302,7 +302,7 @@ func panickingWrite(t *testing.T, isStatement bool) {
 	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
 		t.Errorf("%d registries, %v; want 1: the write that panicked is undone", len(all), err)
 	}
-	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 3 {
+	if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 3 {
 		t.Errorf("%d users, %v; want the 3 of the other writes", len(users), err)
 	}
 }
@@ -342,7 +342,7 @@ func brokenBatch(t *testing.T, isStatement bool) {
 			t.Errorf("write %d: %v, want the error of the database", i, err)
 		}
 	}
-	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 0 {
+	if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 0 {
 		t.Errorf("%d users, %v; want none", len(users), err)
 	}
 	if err := s.create(t.Context(), "later", 3); err != nil {
@@ -385,7 +385,7 @@ func TestFailedCommitFailsAllItsWrites(t *testing.T) {
 		synctest.Wait()
 		s.resume()
 		wg.Wait()
-		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 0 {
+		if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 0 {
 			t.Errorf("%d users, %v; want none", len(users), err)
 		}
 	})
