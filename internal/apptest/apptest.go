@@ -154,7 +154,7 @@ func (e *Env) NewRegistry(projectID, regionID int64, name string) accounts.Regis
 	if err != nil {
 		e.t.Fatalf("create the registry %s: %v", name, err)
 	}
-	return accounts.RegistryRef{ProjectID: projectID, RegionID: regionID, RegistryID: r.ID}
+	return r.Ref()
 }
 
 // Stop closes what Open opened. Until the next Open, a request gets no response

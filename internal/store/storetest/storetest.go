@@ -134,8 +134,8 @@ func testRegistries(t *testing.T, s accounts.Store) {
 	}
 	wantPages(t, "Registries", s.Registries, want, func(r accounts.Registry) int64 { return r.ID })
 	for _, r := range want {
-		if got, err := s.Registry(t.Context(), registryRef(r)); err != nil || got != r {
-			t.Errorf("Registry(%+v) = %+v, %v; want %+v", registryRef(r), got, err, r)
+		if got, err := s.Registry(t.Context(), r.Ref()); err != nil || got != r {
+			t.Errorf("Registry(%+v) = %+v, %v; want %+v", r.Ref(), got, err, r)
 		}
 	}
 }
@@ -167,7 +167,7 @@ func testRegistryNames(t *testing.T, s accounts.Store) {
 
 func testRegistryRef(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
-	at := registryRef(r)
+	at := r.Ref()
 	for _, test := range []struct {
 		name string
 		at   accounts.RegistryRef
@@ -204,7 +204,7 @@ func testRegistryRef(t *testing.T, s accounts.Store) {
 		wantIs(t, "UpdateUser", err, registryusers.ErrRegistryNotFound)
 		wantIs(t, "DeleteUser", s.DeleteUser(t.Context(), ref, a.ID), registryusers.ErrRegistryNotFound)
 	}
-	if all, _, err := s.Users(t.Context(), registryRef(r), every); err != nil || len(all) != 1 {
+	if all, _, err := s.Users(t.Context(), r.Ref(), every); err != nil || len(all) != 1 {
 		t.Errorf("Users(%d) = %+v, %v; want the one", r.ID, all, err)
 	}
 }
@@ -218,7 +218,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 		{Name: "", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("")}, SecretVersion: 1},
 		{Name: "'; DROP TABLE users; --\x00ü", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("sql")}, SecretVersion: 3},
 	} {
-		got, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+		got, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 		if err != nil {
 			t.Fatalf("CreateUser(%+v): %v", u, err)
 		}
@@ -231,26 +231,26 @@ func testUsers(t *testing.T, s accounts.Store) {
 	}
 	elsewhere := createUser(t, s, other, "generated elsewhere")
 
-	all, _, err := s.Users(t.Context(), registryRef(r), every)
+	all, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(all) != len(want) {
 		t.Fatalf("Users(%d) = %+v, %v; want %+v", r.ID, all, err, want)
 	}
 	for i, u := range want {
 		wantUser(t, "Users, by id", all[i], u)
-		got, err := s.User(t.Context(), registryRef(r), u.Name)
+		got, err := s.User(t.Context(), r.Ref(), u.Name)
 		if err != nil {
 			t.Errorf("User(%d, %q): %v", r.ID, u.Name, err)
 		}
 		wantUser(t, "User", got, u)
 	}
-	if all, _, err := s.Users(t.Context(), registryRef(other), every); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
+	if all, _, err := s.Users(t.Context(), other.Ref(), every); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", other.ID, all, err, elsewhere)
 	}
 	for _, test := range []struct {
 		in   accounts.Registry
 		name string
 	}{{r, "generate"}, {r, "generated "}, {r, "GENERATED"}, {r, "%"}, {other, "generated"}} {
-		_, err := s.User(t.Context(), registryRef(test.in), test.name)
+		_, err := s.User(t.Context(), test.in.Ref(), test.name)
 		wantIs(t, fmt.Sprintf("User(%d, %q)", test.in.ID, test.name), err, registryusers.ErrUserNotFound)
 	}
 }
@@ -273,7 +273,7 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	} {
 		u := user(test.name)
 		u.Verifier.Index = index(fmt.Sprint("secret ", i))
-		_, err := s.CreateUser(t.Context(), registryRef(test.in), u, nil)
+		_, err := s.CreateUser(t.Context(), test.in.Ref(), u, nil)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateUser(%s, %q): %v; want %v", test.in.Name, test.name, err, test.want)
 		}
@@ -281,11 +281,11 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	// An expired user still exists.
 	u := user("old")
 	u.ExpiresAt = created.AddDate(-10, 0, 0)
-	if _, err := s.CreateUser(t.Context(), registryRef(r), u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), r.Ref(), u, nil); err != nil {
 		t.Fatal(err)
 	}
 	u.Verifier.Index = index("another")
-	_, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+	_, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 	wantIs(t, "CreateUser with an expired user's name", err, registryusers.ErrUserExists)
 	_, err = s.AccountBySecret(t.Context(), index("another"))
 	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
@@ -296,7 +296,7 @@ func testAccountBySecret(t *testing.T, s accounts.Store) {
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
 	custom := user("custom")
 	custom.Verifier = accounts.Verifier{Hash: "$argon2id$"}
-	if _, err := s.CreateUser(t.Context(), registryRef(r), custom, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), r.Ref(), custom, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []accounts.User{a, b} {
@@ -328,7 +328,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 		for _, name := range []string{"u", ""} {
 			u := user(name)
 			u.Verifier.Index = index(in.Name + name)
-			u, err := s.CreateUser(t.Context(), registryRef(in), u, nil)
+			u, err := s.CreateUser(t.Context(), in.Ref(), u, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -399,7 +399,7 @@ func testSoleAccountByName(t *testing.T, s accounts.Store) {
 		t.Helper()
 		u := user(name)
 		u.Verifier = v
-		u, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+		u, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +448,7 @@ func testChanges(t *testing.T, s accounts.Store) {
 			t.Errorf("%s: %v", what, err)
 		}
 		for _, want := range []accounts.User{before, want, after} { // the other users do not change
-			got, err := s.User(t.Context(), registryRef(r), want.Name)
+			got, err := s.User(t.Context(), r.Ref(), want.Name)
 			if err != nil {
 				t.Errorf("%s: User(%q): %v", what, want.Name, err)
 			}
@@ -480,13 +480,13 @@ func testChangesOfNoUser(t *testing.T, s accounts.Store) {
 			"SetReadOnly": setReadOnly(t.Context(), s, nobody, true),
 			"SetEnd":      setEnd(t.Context(), s, nobody, -1, accounts.Never),
 			"SetSecret":   setSecret(t.Context(), s, nobody, accounts.Verifier{Index: index("x")}),
-			"DeleteUser":  s.DeleteUser(t.Context(), registryRef(r), id),
+			"DeleteUser":  s.DeleteUser(t.Context(), r.Ref(), id),
 		} {
 			wantIs(t, fmt.Sprintf("%s(%d)", method, id), err, registryusers.ErrUserNotFound)
 		}
 		wantIs(t, fmt.Sprintf("DeleteKey(%d)", id), s.DeleteAPIKey(t.Context(), id), registryusers.ErrAPIKeyNotFound)
 	}
-	got, err := s.User(t.Context(), registryRef(r), "a")
+	got, err := s.User(t.Context(), r.Ref(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,11 +519,11 @@ func testUpdateUser(t *testing.T, s accounts.Store) {
 	if !errors.Is(err, refused) || got.ID != 0 {
 		t.Errorf("UpdateUser with a change that fails = %+v, %v; want %v", got, err, refused)
 	}
-	another := registryRef(registry(t, s, "another"))
+	another := registry(t, s, "another").Ref()
 	for what, of := range map[string]struct {
 		at accounts.RegistryRef
 		id int64
-	}{"no user": {registryRef(r), other.ID + 1}, "another registry's user": {another, other.ID}} {
+	}{"no user": {r.Ref(), other.ID + 1}, "another registry's user": {another, other.ID}} {
 		_, err = s.UpdateUser(t.Context(), of.at, of.id, func(u *accounts.User) error {
 			t.Errorf("change is called with %+v for %s", u, what)
 			return nil
@@ -569,7 +569,7 @@ func testSetSecret(t *testing.T, s accounts.Store) {
 			}
 		}
 		u.Verifier, u.SecretVersion = v, u.SecretVersion+1
-		got, err := s.User(t.Context(), registryRef(r), "a")
+		got, err := s.User(t.Context(), r.Ref(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -610,18 +610,18 @@ func testUserPages(t *testing.T, s accounts.Store) {
 	}
 	check("all")
 	for _, i := range []int{19, 7, 6, 0} {
-		if err := s.DeleteUser(t.Context(), registryRef(r), users[i].ID); err != nil {
+		if err := s.DeleteUser(t.Context(), r.Ref(), users[i].ID); err != nil {
 			t.Fatal(err)
 		}
 		// What fails does not count.
-		wantIs(t, "DeleteUser of another registry's user", s.DeleteUser(t.Context(), registryRef(other), users[1].ID), registryusers.ErrUserNotFound)
-		_, err := s.CreateUser(t.Context(), registryRef(r), user("u1"), nil)
+		wantIs(t, "DeleteUser of another registry's user", s.DeleteUser(t.Context(), other.Ref(), users[1].ID), registryusers.ErrUserNotFound)
+		_, err := s.CreateUser(t.Context(), r.Ref(), user("u1"), nil)
 		wantIs(t, "CreateUser of a name that is taken", err, registryusers.ErrUserExists)
 		users = slices.Delete(users, i, i+1)
 		check(fmt.Sprint("without ", i))
 	}
 	for len(users) > 0 {
-		if err := s.DeleteUser(t.Context(), registryRef(r), users[0].ID); err != nil {
+		if err := s.DeleteUser(t.Context(), r.Ref(), users[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		users = users[1:]
@@ -633,7 +633,7 @@ func testUserPages(t *testing.T, s accounts.Store) {
 
 func wantPage(t *testing.T, what string, s accounts.Store, r accounts.Registry, page accounts.Page, want []accounts.User, total int) {
 	t.Helper()
-	got, count, err := s.Users(t.Context(), registryRef(r), page)
+	got, count, err := s.Users(t.Context(), r.Ref(), page)
 	if err != nil || count != int64(total) || len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: Users(%+v) = %+v of %d, %v; want %+v of %d", what, page, got, count, err, want, total)
 	}
@@ -645,12 +645,12 @@ func testDeleteUser(t *testing.T, s accounts.Store) {
 	if err := s.DeleteUser(t.Context(), userRef(a), a.ID); err != nil {
 		t.Fatalf("DeleteUser(%d): %v", a.ID, err)
 	}
-	_, err := s.User(t.Context(), registryRef(r), "a")
+	_, err := s.User(t.Context(), r.Ref(), "a")
 	wantIs(t, "User after DeleteUser", err, registryusers.ErrUserNotFound)
 	_, err = s.AccountBySecret(t.Context(), a.Verifier.Index)
 	wantIs(t, "AccountBySecret after DeleteUser", err, registryusers.ErrUserNotFound)
 	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), userRef(a), a.ID), registryusers.ErrUserNotFound)
-	if all, _, err := s.Users(t.Context(), registryRef(r), every); err != nil || len(all) != 1 || all[0].ID != b.ID {
+	if all, _, err := s.Users(t.Context(), r.Ref(), every); err != nil || len(all) != 1 || all[0].ID != b.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", r.ID, all, err, b)
 	}
 	createUser(t, s, r, "a") // the name is free, and the secret too
@@ -738,21 +738,21 @@ func testTimes(t *testing.T, s accounts.Store) {
 				t.Errorf("%s = %v; want %v", what, got, want)
 			}
 		}
-		r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: fmt.Sprint("r", i), CreatedAt: want}, nil)
+		r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 3, RegionID: 5, Name: fmt.Sprint("r", i), CreatedAt: want}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err = s.Registry(t.Context(), registryRef(r)); err != nil {
+		if r, err = s.Registry(t.Context(), r.Ref()); err != nil {
 			t.Fatal(err)
 		}
 		check("Registry's CreatedAt", r.CreatedAt)
 
 		u := user("a")
 		u.CreatedAt, u.ExpiresAt, u.Verifier.Index = want, want, index(fmt.Sprint(i))
-		if u, err = s.CreateUser(t.Context(), registryRef(r), u, nil); err != nil {
+		if u, err = s.CreateUser(t.Context(), r.Ref(), u, nil); err != nil {
 			t.Fatal(err)
 		}
-		if u, err = s.User(t.Context(), registryRef(r), "a"); err != nil {
+		if u, err = s.User(t.Context(), r.Ref(), "a"); err != nil {
 			t.Fatal(err)
 		}
 		check("User's CreatedAt", u.CreatedAt)
@@ -823,13 +823,13 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 	wantOneWinner(t, "CreateUser", race(func(i int) error {
 		u := user("same")
 		u.Verifier.Index = index(fmt.Sprint(i))
-		u, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+		u, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 		if err == nil {
 			ids[i] = u.ID
 		}
 		return err
 	}), registryusers.ErrUserExists)
-	all, _, err := s.Users(t.Context(), registryRef(r), every)
+	all, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("Users(%d) = %+v, %v; want one", r.ID, all, err)
 	}
@@ -871,7 +871,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 			t.Errorf("SetSecret(%d): %v", i, err)
 		}
 	}
-	got, err := s.User(t.Context(), registryRef(r), "a")
+	got, err := s.User(t.Context(), r.Ref(), "a")
 	if want := u.SecretVersion + racers; err != nil || got.SecretVersion != want {
 		t.Errorf("SecretVersion after %d new secrets = %d, %v; want %d", racers, got.SecretVersion, err, want)
 	}
@@ -901,17 +901,17 @@ func testCanceled(t *testing.T, s accounts.Store) {
 			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created}, nil)
 			return err
 		},
-		"Registry":                  func() error { _, err := s.Registry(ctx, registryRef(r)); return err },
+		"Registry":                  func() error { _, err := s.Registry(ctx, r.Ref()); return err },
 		"Registries":                func() error { _, _, err := s.Registries(ctx, every); return err },
-		"CreateUser":                func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), nil); return err },
-		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), &fresh); return err },
+		"CreateUser":                func() error { _, err := s.CreateUser(ctx, r.Ref(), user("new"), nil); return err },
+		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, r.Ref(), user("new"), &fresh); return err },
 		"Record":                    func() error { _, _, err := RecordedUser(ctx, s, kept.Key); return err },
 		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(ctx, accounts.Never) },
 		"AccountBySecret":           func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
 		"Account":                   func() error { _, err := s.Account(ctx, u.ID); return err },
 		"AccountByName":             func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
 		"SoleAccountByName":         func() error { _, err := s.SoleAccountByName(ctx, "a"); return err },
-		"Users":                     func() error { _, _, err := s.Users(ctx, registryRef(r), every); return err },
+		"Users":                     func() error { _, _, err := s.Users(ctx, r.Ref(), every); return err },
 		"UpdateUser":                func() error { return setReadOnly(ctx, s, u, true) },
 		"DeleteUser":                func() error { return s.DeleteUser(ctx, userRef(u), u.ID) },
 		"CreateAPIKey":              func() error { _, err := s.CreateAPIKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
@@ -927,7 +927,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	if want := []accounts.Registry{r}; err != nil || !reflect.DeepEqual(registries, want) {
 		t.Errorf("Registries() = %+v, %v; want, as before, %+v", registries, err, want)
 	}
-	users, _, err := s.Users(t.Context(), registryRef(r), every)
+	users, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(users) != 1 {
 		t.Fatalf("Users() = %+v, %v; want one, as before", users, err)
 	}
@@ -961,10 +961,6 @@ func wantPages[T any](t *testing.T, method string, list func(context.Context, ac
 	}
 }
 
-func registryRef(r accounts.Registry) accounts.RegistryRef {
-	return accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
-}
-
 // userRef refers to the registry of a user, one that [registry] has created.
 func userRef(u accounts.User) accounts.RegistryRef {
 	return accounts.RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: u.RegistryID}
@@ -995,7 +991,7 @@ func user(name string) accounts.User {
 
 func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string) accounts.User {
 	t.Helper()
-	u, err := s.CreateUser(t.Context(), registryRef(r), user(name), nil)
+	u, err := s.CreateUser(t.Context(), r.Ref(), user(name), nil)
 	if err != nil {
 		t.Fatalf("CreateUser(%q): %v", name, err)
 	}
