@@ -223,7 +223,6 @@ func TestEveryOperationInAProjectChecksTheKey(t *testing.T) {
 	service, checked := reflect.ValueOf(s), 0
 	for i := range service.NumMethod() {
 		name, method := service.Type().Method(i).Name, service.Method(i)
-		arguments := []any{accounts.APIKey{ID: 1, ProjectID: 3}, accounts.RegistryRef{ProjectID: 4, RegionID: 5, RegistryID: 1}}
 		in, hasKey, hasRef := make([]reflect.Value, method.Type().NumIn()), false, false
 		for j := range in {
 			of := method.Type().In(j)
@@ -232,9 +231,9 @@ func TestEveryOperationInAProjectChecksTheKey(t *testing.T) {
 			case reflect.TypeFor[context.Context]():
 				in[j] = reflect.ValueOf(t.Context())
 			case reflect.TypeFor[accounts.APIKey]():
-				in[j], hasKey = reflect.ValueOf(arguments[0]), true
+				in[j], hasKey = reflect.ValueOf(accounts.APIKey{ID: 1, ProjectID: 3}), true
 			case reflect.TypeFor[accounts.RegistryRef]():
-				in[j], hasRef = reflect.ValueOf(arguments[1]), true
+				in[j], hasRef = reflect.ValueOf(accounts.RegistryRef{ProjectID: 4, RegionID: 5, RegistryID: 1}), true
 			}
 		}
 		if name == "CreateRegistry" { // which refers to a project
