@@ -128,7 +128,7 @@ func TestRealServer(t *testing.T) {
 	if end, ends := custom.Expires(); ends {
 		t.Errorf("Expires() = %v, %t; want never", end, ends)
 	}
-	if u, err := s.Accounts.User(t.Context(), s.Registry.RegistryID, "generated"); err != nil || u.ID != generated.ID || !u.ReadOnly {
+	if u, err := s.Accounts.User(t.Context(), accounts.Administrator, s.Registry, "generated"); err != nil || u.ID != generated.ID || !u.ReadOnly {
 		t.Errorf("the server has %+v, %v; want %+v", u, err, generated)
 	}
 }
@@ -182,7 +182,7 @@ func TestRealServersErrors(t *testing.T) {
 			t.Errorf("%s: CreateUser = %+v; want no user with an error", test.name, u)
 		}
 	}
-	if users, err := s.Accounts.Users(t.Context(), s.Registry.RegistryID); err != nil || len(users) != 1 {
+	if users, err := s.Accounts.Users(t.Context(), accounts.Administrator, s.Registry); err != nil || len(users) != 1 {
 		t.Errorf("the server has %+v, %v; want only the first user", users, err)
 	}
 }
@@ -202,11 +202,11 @@ func TestRealServersErrorsOfAnIdempotencyKey(t *testing.T) {
 	if err := create(15); !errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
 		t.Errorf("another request with the key: %v; want %v", err, registryusers.ErrIdempotencyKeyReused)
 	}
-	u, err := s.Accounts.User(t.Context(), s.Registry.RegistryID, "u")
+	u, err := s.Accounts.User(t.Context(), accounts.Administrator, s.Registry, "u")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Accounts.DeleteUser(t.Context(), u); err != nil {
+	if err := s.Accounts.DeleteUser(t.Context(), accounts.Administrator, s.Registry, u.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := create(14); !errors.Is(err, registryusers.ErrUserChanged) || errors.Is(err, registryusers.ErrUserExists) {

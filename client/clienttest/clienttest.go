@@ -109,7 +109,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.accounts, s.handler = a.Accounts, a.Server(web.Options{}).Handler
-	registry, err := s.accounts.CreateRegistry(ctx, s.ProjectID, s.RegionID, "test")
+	registry, err := s.accounts.CreateRegistry(ctx, accounts.Administrator, s.ProjectID, s.RegionID, "test")
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (s *Server) Requests() int {
 // expired ones.
 func (s *Server) Users() []client.User {
 	s.t.Helper()
-	users, err := s.accounts.Users(context.Background(), s.RegistryID)
+	users, err := s.accounts.Users(context.Background(), accounts.Administrator, accounts.RegistryRef{ProjectID: s.ProjectID, RegionID: s.RegionID, RegistryID: s.RegistryID})
 	if err != nil {
 		s.t.Errorf("clienttest: %v", err) // not Fatalf: a Failure may call this on the server's goroutine
 	}

@@ -18,7 +18,7 @@ func registryCreateCommand() *cobra.Command {
 	var project, region int64
 	cmd := newCommand("create NAME", "Create a registry and print its id",
 		withAccounts(func(ctx context.Context, s *accounts.Service, out io.Writer, args []string) error {
-			r, err := s.CreateRegistry(ctx, project, region, args[0])
+			r, err := s.CreateRegistry(ctx, accounts.Administrator, project, region, args[0])
 			if errors.Is(err, registryusers.ErrInvalid) {
 				return advise(err, "A registry's name is 2 to 24 lower-case letters, digits and dashes; it begins with a letter and does not end with a dash. --project and --region must be 1 or more.")
 			}

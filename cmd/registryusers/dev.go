@@ -32,7 +32,7 @@ func (o *serveOptions) dev(ctx context.Context, a *images.App, base string, stdo
 // the other, in any directory, and use names that no user has. hasRegistry says that
 // this server stores images.
 func devText(ctx context.Context, a *accounts.Service, directory string, file images.DevFile, hasRegistry bool) (string, error) {
-	names, err := freeNames(ctx, a, file.RegistryID, 2)
+	names, err := freeNames(ctx, a, accounts.RegistryRef{ProjectID: file.ProjectID, RegionID: file.RegionID, RegistryID: file.RegistryID}, 2)
 	if err != nil {
 		return "", err
 	}
@@ -76,7 +76,7 @@ func devText(ctx context.Context, a *accounts.Service, directory string, file im
 }
 
 // freeNames returns names that no user of the registry has: user1, user2, and so on.
-func freeNames(ctx context.Context, service *accounts.Service, registryID int64, count int) ([]string, error) {
+func freeNames(ctx context.Context, service *accounts.Service, ref accounts.RegistryRef, count int) ([]string, error) {
 	const most = 100 // after that, random names save queries
 	var names []string
 	for i := 1; len(names) < count; i++ {
@@ -84,7 +84,7 @@ func freeNames(ctx context.Context, service *accounts.Service, registryID int64,
 		if i > most {
 			name = "user" + strings.ToLower(rand.Text()[:8])
 		}
-		_, err := service.User(ctx, registryID, name)
+		_, err := service.User(ctx, accounts.Administrator, ref, name)
 		if errors.Is(err, registryusers.ErrUserNotFound) {
 			names = append(names, name)
 		} else if err != nil {

@@ -120,7 +120,7 @@ func TestFreeNames(t *testing.T) {
 	}
 	names := func() []string {
 		t.Helper()
-		names, err := freeNames(ctx, env.Accounts, env.Registry.RegistryID, 2)
+		names, err := freeNames(ctx, env.Accounts, env.Registry, 2)
 		if err != nil {
 			t.Fatal(err)
 		}

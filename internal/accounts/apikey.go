@@ -23,9 +23,13 @@ type APIKey struct {
 // ValidFor reports whether the key is valid for the project.
 func (k APIKey) ValidFor(projectID int64) bool { return k.ProjectID == 0 || k.ProjectID == projectID }
 
+// Administrator is the caller of the commands on the server's machine. It is valid
+// for all projects.
+var Administrator = APIKey{}
+
 // authorize returns ErrForbidden unless the key is valid for the project. Each
-// operation calls it after it has checked its arguments and before it reads the
-// store, so that the error does not depend on what exists.
+// operation in a project calls it after it has checked its arguments and before it
+// reads the store, so that the error does not depend on what exists.
 func (k APIKey) authorize(projectID int64) error {
 	if !k.ValidFor(projectID) {
 		return registryusers.ErrForbidden

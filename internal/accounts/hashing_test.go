@@ -64,7 +64,7 @@ func TestHashingWaitsItsTurnAndEndsWithItsContext(t *testing.T) {
 	}
 	empty := s.creates.occupy(t)
 	create := func(ctx context.Context, custom string) (CreatedUser, error) {
-		return s.create(ctx, APIKey{}, RegistryRef{}, User{}, registryusers.NewSecretText(custom), generateSecret, nil)
+		return s.create(ctx, APIKey{}, RegistryRef{}, User{}, registryusers.NewSecretText(custom), nil, nil)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

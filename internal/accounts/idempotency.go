@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,8 +25,12 @@ type IdempotencyRecord struct {
 	Request   []byte    // keyed hash of the request, without the secret
 	Salt      []byte    // for deriving a generated secret
 	ExpiresAt time.Time // when the record expires
-	ObjectID  int64     // of what the request created or changed, perhaps deleted since; set by the store
+	ObjectID  int64     // of what the request created or changed, of a batch the first, perhaps deleted since; set by the store
 }
+
+// MadeAt returns when the request of the record was made. A record that has expired
+// by then may be replaced.
+func (r IdempotencyRecord) MadeAt() time.Time { return r.ExpiresAt.Add(-IdempotencyLifetime) }
 
 // idempotentRequest is a request with an idempotency key.
 type idempotentRequest struct {
@@ -35,13 +40,13 @@ type idempotentRequest struct {
 
 // idempotentRequest returns a request for an operation on a registry. content is all
 // of the request that must be equal when it is repeated, without a secret.
-func (s *Service) idempotentRequest(caller APIKey, operation string, ref RegistryRef, idempotencyKey, content string) idempotentRequest {
+func (s *Service) idempotentRequest(caller APIKey, operation string, ref RegistryRef, idempotencyKey, content string) *idempotentRequest {
 	scope := fmt.Sprintf("%d\x00%s\x00%d\x00%d\x00%d\x00%s", caller.ID, operation, ref.ProjectID, ref.RegionID, ref.RegistryID, idempotencyKey)
-	return idempotentRequest{scope, s.key.mac("idempotency key", scope), s.key.mac(operation, scope+"\x00"+content)}
+	return &idempotentRequest{scope, s.key.mac("idempotency key", scope), s.key.mac(operation, scope+"\x00"+content)}
 }
 
 // record returns the record of a request that is made at now, with a new salt.
-func (r idempotentRequest) record(now time.Time) IdempotencyRecord {
+func (r *idempotentRequest) record(now time.Time) IdempotencyRecord {
 	record := IdempotencyRecord{Key: r.key, Request: r.hash, Salt: make([]byte, 32), ExpiresAt: now.Add(IdempotencyLifetime)}
 	_, _ = rand.Read(record.Salt) // never fails: crypto/rand
 	return record
@@ -49,7 +54,7 @@ func (r idempotentRequest) record(now time.Time) IdempotencyRecord {
 
 // deriveSecret returns the generated secret of a request: the same one for the same
 // salt.
-func (s *Service) deriveSecret(r idempotentRequest, salt []byte) string {
+func (s *Service) deriveSecret(r *idempotentRequest, salt []byte) string {
 	random, err := hkdf.Key(sha256.New, s.key.bytes(), salt, "user secret\x00"+r.scope, 32)
 	if err != nil {
 		panic(err) // only for more bytes than HKDF can return
@@ -57,10 +62,54 @@ func (s *Service) deriveSecret(r idempotentRequest, salt []byte) string {
 	return encodeSecret(random)
 }
 
+// newSecret returns a generated secret for a request and its record: the same one for
+// the same record. Without an idempotency key both are nil, and it is random.
+func (s *Service) newSecret(request *idempotentRequest, r *IdempotencyRecord) string {
+	if r == nil {
+		return generateSecret()
+	}
+	return s.deriveSecret(request, r.Salt)
+}
+
+// doOnce runs an operation, which stores the record that it gets with its change. If
+// an earlier request, with the same idempotency key, was the same, doOnce calls repeat
+// with the earlier record instead: repeat returns the same response, from the record
+// and its object. request is nil without an idempotency key, and then so is the record.
+//
+// ErrIdempotencyKeyReused: the earlier request was another one.
+func doOnce[T any](ctx context.Context, s *Service, request *idempotentRequest, now time.Time, do func(*IdempotencyRecord) (T, error), repeat func(IdempotencyRecord) (T, error)) (result T, err error) {
+	if request == nil {
+		return do(nil)
+	}
+	earlier, err := s.earlier(ctx, request, now)
+	if err == nil {
+		return repeat(earlier)
+	}
+	if !isNotFound(err) {
+		return result, err
+	}
+	record := request.record(now)
+	done, err := do(&record)
+	if !errors.Is(err, registryusers.ErrExists) {
+		return done, err
+	}
+	conflict := err // perhaps with the same request, running at the same time
+	if earlier, err = s.earlier(ctx, request, now); err == nil {
+		return repeat(earlier)
+	}
+	if !isNotFound(err) {
+		return result, err
+	}
+	if !errors.Is(conflict, registryusers.ErrUserExists) && !errors.Is(conflict, registryusers.ErrRegistryExists) {
+		conflict = fmt.Errorf("%w: the record of an earlier call with this idempotency key has just expired", registryusers.ErrUnavailable)
+	}
+	return result, conflict
+}
+
 // earlier returns the record of the earlier request that this one, made at now,
 // repeats. ErrNotFound: it repeats none. ErrIdempotencyKeyReused: the earlier
 // request was another one.
-func (s *Service) earlier(ctx context.Context, r idempotentRequest, now time.Time) (IdempotencyRecord, error) {
+func (s *Service) earlier(ctx context.Context, r *idempotentRequest, now time.Time) (IdempotencyRecord, error) {
 	record, err := s.store.IdempotencyRecord(ctx, r.key)
 	if err == nil && !now.Before(record.ExpiresAt) {
 		err = registryusers.ErrNotFound
@@ -72,7 +121,7 @@ func (s *Service) earlier(ctx context.Context, r idempotentRequest, now time.Tim
 }
 
 // newCreateRequest returns the idempotent request that creates a user.
-func (s *Service) newCreateRequest(caller APIKey, ref RegistryRef, idempotencyKey string, n NewUser) idempotentRequest {
+func (s *Service) newCreateRequest(caller APIKey, ref RegistryRef, idempotencyKey string, n NewUser) *idempotentRequest {
 	// Every field counts: with a new field of NewUser, this does not compile.
 	fields := struct {
 		Duration int64
@@ -85,13 +134,9 @@ func (s *Service) newCreateRequest(caller APIKey, ref RegistryRef, idempotencyKe
 		fmt.Sprintf("%d %t %t %s", fields.Duration, fields.ReadOnly, !fields.Secret.IsZero(), fields.Name))
 }
 
-// repeatCreate returns the result of the earlier create request that this one, made
-// at now, repeats. ErrNotFound: it repeats none.
-func (s *Service) repeatCreate(ctx context.Context, caller APIKey, r idempotentRequest, n NewUser, now time.Time) (CreatedUser, error) {
-	record, err := s.earlier(ctx, r, now)
-	if err != nil {
-		return CreatedUser{}, err
-	}
+// repeatCreate returns the result of the earlier create request with that record.
+// ErrUserChanged: the user was deleted or got another secret.
+func (s *Service) repeatCreate(ctx context.Context, caller APIKey, r *idempotentRequest, record IdempotencyRecord, n NewUser) (CreatedUser, error) {
 	account, err := s.store.Account(ctx, record.ObjectID)
 	u := account.User
 	if isNotFound(err) || err == nil && u.SecretVersion != 1 {

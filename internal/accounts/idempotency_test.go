@@ -268,16 +268,18 @@ func TestRepeatAfterTheUserWasChanged(t *testing.T) {
 			return e.change(u, accounts.UserUpdate{NewSecret: true})
 		}, registryusers.ErrUserChanged},
 		{"given its own secret as a new one", func(e *env, u accounts.User) error {
-			_, err := e.store.UpdateUser(context.Background(), u.RegistryID, u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil })
+			_, err := e.store.UpdateUser(context.Background(), e.registryOf(u.RegistryID), u.ID, func(u *accounts.User) error { u.SecretVersion++; return nil }, nil)
 			return err
 		}, registryusers.ErrUserChanged},
-		{"deleted", func(e *env, u accounts.User) error { return e.DeleteUser(context.Background(), u) }, registryusers.ErrUserChanged},
+		{"deleted", func(e *env, u accounts.User) error {
+			return e.DeleteUser(context.Background(), e.all, e.registryOf(u.RegistryID), u.ID)
+		}, registryusers.ErrUserChanged},
 		{"deleted, and another created with its name", func(e *env, u accounts.User) error {
 			n := accounts.NewUser{Name: u.Name, Duration: u.Duration}
 			if u.Verifier.Hash != "" {
 				n.Secret = pw("custom")
 			}
-			err := e.DeleteUser(context.Background(), u)
+			err := e.DeleteUser(context.Background(), e.all, e.registryOf(u.RegistryID), u.ID)
 			if err == nil {
 				_, err = e.CreateUser(context.Background(), mine, e.at, "", n)
 			}
@@ -314,7 +316,7 @@ func TestAnotherKeyForTheNameOfARemovedUser(t *testing.T) {
 	e := newEnv(t)
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	first := e.first(t, "one", n)
-	if err := e.DeleteUser(t.Context(), first.User); err != nil {
+	if err := e.DeleteUser(t.Context(), e.all, e.registryOf(first.RegistryID), first.ID); err != nil {
 		t.Fatal(err)
 	}
 	another := e.first(t, "two", n)
@@ -372,7 +374,7 @@ func TestAnotherRequestWithTheSameKey(t *testing.T) {
 func TestOneKeyInOtherScopes(t *testing.T) {
 	e := newEnv(t)
 	place := func(project, region int64, registry string) accounts.RegistryRef {
-		r, err := e.CreateRegistry(t.Context(), project, region, registry)
+		r, err := e.CreateRegistry(t.Context(), accounts.Administrator, project, region, registry)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -464,7 +466,7 @@ func TestTheSameRequestAfterItsFailure(t *testing.T) {
 	n := accounts.NewUser{Name: "u", Duration: 1}
 	got, err := e.keyed(t, "key", n)
 	wantRefusal(t, "the name is taken", got, err, registryusers.ErrUserExists)
-	if err := e.DeleteUser(t.Context(), taken); err != nil {
+	if err := e.DeleteUser(t.Context(), e.all, e.registryOf(taken.RegistryID), taken.ID); err != nil {
 		t.Fatal(err)
 	}
 	e.first(t, "key", n)
@@ -545,7 +547,7 @@ func TestDeleteExpired(t *testing.T) {
 	}
 	wantRecords(t, "after 25 hours", e, 0)
 	// The same key and name after the first record was deleted: another secret.
-	if err := e.DeleteUser(t.Context(), first.User); err != nil {
+	if err := e.DeleteUser(t.Context(), e.all, e.registryOf(first.RegistryID), first.ID); err != nil {
 		t.Fatal(err)
 	}
 	if again := e.first(t, "key", n); again.Secret.Reveal() == first.Secret.Reveal() {
@@ -620,7 +622,7 @@ func TestOneRequestManyTimesAtOnce(t *testing.T) {
 				wantReplay(t, fmt.Sprintf("%s, %d of %d at once", test.what, j, test.n), u, errs[j], first)
 			}
 		}
-		if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != first.ID {
+		if all, err := e.Users(t.Context(), e.all, e.at); err != nil || len(all) != 1 || all[0].ID != first.ID {
 			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, first.ID)
 		}
 		wantRecords(t, test.what, e, 1)
@@ -655,7 +657,7 @@ func TestManyRequestsWithOneKeyAtOnce(t *testing.T) {
 		if winner < 0 || users[winner].Replayed {
 			t.Fatalf("%s: no create succeeded", test.what)
 		}
-		if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 || all[0].ID != users[winner].ID {
+		if all, err := e.Users(t.Context(), e.all, e.at); err != nil || len(all) != 1 || all[0].ID != users[winner].ID {
 			t.Errorf("%s: Users() = %+v, %v; want the one, %d", test.what, all, err, users[winner].ID)
 		}
 		got, err := e.keyed(t, "key", test.of(winner))
@@ -669,7 +671,7 @@ func TestArgon2idsOfARepeat(t *testing.T) {
 	custom := accounts.NewUser{Name: "custom", Duration: 14, Secret: pw("custom")}
 	generated := accounts.NewUser{Name: "generated", Duration: 14}
 	gone := accounts.NewUser{Name: "gone", Duration: 14, Secret: pw("custom")}
-	if err := e.DeleteUser(t.Context(), e.first(t, "gone", gone).User); err != nil {
+	if err := e.DeleteUser(t.Context(), e.all, e.at, e.first(t, "gone", gone).ID); err != nil {
 		t.Fatal(err)
 	}
 	with := func(n accounts.NewUser, change func(*accounts.NewUser)) accounts.NewUser {
@@ -877,6 +879,32 @@ func TestEveryRecordHasASaltOfItsOwn(t *testing.T) {
 
 // change changes a user.
 func (e *env) change(u accounts.User, update accounts.UserUpdate) error {
-	_, _, err := e.UpdateUser(context.Background(), u, update)
+	_, _, err := e.UpdateUser(context.Background(), e.all, e.registryOf(u.RegistryID), u.ID, update)
 	return err
+}
+
+// An idempotency key works for every operation in the same way.
+func TestIdempotencyKeyOfAnotherOperation(t *testing.T) {
+	e := newEnv(t)
+	created := e.first(t, "key", accounts.NewUser{Name: "u", Duration: 1})
+	update := func(key string, readOnly bool) (accounts.User, bool, error) {
+		return accounts.UpdateOnce(t.Context(), e.Service, mine, e.at, created.ID, key, readOnly)
+	}
+	// The key of a create is free: keys count for each operation.
+	if u, isRepeat, err := update("key", true); err != nil || isRepeat || !u.ReadOnly {
+		t.Fatalf("the first update = %+v, repeated %t, %v; want the change", u, isRepeat, err)
+	}
+	if err := e.change(created.User, accounts.UserUpdate{ReadOnly: new(false)}); err != nil {
+		t.Fatal(err)
+	}
+	if u, isRepeat, err := update("key", true); err != nil || !isRepeat || u.ID != created.ID || u.ReadOnly {
+		t.Errorf("the same update = %+v, repeated %t, %v; want the user as it is, without a change", u, isRepeat, err)
+	}
+	if _, _, err := update("key", false); !errors.Is(err, registryusers.ErrIdempotencyKeyReused) {
+		t.Errorf("another update with the key: %v; want %v", err, registryusers.ErrIdempotencyKeyReused)
+	}
+	e.now = e.now.Add(accounts.IdempotencyLifetime)
+	if u, isRepeat, err := update("key", true); err != nil || isRepeat || !u.ReadOnly {
+		t.Errorf("the update a day later = %+v, repeated %t, %v; want the change", u, isRepeat, err)
+	}
 }

@@ -122,7 +122,7 @@ func TestLoginEndsWithTheUsersRights(t *testing.T) {
 		both("before its end again", u.ID)
 		e.update(t, u, accounts.UserUpdate{NewSecret: true})
 		both("with a new secret", 0)
-		if err := e.DeleteUser(t.Context(), u); err != nil {
+		if err := e.DeleteUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID); err != nil {
 			t.Fatal(err)
 		}
 		both("deleted", 0)
@@ -226,7 +226,7 @@ func pw(text string) registryusers.SecretText { return registryusers.NewSecretTe
 // registry creates another registry and returns its ref.
 func (e *env) registry(t *testing.T, name string) accounts.RegistryRef {
 	t.Helper()
-	r, err := e.CreateRegistry(t.Context(), e.at.ProjectID, e.at.RegionID, name)
+	r, err := e.CreateRegistry(t.Context(), accounts.Administrator, e.at.ProjectID, e.at.RegionID, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,7 @@ func TestOneArgon2idForFiftyLogins(t *testing.T) {
 	}
 	// A cached verification is of the stored hash: another hash invalidates it.
 	verifier := e.stored(t, "v").Verifier
-	if _, err := e.store.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), e.registryOf(u.RegistryID), u.ID, func(u *accounts.User) error { u.Verifier = verifier; return nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := hashes(func() {
@@ -467,7 +467,7 @@ func TestARepeatedWrongSecretIsOneFailure(t *testing.T) {
 	}
 	// A wrong secret may become right later, also where it was tried before.
 	other, _ := e.create(t, accounts.NewUser{Name: "other", Duration: 1, Secret: pw("wrong")})
-	if _, err := e.store.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), e.registryOf(u.RegistryID), u.ID, func(u *accounts.User) error { u.Verifier = other.Verifier; return nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"b", "a"} {
@@ -602,7 +602,7 @@ func TestMemoryOfLoginsAtOnce(t *testing.T) {
 	first, _ := e.create(t, accounts.NewUser{Name: "u0", Duration: 1, Secret: pw("pw")})
 	for i := range logins - 1 { // with the same hash: a create would compute another
 		u, _ := e.create(t, accounts.NewUser{Name: "u" + strconv.Itoa(i+1), Duration: 1})
-		if _, err := e.store.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = first.Verifier; return nil }); err != nil {
+		if _, err := e.store.UpdateUser(t.Context(), e.registryOf(u.RegistryID), u.ID, func(u *accounts.User) error { u.Verifier = first.Verifier; return nil }, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

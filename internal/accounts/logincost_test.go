@@ -215,14 +215,14 @@ func TestAllowBareNames(t *testing.T) {
 	}
 	got, err = e.login(t, "3-5-demo+u", "pw", "")
 	wantLogin(t, "the long name", got, err, u.ID)
-	if err := e.DeleteUser(t.Context(), squatter.User); err != nil {
+	if err := e.DeleteUser(t.Context(), e.all, e.registryOf(squatter.RegistryID), squatter.ID); err != nil {
 		t.Fatal(err)
 	}
 	got, err = e.login(t, "u", "pw", "")
 	wantLogin(t, "one user of the name again", got, err, u.ID)
 
 	// A project that is added while serving.
-	if _, err := e.CreateRegistry(t.Context(), 4, 5, "demo"); err != nil {
+	if _, err := e.CreateRegistry(t.Context(), accounts.Administrator, 4, 5, "demo"); err != nil {
 		t.Fatal(err)
 	}
 	got, err = e.login(t, "u", "pw", "")

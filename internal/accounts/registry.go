@@ -25,18 +25,25 @@ type Registry struct {
 // registryName is the pattern of registry names in the vendor's API.
 var registryName = regexp.MustCompile(`^[a-z][-a-z0-9]{0,22}[a-z0-9]$`)
 
-// CreateRegistry creates a registry. ErrInvalid, ErrRegistryExists.
-func (s *Service) CreateRegistry(ctx context.Context, projectID, regionID int64, name string) (Registry, error) {
+// CreateRegistry creates a registry in a project. ErrInvalid, ErrForbidden,
+// ErrRegistryExists.
+func (s *Service) CreateRegistry(ctx context.Context, caller APIKey, projectID, regionID int64, name string) (Registry, error) {
 	if projectID < 1 || regionID < 1 {
 		return Registry{}, fmt.Errorf("%w: project and region must be 1 or more", registryusers.ErrInvalid)
 	}
 	if !registryName.MatchString(name) {
 		return Registry{}, fmt.Errorf("%w: a registry's name must match %s", registryusers.ErrInvalid, registryName)
 	}
-	return s.store.CreateRegistry(ctx, Registry{ProjectID: projectID, RegionID: regionID, Name: name, CreatedAt: s.clock()})
+	if err := caller.authorize(projectID); err != nil {
+		return Registry{}, err
+	}
+	return s.store.CreateRegistry(ctx, Registry{ProjectID: projectID, RegionID: regionID, Name: name, CreatedAt: s.clock()}, nil)
 }
 
-// Registries returns all registries, by id.
+// Ref returns what refers to the registry.
+func (r Registry) Ref() RegistryRef { return RegistryRef{r.ProjectID, r.RegionID, r.ID} }
+
+// Registries returns the registries of all projects, by id.
 func (s *Service) Registries(ctx context.Context) ([]Registry, error) {
 	return readPages(func(p Page) ([]Registry, int64, error) { return s.store.Registries(ctx, p) },
 		func(r Registry) int64 { return r.ID })

@@ -51,12 +51,23 @@ func newEnv(t *testing.T) *env {
 		}
 	})
 	e.Service = accounts.New(e.store, accounts.NewServerKey("test", [32]byte{1, 2, 3}), func() time.Time { return e.now })
-	r, err := e.CreateRegistry(t.Context(), 3, 5, "demo")
+	r, err := e.CreateRegistry(t.Context(), accounts.Administrator, 3, 5, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.at = accounts.RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: r.ID}
 	return e
+}
+
+// registryOf returns what refers to the registry with the id.
+func (e *env) registryOf(id int64) accounts.RegistryRef {
+	registries, err := e.Registries(context.Background())
+	for _, r := range registries {
+		if r.ID == id {
+			return r.Ref()
+		}
+	}
+	panic(fmt.Sprintf("no registry %d: %v", id, err))
 }
 
 // create creates a user. It must succeed.
@@ -72,7 +83,7 @@ func (e *env) create(t *testing.T, n accounts.NewUser) (accounts.User, registryu
 // update changes a user, which must succeed, and returns its new secret.
 func (e *env) update(t *testing.T, u accounts.User, update accounts.UserUpdate) registryusers.SecretText {
 	t.Helper()
-	updated, secret, err := e.UpdateUser(t.Context(), u, update)
+	updated, secret, err := e.UpdateUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID, update)
 	if err != nil {
 		t.Fatalf("UpdateUser(%+v): %v", update, err)
 	}
@@ -85,7 +96,7 @@ func (e *env) update(t *testing.T, u accounts.User, update accounts.UserUpdate) 
 // stored returns the user as the store has it.
 func (e *env) stored(t *testing.T, name string) accounts.User {
 	t.Helper()
-	u, err := e.User(t.Context(), e.at.RegistryID, name)
+	u, err := e.User(t.Context(), e.all, e.at, name)
 	if err != nil {
 		t.Fatalf("User(%q): %v", name, err)
 	}
@@ -142,11 +153,11 @@ func TestInvalidDuration(t *testing.T) {
 				t.Errorf("CreateUser for %d days, with the key %q = %+v, %v; want %v", days, key, got, err, registryusers.ErrInvalid)
 			}
 		}
-		if got, secret, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: &days, ReadOnly: new(true), NewSecret: true}); !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
+		if got, secret, err := e.UpdateUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID, accounts.UserUpdate{Days: &days, ReadOnly: new(true), NewSecret: true}); !errors.Is(err, registryusers.ErrInvalid) || got.ID != 0 || !secret.IsZero() {
 			t.Errorf("UpdateUser to %d days, read-only, with a new secret = %+v, %v; want %v", days, got, err, registryusers.ErrInvalid)
 		}
 	}
-	if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || !reflect.DeepEqual(all, []accounts.User{u}) {
+	if all, err := e.Users(t.Context(), e.all, e.at); err != nil || !reflect.DeepEqual(all, []accounts.User{u}) {
 		t.Errorf("Users() = %+v, %v; want only %+v, unchanged", all, err, u)
 	}
 }
@@ -205,6 +216,47 @@ func (s untouchable) APIKey(context.Context, int64) (accounts.APIKey, error) {
 	return accounts.APIKey{}, nil
 }
 
+// Every method that refers to a registry, also one that is written later, takes the
+// caller's API key, and decides by it before it calls the store.
+func TestEveryOperationInAProjectChecksTheKey(t *testing.T) {
+	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
+	service, checked := reflect.ValueOf(s), 0
+	for i := range service.NumMethod() {
+		name, method := service.Type().Method(i).Name, service.Method(i)
+		in, hasKey, hasRef := make([]reflect.Value, method.Type().NumIn()), false, false
+		for j := range in {
+			of := method.Type().In(j)
+			in[j] = reflect.Zero(of)
+			switch of {
+			case reflect.TypeFor[context.Context]():
+				in[j] = reflect.ValueOf(t.Context())
+			case reflect.TypeFor[accounts.APIKey]():
+				in[j], hasKey = reflect.ValueOf(accounts.APIKey{ID: 1, ProjectID: 3}), true
+			case reflect.TypeFor[accounts.RegistryRef]():
+				in[j], hasRef = reflect.ValueOf(accounts.RegistryRef{ProjectID: 4, RegionID: 5, RegistryID: 1}), true
+			}
+		}
+		if name == "CreateRegistry" { // which refers to a project
+			in[2], in[3], in[4], hasRef = reflect.ValueOf(int64(4)), reflect.ValueOf(int64(5)), reflect.ValueOf("demo"), true
+		}
+		if !hasRef {
+			continue
+		}
+		checked++
+		if !hasKey {
+			t.Errorf("%s refers to a registry, and takes no API key of the caller", name)
+			continue
+		}
+		out := method.Call(in)
+		if err, _ := out[len(out)-1].Interface().(error); !errors.Is(err, registryusers.ErrForbidden) {
+			t.Errorf("%s, with an API key of another project: %v; want %v", name, err, registryusers.ErrForbidden)
+		}
+	}
+	if checked < 6 {
+		t.Errorf("%d methods refer to a registry; want at least the operations on users and CreateRegistry", checked)
+	}
+}
+
 func TestForbiddenBeforeAnyLookUp(t *testing.T) {
 	s := accounts.New(untouchable{t: t}, accounts.NewServerKey("k", [32]byte{}), nil)
 	for _, test := range []struct{ key, project int64 }{{3, 4}, {3, 0}, {3, -1}, {3, -3}, {math.MaxInt64, math.MinInt64}} {
@@ -258,7 +310,7 @@ func TestOrderOfErrors(t *testing.T) {
 			}
 		}
 	}
-	if all, err := e.Users(t.Context(), e.at.RegistryID); err != nil || len(all) != 1 {
+	if all, err := e.Users(t.Context(), e.all, e.at); err != nil || len(all) != 1 {
 		t.Errorf("Users() = %+v, %v; want the one", all, err)
 	}
 }
@@ -308,7 +360,7 @@ func TestNoSecretIsStored(t *testing.T) {
 	e := newEnv(t)
 	u, generated := e.create(t, accounts.NewUser{Name: "madeuser", Duration: 1})
 	e.create(t, accounts.NewUser{Name: "customuser", Duration: 1, Secret: registryusers.NewSecretText("custom-Xq7wZ")})
-	_, renewed, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+	_, renewed, err := e.UpdateUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID, accounts.UserUpdate{NewSecret: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +446,7 @@ func TestCanceledWhileHashing(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, registryusers.ErrUnavailable) {
 		t.Errorf("CreateUser with a canceled context: %v; want %v and %v: nothing is done", err, context.Canceled, registryusers.ErrUnavailable)
 	}
-	if _, err := e.User(t.Context(), e.at.RegistryID, "u"); !errors.Is(err, registryusers.ErrUserNotFound) {
+	if _, err := e.User(t.Context(), e.all, e.at, "u"); !errors.Is(err, registryusers.ErrUserNotFound) {
 		t.Errorf("User: %v; want %v", err, registryusers.ErrUserNotFound)
 	}
 }
@@ -445,7 +497,7 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 		t.Errorf("CreateUser with a taken name: %v; want %v", err, registryusers.ErrUserExists)
 	}
 	e.now = noon
-	if err := e.DeleteUser(t.Context(), u); err != nil {
+	if err := e.DeleteUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID); err != nil {
 		t.Fatalf("DeleteUser: %v", err)
 	}
 	again, _ := e.create(t, accounts.NewUser{Name: "u", Duration: 1})
@@ -456,12 +508,12 @@ func TestOneUserFromCreateToDelete(t *testing.T) {
 	// The deleted user's id is no user's, also after its name was reused.
 	for what, err := range map[string]error{
 		"UpdateUser": func() error {
-			_, _, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
+			_, _, err := e.UpdateUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
 		}(),
-		"DeleteUser": e.DeleteUser(t.Context(), u),
+		"DeleteUser": e.DeleteUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID),
 		"UpdateUser, with a new secret": func() error {
-			_, secret, err := e.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+			_, secret, err := e.UpdateUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID, accounts.UserUpdate{NewSecret: true})
 			if !secret.IsZero() {
 				t.Error("UpdateUser of a deleted user returns a secret")
 			}
@@ -548,7 +600,7 @@ func TestRegistryRules(t *testing.T) {
 		{-1, 5, "negative", registryusers.ErrInvalid},
 		{3, math.MinInt64, "negative", registryusers.ErrInvalid},
 	} {
-		r, err := e.CreateRegistry(t.Context(), test.project, test.region, test.name)
+		r, err := e.CreateRegistry(t.Context(), accounts.Administrator, test.project, test.region, test.name)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateRegistry(%d, %d, %q) = %+v, %v; want %v", test.project, test.region, test.name, r, err, test.want)
 		}

@@ -23,39 +23,42 @@ type Store interface {
 
 // RegistryStore keeps the registries.
 type RegistryStore interface {
-	// CreateRegistry stores r under a new id. ErrRegistryExists: its project
+	// CreateRegistry stores r under a new id, and the record, as all methods of a
+	// store do that take one: see [IdempotencyStore]. ErrRegistryExists: its project
 	// and region have a registry of that name.
-	CreateRegistry(ctx context.Context, r Registry) (Registry, error)
+	CreateRegistry(ctx context.Context, r Registry, record *IdempotencyRecord) (Registry, error)
 	// Registry returns the registry that ref refers to. ErrRegistryNotFound.
 	Registry(ctx context.Context, ref RegistryRef) (Registry, error)
 	// Registries returns a page of all registries, by id, and how many there are.
 	Registries(ctx context.Context, page Page) (registries []Registry, total int64, err error)
 }
 
-// UserStore keeps the users.
+// UserStore keeps the users. Each method that takes a RegistryRef returns
+// ErrRegistryNotFound if it refers to no registry, also if the id is that of a
+// registry of another project or region.
 type UserStore interface {
-	// CreateUser stores u under a new id, in the registry that ref refers to. If
-	// r is not nil, it stores r with it. ErrRegistryNotFound, ErrUserExists.
-	// ErrExists: there is a record with the key of r that expires after u.CreatedAt.
-	CreateUser(ctx context.Context, ref RegistryRef, u User, r *IdempotencyRecord) (User, error)
+	// CreateUser stores u under a new id, and the record. ErrUserExists.
+	CreateUser(ctx context.Context, ref RegistryRef, u User, record *IdempotencyRecord) (User, error)
 	// User returns the registry's user of that name. ErrUserNotFound.
-	User(ctx context.Context, registryID int64, name string) (User, error)
+	User(ctx context.Context, ref RegistryRef, name string) (User, error)
 	// Users returns a page of a registry's users, by id, and how many users the
 	// registry has, both of one moment. Its time depends on the page's limit, and
-	// hardly on its place or the number of users. ErrRegistryNotFound.
-	Users(ctx context.Context, registryID int64, page Page) (users []User, total int64, err error)
-	// UpdateUser calls change with a registry's user, and stores and returns the
-	// changed user. No other update comes in between. If change returns an error,
+	// hardly on its place or the number of users.
+	Users(ctx context.Context, ref RegistryRef, page Page) (users []User, total int64, err error)
+	// UpdateUser calls change with a registry's user, stores the changed user and
+	// the record, and returns the user. No other update comes in between. If change returns an error,
 	// UpdateUser returns it and stores nothing. Changes of ID, RegistryID, Name
 	// and CreatedAt are ignored. change must not wait, and may be called more
 	// than once. ErrUserNotFound.
-	UpdateUser(ctx context.Context, registryID, userID int64, change func(*User) error) (User, error)
+	UpdateUser(ctx context.Context, ref RegistryRef, userID int64, change func(*User) error, record *IdempotencyRecord) (User, error)
 	// DeleteUser deletes a registry's user. ErrUserNotFound.
-	DeleteUser(ctx context.Context, registryID, userID int64) error
+	DeleteUser(ctx context.Context, ref RegistryRef, userID int64) error
 }
 
 // IdempotencyStore keeps the idempotency records. The method that creates or
-// changes an object, such as [UserStore].CreateUser, stores the record with it.
+// changes an object, such as [UserStore].CreateUser, stores the record with it, in
+// one step, unless the record is nil. ErrExists: there is already a record with its
+// key, which expires after the new one's MadeAt; then nothing is stored.
 type IdempotencyStore interface {
 	// IdempotencyRecord returns the record with that key. ErrNotFound.
 	IdempotencyRecord(ctx context.Context, key []byte) (IdempotencyRecord, error)

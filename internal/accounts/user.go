@@ -95,32 +95,23 @@ func (s *Service) CreateUser(ctx context.Context, caller APIKey, ref RegistryRef
 	if err := caller.authorize(ref.ProjectID); err != nil {
 		return CreatedUser{}, err
 	}
-	if idempotencyKey == "" {
-		return s.create(ctx, caller, ref, u, n.Secret, generateSecret, nil)
+	var request *idempotentRequest
+	if idempotencyKey != "" {
+		request = s.newCreateRequest(caller, ref, idempotencyKey, n)
 	}
-	request := s.newCreateRequest(caller, ref, idempotencyKey, n)
-	if created, err := s.repeatCreate(ctx, caller, request, n, u.CreatedAt); !isNotFound(err) {
-		return created, err
-	}
-	record := request.record(u.CreatedAt)
-	created, err := s.create(ctx, caller, ref, u, n.Secret, func() string { return s.deriveSecret(request, record.Salt) }, &record)
-	if errors.Is(err, registryusers.ErrExists) { // perhaps the same call, running at the same time
-		if created, err := s.repeatCreate(ctx, caller, request, n, u.CreatedAt); !isNotFound(err) {
-			return created, err
-		}
-		if !errors.Is(err, registryusers.ErrUserExists) { // a record conflicted, and has expired since
-			err = fmt.Errorf("%w: the record of an earlier call with this idempotency key has just expired", registryusers.ErrUnavailable)
-		}
-	}
-	return created, err
+	return doOnce(ctx, s, request, u.CreatedAt,
+		func(r *IdempotencyRecord) (CreatedUser, error) {
+			return s.create(ctx, caller, ref, u, n.Secret, request, r)
+		},
+		func(r IdempotencyRecord) (CreatedUser, error) { return s.repeatCreate(ctx, caller, request, r, n) })
 }
 
-// create stores u with the custom secret, or, if that is empty, with the one that
-// generated returns.
-func (s *Service) create(ctx context.Context, caller APIKey, ref RegistryRef, u User, custom registryusers.SecretText, generated func() string, r *IdempotencyRecord) (CreatedUser, error) {
+// create stores u with the custom secret or, if that is empty, with a generated one,
+// and with the record of the request, unless that is nil.
+func (s *Service) create(ctx context.Context, caller APIKey, ref RegistryRef, u User, custom registryusers.SecretText, request *idempotentRequest, r *IdempotencyRecord) (CreatedUser, error) {
 	secret := custom
 	if custom.IsZero() {
-		secret = registryusers.NewSecretText(generated())
+		secret = registryusers.NewSecretText(s.newSecret(request, r))
 		u.Verifier.Index = s.index(secret.Reveal())
 	} else {
 		// A request for a registry that does not exist must not cost an argon2id.
@@ -152,25 +143,32 @@ func expiry(created time.Time, days int64) (time.Time, error) {
 	return created.Add(time.Duration(days) * 24 * time.Hour), nil
 }
 
-// Users returns all users of a registry, by id. ErrRegistryNotFound.
-func (s *Service) Users(ctx context.Context, registryID int64) ([]User, error) {
-	return readPages(func(p Page) ([]User, int64, error) { return s.store.Users(ctx, registryID, p) },
+// Users returns all users of a registry, by id. ErrForbidden, ErrRegistryNotFound.
+func (s *Service) Users(ctx context.Context, caller APIKey, ref RegistryRef) ([]User, error) {
+	return readPages(func(p Page) ([]User, int64, error) { return s.UserPage(ctx, caller, ref, p) },
 		func(u User) int64 { return u.ID })
 }
 
 // UserPage returns a page of a registry's users, by id, and how many users the
 // registry has. A limit of 0, or of more than [MaxPage], means MaxPage. ErrInvalid: a
-// number is negative. ErrRegistryNotFound.
-func (s *Service) UserPage(ctx context.Context, registryID int64, page Page) (users []User, total int64, err error) {
+// number is negative. ErrForbidden, ErrRegistryNotFound.
+func (s *Service) UserPage(ctx context.Context, caller APIKey, ref RegistryRef, page Page) (users []User, total int64, err error) {
 	if page, err = page.withLimits(); err != nil {
 		return nil, 0, err
 	}
-	return s.store.Users(ctx, registryID, page)
+	if err := caller.authorize(ref.ProjectID); err != nil {
+		return nil, 0, err
+	}
+	return s.store.Users(ctx, ref, page)
 }
 
-// User returns the registry's user of that name. ErrUserNotFound.
-func (s *Service) User(ctx context.Context, registryID int64, name string) (User, error) {
-	return s.store.User(ctx, registryID, name)
+// User returns the registry's user of that name. ErrForbidden, ErrRegistryNotFound,
+// ErrUserNotFound.
+func (s *Service) User(ctx context.Context, caller APIKey, ref RegistryRef, name string) (User, error) {
+	if err := caller.authorize(ref.ProjectID); err != nil {
+		return User{}, err
+	}
+	return s.store.User(ctx, ref, name)
 }
 
 // UserUpdate holds the changes to a user.
@@ -182,14 +180,17 @@ type UserUpdate struct {
 
 // UpdateUser applies all changes to a user or none, and returns the user, and its
 // new secret if one was generated. The secret is shown only once. ErrInvalid,
-// ErrUserNotFound.
-func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (User, registryusers.SecretText, error) {
+// ErrForbidden, ErrRegistryNotFound, ErrUserNotFound.
+func (s *Service) UpdateUser(ctx context.Context, caller APIKey, ref RegistryRef, userID int64, update UserUpdate) (User, registryusers.SecretText, error) {
+	if err := caller.authorize(ref.ProjectID); err != nil {
+		return User{}, registryusers.SecretText{}, err
+	}
 	var secret string
 	var incarnation Incarnation
 	if update.NewSecret {
 		secret, incarnation = generateSecret(), newIncarnation()
 	}
-	updated, err := s.store.UpdateUser(ctx, u.RegistryID, u.ID, func(u *User) error {
+	updated, err := s.store.UpdateUser(ctx, ref, userID, func(u *User) error {
 		if update.Days != nil {
 			expires, err := expiry(u.CreatedAt, *update.Days)
 			if err != nil {
@@ -206,14 +207,18 @@ func (s *Service) UpdateUser(ctx context.Context, u User, update UserUpdate) (Us
 			u.Incarnation = incarnation
 		}
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return User{}, registryusers.SecretText{}, err
 	}
 	return updated, registryusers.NewSecretText(secret), nil
 }
 
-// DeleteUser deletes a user; its name can be used again. ErrUserNotFound.
-func (s *Service) DeleteUser(ctx context.Context, u User) error {
-	return s.store.DeleteUser(ctx, u.RegistryID, u.ID)
+// DeleteUser deletes a user; its name can be used again. ErrForbidden,
+// ErrRegistryNotFound, ErrUserNotFound.
+func (s *Service) DeleteUser(ctx context.Context, caller APIKey, ref RegistryRef, userID int64) error {
+	if err := caller.authorize(ref.ProjectID); err != nil {
+		return err
+	}
+	return s.store.DeleteUser(ctx, ref, userID)
 }

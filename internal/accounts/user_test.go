@@ -39,7 +39,7 @@ func TestRepeatOfACreateBeforeNeverWasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-	if _, err := e.store.UpdateUser(t.Context(), first.RegistryID, first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }); err != nil {
+	if _, err := e.store.UpdateUser(t.Context(), e.registryOf(first.RegistryID), first.ID, func(u *accounts.User) error { u.ExpiresAt = old; return nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	again, err := e.CreateUser(t.Context(), e.all, e.at, "key", n)
@@ -112,7 +112,7 @@ func TestEveryUserAndSecretHasAnIncarnationOfItsOwn(t *testing.T) {
 		if got, err := e.Current(t.Context(), u.ID, renewed.Incarnation); err != nil || !reflect.DeepEqual(got.User, renewed) {
 			t.Errorf("Current of the new incarnation = %+v, %v; want %+v", got, err, renewed)
 		}
-		if err := e.DeleteUser(t.Context(), u); err != nil {
+		if err := e.DeleteUser(t.Context(), e.all, e.registryOf(u.RegistryID), u.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,17 +137,17 @@ func TestUserPage(t *testing.T) {
 		{accounts.Page{Offset: users + 1}, 0, 0},
 		{accounts.Page{Offset: 1<<63 - 1, Limit: 1<<63 - 1}, 0, 0},
 	} {
-		got, total, err := e.UserPage(t.Context(), e.at.RegistryID, test.page)
+		got, total, err := e.UserPage(t.Context(), e.all, e.at, test.page)
 		if err != nil || int64(len(got)) != test.rows || total != users+1 || len(got) > 0 && got[0].ID != test.first {
 			t.Errorf("UserPage(%+v) = %d users of %d, %v; want %d of %d from the id %d", test.page, len(got), total, err, test.rows, users+1, test.first)
 		}
 	}
 	for _, page := range []accounts.Page{{Limit: -1}, {Offset: -1}, {After: -1}} {
-		if _, _, err := e.UserPage(t.Context(), e.at.RegistryID, page); !errors.Is(err, registryusers.ErrInvalid) {
+		if _, _, err := e.UserPage(t.Context(), e.all, e.at, page); !errors.Is(err, registryusers.ErrInvalid) {
 			t.Errorf("UserPage(%+v): %v; want %v", page, err, registryusers.ErrInvalid)
 		}
 	}
-	all, err := e.Users(t.Context(), e.at.RegistryID)
+	all, err := e.Users(t.Context(), e.all, e.at)
 	if err != nil || len(all) != users+1 || all[users].ID != users+1 {
 		t.Errorf("Users() = %d users, %v; want %d", len(all), err, users+1)
 	}

@@ -108,7 +108,7 @@ func TestEachFieldRoundTrips(t *testing.T) {
 			t.Errorf("%s: %s; want the fields of %s", test.body, body, test.want)
 		}
 		name, _ := want["name"].(string)
-		stored, err := e.Accounts.User(t.Context(), e.Registry.RegistryID, name)
+		stored, err := e.Accounts.User(t.Context(), accounts.Administrator, e.Registry, name)
 		if err != nil || stored.ReadOnly != test.stored.ReadOnly || stored.Duration != test.stored.Duration {
 			t.Errorf("%s: stored %+v, %v; want read-only %t and %d days", test.body, stored, err, test.stored.ReadOnly, test.stored.Duration)
 		}
@@ -172,7 +172,7 @@ func TestAuthorization(t *testing.T) {
 			t.Errorf("%s: %s with the request id %q; want the class %s, a message, and the same id", test.name, got, id, test.class)
 		}
 	}
-	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != 2 {
+	if users, err := e.Accounts.Users(t.Context(), accounts.Administrator, e.Registry); err != nil || len(users) != 2 {
 		t.Errorf("Users() = %+v, %v; want the two whose creates got 201", users, err)
 	}
 }
@@ -206,7 +206,7 @@ func TestBadBodiesChangeNothing(t *testing.T) {
 			t.Errorf("%q: %d %s; want 400", body, response.StatusCode, got)
 		}
 	}
-	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != 0 {
+	if users, err := e.Accounts.Users(t.Context(), accounts.Administrator, e.Registry); err != nil || len(users) != 0 {
 		t.Errorf("Users() = %+v, %v; want none", users, err)
 	}
 }

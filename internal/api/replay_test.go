@@ -103,7 +103,7 @@ func wantError(t *testing.T, what string, got wantStatus, status int, class stri
 
 func (e *env) wantUsers(t *testing.T, what string, want int) {
 	t.Helper()
-	if users, err := e.Accounts.Users(t.Context(), e.Registry.RegistryID); err != nil || len(users) != want {
+	if users, err := e.Accounts.Users(t.Context(), accounts.Administrator, e.Registry); err != nil || len(users) != want {
 		t.Errorf("%s: %d users, %v; want %d", what, len(users), err, want)
 	}
 }
@@ -182,16 +182,18 @@ func TestAnotherRequestWithTheSameKeyIs422(t *testing.T) {
 
 func TestRepeatAfterTheUserWasChangedIs409(t *testing.T) {
 	for what, change := range map[string]func(e *env, u accounts.User) error{
-		"deleted": func(e *env, u accounts.User) error { return e.Accounts.DeleteUser(t.Context(), u) },
+		"deleted": func(e *env, u accounts.User) error {
+			return e.Accounts.DeleteUser(t.Context(), accounts.Administrator, e.Registry, u.ID)
+		},
 		"given a new secret": func(e *env, u accounts.User) error {
-			_, _, err := e.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+			_, _, err := e.Accounts.UpdateUser(t.Context(), accounts.Administrator, e.Registry, u.ID, accounts.UserUpdate{NewSecret: true})
 			return err
 		},
 	} {
 		e := newEnv(t)
 		const body = `{"name":"u","duration":14}`
 		wantCreated(t, what, e.create(t, e.here(), body, "key"))
-		u, err := e.Accounts.User(t.Context(), e.Registry.RegistryID, "u")
+		u, err := e.Accounts.User(t.Context(), accounts.Administrator, e.Registry, "u")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -150,11 +150,11 @@ func (e *Env) listen() {
 // NewRegistry creates a registry.
 func (e *Env) NewRegistry(projectID, regionID int64, name string) accounts.RegistryRef {
 	e.t.Helper()
-	r, err := e.Accounts.CreateRegistry(e.t.Context(), projectID, regionID, name)
+	r, err := e.Accounts.CreateRegistry(e.t.Context(), accounts.Administrator, projectID, regionID, name)
 	if err != nil {
 		e.t.Fatalf("create the registry %s: %v", name, err)
 	}
-	return accounts.RegistryRef{ProjectID: projectID, RegionID: regionID, RegistryID: r.ID}
+	return r.Ref()
 }
 
 // Stop closes what Open opened. Until the next Open, a request gets no response

@@ -18,6 +18,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/registryusers/registryusers"
+	"github.com/registryusers/registryusers/internal/accounts"
 	"github.com/registryusers/registryusers/internal/datadir"
 	"github.com/registryusers/registryusers/internal/keys"
 )
@@ -27,7 +28,7 @@ func addRegistry(t *testing.T, path, name string) {
 	t.Helper()
 	d := open(t, path)
 	defer closeDir(t, d)
-	if _, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, name); err != nil {
+	if _, err := d.Accounts().CreateRegistry(t.Context(), accounts.Administrator, 1, 1, name); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -198,7 +199,7 @@ func TestRestoreBesideAnOldLog(t *testing.T) {
 	file := backup(t, path)
 	d := open(t, path)
 	for _, name := range []string{"two", "three"} {
-		if _, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, name); err != nil {
+		if _, err := d.Accounts().CreateRegistry(t.Context(), accounts.Administrator, 1, 1, name); err != nil {
 			t.Fatal(err)
 		}
 	}

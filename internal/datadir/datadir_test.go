@@ -124,7 +124,7 @@ func TestFirstOpen(t *testing.T) {
 func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	r, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := d.Accounts().CreateRegistry(t.Context(), accounts.Administrator, 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 	if after := readFile(t, filepath.Join(path, keyFile)); !bytes.Equal(after, before) {
 		t.Error("opening again changed the key file")
 	}
-	if got, err := d.Accounts().User(t.Context(), r.ID, "u"); err != nil || got.ID != u.ID {
+	if got, err := d.Accounts().User(t.Context(), accounts.Administrator, r.Ref(), "u"); err != nil || got.ID != u.ID {
 		t.Errorf("User after opening again = %+v, %v; want %+v", got, err, u)
 	}
 	if _, err := d.Accounts().Authenticate(t.Context(), token); err != nil {
@@ -161,7 +161,7 @@ func TestReopenHasTheSameKeyAndAccounts(t *testing.T) {
 func TestRepeatOnACopyOfTheDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d := open(t, path)
-	r, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, "demo")
+	r, err := d.Accounts().CreateRegistry(t.Context(), accounts.Administrator, 1, 1, "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -507,7 +507,7 @@ func TestConcurrentFirstOpensAgreeOnOneKey(t *testing.T) {
 		if id, err := store.ServerKeyID(t.Context()); err != nil || id != readKey(t, path).ID {
 			t.Errorf("the database was created with the key %q, %v; want the file's, %q", id, err, readKey(t, path).ID)
 		}
-		r, err := dirs[0].Accounts().CreateRegistry(t.Context(), 1, 1, "demo")
+		r, err := dirs[0].Accounts().CreateRegistry(t.Context(), accounts.Administrator, 1, 1, "demo")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/registryusers/registryusers/internal/accounts"
 )
 
 // A crash after any step leaves the directory unchanged, or refused at the next open; the next
@@ -19,7 +21,7 @@ func TestRestoreThatIsInterrupted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.Accounts().CreateRegistry(t.Context(), 1, 1, name); err != nil {
+		if _, err := d.Accounts().CreateRegistry(t.Context(), accounts.Administrator, 1, 1, name); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {

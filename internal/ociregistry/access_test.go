@@ -140,25 +140,25 @@ func TestTokenEndsWithItsUser(t *testing.T) {
 		code   string
 	}{
 		"deleted": {func(t *testing.T, admin *accounts.Service, l login) error {
-			return admin.DeleteUser(t.Context(), l.User)
+			return admin.DeleteUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID)
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"deleted, and another created with its name": {func(t *testing.T, admin *accounts.Service, l login) error {
-			if err := admin.DeleteUser(t.Context(), l.User); err != nil {
+			if err := admin.DeleteUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID); err != nil {
 				return err
 			}
 			_, err := admin.CreateUser(t.Context(), accounts.APIKey{}, l.RegistryRef, "", accounts.NewUser{Name: l.Name, Duration: 1})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"given a new secret": {func(t *testing.T, admin *accounts.Service, l login) error {
-			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{NewSecret: true})
+			_, _, err := admin.UpdateUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID, accounts.UserUpdate{NewSecret: true})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"ended": {func(t *testing.T, admin *accounts.Service, l login) error {
-			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{Days: new(int64(0))})
+			_, _, err := admin.UpdateUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID, accounts.UserUpdate{Days: new(int64(0))})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		"narrowed": {func(t *testing.T, admin *accounts.Service, l login) error {
-			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{ReadOnly: new(true)})
+			_, _, err := admin.UpdateUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
 		}, http.StatusForbidden, "DENIED"},
 	} {

@@ -78,14 +78,14 @@ func TestAccountIsReadAgainBeforeACommit(t *testing.T) {
 		code   string
 	}{
 		{"deleted", func(admin *accounts.Service, l login) error {
-			return admin.DeleteUser(t.Context(), l.User)
+			return admin.DeleteUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID)
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		{"given a new secret", func(admin *accounts.Service, l login) error {
-			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{NewSecret: true})
+			_, _, err := admin.UpdateUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID, accounts.UserUpdate{NewSecret: true})
 			return err
 		}, http.StatusUnauthorized, "UNAUTHORIZED"},
 		{"narrowed", func(admin *accounts.Service, l login) error {
-			_, _, err := admin.UpdateUser(t.Context(), l.User, accounts.UserUpdate{ReadOnly: new(true)})
+			_, _, err := admin.UpdateUser(t.Context(), accounts.Administrator, l.RegistryRef, l.ID, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
 		}, http.StatusForbidden, "DENIED"},
 	} {

@@ -161,7 +161,7 @@ func serveKept(t *testing.T, server *apptest.Env, want kept) {
 			t.Errorf("an API key: %v", err)
 		}
 	}
-	if users, err := server.Accounts.Users(t.Context(), 1); err != nil || len(users) != len(want.Created)-1 {
+	if users, err := server.Accounts.Users(t.Context(), accounts.Administrator, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}); err != nil || len(users) != len(want.Created)-1 {
 		t.Errorf("got %d users, %v; want %d", len(users), err, len(want.Created)-1)
 	}
 }

@@ -38,7 +38,7 @@ func TestOpenTakesAPathAsItIs(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, name)
 			s := open(t, "sqlite:"+path)
-			if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo"}); err != nil {
+			if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo"}, nil); err != nil {
 				t.Fatal(err)
 			}
 			backup := path + ".backup"
@@ -83,7 +83,7 @@ func TestEachOpenInMemoryHasItsOwnDatabase(t *testing.T) {
 	first, second := open(t, "sqlite::memory:"), open(t, "sqlite::memory:")
 	defer closeStore(t, first)
 	defer closeStore(t, second)
-	if _, err := first.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo"}); err != nil {
+	if _, err := first.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if all, _, err := second.Registries(t.Context(), accounts.Page{Limit: 9}); err != nil || len(all) != 0 {

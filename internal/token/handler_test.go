@@ -299,20 +299,22 @@ func TestRefreshToken(t *testing.T) {
 		}, []oci.Access{rights(app, "pull", "push")}},
 		{"has expired", func(_ *testing.T, e *env, _ accounts.User) error { e.Clock.Advance(day); return nil }, nil},
 		{"its duration is reduced", func(t *testing.T, e *env, u accounts.User) error {
-			_, _, err := e.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{Days: new(int64(0))})
+			_, _, err := e.Accounts.UpdateUser(t.Context(), accounts.Administrator, e.demo, u.ID, accounts.UserUpdate{Days: new(int64(0))})
 			return err
 		}, nil},
-		{"deleted", func(t *testing.T, e *env, u accounts.User) error { return e.Accounts.DeleteUser(t.Context(), u) }, nil},
+		{"deleted", func(t *testing.T, e *env, u accounts.User) error {
+			return e.Accounts.DeleteUser(t.Context(), accounts.Administrator, e.demo, u.ID)
+		}, nil},
 		{"narrowed", func(t *testing.T, e *env, u accounts.User) error {
-			_, _, err := e.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{ReadOnly: new(true)})
+			_, _, err := e.Accounts.UpdateUser(t.Context(), accounts.Administrator, e.demo, u.ID, accounts.UserUpdate{ReadOnly: new(true)})
 			return err
 		}, []oci.Access{rights(app, "pull")}},
 		{"a new secret", func(t *testing.T, e *env, u accounts.User) error {
-			_, _, err := e.Accounts.UpdateUser(t.Context(), u, accounts.UserUpdate{NewSecret: true})
+			_, _, err := e.Accounts.UpdateUser(t.Context(), accounts.Administrator, e.demo, u.ID, accounts.UserUpdate{NewSecret: true})
 			return err
 		}, nil},
 		{"deleted, and another of its name", func(t *testing.T, e *env, u accounts.User) error {
-			err := e.Accounts.DeleteUser(t.Context(), u)
+			err := e.Accounts.DeleteUser(t.Context(), accounts.Administrator, e.demo, u.ID)
 			e.create(t, e.demo, accounts.NewUser{Name: "ci", Duration: 1})
 			return err
 		}, nil},

@@ -90,5 +90,5 @@ func (a *App) findDevRegistry(ctx context.Context) (accounts.Registry, error) {
 	}); i >= 0 {
 		return registries[i], nil
 	}
-	return a.Accounts.CreateRegistry(ctx, 1, 1, DevRegistry)
+	return a.Accounts.CreateRegistry(ctx, accounts.Administrator, 1, 1, DevRegistry)
 }

@@ -46,11 +46,11 @@ func TestFullDatabaseAllowsDeletes(t *testing.T) {
 		t.Fatalf("a create when the database is full: %v; want %v", err, registryusers.ErrUnavailable)
 	}
 	wantBallast(t, "when it is full", s, false)
-	first, err := s.User(t.Context(), ref.RegistryID, "first")
+	first, err := s.User(t.Context(), ref, "first")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteUser(t.Context(), first.RegistryID, first.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), ref, first.ID); err != nil {
 		t.Errorf("a delete when the database is full: %v", err)
 	}
 	if err := exec(t, s, "PRAGMA max_page_count = 1000000"); err != nil {

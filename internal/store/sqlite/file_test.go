@@ -113,7 +113,7 @@ func TestDatabaseThatWasNotClosedIsOpened(t *testing.T) {
 	if !other.WasUnclean() {
 		t.Error("a database with a log was clean; want it unclean")
 	}
-	if _, err := other.User(t.Context(), ref.RegistryID, u.Name); err != nil {
+	if _, err := other.User(t.Context(), ref, u.Name); err != nil {
 		t.Error(err)
 	}
 	if findings, err := other.QuickCheck(t.Context()); findings != "" || err != nil {
@@ -142,7 +142,7 @@ func TestEmptyLogIsAnUncleanStop(t *testing.T) {
 		if !s.WasUnclean() {
 			t.Errorf("%s: the database is clean, want it unclean", when)
 		}
-		if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new" + when[:1]}); err != nil {
+		if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new" + when[:1]}, nil); err != nil {
 			t.Error(err)
 		}
 		if err := s.Close(); err != nil {
@@ -207,7 +207,7 @@ func TestWritesOfADamagedDatabaseAreRefused(t *testing.T) {
 	}
 	for what, write := range map[string]func() error{
 		"create": func() error {
-			_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new"})
+			_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 9, RegionID: 9, Name: "new"}, nil)
 			return err
 		},
 		"delete": func() error { return s.DeleteAPIKey(t.Context(), 1) },
@@ -268,7 +268,7 @@ func TestNothingIsCommittedToADatabaseThatIsNotThere(t *testing.T) {
 		t.Errorf("after the directory was put back: %v; want none", err)
 	}
 	for _, name := range []string{"moved", "replaced"} {
-		if _, err := s.User(t.Context(), ref.RegistryID, name); !errors.Is(err, registryusers.ErrUserNotFound) {
+		if _, err := s.User(t.Context(), ref, name); !errors.Is(err, registryusers.ErrUserNotFound) {
 			t.Errorf("the user %s, whose create was refused: %v; want %v", name, err, registryusers.ErrUserNotFound)
 		}
 	}
@@ -290,7 +290,7 @@ func TestNothingIsCommittedToALogThatIsNotThere(t *testing.T) {
 			if want == nil {
 				want = registryusers.ErrUserNotFound
 			}
-			if _, err := s.User(t.Context(), ref.RegistryID, "nobody"); !errors.Is(err, want) {
+			if _, err := s.User(t.Context(), ref, "nobody"); !errors.Is(err, want) {
 				t.Errorf("a read %s: got %v, want %v", when, err, want)
 			}
 		}

@@ -32,14 +32,14 @@ func scanRecord(r row) (accounts.IdempotencyRecord, error) {
 }
 
 // putRecord stores the record of a write, unless r is nil, in the write's own
-// transaction. ErrExists: there is a record with its key that expires after now.
-func (s *Store) putRecord(c *conn, r *accounts.IdempotencyRecord, objectID int64, now time.Time) error {
+// transaction. ErrExists: there is a record with its key that has not expired.
+func (s *Store) putRecord(c *conn, r *accounts.IdempotencyRecord, objectID int64) error {
 	if r == nil {
 		return nil
 	}
 	s.walDirty.Store(true) // it may replace a record that has expired
 	_, err := c.change(registryusers.ErrExists, nil, insertRecord,
-		r.Key, r.Request, r.Salt, objectID, r.ExpiresAt.UnixMicro(), now.UnixMicro())
+		r.Key, r.Request, r.Salt, objectID, r.ExpiresAt.UnixMicro(), r.MadeAt().UnixMicro())
 	return err
 }
 

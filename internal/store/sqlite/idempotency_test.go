@@ -46,7 +46,7 @@ func TestRaceForOneRecordBetweenTwoStores(t *testing.T) {
 				t.Errorf("%s: CreateUser: %v; want nil or %v", what, err, registryusers.ErrExists)
 			}
 		}
-		users, _, err := stores[0].Users(t.Context(), r.ID, every)
+		users, _, err := stores[0].Users(t.Context(), r.Ref(), every)
 		if won != 1 || err != nil || len(users) != 1 {
 			t.Fatalf("%s: %d of %d creates succeeded, and there are the users %+v, %v; want one", what, won, len(errs), users, err)
 		}
@@ -74,7 +74,7 @@ func TestTwoStoresSeeEachOthersRecordsAtOnce(t *testing.T) {
 		if r, of, err := storetest.RecordedUser(t.Context(), reader, []byte("key")); err != nil || r.ObjectID != created.ID || of == nil || of.Name != u.Name {
 			t.Fatalf("%d: the other's Record = %+v, %+v, %v; want the user %d", i, r, of, err, created.ID)
 		}
-		if err := reader.DeleteUser(t.Context(), created.RegistryID, created.ID); err != nil {
+		if err := reader.DeleteUser(t.Context(), ref, created.ID); err != nil {
 			t.Fatal(err)
 		}
 		if _, of, err := storetest.RecordedUser(t.Context(), writer, []byte("key")); err != nil || of != nil {

@@ -55,7 +55,7 @@ func TestStoreInMemoryOutlivesCanceledCalls(t *testing.T) {
 			u.Name, u.Verifier.Index = fmt.Sprint("u", i), fmt.Append(nil, "index ", i)
 			record := &accounts.IdempotencyRecord{Key: fmt.Append(nil, "key ", i), Request: []byte("r"), Salt: []byte("s"), ExpiresAt: accounts.Never}
 			_, _ = s.CreateUser(ctx, ref, u, record)
-			_, _, _ = s.Users(ctx, r.ID, every)
+			_, _, _ = s.Users(ctx, r.Ref(), every)
 		})
 		wg.Go(cancel)
 	}
@@ -67,7 +67,7 @@ func TestStoreInMemoryOutlivesCanceledCalls(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), ref, u, nil); err != nil {
 		t.Errorf("CreateUser: %v", err)
 	}
-	users, _, err := s.Users(t.Context(), r.ID, every)
+	users, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(users) == 0 || len(users) > 201 {
 		t.Errorf("%d users, %v; want 1 to 201", len(users), err)
 	}

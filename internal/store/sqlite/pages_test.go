@@ -39,7 +39,7 @@ func TestUsersOfOneTransactionAreCounted(t *testing.T) {
 			}
 		}
 		remove := func(id int64) func() error {
-			return func() error { return s.DeleteUser(t.Context(), s.at.RegistryID, id) }
+			return func() error { return s.DeleteUser(t.Context(), s.at, id) }
 		}
 		wait(create("one", 1), nil)
 		wait(remove(1), nil)
@@ -55,7 +55,7 @@ func TestUsersOfOneTransactionAreCounted(t *testing.T) {
 		if got := s.commits(t) - before; got != 1 {
 			t.Fatalf("%d transactions, want 1: this test shows nothing", got)
 		}
-		users, total, err := s.Users(t.Context(), s.at.RegistryID, every)
+		users, total, err := s.Users(t.Context(), s.at, every)
 		if err != nil || total != 2 || len(users) != 2 {
 			t.Errorf("Users = %+v of %d, %v; want three and five", users, total, err)
 		}
@@ -67,7 +67,7 @@ func TestUsersOfOneTransactionAreCounted(t *testing.T) {
 func TestPagesOverManyBlocks(t *testing.T) {
 	s := openMemory(t)
 	r, _, _ := sample(t, s)
-	other, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "other"})
+	other, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "other"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +83,12 @@ func TestPagesOverManyBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, total, err := s.Users(t.Context(), r.ID, every)
+	all, total, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || int64(len(all)) != total || total < 9000 {
 		t.Fatalf("Users() = %d users of %d, %v; want all of more than 9,000", len(all), total, err)
 	}
 	for offset := int64(0); offset < total+2; offset += 97 {
-		users, count, err := s.Users(t.Context(), r.ID, accounts.Page{Limit: 10, Offset: offset})
+		users, count, err := s.Users(t.Context(), r.Ref(), accounts.Page{Limit: 10, Offset: offset})
 		if err != nil || count != total || int64(len(users)) != max(0, min(10, total-offset)) || len(users) > 0 && users[0].ID != all[offset].ID {
 			t.Fatalf("Users at the offset %d = %+v of %d, %v; want 10 of %d from %+v", offset, users, count, err, total, all[min(offset, total-1)])
 		}

@@ -10,11 +10,16 @@ import (
 var _ accounts.Store = (*Store)(nil)
 
 // CreateRegistry implements [accounts.Store].
-func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry) (accounts.Registry, error) {
-	var err error
-	r.ID, err = s.insert(ctx, nil, registryusers.ErrRegistryExists,
-		"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (?, ?, ?, ?)",
-		r.ProjectID, r.RegionID, r.Name, r.CreatedAt.UnixMicro())
+func (s *Store) CreateRegistry(ctx context.Context, r accounts.Registry, record *accounts.IdempotencyRecord) (accounts.Registry, error) {
+	err := s.writer.do(ctx, &write{adds: true, isStatement: record == nil, run: func(c *conn) (err error) {
+		r.ID, err = c.change(nil, registryusers.ErrRegistryExists,
+			"INSERT INTO registries (project_id, region_id, name, created_at) VALUES (?, ?, ?, ?)",
+			r.ProjectID, r.RegionID, r.Name, r.CreatedAt.UnixMicro())
+		if err != nil {
+			return err
+		}
+		return s.putRecord(c, record, r.ID)
+	}})
 	return r, err
 }
 
@@ -27,6 +32,12 @@ const (
 func (s *Store) Registry(ctx context.Context, ref accounts.RegistryRef) (accounts.Registry, error) {
 	return readOne(ctx, s, scanRegistry, registryusers.ErrRegistryNotFound,
 		registryByRef, ref.RegistryID, ref.ProjectID, ref.RegionID)
+}
+
+// findRegistry returns ErrRegistryNotFound unless ref refers to a registry.
+func findRegistry(c *conn, ref accounts.RegistryRef) error {
+	_, err := queryOne(c, scanRegistry, registryusers.ErrRegistryNotFound, registryByRef, ref.RegistryID, ref.ProjectID, ref.RegionID)
+	return err
 }
 
 // Registries implements [accounts.Store].

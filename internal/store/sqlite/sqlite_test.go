@@ -32,7 +32,7 @@ func TestStoreContract(t *testing.T) {
 func sample(t *testing.T, s *Store) (accounts.Registry, accounts.RegistryRef, accounts.User) {
 	t.Helper()
 	now := time.Date(2024, 6, 18, 9, 36, 53, 0, time.UTC)
-	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: now})
+	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: now}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,16 +105,16 @@ func TestTwoStoresSeeEachOthersWritesAtOnce(t *testing.T) {
 		if _, err := reader.CreateUser(t.Context(), ref, u, nil); !errors.Is(err, registryusers.ErrUserExists) {
 			t.Fatalf("%d: CreateUser by the other: %v; want %v", i, err, registryusers.ErrUserExists)
 		}
-		if _, err := writer.UpdateUser(t.Context(), created.RegistryID, created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }); err != nil {
+		if _, err := writer.UpdateUser(t.Context(), ref, created.ID, func(u *accounts.User) error { u.ReadOnly = true; return nil }, nil); err != nil {
 			t.Fatalf("%d: UpdateUser: %v", i, err)
 		}
 		if got, err := reader.AccountBySecret(t.Context(), u.Verifier.Index); err != nil || got.ID != created.ID || !got.ReadOnly {
 			t.Fatalf("%d: the other reads %+v, %v; want the user %d, read-only", i, got, err, created.ID)
 		}
-		if err := reader.DeleteUser(t.Context(), created.RegistryID, created.ID); err != nil {
+		if err := reader.DeleteUser(t.Context(), ref, created.ID); err != nil {
 			t.Fatalf("%d: DeleteUser by the other: %v", i, err)
 		}
-		if got, err := writer.User(t.Context(), r.ID, u.Name); !errors.Is(err, registryusers.ErrUserNotFound) {
+		if got, err := writer.User(t.Context(), r.Ref(), u.Name); !errors.Is(err, registryusers.ErrUserNotFound) {
 			t.Fatalf("%d: User after the other deleted it = %+v, %v; want %v", i, got, err, registryusers.ErrUserNotFound)
 		}
 	}
@@ -336,7 +336,7 @@ func TestDamagedInTheMiddle(t *testing.T) {
 			if err == nil { // then the call that reads the damage fails
 				defer s.Close()
 				var users []accounts.User
-				if users, _, err = s.Users(t.Context(), 1, every); err == nil {
+				if users, _, err = s.Users(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, every); err == nil {
 					t.Fatalf("Users() = %d users, nil; want an error", len(users))
 				}
 			}

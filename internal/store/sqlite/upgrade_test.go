@@ -66,7 +66,7 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 	}
 	upgrade(t, path)
 	s := openStore(t, path)
-	users, total, err := s.Users(t.Context(), 1, every)
+	users, total, err := s.Users(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, every)
 	if err != nil || len(users) != 2 || total != 2 {
 		t.Fatalf("Users = %+v of %d, %v; want the two there were", users, total, err)
 	}
@@ -103,7 +103,7 @@ func TestUpgradeFromVersionTwo(t *testing.T) {
 		}
 	}
 	reopened := openStore(t, path)
-	again, _, err := reopened.Users(t.Context(), 1, every)
+	again, _, err := reopened.Users(t.Context(), accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, every)
 	if err != nil || len(again) != 3 || again[0].Incarnation != users[0].Incarnation {
 		t.Errorf("Users, opened again = %+v, %v; want the incarnations kept", again, err)
 	}

@@ -27,7 +27,7 @@ func (s *Store) CreateUser(ctx context.Context, ref accounts.RegistryRef, u acco
 			return err
 		}
 		create.created = idBlock{ref.RegistryID, u.ID / blockSize}
-		return s.putRecord(c, r, u.ID, u.CreatedAt)
+		return s.putRecord(c, r, u.ID)
 	}
 	return u, s.writer.do(ctx, create)
 }
@@ -57,7 +57,7 @@ const (
 	userByName = selectUser + "WHERE registry_id = ? AND name = ?"
 	userByID   = selectUser + "WHERE id = ? AND registry_id = ?"
 	userPage   = selectUser + "WHERE registry_id = ? AND id > ? ORDER BY id LIMIT ? OFFSET ?"
-	userTotal  = "SELECT (SELECT coalesce(sum(users), 0) FROM user_counts WHERE registry_id = registries.id) FROM registries WHERE id = ?"
+	userTotal  = "SELECT (SELECT coalesce(sum(users), 0) FROM user_counts WHERE registry_id = registries.id) FROM registries WHERE id = ? AND project_id = ? AND region_id = ?"
 	userBlock  = `SELECT block * 4096 - 1, before FROM
 		(SELECT block, users, sum(users) OVER (ORDER BY block) - users AS before FROM user_counts WHERE registry_id = ?)
 		WHERE before + users > ? LIMIT 1`
@@ -75,24 +75,30 @@ const (
 const selectUser = "SELECT id, registry_id, name, read_only, duration, created_at, expires_at, secret_index, secret_hash, secret_version, incarnation FROM users "
 
 // User implements [accounts.Store].
-func (s *Store) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
-	return readOne(ctx, s, scanUser, registryusers.ErrUserNotFound, userByName, registryID, name)
+func (s *Store) User(ctx context.Context, ref accounts.RegistryRef, name string) (u accounts.User, err error) {
+	err = s.snapshot(ctx, func(c *conn) (err error) {
+		if err = findRegistry(c, ref); err == nil {
+			u, err = queryOne(c, scanUser, registryusers.ErrUserNotFound, userByName, ref.RegistryID, name)
+		}
+		return err
+	})
+	return u, err
 }
 
 // Users implements [accounts.Store].
-func (s *Store) Users(ctx context.Context, registryID int64, page accounts.Page) (users []accounts.User, total int64, err error) {
+func (s *Store) Users(ctx context.Context, ref accounts.RegistryRef, page accounts.Page) (users []accounts.User, total int64, err error) {
 	err = s.snapshot(ctx, func(c *conn) (err error) {
-		if total, err = queryOne(c, scanInt, registryusers.ErrRegistryNotFound, userTotal, registryID); err != nil {
+		if total, err = queryOne(c, scanInt, registryusers.ErrRegistryNotFound, userTotal, ref.RegistryID, ref.ProjectID, ref.RegionID); err != nil {
 			return err
 		}
 		if page.After > 0 {
-			users, err = queryAll(c, scanUser, userPage, registryID, page.After, page.Limit, int64(0))
+			users, err = queryAll(c, scanUser, userPage, ref.RegistryID, page.After, page.Limit, int64(0))
 			return err
 		}
 		var last, before int64 // the last id before the block with the user at the offset, and how many users are before it
-		err = c.query(context.Background(), func(r row) error { return r.scan(&last, &before) }, userBlock, registryID, page.Offset)
+		err = c.query(context.Background(), func(r row) error { return r.scan(&last, &before) }, userBlock, ref.RegistryID, page.Offset)
 		if err == nil && page.Offset < total {
-			users, err = queryAll(c, scanUser, userPage, registryID, last, page.Limit, page.Offset-before)
+			users, err = queryAll(c, scanUser, userPage, ref.RegistryID, last, page.Limit, page.Offset-before)
 		}
 		return err
 	})
@@ -145,10 +151,13 @@ func scanAccount(r row) (accounts.Account, error) {
 }
 
 // UpdateUser implements [accounts.Store].
-func (s *Store) UpdateUser(ctx context.Context, registryID, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+func (s *Store) UpdateUser(ctx context.Context, ref accounts.RegistryRef, userID int64, change func(*accounts.User) error, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	var u accounts.User
-	err := s.writer.do(ctx, &write{isStatement: true, run: func(c *conn) error {
-		before, err := queryOne(c, scanUser, registryusers.ErrUserNotFound, userByID, userID, registryID)
+	err := s.writer.do(ctx, &write{adds: r != nil, isStatement: r == nil, run: func(c *conn) error {
+		if err := findRegistry(c, ref); err != nil {
+			return err
+		}
+		before, err := queryOne(c, scanUser, registryusers.ErrUserNotFound, userByID, userID, ref.RegistryID)
 		if err != nil {
 			return err
 		}
@@ -159,7 +168,10 @@ func (s *Store) UpdateUser(ctx context.Context, registryID, userID int64, change
 		u.ID, u.RegistryID, u.Name, u.CreatedAt = before.ID, before.RegistryID, before.Name, before.CreatedAt
 		_, err = c.change(nil, nil, updateUser,
 			u.ReadOnly, u.Duration, u.ExpiresAt.UnixMicro(), u.Verifier.Index, hashOrNull(u.Verifier), u.SecretVersion, u.Incarnation[:], u.ID)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.putRecord(c, r, u.ID)
 	}})
 	if err != nil {
 		return accounts.User{}, err
@@ -168,8 +180,14 @@ func (s *Store) UpdateUser(ctx context.Context, registryID, userID int64, change
 }
 
 // DeleteUser implements [accounts.Store].
-func (s *Store) DeleteUser(ctx context.Context, registryID, userID int64) error {
-	return s.change(ctx, registryusers.ErrUserNotFound, "DELETE FROM users WHERE id = ? AND registry_id = ?", userID, registryID)
+func (s *Store) DeleteUser(ctx context.Context, ref accounts.RegistryRef, userID int64) error {
+	return s.writer.do(ctx, &write{isStatement: true, run: func(c *conn) error {
+		if err := findRegistry(c, ref); err != nil {
+			return err
+		}
+		_, err := c.change(registryusers.ErrUserNotFound, nil, "DELETE FROM users WHERE id = ? AND registry_id = ?", userID, ref.RegistryID)
+		return err
+	}})
 }
 
 func hashOrNull(v accounts.Verifier) any {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -38,11 +39,11 @@ type write struct {
 	// database.
 	run         func(*conn) error
 	adds        bool // it adds rows, which needs disk space
-	isStatement bool // it changes rows by one statement at most, which SQLite undoes alone
+	isStatement bool // it changes rows by one statement at most, its last step, which SQLite undoes alone
 
 	created idBlock // where run has created a user; the zero value: nowhere
 
-	err  error         // of run, or of the commit
+	err  error         // of run, or of the commit; a *runPanic if run panicked
 	done chan struct{} // closed when err is set
 
 	isRunning bool // the writer has claimed it
@@ -69,7 +70,8 @@ func (w *writer) close() {
 // do runs a write and returns when it is durable or has failed without effect. If
 // ctx ends before the write begins, do returns ErrUnavailable and nothing is done;
 // later, the end of ctx has no effect. On a full disk, a write that adds rows is
-// refused, to leave space for the writes that add none.
+// refused, to leave space for the writes that add none. If run panics, the write has
+// no effect and do panics.
 func (w *writer) do(ctx context.Context, write *write) error {
 	write.done = make(chan struct{})
 	if err := ctx.Err(); err != nil {
@@ -82,7 +84,7 @@ func (w *writer) do(ctx context.Context, write *write) error {
 	}
 	select {
 	case <-write.done:
-		return write.err
+		return write.result()
 	case <-ctx.Done():
 		if write.claimed.CompareAndSwap(false, true) {
 			return cancelledError(ctx.Err())
@@ -93,8 +95,25 @@ func (w *writer) do(ctx context.Context, write *write) error {
 		}
 	}
 	<-write.done // the writer has claimed it
-	return write.err
+	return write.result()
 }
+
+// result returns the error of a write that is done. If its run panicked, result
+// panics: the panic belongs to the caller's goroutine, not to the writer's.
+func (w *write) result() error {
+	if p, ok := errors.AsType[*runPanic](w.err); ok {
+		panic(p)
+	}
+	return w.err
+}
+
+// runPanic is the panic of a write's run.
+type runPanic struct {
+	value any
+	stack []byte // of the writer's goroutine
+}
+
+func (p *runPanic) Error() string { return fmt.Sprintf("a write panicked: %v\n\n%s", p.value, p.stack) }
 
 func (w *writer) loop() {
 	defer close(w.ended)
@@ -224,13 +243,13 @@ const (
 // that ends the whole transaction.
 func (w *write) runIn(c *conn) error {
 	if w.isStatement {
-		w.err = w.run(c)
+		w.err = w.tryRun(c)
 		return broken(w.err)
 	}
 	if _, _, err := c.exec(savepoint); err != nil {
 		return err
 	}
-	if w.err = w.run(c); w.err != nil {
+	if w.err = w.tryRun(c); w.err != nil {
 		if err := broken(w.err); err != nil {
 			return err
 		}
@@ -240,6 +259,16 @@ func (w *write) runIn(c *conn) error {
 	}
 	_, _, err := c.exec(release)
 	return err
+}
+
+// tryRun calls run, and returns its panic as a *runPanic.
+func (w *write) tryRun(c *conn) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &runPanic{value, debug.Stack()}
+		}
+	}()
+	return w.run(c)
 }
 
 // broken returns err if it ends the transaction: SQLite undoes the statement alone

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/registryusers/registryusers"
 	"github.com/registryusers/registryusers/internal/accounts"
 )
@@ -36,7 +38,7 @@ func newStalled(t *testing.T) *stalled {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: time.Now()})
+	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "demo", CreatedAt: time.Now()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,7 @@ func TestWritesThatWaitShareACommit(t *testing.T) {
 		if valid != 151 || conflicts != 49 {
 			t.Errorf("%d were created, %d conflicted; want 151 and 49", valid, conflicts)
 		}
-		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != valid {
+		if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != valid {
 			t.Errorf("%d users are stored, %v; want %d", len(users), err, valid)
 		}
 		if got := s.commits(t) - before; got != 1 {
@@ -178,7 +180,7 @@ func TestWritesBeyondTheQueueAreRefusedAtOnce(t *testing.T) {
 		if err := s.create(t.Context(), "last", -1); err != nil {
 			t.Fatal(err)
 		}
-		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 1 {
+		if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 1 {
 			t.Errorf("%d users are stored, %v; want only the last one", len(users), err)
 		}
 	})
@@ -249,8 +251,102 @@ func failedWrite(t *testing.T, others int) {
 	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
 		t.Errorf("%d registries, %v; want 1: the failed write is undone", len(all), err)
 	}
-	if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != others {
+	if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != others {
 		t.Errorf("%d users, %v; want the %d of the others", len(users), err, others)
+	}
+}
+
+// The panic of a write reaches its caller, undoes that write alone, and leaves the
+// writer running.
+func TestAPanicFailsItsWriteAlone(t *testing.T) {
+	for _, isStatement := range []bool{true, false} {
+		t.Run("isStatement="+strconv.FormatBool(isStatement), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { panickingWrite(t, isStatement) })
+		})
+	}
+}
+
+func panickingWrite(t *testing.T, isStatement bool) {
+	s := newStalled(t)
+	var wg sync.WaitGroup
+	create := func(i int) func() {
+		return func() {
+			if err := s.create(t.Context(), "u"+strconv.Itoa(i), i); err != nil {
+				t.Errorf("create: %v", err)
+			}
+		}
+	}
+	wg.Go(create(0))
+	synctest.Wait() // so that the write that panics is between the others
+	wg.Go(func() {
+		defer func() {
+			if p, ok := recover().(*runPanic); !ok || p.value != "a defect" {
+				t.Errorf("the caller recovered %v, want the panic of its write", p)
+			}
+		}()
+		_ = s.writer.do(t.Context(), &write{isStatement: isStatement, run: func(c *conn) error {
+			if !isStatement {
+				if _, _, err := c.exec("INSERT INTO registries (project_id, region_id, name, created_at) VALUES (8, 8, 'undone', 0)"); err != nil {
+					return err
+				}
+			}
+			panic("a defect")
+		}})
+	})
+	synctest.Wait()
+	wg.Go(create(1))
+	synctest.Wait()
+	s.resume()
+	wg.Wait()
+	create(2)()
+	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 1 {
+		t.Errorf("%d registries, %v; want 1: the write that panicked is undone", len(all), err)
+	}
+	if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 3 {
+		t.Errorf("%d users, %v; want the 3 of the other writes", len(users), err)
+	}
+}
+
+// An error of the database, other than a violated constraint, may have rolled back
+// the transaction: it fails all writes of the batch, those before it and after it.
+func TestADatabaseErrorFailsItsWholeBatch(t *testing.T) {
+	for _, isStatement := range []bool{true, false} {
+		t.Run("isStatement="+strconv.FormatBool(isStatement), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { brokenBatch(t, isStatement) })
+		})
+	}
+}
+
+func brokenBatch(t *testing.T, isStatement bool) {
+	s := newStalled(t)
+	writes := []func() error{
+		func() error { return s.create(t.Context(), "before", 1) },
+		func() error {
+			return s.writer.do(t.Context(), &write{isStatement: isStatement, run: func(c *conn) error {
+				_, _, err := c.exec("DELETE FROM a_table_that_does_not_exist")
+				return err
+			}})
+		},
+		func() error { return s.create(t.Context(), "after", 2) },
+	}
+	errs := make([]error, len(writes))
+	var wg sync.WaitGroup
+	for i, write := range writes {
+		wg.Go(func() { errs[i] = write() })
+		synctest.Wait() // so that they are in this order
+	}
+	s.resume()
+	wg.Wait()
+	for i, err := range errs {
+		if code(err) != sqlite3.SQLITE_ERROR {
+			t.Errorf("write %d: %v, want the error of the database", i, err)
+		}
+	}
+	if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 0 {
+		t.Errorf("%d users, %v; want none", len(users), err)
+	}
+	if err := s.create(t.Context(), "later", 3); err != nil {
+		t.Errorf("a write after the batch: %v", err)
 	}
 }
 
@@ -289,7 +385,7 @@ func TestFailedCommitFailsAllItsWrites(t *testing.T) {
 		synctest.Wait()
 		s.resume()
 		wg.Wait()
-		if users, _, err := s.Users(t.Context(), s.at.RegistryID, every); err != nil || len(users) != 0 {
+		if users, _, err := s.Users(t.Context(), s.at, every); err != nil || len(users) != 0 {
 			t.Errorf("%d users, %v; want none", len(users), err)
 		}
 	})

@@ -55,15 +55,15 @@ func (c *Counting) SoleAccountByName(ctx context.Context, name string) (accounts
 }
 
 // UpdateUser implements [accounts.Store].
-func (c *Counting) UpdateUser(ctx context.Context, registryID, userID int64, change func(*accounts.User) error) (accounts.User, error) {
+func (c *Counting) UpdateUser(ctx context.Context, ref accounts.RegistryRef, userID int64, change func(*accounts.User) error, r *accounts.IdempotencyRecord) (accounts.User, error) {
 	c.note("UpdateUser")
-	return c.Store.UpdateUser(ctx, registryID, userID, change)
+	return c.Store.UpdateUser(ctx, ref, userID, change, r)
 }
 
 // User implements [accounts.Store].
-func (c *Counting) User(ctx context.Context, registryID int64, name string) (accounts.User, error) {
+func (c *Counting) User(ctx context.Context, ref accounts.RegistryRef, name string) (accounts.User, error) {
 	c.note("User")
-	return c.Store.User(ctx, registryID, name)
+	return c.Store.User(ctx, ref, name)
 }
 
 // Registry implements [accounts.Store].

@@ -22,7 +22,7 @@ func record(key string, at time.Time) accounts.IdempotencyRecord {
 // createWith creates a user of that name with the record. It must succeed.
 func createWith(t *testing.T, s accounts.Store, r accounts.Registry, name string, record accounts.IdempotencyRecord) (accounts.User, accounts.IdempotencyRecord) {
 	t.Helper()
-	u, err := s.CreateUser(t.Context(), registryRef(r), user(name), &record)
+	u, err := s.CreateUser(t.Context(), r.Ref(), user(name), &record)
 	if err != nil {
 		t.Fatalf("CreateUser(%q), with a record: %v", name, err)
 	}
@@ -66,7 +66,7 @@ func wantNoRecord(t *testing.T, what string, s accounts.Store, key []byte) {
 
 func wantUsers(t *testing.T, what string, s accounts.Store, r accounts.Registry, want ...accounts.User) {
 	t.Helper()
-	got, _, err := s.Users(t.Context(), r.ID, every)
+	got, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: Users() = %+v, %v; want %+v", what, got, err, want)
 	}
@@ -101,7 +101,7 @@ func testRecords(t *testing.T, s accounts.Store) {
 	}
 	a.ReadOnly, a.Duration, a.ExpiresAt, a.Verifier, a.SecretVersion = true, -1, accounts.Never, accounts.Verifier{Hash: "$argon2id$"}, 2
 	wantRecord(t, "after changes", s, first, &a)
-	if err := s.DeleteUser(t.Context(), a.RegistryID, a.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), userRef(a), a.ID); err != nil {
 		t.Fatal(err)
 	}
 	wantRecord(t, "after DeleteUser", s, first, nil)
@@ -113,14 +113,14 @@ func testRecords(t *testing.T, s accounts.Store) {
 func testRecordOfRefusedUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	taken, old := createWith(t, s, r, "taken", record("old", created))
-	elsewhere := registryRef(r)
+	elsewhere := r.Ref()
 	elsewhere.RegionID++
 	for _, test := range []struct {
 		what string
 		at   accounts.RegistryRef
 		want error
 	}{
-		{"a name that is taken", registryRef(r), registryusers.ErrUserExists},
+		{"a name that is taken", r.Ref(), registryusers.ErrUserExists},
 		{"no such registry", elsewhere, registryusers.ErrRegistryNotFound},
 	} {
 		fresh := record("fresh", created)
@@ -147,7 +147,7 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 	for what, in := range map[string]accounts.Registry{"the same registry": r, "another registry": other} {
 		again := record("one", created)
 		again.Request, again.Salt = index("another request"), index("another salt")
-		_, err := s.CreateUser(t.Context(), registryRef(in), user("b"), &again)
+		_, err := s.CreateUser(t.Context(), in.Ref(), user("b"), &again)
 		wantIs(t, what, err, registryusers.ErrExists)
 		if errors.Is(err, registryusers.ErrUserExists) {
 			t.Errorf("%s: CreateUser, with a key that has a record: %v; want no word of a user", what, err)
@@ -159,15 +159,15 @@ func testUserOfRefusedRecord(t *testing.T, s accounts.Store) {
 	_, err := s.AccountBySecret(t.Context(), index("b"))
 	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
 	again := record("one", created)
-	_, err = s.CreateUser(t.Context(), registryRef(r), user("a"), &again)
+	_, err = s.CreateUser(t.Context(), r.Ref(), user("a"), &again)
 	wantIs(t, "the name and the key again", err, registryusers.ErrExists)
 
 	b := createUser(t, s, r, "b") // its name and its secret are free
 	// A record outlives its user: it shows that there was one.
-	if err := s.DeleteUser(t.Context(), a.RegistryID, a.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), userRef(a), a.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.CreateUser(t.Context(), registryRef(r), user("a"), &again)
+	_, err = s.CreateUser(t.Context(), r.Ref(), user("a"), &again)
 	wantIs(t, "after DeleteUser", err, registryusers.ErrExists)
 	wantUsers(t, "after DeleteUser", s, r, b)
 }
@@ -180,7 +180,7 @@ func testRecordEnds(t *testing.T, s accounts.Store) {
 		u.CreatedAt, u.ExpiresAt = now, now
 		replacing := record("one", now)
 		replacing.Request, replacing.Salt = index("request "+name), index("salt "+name)
-		u, err := s.CreateUser(t.Context(), registryRef(r), u, &replacing)
+		u, err := s.CreateUser(t.Context(), r.Ref(), u, &replacing)
 		replacing.ObjectID = u.ID
 		return u, replacing, err
 	}
@@ -216,7 +216,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 		users[name], records[name] = createWith(t, s, r, name, kept)
 	}
 	gone := users["later"]
-	if err := s.DeleteUser(t.Context(), gone.RegistryID, gone.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), userRef(gone), gone.ID); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time, there is nothing to delete
@@ -225,7 +225,7 @@ func testDeleteRecords(t *testing.T, s accounts.Store) {
 		}
 		for _, name := range []string{"past", "just past", "now"} {
 			wantNoRecord(t, name, s, records[name].Key)
-			u, err := s.User(t.Context(), r.ID, name)
+			u, err := s.User(t.Context(), r.Ref(), name)
 			if err != nil {
 				t.Errorf("%s: User: %v; want it kept, without its record", name, err)
 			}
@@ -250,7 +250,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 	} {
 		what, r := names.what+" names", registry(t, s, names.what)
 		for _, now := range []time.Time{created, created.Add(24 * time.Hour)} { // first, and then replacing the old record
-			before, _, err := s.Users(t.Context(), r.ID, every)
+			before, _, err := s.Users(t.Context(), r.Ref(), every)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -261,7 +261,7 @@ func testRaceForRecord(t *testing.T, s accounts.Store) {
 				u.CreatedAt, u.Verifier.Index = now, index(fmt.Sprint(what, i, now))
 				kept := record(what, now)
 				kept.Salt = salt(i)
-				u, err := s.CreateUser(t.Context(), registryRef(r), u, &kept)
+				u, err := s.CreateUser(t.Context(), r.Ref(), u, &kept)
 				winners[i] = u
 				return err
 			})
@@ -285,7 +285,7 @@ func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
 		u := user("same")
 		u.Verifier.Index = index(fmt.Sprint(i))
 		kept := record(fmt.Sprint(i), created)
-		_, err := s.CreateUser(t.Context(), registryRef(r), u, &kept)
+		_, err := s.CreateUser(t.Context(), r.Ref(), u, &kept)
 		return err
 	})
 	wantOneWinner(t, "CreateUser", errs, registryusers.ErrUserExists)
@@ -300,7 +300,7 @@ func testRaceForUserNameWithRecords(t *testing.T, s accounts.Store) {
 func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	old := record("old", created.AddDate(0, 0, -1)) // ends now
-	if _, err := s.CreateUser(t.Context(), registryRef(r), user("old"), &old); err != nil {
+	if _, err := s.CreateUser(t.Context(), r.Ref(), user("old"), &old); err != nil {
 		t.Fatal(err)
 	}
 	key := func(i int) string { // some replace the old record, and one of them does
@@ -314,7 +314,7 @@ func testRaceToDeleteRecords(t *testing.T, s accounts.Store) {
 			return s.DeleteIdempotencyRecords(t.Context(), created)
 		}
 		kept := record(key(i), created)
-		_, err := s.CreateUser(t.Context(), registryRef(r), user(fmt.Sprint(i)), &kept)
+		_, err := s.CreateUser(t.Context(), r.Ref(), user(fmt.Sprint(i)), &kept)
 		return err
 	})
 	replaced := 0
@@ -348,7 +348,7 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 		wg.Go(func() {
 			defer cancel()
 			kept := accounts.IdempotencyRecord{Key: key(i), Request: []byte("r"), Salt: []byte("s"), ExpiresAt: accounts.Never}
-			_, err := s.CreateUser(ctx, registryRef(r), user(fmt.Sprint(i)), &kept)
+			_, err := s.CreateUser(ctx, r.Ref(), user(fmt.Sprint(i)), &kept)
 			_, u, gone := RecordedUser(t.Context(), s, key(i))
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%d: CreateUser: %v; want nil or %v", i, err, context.DeadlineExceeded)
@@ -364,7 +364,7 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 		if err != nil && !errors.Is(err, registryusers.ErrNotFound) {
 			t.Errorf("%d: Record: %v", i, err)
 		}
-		u, err := s.User(t.Context(), r.ID, fmt.Sprint(i))
+		u, err := s.User(t.Context(), r.Ref(), fmt.Sprint(i))
 		switch {
 		case errors.Is(err, registryusers.ErrUserNotFound) && recorded == nil:
 		case err != nil || recorded == nil || recorded.ID != u.ID:
@@ -372,4 +372,65 @@ func testCanceledWithRecord(t *testing.T, s accounts.Store) {
 		}
 	}
 	createWith(t, s, r, "after", record("after", created))
+}
+
+// Every operation that takes a record stores it with its change, or neither.
+func testRecordsOfOtherOperations(t *testing.T, s accounts.Store) {
+	r := registry(t, s, "demo")
+	u := createUser(t, s, r, "u")
+	update := func(readOnly bool, record accounts.IdempotencyRecord) error {
+		_, err := s.UpdateUser(t.Context(), r.Ref(), u.ID, func(u *accounts.User) error { u.ReadOnly = readOnly; return nil }, &record)
+		return err
+	}
+	create := func(name string, record accounts.IdempotencyRecord) (accounts.Registry, error) {
+		return s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 3, RegionID: 5, Name: name, CreatedAt: created}, &record)
+	}
+
+	updated := record("update", created)
+	if err := update(true, updated); err != nil {
+		t.Fatalf("UpdateUser, with a record: %v", err)
+	}
+	updated.ObjectID, u.ReadOnly = u.ID, true
+	wantRecord(t, "UpdateUser", s, updated, &u)
+	second, err := create("second", record("create", created))
+	if err != nil {
+		t.Fatalf("CreateRegistry, with a record: %v", err)
+	}
+	of := record("create", created)
+	of.ObjectID = second.ID
+	if got, err := s.IdempotencyRecord(t.Context(), of.Key); err != nil || !reflect.DeepEqual(got, of) {
+		t.Errorf("CreateRegistry: Record = %+v, %v; want %+v", got, err, of)
+	}
+
+	// A record that exists, also of another operation, keeps the change from happening.
+	for _, key := range []string{"update", "create"} {
+		again := record(key, updated.ExpiresAt.Add(-time.Microsecond))
+		again.Request = index("another request")
+		wantIs(t, key+": UpdateUser, with a key that has a record", update(false, again), registryusers.ErrExists)
+		_, err := create("third", again)
+		wantIs(t, key+": CreateRegistry, with a key that has a record", err, registryusers.ErrExists)
+		if errors.Is(err, registryusers.ErrRegistryExists) {
+			t.Errorf("%s: CreateRegistry, with a key that has a record: %v; want no word of a registry", key, err)
+		}
+	}
+	wantRecord(t, "after the refusals", s, updated, &u)
+	wantUsers(t, "after the refusals", s, r, u)
+
+	// An operation that fails stores no record.
+	failed := record("failed", created)
+	_, err = create("demo", failed)
+	wantIs(t, "CreateRegistry of a name that is taken", err, registryusers.ErrRegistryExists)
+	_, err = s.UpdateUser(t.Context(), r.Ref(), u.ID, func(*accounts.User) error { return context.Canceled }, &failed)
+	wantIs(t, "UpdateUser with a change that fails", err, context.Canceled)
+	wantNoRecord(t, "after what failed", s, failed.Key)
+	if all, _, err := s.Registries(t.Context(), every); err != nil || len(all) != 2 {
+		t.Errorf("Registries() = %+v, %v; want two", all, err)
+	}
+
+	replacing := record("update", updated.ExpiresAt)
+	if err := update(false, replacing); err != nil {
+		t.Errorf("UpdateUser, when the record has expired: %v", err)
+	}
+	replacing.ObjectID, u.ReadOnly = u.ID, false
+	wantRecord(t, "replaced", s, replacing, &u)
 }

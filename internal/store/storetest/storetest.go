@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) accounts.Store) {
 			{"RaceForOneUserName", testRaceForUserNameWithRecords},
 			{"RaceToDeleteRecords", testRaceToDeleteRecords},
 			{"CanceledCreates", testCanceledWithRecord},
+			{"OfOtherOperations", testRecordsOfOtherOperations},
 		}},
 		{"Account", []test{
 			{"BySecret", testAccountBySecret},
@@ -93,15 +94,15 @@ func testEmpty(t *testing.T, s accounts.Store) {
 	if got, _, err := s.Registries(ctx, every); err != nil || len(got) != 0 {
 		t.Errorf("Registries() = %v, %v; want none", got, err)
 	}
-	_, _, err := s.Users(ctx, 1, every)
+	_, _, err := s.Users(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, every)
 	wantIs(t, "Users(1)", err, registryusers.ErrRegistryNotFound)
 	if got, _, err := s.APIKeys(ctx, every); err != nil || len(got) != 0 {
 		t.Errorf("Keys() = %v, %v; want none", got, err)
 	}
 	_, err = s.Registry(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1})
 	wantIs(t, "Registry", err, registryusers.ErrRegistryNotFound)
-	_, err = s.User(ctx, 1, "")
-	wantIs(t, "User", err, registryusers.ErrUserNotFound)
+	_, err = s.User(ctx, accounts.RegistryRef{ProjectID: 1, RegionID: 1, RegistryID: 1}, "")
+	wantIs(t, "User", err, registryusers.ErrRegistryNotFound)
 	_, err = s.AccountBySecret(ctx, index("none"))
 	wantIs(t, "AccountBySecret", err, registryusers.ErrUserNotFound)
 	_, err = s.APIKey(ctx, 1)
@@ -114,7 +115,7 @@ func testRegistries(t *testing.T, s accounts.Store) {
 	var want []accounts.Registry
 	for i, name := range []string{"b", "a", "c"} {
 		r := accounts.Registry{ProjectID: 7, RegionID: int64(i + 1), Name: name, CreatedAt: created}
-		got, err := s.CreateRegistry(t.Context(), r)
+		got, err := s.CreateRegistry(t.Context(), r, nil)
 		if err != nil {
 			t.Fatalf("CreateRegistry(%+v): %v", r, err)
 		}
@@ -133,8 +134,8 @@ func testRegistries(t *testing.T, s accounts.Store) {
 	}
 	wantPages(t, "Registries", s.Registries, want, func(r accounts.Registry) int64 { return r.ID })
 	for _, r := range want {
-		if got, err := s.Registry(t.Context(), registryRef(r)); err != nil || got != r {
-			t.Errorf("Registry(%+v) = %+v, %v; want %+v", registryRef(r), got, err, r)
+		if got, err := s.Registry(t.Context(), r.Ref()); err != nil || got != r {
+			t.Errorf("Registry(%+v) = %+v, %v; want %+v", r.Ref(), got, err, r)
 		}
 	}
 }
@@ -154,7 +155,7 @@ func testRegistryNames(t *testing.T, s accounts.Store) {
 		{1, 1, "Demo", nil},  // a store does not validate
 		{1, 1, "demo ", nil}, // names
 	} {
-		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: test.project, RegionID: test.region, Name: test.name, CreatedAt: created})
+		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: test.project, RegionID: test.region, Name: test.name, CreatedAt: created}, nil)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateRegistry(%d, %d, %q): %v; want %v", test.project, test.region, test.name, err, test.want)
 		}
@@ -166,7 +167,7 @@ func testRegistryNames(t *testing.T, s accounts.Store) {
 
 func testRegistryRef(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
-	at := registryRef(r)
+	at := r.Ref()
 	for _, test := range []struct {
 		name string
 		at   accounts.RegistryRef
@@ -184,7 +185,7 @@ func testRegistryRef(t *testing.T, s accounts.Store) {
 		_, err = s.CreateUser(t.Context(), test.at, user("a"), nil)
 		wantIs(t, "another "+test.name+": CreateUser", err, registryusers.ErrRegistryNotFound)
 	}
-	createUser(t, s, r, "a")
+	a := createUser(t, s, r, "a")
 	wrong := at
 	wrong.ProjectID++
 	_, err := s.CreateUser(t.Context(), wrong, user("a"), nil)
@@ -192,7 +193,18 @@ func testRegistryRef(t *testing.T, s accounts.Store) {
 	if errors.Is(err, registryusers.ErrExists) {
 		t.Errorf("a name that exists, another project: CreateUser: %v; want no word of the name", err)
 	}
-	if all, _, err := s.Users(t.Context(), r.ID, every); err != nil || len(all) != 1 {
+	otherRegion := at
+	otherRegion.RegionID++
+	for _, ref := range []accounts.RegistryRef{wrong, otherRegion} {
+		_, _, err := s.Users(t.Context(), ref, every)
+		wantIs(t, "Users", err, registryusers.ErrRegistryNotFound)
+		_, err = s.User(t.Context(), ref, "a")
+		wantIs(t, "User", err, registryusers.ErrRegistryNotFound)
+		_, err = s.UpdateUser(t.Context(), ref, a.ID, func(*accounts.User) error { return nil }, nil)
+		wantIs(t, "UpdateUser", err, registryusers.ErrRegistryNotFound)
+		wantIs(t, "DeleteUser", s.DeleteUser(t.Context(), ref, a.ID), registryusers.ErrRegistryNotFound)
+	}
+	if all, _, err := s.Users(t.Context(), r.Ref(), every); err != nil || len(all) != 1 {
 		t.Errorf("Users(%d) = %+v, %v; want the one", r.ID, all, err)
 	}
 }
@@ -206,7 +218,7 @@ func testUsers(t *testing.T, s accounts.Store) {
 		{Name: "", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("")}, SecretVersion: 1},
 		{Name: "'; DROP TABLE users; --\x00ü", CreatedAt: created, ExpiresAt: created, Verifier: accounts.Verifier{Index: index("sql")}, SecretVersion: 3},
 	} {
-		got, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+		got, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 		if err != nil {
 			t.Fatalf("CreateUser(%+v): %v", u, err)
 		}
@@ -219,27 +231,27 @@ func testUsers(t *testing.T, s accounts.Store) {
 	}
 	elsewhere := createUser(t, s, other, "generated elsewhere")
 
-	all, _, err := s.Users(t.Context(), r.ID, every)
+	all, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(all) != len(want) {
 		t.Fatalf("Users(%d) = %+v, %v; want %+v", r.ID, all, err, want)
 	}
 	for i, u := range want {
 		wantUser(t, "Users, by id", all[i], u)
-		got, err := s.User(t.Context(), r.ID, u.Name)
+		got, err := s.User(t.Context(), r.Ref(), u.Name)
 		if err != nil {
 			t.Errorf("User(%d, %q): %v", r.ID, u.Name, err)
 		}
 		wantUser(t, "User", got, u)
 	}
-	if all, _, err := s.Users(t.Context(), other.ID, every); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
+	if all, _, err := s.Users(t.Context(), other.Ref(), every); err != nil || len(all) != 1 || all[0].ID != elsewhere.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", other.ID, all, err, elsewhere)
 	}
 	for _, test := range []struct {
-		registry int64
-		name     string
-	}{{r.ID, "generate"}, {r.ID, "generated "}, {r.ID, "GENERATED"}, {r.ID, "%"}, {other.ID, "generated"}, {0, "generated"}, {-1, "generated"}} {
-		_, err := s.User(t.Context(), test.registry, test.name)
-		wantIs(t, fmt.Sprintf("User(%d, %q)", test.registry, test.name), err, registryusers.ErrUserNotFound)
+		in   accounts.Registry
+		name string
+	}{{r, "generate"}, {r, "generated "}, {r, "GENERATED"}, {r, "%"}, {other, "generated"}} {
+		_, err := s.User(t.Context(), test.in.Ref(), test.name)
+		wantIs(t, fmt.Sprintf("User(%d, %q)", test.in.ID, test.name), err, registryusers.ErrUserNotFound)
 	}
 }
 
@@ -261,7 +273,7 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	} {
 		u := user(test.name)
 		u.Verifier.Index = index(fmt.Sprint("secret ", i))
-		_, err := s.CreateUser(t.Context(), registryRef(test.in), u, nil)
+		_, err := s.CreateUser(t.Context(), test.in.Ref(), u, nil)
 		if !errors.Is(err, test.want) {
 			t.Errorf("CreateUser(%s, %q): %v; want %v", test.in.Name, test.name, err, test.want)
 		}
@@ -269,11 +281,11 @@ func testUserNames(t *testing.T, s accounts.Store) {
 	// An expired user still exists.
 	u := user("old")
 	u.ExpiresAt = created.AddDate(-10, 0, 0)
-	if _, err := s.CreateUser(t.Context(), registryRef(r), u, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), r.Ref(), u, nil); err != nil {
 		t.Fatal(err)
 	}
 	u.Verifier.Index = index("another")
-	_, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+	_, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 	wantIs(t, "CreateUser with an expired user's name", err, registryusers.ErrUserExists)
 	_, err = s.AccountBySecret(t.Context(), index("another"))
 	wantIs(t, "AccountBySecret of a user that was refused", err, registryusers.ErrUserNotFound)
@@ -284,7 +296,7 @@ func testAccountBySecret(t *testing.T, s accounts.Store) {
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
 	custom := user("custom")
 	custom.Verifier = accounts.Verifier{Hash: "$argon2id$"}
-	if _, err := s.CreateUser(t.Context(), registryRef(r), custom, nil); err != nil {
+	if _, err := s.CreateUser(t.Context(), r.Ref(), custom, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []accounts.User{a, b} {
@@ -316,7 +328,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 		for _, name := range []string{"u", ""} {
 			u := user(name)
 			u.Verifier.Index = index(in.Name + name)
-			u, err := s.CreateUser(t.Context(), registryRef(in), u, nil)
+			u, err := s.CreateUser(t.Context(), in.Ref(), u, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -367,7 +379,7 @@ func testAccounts(t *testing.T, s accounts.Store) {
 	// A change is visible at once.
 	want := all[0]
 	want.ReadOnly, want.Verifier, want.SecretVersion = true, accounts.Verifier{Hash: "$argon2id$"}, 2
-	for _, err := range []error{setReadOnly(t.Context(), s, want.User, true), setSecret(t.Context(), s, want.User, want.Verifier), s.DeleteUser(t.Context(), all[1].RegistryID, all[1].ID)} {
+	for _, err := range []error{setReadOnly(t.Context(), s, want.User, true), setSecret(t.Context(), s, want.User, want.Verifier), s.DeleteUser(t.Context(), userRef(all[1].User), all[1].ID)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -387,7 +399,7 @@ func testSoleAccountByName(t *testing.T, s accounts.Store) {
 		t.Helper()
 		u := user(name)
 		u.Verifier = v
-		u, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+		u, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -416,11 +428,11 @@ func testSoleAccountByName(t *testing.T, s accounts.Store) {
 	second := create(three, "u", accounts.Verifier{Hash: "$argon2id$3"})
 	want("two", "u", nil)
 	want("the other name", "other", &other)
-	if err := s.DeleteUser(t.Context(), custom.RegistryID, custom.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), userRef(custom.User), custom.ID); err != nil {
 		t.Fatal(err)
 	}
 	want("one again", "u", &second)
-	if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 4, RegionID: 5, Name: "one", CreatedAt: created}); err != nil {
+	if _, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 4, RegionID: 5, Name: "one", CreatedAt: created}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want("two projects", "u", nil)
@@ -436,7 +448,7 @@ func testChanges(t *testing.T, s accounts.Store) {
 			t.Errorf("%s: %v", what, err)
 		}
 		for _, want := range []accounts.User{before, want, after} { // the other users do not change
-			got, err := s.User(t.Context(), r.ID, want.Name)
+			got, err := s.User(t.Context(), r.Ref(), want.Name)
 			if err != nil {
 				t.Errorf("%s: User(%q): %v", what, want.Name, err)
 			}
@@ -468,13 +480,13 @@ func testChangesOfNoUser(t *testing.T, s accounts.Store) {
 			"SetReadOnly": setReadOnly(t.Context(), s, nobody, true),
 			"SetEnd":      setEnd(t.Context(), s, nobody, -1, accounts.Never),
 			"SetSecret":   setSecret(t.Context(), s, nobody, accounts.Verifier{Index: index("x")}),
-			"DeleteUser":  s.DeleteUser(t.Context(), r.ID, id),
+			"DeleteUser":  s.DeleteUser(t.Context(), r.Ref(), id),
 		} {
 			wantIs(t, fmt.Sprintf("%s(%d)", method, id), err, registryusers.ErrUserNotFound)
 		}
 		wantIs(t, fmt.Sprintf("DeleteKey(%d)", id), s.DeleteAPIKey(t.Context(), id), registryusers.ErrAPIKeyNotFound)
 	}
-	got, err := s.User(t.Context(), r.ID, "a")
+	got, err := s.User(t.Context(), r.Ref(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -487,12 +499,12 @@ func testUpdateUser(t *testing.T, s accounts.Store) {
 	want := before
 	want.ReadOnly, want.Duration, want.ExpiresAt = true, -1, accounts.Never
 	want.Verifier, want.SecretVersion, want.Incarnation = accounts.Verifier{Hash: "$argon2id$"}, 7, accounts.Incarnation{9, 0, 1}
-	got, err := s.UpdateUser(t.Context(), before.RegistryID, before.ID, func(u *accounts.User) error {
+	got, err := s.UpdateUser(t.Context(), userRef(before), before.ID, func(u *accounts.User) error {
 		wantUser(t, "what change gets", *u, before)
 		*u = want
 		u.ID, u.RegistryID, u.Name, u.CreatedAt = other.ID, r.ID+1, "new", created.Add(1) // stay as they are
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		t.Fatalf("UpdateUser: %v", err)
 	}
@@ -500,18 +512,22 @@ func testUpdateUser(t *testing.T, s accounts.Store) {
 	wantUsers(t, "after UpdateUser", s, r, want, other)
 
 	refused := errors.New("refused")
-	got, err = s.UpdateUser(t.Context(), before.RegistryID, before.ID, func(u *accounts.User) error {
+	got, err = s.UpdateUser(t.Context(), userRef(before), before.ID, func(u *accounts.User) error {
 		u.ReadOnly, u.Duration = false, 3
 		return refused
-	})
+	}, nil)
 	if !errors.Is(err, refused) || got.ID != 0 {
 		t.Errorf("UpdateUser with a change that fails = %+v, %v; want %v", got, err, refused)
 	}
-	for what, id := range map[string][2]int64{"no user": {r.ID, other.ID + 1}, "another registry's user": {r.ID + 1, other.ID}} {
-		_, err = s.UpdateUser(t.Context(), id[0], id[1], func(u *accounts.User) error {
+	another := registry(t, s, "another").Ref()
+	for what, of := range map[string]struct {
+		at accounts.RegistryRef
+		id int64
+	}{"no user": {r.Ref(), other.ID + 1}, "another registry's user": {another, other.ID}} {
+		_, err = s.UpdateUser(t.Context(), of.at, of.id, func(u *accounts.User) error {
 			t.Errorf("change is called with %+v for %s", u, what)
 			return nil
-		})
+		}, nil)
 		wantIs(t, "UpdateUser of "+what, err, registryusers.ErrUserNotFound)
 	}
 	wantUsers(t, "after what failed", s, r, want, other)
@@ -522,12 +538,12 @@ func testRaceToUpdateUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	u := createUser(t, s, r, "u")
 	for i, err := range race(func(i int) error {
-		_, err := s.UpdateUser(t.Context(), u.RegistryID, u.ID, func(u *accounts.User) error {
+		_, err := s.UpdateUser(t.Context(), userRef(u), u.ID, func(u *accounts.User) error {
 			if u.Duration++; i%4 == 3 {
 				return context.Canceled
 			}
 			return nil
-		})
+		}, nil)
 		return err
 	}) {
 		if (err != nil) != (i%4 == 3) {
@@ -553,7 +569,7 @@ func testSetSecret(t *testing.T, s accounts.Store) {
 			}
 		}
 		u.Verifier, u.SecretVersion = v, u.SecretVersion+1
-		got, err := s.User(t.Context(), r.ID, "a")
+		got, err := s.User(t.Context(), r.Ref(), "a")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -594,18 +610,18 @@ func testUserPages(t *testing.T, s accounts.Store) {
 	}
 	check("all")
 	for _, i := range []int{19, 7, 6, 0} {
-		if err := s.DeleteUser(t.Context(), r.ID, users[i].ID); err != nil {
+		if err := s.DeleteUser(t.Context(), r.Ref(), users[i].ID); err != nil {
 			t.Fatal(err)
 		}
 		// What fails does not count.
-		wantIs(t, "DeleteUser of another registry's user", s.DeleteUser(t.Context(), other.ID, users[1].ID), registryusers.ErrUserNotFound)
-		_, err := s.CreateUser(t.Context(), registryRef(r), user("u1"), nil)
+		wantIs(t, "DeleteUser of another registry's user", s.DeleteUser(t.Context(), other.Ref(), users[1].ID), registryusers.ErrUserNotFound)
+		_, err := s.CreateUser(t.Context(), r.Ref(), user("u1"), nil)
 		wantIs(t, "CreateUser of a name that is taken", err, registryusers.ErrUserExists)
 		users = slices.Delete(users, i, i+1)
 		check(fmt.Sprint("without ", i))
 	}
 	for len(users) > 0 {
-		if err := s.DeleteUser(t.Context(), r.ID, users[0].ID); err != nil {
+		if err := s.DeleteUser(t.Context(), r.Ref(), users[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		users = users[1:]
@@ -617,7 +633,7 @@ func testUserPages(t *testing.T, s accounts.Store) {
 
 func wantPage(t *testing.T, what string, s accounts.Store, r accounts.Registry, page accounts.Page, want []accounts.User, total int) {
 	t.Helper()
-	got, count, err := s.Users(t.Context(), r.ID, page)
+	got, count, err := s.Users(t.Context(), r.Ref(), page)
 	if err != nil || count != int64(total) || len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: Users(%+v) = %+v of %d, %v; want %+v of %d", what, page, got, count, err, want, total)
 	}
@@ -626,15 +642,15 @@ func wantPage(t *testing.T, what string, s accounts.Store, r accounts.Registry, 
 func testDeleteUser(t *testing.T, s accounts.Store) {
 	r := registry(t, s, "demo")
 	a, b := createUser(t, s, r, "a"), createUser(t, s, r, "b")
-	if err := s.DeleteUser(t.Context(), a.RegistryID, a.ID); err != nil {
+	if err := s.DeleteUser(t.Context(), userRef(a), a.ID); err != nil {
 		t.Fatalf("DeleteUser(%d): %v", a.ID, err)
 	}
-	_, err := s.User(t.Context(), r.ID, "a")
+	_, err := s.User(t.Context(), r.Ref(), "a")
 	wantIs(t, "User after DeleteUser", err, registryusers.ErrUserNotFound)
 	_, err = s.AccountBySecret(t.Context(), a.Verifier.Index)
 	wantIs(t, "AccountBySecret after DeleteUser", err, registryusers.ErrUserNotFound)
-	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), a.RegistryID, a.ID), registryusers.ErrUserNotFound)
-	if all, _, err := s.Users(t.Context(), r.ID, every); err != nil || len(all) != 1 || all[0].ID != b.ID {
+	wantIs(t, "DeleteUser again", s.DeleteUser(t.Context(), userRef(a), a.ID), registryusers.ErrUserNotFound)
+	if all, _, err := s.Users(t.Context(), r.Ref(), every); err != nil || len(all) != 1 || all[0].ID != b.ID {
 		t.Errorf("Users(%d) = %+v, %v; want %+v alone", r.ID, all, err, b)
 	}
 	createUser(t, s, r, "a") // the name is free, and the secret too
@@ -688,7 +704,7 @@ func testIDs(t *testing.T, s accounts.Store) {
 		if u.ID <= last {
 			t.Errorf("CreateUser has the id %d; want above %d, which a deleted user had", u.ID, last)
 		}
-		if last = u.ID; s.DeleteUser(t.Context(), u.RegistryID, u.ID) != nil {
+		if last = u.ID; s.DeleteUser(t.Context(), userRef(u), u.ID) != nil {
 			t.Fatalf("DeleteUser(%d) failed", u.ID)
 		}
 	}
@@ -722,21 +738,21 @@ func testTimes(t *testing.T, s accounts.Store) {
 				t.Errorf("%s = %v; want %v", what, got, want)
 			}
 		}
-		r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: fmt.Sprint("r", i), CreatedAt: want})
+		r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 3, RegionID: 5, Name: fmt.Sprint("r", i), CreatedAt: want}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err = s.Registry(t.Context(), registryRef(r)); err != nil {
+		if r, err = s.Registry(t.Context(), r.Ref()); err != nil {
 			t.Fatal(err)
 		}
 		check("Registry's CreatedAt", r.CreatedAt)
 
 		u := user("a")
 		u.CreatedAt, u.ExpiresAt, u.Verifier.Index = want, want, index(fmt.Sprint(i))
-		if u, err = s.CreateUser(t.Context(), registryRef(r), u, nil); err != nil {
+		if u, err = s.CreateUser(t.Context(), r.Ref(), u, nil); err != nil {
 			t.Fatal(err)
 		}
-		if u, err = s.User(t.Context(), r.ID, "a"); err != nil {
+		if u, err = s.User(t.Context(), r.Ref(), "a"); err != nil {
 			t.Fatal(err)
 		}
 		check("User's CreatedAt", u.CreatedAt)
@@ -807,13 +823,13 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 	wantOneWinner(t, "CreateUser", race(func(i int) error {
 		u := user("same")
 		u.Verifier.Index = index(fmt.Sprint(i))
-		u, err := s.CreateUser(t.Context(), registryRef(r), u, nil)
+		u, err := s.CreateUser(t.Context(), r.Ref(), u, nil)
 		if err == nil {
 			ids[i] = u.ID
 		}
 		return err
 	}), registryusers.ErrUserExists)
-	all, _, err := s.Users(t.Context(), r.ID, every)
+	all, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("Users(%d) = %+v, %v; want one", r.ID, all, err)
 	}
@@ -830,14 +846,14 @@ func testRaceForUserName(t *testing.T, s accounts.Store) {
 
 func testRaceForRegistryName(t *testing.T, s accounts.Store) {
 	wantOneWinner(t, "CreateRegistry", race(func(int) error {
-		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "same", CreatedAt: created})
+		_, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 1, RegionID: 1, Name: "same", CreatedAt: created}, nil)
 		return err
 	}), registryusers.ErrRegistryExists)
 }
 
 func testRaceToDelete(t *testing.T, s accounts.Store) {
 	u := createUser(t, s, registry(t, s, "demo"), "a")
-	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), u.RegistryID, u.ID) }), registryusers.ErrUserNotFound)
+	wantOneWinner(t, "DeleteUser", race(func(int) error { return s.DeleteUser(t.Context(), userRef(u), u.ID) }), registryusers.ErrUserNotFound)
 	k, err := s.CreateAPIKey(t.Context(), accounts.APIKey{CreatedAt: created})
 	if err != nil {
 		t.Fatal(err)
@@ -855,7 +871,7 @@ func testRaceToSetSecrets(t *testing.T, s accounts.Store) {
 			t.Errorf("SetSecret(%d): %v", i, err)
 		}
 	}
-	got, err := s.User(t.Context(), r.ID, "a")
+	got, err := s.User(t.Context(), r.Ref(), "a")
 	if want := u.SecretVersion + racers; err != nil || got.SecretVersion != want {
 		t.Errorf("SecretVersion after %d new secrets = %d, %v; want %d", racers, got.SecretVersion, err, want)
 	}
@@ -882,22 +898,22 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	cancel()
 	for method, call := range map[string]func() error{
 		"CreateRegistry": func() error {
-			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created})
+			_, err := s.CreateRegistry(ctx, accounts.Registry{ProjectID: 1, RegionID: 1, Name: "new", CreatedAt: created}, nil)
 			return err
 		},
-		"Registry":                  func() error { _, err := s.Registry(ctx, registryRef(r)); return err },
+		"Registry":                  func() error { _, err := s.Registry(ctx, r.Ref()); return err },
 		"Registries":                func() error { _, _, err := s.Registries(ctx, every); return err },
-		"CreateUser":                func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), nil); return err },
-		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, registryRef(r), user("new"), &fresh); return err },
+		"CreateUser":                func() error { _, err := s.CreateUser(ctx, r.Ref(), user("new"), nil); return err },
+		"CreateUser, with a record": func() error { _, err := s.CreateUser(ctx, r.Ref(), user("new"), &fresh); return err },
 		"Record":                    func() error { _, _, err := RecordedUser(ctx, s, kept.Key); return err },
 		"DeleteRecords":             func() error { return s.DeleteIdempotencyRecords(ctx, accounts.Never) },
 		"AccountBySecret":           func() error { _, err := s.AccountBySecret(ctx, u.Verifier.Index); return err },
 		"Account":                   func() error { _, err := s.Account(ctx, u.ID); return err },
 		"AccountByName":             func() error { _, err := s.AccountByName(ctx, r.ProjectID, r.RegionID, r.Name, "a"); return err },
 		"SoleAccountByName":         func() error { _, err := s.SoleAccountByName(ctx, "a"); return err },
-		"Users":                     func() error { _, _, err := s.Users(ctx, r.ID, every); return err },
+		"Users":                     func() error { _, _, err := s.Users(ctx, r.Ref(), every); return err },
 		"UpdateUser":                func() error { return setReadOnly(ctx, s, u, true) },
-		"DeleteUser":                func() error { return s.DeleteUser(ctx, u.RegistryID, u.ID) },
+		"DeleteUser":                func() error { return s.DeleteUser(ctx, userRef(u), u.ID) },
 		"CreateAPIKey":              func() error { _, err := s.CreateAPIKey(ctx, accounts.APIKey{CreatedAt: created}); return err },
 		"APIKey":                    func() error { _, err := s.APIKey(ctx, k.ID); return err },
 		"APIKeys":                   func() error { _, _, err := s.APIKeys(ctx, every); return err },
@@ -911,7 +927,7 @@ func testCanceled(t *testing.T, s accounts.Store) {
 	if want := []accounts.Registry{r}; err != nil || !reflect.DeepEqual(registries, want) {
 		t.Errorf("Registries() = %+v, %v; want, as before, %+v", registries, err, want)
 	}
-	users, _, err := s.Users(t.Context(), r.ID, every)
+	users, _, err := s.Users(t.Context(), r.Ref(), every)
 	if err != nil || len(users) != 1 {
 		t.Fatalf("Users() = %+v, %v; want one, as before", users, err)
 	}
@@ -945,14 +961,15 @@ func wantPages[T any](t *testing.T, method string, list func(context.Context, ac
 	}
 }
 
-func registryRef(r accounts.Registry) accounts.RegistryRef {
-	return accounts.RegistryRef{ProjectID: r.ProjectID, RegionID: r.RegionID, RegistryID: r.ID}
+// userRef refers to the registry of a user, one that [registry] has created.
+func userRef(u accounts.User) accounts.RegistryRef {
+	return accounts.RegistryRef{ProjectID: 3, RegionID: 5, RegistryID: u.RegistryID}
 }
 
 // registry creates a registry in project 3 and region 5.
 func registry(t *testing.T, s accounts.Store, name string) accounts.Registry {
 	t.Helper()
-	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 3, RegionID: 5, Name: name, CreatedAt: created})
+	r, err := s.CreateRegistry(t.Context(), accounts.Registry{ProjectID: 3, RegionID: 5, Name: name, CreatedAt: created}, nil)
 	if err != nil {
 		t.Fatalf("CreateRegistry(%q): %v", name, err)
 	}
@@ -974,7 +991,7 @@ func user(name string) accounts.User {
 
 func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string) accounts.User {
 	t.Helper()
-	u, err := s.CreateUser(t.Context(), registryRef(r), user(name), nil)
+	u, err := s.CreateUser(t.Context(), r.Ref(), user(name), nil)
 	if err != nil {
 		t.Fatalf("CreateUser(%q): %v", name, err)
 	}
@@ -983,17 +1000,17 @@ func createUser(t *testing.T, s accounts.Store, r accounts.Registry, name string
 
 // setReadOnly, setEnd and setSecret update a user.
 func setReadOnly(ctx context.Context, s accounts.Store, u accounts.User, readOnly bool) error {
-	_, err := s.UpdateUser(ctx, u.RegistryID, u.ID, func(u *accounts.User) error { u.ReadOnly = readOnly; return nil })
+	_, err := s.UpdateUser(ctx, userRef(u), u.ID, func(u *accounts.User) error { u.ReadOnly = readOnly; return nil }, nil)
 	return err
 }
 
 func setEnd(ctx context.Context, s accounts.Store, u accounts.User, duration int64, expiresAt time.Time) error {
-	_, err := s.UpdateUser(ctx, u.RegistryID, u.ID, func(u *accounts.User) error { u.Duration, u.ExpiresAt = duration, expiresAt; return nil })
+	_, err := s.UpdateUser(ctx, userRef(u), u.ID, func(u *accounts.User) error { u.Duration, u.ExpiresAt = duration, expiresAt; return nil }, nil)
 	return err
 }
 
 func setSecret(ctx context.Context, s accounts.Store, u accounts.User, v accounts.Verifier) error {
-	_, err := s.UpdateUser(ctx, u.RegistryID, u.ID, func(u *accounts.User) error { u.Verifier = v; u.SecretVersion++; return nil })
+	_, err := s.UpdateUser(ctx, userRef(u), u.ID, func(u *accounts.User) error { u.Verifier = v; u.SecretVersion++; return nil }, nil)
 	return err
 }
 
