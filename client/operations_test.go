@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -193,9 +194,9 @@ func TestReadHasNoUnknownOutcome(t *testing.T) {
 // net/http repeats a request without a body by itself when a connection breaks: a
 // user that the first one deleted is not found by the second.
 func TestRepeatByNetHTTPIsAnUnknownOutcome(t *testing.T) {
-	requests := 0
+	var requests atomic.Int64 // of several connections
 	c := callerOf(t, func(w http.ResponseWriter, _ *http.Request) {
-		switch requests++; requests {
+		switch requests.Add(1) {
 		case 1:
 			w.WriteHeader(http.StatusNoContent) // leaves a connection
 		case 2:
@@ -208,8 +209,8 @@ func TestRepeatByNetHTTPIsAnUnknownOutcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := c.delete(thingPath{9, 6})
-	if !errors.Is(err, registryusers.ErrUserNotFound) || !errors.Is(err, ErrOutcomeUnknown) || requests != 3 {
-		t.Errorf("got %v after %d requests, want ErrUserNotFound and ErrOutcomeUnknown after 3", err, requests)
+	if !errors.Is(err, registryusers.ErrUserNotFound) || !errors.Is(err, ErrOutcomeUnknown) || requests.Load() != 3 {
+		t.Errorf("got %v after %d requests, want ErrUserNotFound and ErrOutcomeUnknown after 3", err, requests.Load())
 	}
 	if err := c.delete(thingPath{9, 7}); !errors.Is(err, registryusers.ErrUserNotFound) || errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("without a repeat: got %v, want ErrUserNotFound alone", err)
