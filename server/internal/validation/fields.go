@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
@@ -30,7 +29,7 @@ func unknown(all []string, field string, value any, schemas ...*openapi3.Schema)
 				}
 			}
 			if of != nil {
-				all = unknown(all, strings.TrimPrefix(field+"."+name, "."), value, of...)
+				all = unknown(all, below(field, name), value, of...)
 			} else if !isOpen {
 				all = addUnknown(all, field, name)
 			}
@@ -43,10 +42,22 @@ func unknown(all []string, field string, value any, schemas ...*openapi3.Schema)
 			}
 		}
 		for i := 0; of != nil && i < len(value); i++ {
-			all = unknown(all, strings.TrimPrefix(field+"."+strconv.Itoa(i), "."), value[i], of...)
+			all = unknown(all, below(field, strconv.Itoa(i)), value[i], of...)
 		}
 	}
 	return all
+}
+
+// below returns the field name of the value in field. It does not extend a field that
+// [addUnknown] cuts anyway: a schema that refers to itself may have ten thousand levels.
+func below(field, name string) string {
+	switch {
+	case field == "":
+		return name
+	case len(field) > maxUnknownName:
+		return field
+	}
+	return field + "." + name
 }
 
 // saysMore reports whether a schema says which fields there may be besides its properties.

@@ -48,6 +48,14 @@ func TestUnknownNamesAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	allocated := testing.Benchmark(func(b *testing.B) {
+		for range b.N {
+			schema.Unknown(value)
+		}
+	}).AllocedBytesPerOp()
+	if allocated > depth*100 {
+		t.Errorf("%d levels allocated %d bytes, want at most %d", depth, allocated, depth*100)
+	}
 	if got, want := schema.Unknown(value), []string{strings.Repeat("t.", 30) + "t…"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
